@@ -1,0 +1,54 @@
+"""Agreement of the proxy judge with recorded answers of GREEN, by cross-validation, and pairs judged a second on one core.
+
+    OMP_NUM_THREADS=1 python bench/proxy.py [--recorded ../shared/recorded] [--pairs 4000]
+
+Speed is measured on made-up pairs of one to three sentences a side, somewhat longer than the recorded ones; no sentence
+occurs twice, so that nothing is remembered between them.
+Without the folder of recorded answers the agreement is left out. Prints one JSON line.
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+from xraygen.judges.proxy import Proxy
+
+FINDINGS = ["pleural effusion", "pneumothorax", "airspace consolidation", "calcified granuloma", "rib fracture", "linear scarring"]
+
+
+def made_up(count: int) -> list[tuple[str, str]]:
+    """Pairs of texts, each sentence with a measure of its own."""
+    draw, number = random.Random(0), iter(range(10, 10**9))
+
+    def sentence() -> str:
+        start, side = draw.choice(["There is a", "No", "Clear lungs without", "Mild"]), draw.choice(["left", "right"])
+        return f"{start} {next(number)} mm {side} {draw.choice(FINDINGS)}."
+
+    return [tuple(" ".join(sentence() for _ in range(draw.randint(1, 3))) for _ in range(2)) for _ in range(count)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recorded", type=Path, default=Path("../shared/recorded"))
+    parser.add_argument("--pairs", type=int, default=4000)
+    arguments = parser.parse_args()
+    pairs, proxy = made_up(arguments.pairs), Proxy()
+    proxy.judge(made_up(1))  # loads the weights
+    start = time.perf_counter()
+    proxy.judge(pairs)
+    result = {"pairs_per_second": round(len(pairs) / (time.perf_counter() - start))}
+    if arguments.recorded.is_dir():
+        from xraygen.judges.fit_proxy import cross_validate, recorded
+
+        frame = recorded(arguments.recorded)
+        names = ("n", "n_differ", "pearson", "pearson_honest", "pearson_differ", "mae", "mae_differ", "region_gap")
+        for by in ("pair", "study", "reference"):
+            agreement, _ = cross_validate(frame, by)
+            result[f"by_{by}"] = {name: agreement[name] for name in names}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""annotate@<approach>: the cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json."""
+
+import sys
+from pathlib import Path
+
+from xraygen import annotators, params
+from xraygen.errors import one_line
+from xraygen.progress import progress
+from xraygen.study import AnnotationRecord, Study, read_jsonl, write_json, write_jsonl
+
+
+def main(name: str) -> None:
+    annotate = annotators.load(params.load().approach(name), root=Path.cwd())
+    usage = {"cases": 0, "failed": 0}
+    for split in ("dev", "test"):
+        cases = (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
+        out = Path("data/annotations") / name / f"{split}.jsonl"
+        usage["cases"] += write_jsonl(out, progress(annotate(cases), f"{name} {split}", "studies"))
+        usage["failed"] += sum(record.annotation is None for record in read_jsonl(out, AnnotationRecord))
+    write_json(f"metrics/usage/{name}.json", usage)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(*sys.argv[1:])

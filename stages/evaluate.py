@@ -1,0 +1,24 @@
+"""evaluate@<approach>: annotations and references -> data/judgements/<approach>/{dev,test}.jsonl, metrics/scores/<approach>.json."""
+
+import sys
+from pathlib import Path
+
+from xraygen import evaluate, judges, params
+from xraygen.errors import one_line
+from xraygen.study import AnnotationRecord, Study, write_json, write_jsonl
+
+
+def main(name: str) -> None:
+    settings = params.load().evaluate
+    judge = judges.load(settings.judge)
+    studies = evaluate.read_splits(Path("data/prepared"), Study)
+    annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)
+    judgements = {split: evaluate.judge_annotations(studies[split], annotations[split], judge) for split in studies}
+    for split, judged in judgements.items():
+        write_jsonl(Path("data/judgements") / name / f"{split}.jsonl", judged)
+    write_json(f"metrics/scores/{name}.json", evaluate.metrics(judgements, studies, judge, settings.resamples, settings.seed))
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(*sys.argv[1:])

@@ -1,0 +1,28 @@
+"""prepare: raw data or the phantom generator -> data/prepared/{train,dev,test,val}.jsonl, metrics/data.json."""
+
+import sys
+from pathlib import Path
+
+from xraygen import params, prepare
+from xraygen.errors import one_line
+from xraygen.study import write_json, write_jsonl
+
+
+def main(raw: str) -> None:
+    settings, root, out = params.load(), Path.cwd(), Path("data/prepared")
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    studies, incidents = prepare.collect(settings, root / raw, root / out / "images", root)
+    given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
+    curated = given["train"] + given["dev"]
+    splits = {
+        name: prepare.draw(members, settings.data.sample[name], settings.data.seed, "sample") for name, members in given.items()
+    }
+    for name, members in splits.items():
+        write_jsonl(out / f"{name}.jsonl", members)
+    write_jsonl(out / "incidents.jsonl", incidents)
+    write_json("metrics/data.json", prepare.describe(settings.data.source, splits, curated, incidents))
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(*sys.argv[1:])

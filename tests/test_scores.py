@@ -1,0 +1,160 @@
+"""Scores, intervals, paired tests and their correction."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xraygen.judges import decide, opinions
+from xraygen.scores import by_study, compare, holm, interval, macro, studies_to_tell, summarise
+from xraygen.study import SCORED_REGIONS, Judgement
+from xraygen.text import token_f1, tokens
+
+
+def judgement(id: str, region: str, score: float | None, verdict: str = "judged", reference: str = "a", candidate: str = "a") -> Judgement:
+    return Judgement(id=id, region=region, reference=reference, candidate=candidate, score=score, verdict=verdict, judge="proxy")
+
+
+def test_right_silence_counts_in_score_and_not_as_published():
+    scores = by_study([judgement("s", region, 1.0, "both_empty", "", "") for region in SCORED_REGIONS])
+    assert macro(scores.score) == 1 and macro(scores.as_published) == 0
+    assert np.isnan(scores.token_f1).all()
+
+
+def test_what_cannot_be_scored_is_left_out_counted_and_zero_as_published():
+    judged = [judgement(i, region, 0.5) for i in "ab" for region in SCORED_REGIONS]
+    judged[0] = judgement("a", SCORED_REGIONS[0], None, "unparseable")
+    summary = summarise(by_study(judged), resamples=50, seed=0)
+    assert summary["macro"]["score"] == 0.5 and summary["macro"]["unscored"] == 1
+    assert summary["bone"]["as_published"] == 0.25 and summary["macro"]["as_published"] == pytest.approx((0.25 + 0.5 * 3) / 4)
+
+
+def test_macro_is_the_mean_of_region_means_not_of_cells():
+    values = np.array([[1, np.nan], [1, np.nan], [1, 0.0]])
+    assert macro(values) == 0.5
+
+
+def test_order_of_judgements_does_not_matter():
+    judged = [judgement(i, region, hash_ / 10) for hash_, i in enumerate("abcdef") for region in SCORED_REGIONS]
+    first, second = by_study(judged), by_study(judged[::-1])
+    assert first.ids == second.ids and np.array_equal(first.score, second.score)
+
+
+@given(st.text(alphabet="ab .", max_size=12), st.text(alphabet="ab .", max_size=12))
+def test_token_f1_is_symmetric_bounded_and_one_only_for_equal_multisets(a, b):
+    value = token_f1(a, b)
+    assert value == token_f1(b, a)
+    if value is None:
+        assert not tokens(a) and not tokens(b)
+    else:
+        assert 0 <= value <= 1 and (value == 1) == (sorted(tokens(a)) == sorted(tokens(b)))
+
+
+def test_token_f1_counts_repeats_and_ignores_case_and_punctuation():
+    assert token_f1("No no effusion", "no effusion.") == pytest.approx(4 / 5)
+    assert token_f1("HEART: normal", "heart normal!") == 1
+
+
+@pytest.mark.parametrize(
+    "reference, candidate, verdict, score",
+    [("", " ", "both_empty", 1), ("", "x", "reference_empty", 0), ("x", "\n", "candidate_empty", 0), ("x ", "x", "identical", 1)],
+)
+def test_pairs_that_need_no_judge(reference, candidate, verdict, score):
+    opinion = decide(reference, candidate)
+    assert (opinion.verdict, opinion.score) == (verdict, score)
+
+
+class CountingJudge:
+    """Answers by length, refuses "mute", and remembers what it was asked."""
+
+    name = "counting"
+
+    def __init__(self):
+        self.asked = []
+
+    def judge(self, pairs):
+        self.asked += pairs
+        from xraygen.judges import Opinion
+
+        return [Opinion(None if "mute" in candidate else len(candidate) / 100, "judged") for _, candidate in pairs]
+
+    def agreement(self):
+        return ""
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(["", "a", "cc", "mute"])), max_size=30))
+def test_each_open_pair_is_asked_once_and_answered_in_place(pairs):
+    judge = CountingJudge()
+    answers = opinions(pairs, judge)
+    assert len(judge.asked) == len(set(judge.asked)) == len({p for p in pairs if decide(*p) is None})
+    for (reference, candidate), answer in zip(pairs, answers, strict=True):
+        if decide(reference, candidate) is None:
+            assert answer.verdict == ("unparseable" if candidate == "mute" else "judged")
+            assert answer.score == (None if candidate == "mute" else len(candidate) / 100)
+
+
+def test_interval_covers_the_mean_at_its_rate():
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(0.5, 0.2, size=(60, 1)) for _ in range(200)]
+    bounds = [interval(sample, 400, 0) for sample in samples]
+    covered = sum(low <= 0.5 <= high for low, high in bounds)
+    assert 178 <= covered <= 199
+
+
+def test_interval_resamples_studies_not_cells():
+    rng = np.random.default_rng(0)
+    column = rng.random((50, 1))
+    alone, copied = interval(column, 2000, 0), interval(np.repeat(column, 4, axis=1), 2000, 0)
+    assert copied == pytest.approx(alone)  # four copies of a region are no more evidence than one
+
+
+def test_a_clear_difference_is_told_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    base = rng.random((80, 4))
+    clear = compare(base + 0.1, base + rng.normal(0, 0.05, base.shape), 2000, 0)
+    assert clear["p"] < 0.01 and clear["ci_low"] > 0 and clear["difference"] == pytest.approx(0.1, abs=0.02)
+    noise = compare(base, base + rng.normal(0, 0.5, base.shape), 2000, 0)
+    assert noise["p"] > 0.05 and noise["ci_low"] < 0 < noise["ci_high"]
+
+
+def test_the_test_is_paired():
+    rng = np.random.default_rng(1)
+    hard = rng.random((60, 4)) * np.linspace(0, 1, 60)[:, None]
+    assert compare(hard + 0.01, hard + rng.normal(0, 0.002, hard.shape), 2000, 0)["p"] < 0.01
+
+
+def test_equal_approaches_are_never_apart():
+    values = np.ones((5, 4))
+    assert compare(values, values, 100, 0) == pytest.approx(
+        {"n": 5, "difference": 0, "ci_low": 0, "ci_high": 0, "sd": 0, "effect": 0, "p": 1}
+    )
+
+
+def test_cells_unscored_on_either_side_are_left_out_of_both():
+    a, b = np.array([[1.0, 0.0], [1.0, 0.2]]), np.array([[1.0, np.nan], [np.nan, np.nan]])
+    result = compare(a, b, 100, 0)
+    assert result["n"] == 1 and result["difference"] == 0
+
+
+def test_p_values_hold_their_level_under_the_null():
+    rng = np.random.default_rng(2)
+    p = [compare(rng.normal(size=(20, 1)), rng.normal(size=(20, 1)), 200, seed)["p"] for seed in range(200)]
+    assert sum(value < 0.05 for value in p) <= 20
+
+
+@settings(max_examples=100)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_never_lowers_keeps_order_and_is_at_most_bonferroni(p):
+    adjusted = holm(p)
+    assert all(before <= after <= min(1, len(p) * before) + 1e-12 for before, after in zip(p, adjusted, strict=True))
+    ranked = [adjusted[i] for i in sorted(range(len(p)), key=p.__getitem__)]
+    assert ranked == sorted(ranked)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_studies_to_tell_by_hand():
+    assert studies_to_tell(0.5, 0.05, 0.8) == 32  # (1.95996 + 0.84162)^2 / 0.25 = 31.4
+    assert studies_to_tell(0, 0.05, 0.8) is None

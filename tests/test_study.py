@@ -1,0 +1,93 @@
+"""The records: what they refuse, what survives a round trip, and that a case cannot carry a reference."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from xraygen.errors import UserError
+from xraygen.study import (
+    REGIONS,
+    SPLITS,
+    Annotation,
+    AnnotationRecord,
+    Case,
+    ErrorCounts,
+    Image,
+    Judgement,
+    Study,
+    read_jsonl,
+    replacing,
+    write_jsonl,
+)
+
+text = st.text(max_size=40)
+annotations = st.builds(Annotation, **{region: text for region in REGIONS})
+images = st.builds(Image, path=text.filter(bool), projection=st.sampled_from(["frontal", "lateral", "unknown"]))
+studies = st.builds(
+    Study,
+    id=text.filter(bool),
+    uid=text,
+    split=st.sampled_from(SPLITS),
+    report=text,
+    images=st.lists(images, max_size=3).map(tuple),
+    reference=st.none() | annotations,
+    novel=st.none() | st.booleans(),
+)
+
+
+@given(records=st.lists(studies, max_size=5))
+def test_any_study_survives_the_file(tmp_path_factory, records):
+    path = tmp_path_factory.mktemp("studies") / "studies.jsonl"
+    assert write_jsonl(path, records) == len(records)
+    assert list(read_jsonl(path, Study)) == records
+
+
+@given(study=studies)
+def test_a_case_carries_nothing_of_the_reference(study):
+    marked = study.model_copy(update={"reference": Annotation(lung="PLANTED")})
+    assert "PLANTED" not in marked.case().model_dump_json().replace(study.report, "")
+    assert set(Case.model_fields) == {"id", "report", "images"}
+
+
+def test_unknown_fields_regions_and_verdicts_are_refused():
+    with pytest.raises(ValidationError):
+        Case(id="a", report="r", reference="x")
+    with pytest.raises(ValidationError):
+        Annotation(lungs="x")
+    with pytest.raises(KeyError):
+        Annotation()["model_fields"]
+    with pytest.raises(ValidationError):
+        Judgement(id="a", region="lung", reference="", candidate="", score=1, verdict="fine", judge="proxy")
+
+
+def test_records_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        Annotation().lung = "x"
+    with pytest.raises(ValidationError):
+        ErrorCounts().a = 1
+
+
+@pytest.mark.parametrize("line", ['{"id": ""}', "[]", "{", '{"id": "b", "annotation": {"lungs": ""}}'])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "annotations.jsonl"
+    path.write_text('{"id": "a", "annotation": null, "error": "none"}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"annotations\.jsonl:2: not a AnnotationRecord record"):
+        list(read_jsonl(path, AnnotationRecord))
+
+
+def test_nothing_half_written_stands_at_the_path(tmp_path):
+    path = tmp_path / "out" / "a.txt"
+    with replacing(path) as file:
+        file.write("whole")
+    with pytest.raises(RuntimeError), replacing(path) as file:
+        file.write("ha")
+        raise RuntimeError
+    assert path.read_text() == "whole"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_an_unwritable_path_is_the_users_fault(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "file" / "a.txt"):
+        pass

@@ -1,0 +1,5 @@
+"""python -m xraygen = the command xraygen."""
+
+from xraygen.cli import main
+
+main()

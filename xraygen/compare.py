@@ -1,0 +1,50 @@
+"""Every approach against every other on the studies they share: how far apart they are, and whether that can be told from noise."""
+
+from itertools import combinations
+
+from xraygen.params import CompareParams
+from xraygen.scores import MEASURES, StudyScores, compare, holm, rounded, studies_to_tell
+from xraygen.study import SCORED_REGIONS
+
+COLUMNS = {"macro": slice(None)} | {region: slice(index, index + 1) for index, region in enumerate(SCORED_REGIONS)}
+
+
+def compare_all(approaches: dict[str, dict[str, StudyScores]], params: CompareParams) -> dict:
+    """{approach: {study set: scores}} -> {study set: {"a_vs_b": {measure: {"macro" | region: comparison}}}}.
+
+    `difference` is a minus b. Holm's correction runs over the pairs of approaches for macro, and over pairs times regions for
+    the regions, within one study set and measure. `holds`: the corrected p is below `alpha`.
+    """
+    sets = next(iter(approaches.values()))
+    return {name: _compare_set({key: scores[name] for key, scores in approaches.items()}, params) for name in sets}
+
+
+def _compare_set(scores: dict[str, StudyScores], params: CompareParams) -> dict:
+    table: dict = {}
+    for a, b in combinations(scores, 2):
+        shared = set(scores[a].ids) & set(scores[b].ids)
+        left, right = scores[a].only(shared), scores[b].only(shared)
+        table[f"{a}_vs_{b}"] = {
+            measure: {
+                name: compare(getattr(left, measure)[:, column], getattr(right, measure)[:, column], params.resamples, params.seed)
+                for name, column in COLUMNS.items()
+            }
+            for measure in MEASURES
+        }
+    for measure in MEASURES:
+        _correct([pair[measure]["macro"] for pair in table.values()], params)
+        _correct([pair[measure][region] for pair in table.values() for region in SCORED_REGIONS], params)
+    return table
+
+
+def _correct(family: list[dict], params: CompareParams) -> None:
+    """Complete the comparisons of one family with what the correction decides, and round them."""
+    for comparison, p_holm in zip(family, holm([comparison["p"] for comparison in family]), strict=True):
+        comparison |= {
+            "p_holm": p_holm,
+            "holds": p_holm < params.alpha,
+            "studies_to_tell": studies_to_tell(comparison["effect"], params.alpha, params.power),
+        }
+        for key, value in comparison.items():
+            if isinstance(value, float):
+                comparison[key] = rounded(value)

@@ -1,0 +1,22 @@
+"""The one error class for what a user can cause and mend: printed as one line, exit status 2, no traceback."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to do about it, in one line."""
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Run a command's body: a UserError ends it with one line on stderr and status 2, Ctrl-C with status 130."""
+    try:
+        yield
+    except UserError as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,79 @@
+"""Annotations against references: a judgement for each study and scored region, and the scores that follow from them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from xraygen.errors import UserError
+from xraygen.judges import Judge, opinions
+from xraygen.scores import StudyScores, by_study, summarise
+from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Judgement, Study, read_jsonl
+
+
+def judge_annotations(studies: Iterable[Study], annotations: Iterable[AnnotationRecord], judge: Judge) -> list[Judgement]:
+    """One judgement for each study with a reference and each scored region, in the order of `studies`.
+
+    An annotation that failed is judged as empty. UserError: an annotation is missing, doubled, or of no study.
+    """
+    curated = [study for study in studies if study.reference is not None]
+    answers = {}
+    for record in annotations:
+        if record.id in answers:
+            raise UserError(f"study {record.id} is annotated twice; run `dvc repro annotate` again")
+        answers[record.id] = record
+    missing = [study.id for study in curated if study.id not in answers]
+    if missing or len(answers) > len(curated):
+        strangers = sorted(answers.keys() - {study.id for study in curated})
+        raise UserError(
+            f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no curated study "
+            f"{strangers[:3]}; run `dvc repro annotate` again"
+        )
+    cells = [(study, region) for study in curated for region in SCORED_REGIONS]
+    pairs = [(study.reference[region], (answers[study.id].annotation or Annotation())[region]) for study, region in cells]
+    return [
+        Judgement(
+            id=study.id,
+            region=region,
+            reference=reference,
+            candidate=candidate,
+            judge=judge.name,
+            annotation_error=answers[study.id].error,
+            **opinion._asdict(),
+        )
+        for (study, region), (reference, candidate), opinion in zip(cells, pairs, opinions(pairs, judge), strict=True)
+    ]
+
+
+def subsets(split: str, studies: Sequence[Study]) -> dict[str, set[str]]:
+    """The study sets that are reported for a split: itself, and for test also the studies whose report is not in training."""
+    named = {split: {study.id for study in studies}}
+    if split == "test":
+        named["test_novel"] = {study.id for study in studies if study.novel}
+    return named
+
+
+def scores_of(judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]]) -> dict[str, StudyScores]:
+    """Judgements and studies by split -> scores by reported study set."""
+    scores = {}
+    for split, judged in judgements.items():
+        everyone = by_study(judged)
+        scores |= {name: everyone.only(ids) for name, ids in subsets(split, studies[split]).items()}
+    return scores
+
+
+def metrics(
+    judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]], judge: Judge, resamples: int, seed: int
+) -> dict:
+    """The content of metrics/scores/<approach>.json."""
+    result: dict = {"judge": judge.name}
+    for name, scores in scores_of(judgements, studies).items():
+        result[name] = summarise(scores, resamples, seed)
+    for split, judged in judgements.items():
+        result[split]["verdicts"] = dict(sorted(Counter(judgement.verdict for judgement in judged).items()))
+        result[split]["failed_annotations"] = len({judgement.id for judgement in judged if judgement.annotation_error})
+    return result
+
+
+def read_splits(folder: Path, record: type, splits: Iterable[str] = ("dev", "test")) -> dict[str, list]:
+    """`folder`/<split>.jsonl as lists of records."""
+    return {split: list(read_jsonl(folder / f"{split}.jsonl", record)) for split in splits}

@@ -1,0 +1,61 @@
+"""Judging pairs of texts: what needs no judge is decided here, the rest is asked of one, each distinct pair once."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from xraygen.study import ErrorCounts, Verdict
+
+
+class Opinion(NamedTuple):
+    """`score` in [0, 1], None where the pair could not be scored; counts None where nobody counted."""
+
+    score: float | None
+    verdict: Verdict
+    matched_findings: int | None = None
+    errors: ErrorCounts | None = None
+    completion: str | None = None
+
+    def columns(self) -> dict:
+        """The opinion as columns of a table, one for each error category."""
+        counts = dict.fromkeys("abcdef") if self.errors is None else self.errors.model_dump()
+        return {"score": self.score, "verdict": self.verdict, "matched_findings": self.matched_findings} | counts
+
+
+class Judge(Protocol):
+    name: str
+
+    def judge(self, pairs: Sequence[tuple[str, str]]) -> list: ...
+
+    def agreement(self) -> str: ...
+
+
+def load(name: str) -> Judge:
+    from xraygen.judges.proxy import Proxy
+
+    return {"proxy": Proxy}[name]()
+
+
+def decide(reference: str, candidate: str) -> Opinion | None:
+    """The opinion on a pair that needs no judge: identical sides, or an empty one; else None.
+
+    Both empty is right silence and scores 1. White space around a text does not count.
+    """
+    reference, candidate = reference.strip(), candidate.strip()
+    if not reference and not candidate:
+        return Opinion(1.0, "both_empty")
+    if not reference:
+        return Opinion(0.0, "reference_empty")
+    if not candidate:
+        return Opinion(0.0, "candidate_empty")
+    return Opinion(1.0, "identical") if reference == candidate else None
+
+
+def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
+    """One opinion for each (reference, candidate), in order. The judge sees each distinct undecided pair once, sorted."""
+    pairs = list(pairs)
+    decided = {pair: decide(*pair) for pair in set(pairs)}
+    asked = sorted(pair for pair, opinion in decided.items() if opinion is None)
+    for pair, answer in zip(asked, judge.judge(asked), strict=True):
+        verdict = "judged" if answer.score is not None else "unparseable"
+        decided[pair] = Opinion(answer.score, verdict, answer.matched_findings, answer.errors, answer.completion)
+    return [decided[pair] for pair in pairs]

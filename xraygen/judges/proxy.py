@@ -1,0 +1,166 @@
+"""The proxy judge: an embedded approximation of the GREEN judge (Ostmeier et al., EMNLP Findings 2024), on CPU, without a model.
+
+Each text is read into findings (`findings.py`), the two sides are compared finding by finding (`comparison.py`), and the
+counts follow from that. The score is not the plain ratio of the counts: it is mostly what small regression trees, fitted to
+recorded answers of GREEN, make of the comparison and of the overlap in words (`fit_proxy.py`, which also measures the agreement).
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from xraygen.judges.comparison import FEATURES, Comparison, counts, features
+from xraygen.study import ErrorCounts
+from xraygen.text import sentences, tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WEIGHTS = Path(__file__).with_name("proxy_weights.json")
+UNIT = 1e6  # leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine
+PLAIN_SHARE = 0.6
+RATIO = FEATURES.index("+ratio")
+BEST_UNEQUAL = 0.99  # 1 is kept for texts that say the same in the same words
+
+
+class Opinion(NamedTuple):
+    """`score` in [0, 1]; the counts are of findings; `completion` says which they are."""
+
+    score: float | None
+    matched_findings: int
+    errors: ErrorCounts
+    completion: str | None = None
+
+
+class Trees(NamedTuple):
+    """Regression trees as arrays (trees, nodes); a leaf is its own child."""
+
+    feature: "np.ndarray"  # int, column to look at
+    threshold: "np.ndarray"  # float64, go left where the value is at most this
+    left: "np.ndarray"  # int, where to go
+    right: "np.ndarray"
+    value: "np.ndarray"  # int64, in 1 / UNIT
+    depth: int
+    start: int  # int, in 1 / UNIT: what the leaves are added to
+
+    def predict(self, rows: "np.ndarray") -> "np.ndarray":
+        """(rows, features) float64 -> (rows,) sums over the trees."""
+        import numpy as np
+
+        tree = np.arange(len(self.feature))
+        at = np.zeros((len(rows), len(tree)), dtype=np.int64)
+        row = np.arange(len(rows))[:, None]
+        for _ in range(self.depth):
+            goes_left = rows[row, self.feature[tree, at]] <= self.threshold[tree, at]
+            at = np.where(goes_left, self.left[tree, at], self.right[tree, at])
+        return (self.start + self.value[tree, at].sum(axis=1)) / UNIT
+
+
+@cache
+def _weights() -> dict:
+    content = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    if content["features"] != FEATURES:
+        raise RuntimeError(f"{WEIGHTS} was fitted to other features: run python -m xraygen.judges.fit_proxy")
+    return content
+
+
+def trees_from(content: dict) -> Trees:
+    """Trees out of the JSON that the recipe writes; the shorter trees are padded."""
+    import numpy as np
+
+    trees = content["trees"]
+    width = max(len(tree["feature"]) for tree in trees)
+
+    def array(name: str, dtype) -> np.ndarray:
+        return np.array([tree[name] + [0] * (width - len(tree[name])) for tree in trees], dtype=dtype)
+
+    return Trees(array("feature", np.int64), array("threshold", np.float64), array("left", np.int64), array("right", np.int64),
+                 array("value", np.int64), content["depth"], content["start"])  # fmt: skip
+
+
+@cache
+def _fitted() -> Trees:
+    return trees_from(_weights())
+
+
+def same(reference: str, candidate: str) -> bool:
+    """Equal but for case, punctuation and the order of sentences."""
+    left, right = tokens(reference), tokens(candidate)
+    if left == right or sorted(left) != sorted(right):
+        return left == right
+    return sorted(map(tokens, sentences(reference))) == sorted(map(tokens, sentences(candidate)))
+
+
+def table(rows: Sequence[Sequence[float]]) -> "np.ndarray":
+    """Feature rows as float64, rounded so that they mean the same wherever they are computed."""
+    import numpy as np
+
+    return np.round(np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES)), 4)
+
+
+def scores(trees: Trees, rows: Sequence[Sequence[float]], comparisons: Sequence[Comparison]) -> list[float]:
+    """(n) feature rows and their comparisons -> (n) scores of pairs that are not `same`.
+
+    A fixed share is the plain matched / (matched + errors), which carries over to texts unlike the recorded ones; the rest is
+    the trees'. What one side affirms and the other denies bounds the score as in the formula. Wrong sides and severities are too
+    rare in the recorded answers to be fitted, so that they too act as in the formula.
+    """
+    result = []
+    for predicted, row, comparison in zip(trees.predict(table(rows)).tolist(), rows, comparisons, strict=True):
+        matched, errors = counts(comparison)
+        score = predicted + PLAIN_SHARE * float(row[RATIO])
+        score = min(max(score, 0.0), BEST_UNEQUAL, _share(matched, len(comparison.contradicted)))
+        result.append(round(score * _share(matched, errors.c + errors.d), 4))
+    return result
+
+
+def _share(matched: int, wrong: int) -> float:
+    return matched / (matched + wrong) if wrong else 1.0
+
+
+def explain(comparison: Comparison) -> str:
+    """One line: the findings that matched, are missing, are false."""
+    parts = {
+        "matched": [one for one, _ in comparison.matched + comparison.kin] + comparison.covered + comparison.denials,
+        "missing": comparison.missing + [one for one, _ in comparison.contradicted if one.positive],
+        "false": [f for f in comparison.extra if f.positive] + [other for _, other in comparison.contradicted if other.positive],
+    }
+    return "; ".join(f"{name}: {', '.join(map(str, findings)) or 'none'}" for name, findings in parts.items())
+
+
+class Proxy:
+    """Judges pairs of texts as GREEN would, roughly; always to be shown as the proxy that it is."""
+
+    name = "proxy"
+
+    def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
+        """One opinion for each (reference, candidate), in order. The same words on both sides, or none, score 1; one side empty, 0."""
+        opinions: list[Opinion | None] = []
+        rows, comparisons, open_at = [], [], []
+        for reference, candidate in pairs:
+            row, comparison = features(reference, candidate)
+            matched, errors = counts(comparison)
+            if same(reference, candidate):
+                opinions.append(Opinion(1.0, matched, errors, explain(comparison)))
+            elif not tokens(reference) or not tokens(candidate):
+                opinions.append(Opinion(0.0, matched, errors, explain(comparison)))
+            else:
+                open_at.append(len(opinions))
+                opinions.append(Opinion(None, matched, errors, explain(comparison)))
+                rows.append(row)
+                comparisons.append(comparison)
+        for at, score in zip(open_at, scores(_fitted(), rows, comparisons) if rows else [], strict=True):
+            opinions[at] = opinions[at]._replace(score=score)
+        return opinions
+
+    @staticmethod
+    def agreement() -> str:
+        """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
+        measured = _weights()["agreement"]
+        return (
+            f"proxy: Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs "
+            f"({measured['pearson_differ']:.2f} on the {measured['n_differ']} where both sides differ), "
+            f"mean absolute error {measured['mae']:.2f}; see docs/proxy.md"
+        )

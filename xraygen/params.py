@@ -1,0 +1,86 @@
+"""params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names file and key."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError, field_validator
+
+from xraygen.annotators.router import RouterParams
+from xraygen.errors import UserError
+from xraygen.sources.phantom import PhantomParams
+from xraygen.study import SPLITS, Record, Split, first_problem
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class DataParams(Record):
+    """`sample`: at most so many studies of a split, None = all of them."""
+
+    source: Literal["phantom", "iu-xray"]
+    seed: int
+    dev_share: Share
+    sample: dict[Split, PositiveInt | None]
+
+    @field_validator("sample")
+    @classmethod
+    def _every_split(cls, sample: dict) -> dict:
+        return {split: sample.get(split) for split in SPLITS}
+
+
+class RouterApproach(Record):
+    """`wording`: `learned` = as the curators would put it, `verbatim` = the report's own sentences."""
+
+    annotator: Literal["router"]
+    model: str
+    wording: Literal["learned", "verbatim"]
+
+
+Approach = RouterApproach
+
+
+class EvaluateParams(Record):
+    """`resamples`: bootstrap resamples behind each interval."""
+
+    judge: Literal["proxy"]
+    resamples: PositiveInt
+    seed: int
+
+
+class CompareParams(Record):
+    """`resamples`: sign flips of each permutation test. `alpha`: family-wise error admitted after Holm's correction.
+    `power`: chance of telling a difference of the size seen, used for `studies_to_tell`."""
+
+    resamples: PositiveInt
+    alpha: Share
+    power: Share
+    seed: int
+
+
+class Params(Record):
+    data: DataParams
+    phantom: PhantomParams
+    fit_router: RouterParams
+    approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
+    evaluate: EvaluateParams
+    compare: CompareParams
+
+    def approach(self, name: str) -> Approach:
+        if name not in self.approaches:
+            raise UserError(f"params.yaml: no approach '{name}'; there are: {', '.join(sorted(self.approaches))}")
+        return self.approaches[name]
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml. UserError: missing, not YAML, or the first key that is unknown, missing or of the wrong type."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run this in the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_problem(error)}") from None

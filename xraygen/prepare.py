@@ -1,0 +1,117 @@
+"""From a source's studies to the prepared splits: dev carved out of train, samples, and the facts in metrics/data.json."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from xraygen.params import Params
+from xraygen.sources import Collection, Incident
+from xraygen.study import REGIONS, SCORED_REGIONS, SPLITS, Annotation, Study
+from xraygen.text import token_f1
+
+
+def collect(params: Params, raw: Path, drawn: Path, root: Path) -> Collection:
+    """Read the source that params.yaml names: real files from `raw`, or generated studies whose pictures go to `drawn`."""
+    if params.data.source == "phantom":
+        from xraygen.sources import phantom
+
+        return phantom.read(params.phantom, images=drawn, root=root)
+    from xraygen.sources import iu_xray
+
+    return iu_xray.read(raw, root=root)
+
+
+def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:
+    """`count` studies without replacement (None = all), sorted by id.
+
+    Each study's place in the draw hangs on (seed, purpose, id) alone: a larger draw holds the smaller one, and a study that
+    comes or goes leaves the others where they are.
+    """
+
+    def place(study: Study) -> bytes:
+        return hashlib.sha256(f"{seed}\0{purpose}\0{study.id}".encode()).digest()
+
+    return sorted(sorted(studies, key=place)[:count], key=lambda study: study.id)
+
+
+def split(studies: Sequence[Study], seed: int, dev_share: float) -> dict[str, list[Study]]:
+    """The splits as given, with a seeded share of train moved to dev, and `novel` set on all but the training studies.
+
+    A dev study is novel when its report stands in no training study, a test or val study when it stands in neither train nor
+    dev: dev chooses prompts, so it has been seen. White space aside, reports are compared word for word.
+    """
+    splits = {name: [study for study in studies if study.split == name] for name in SPLITS}
+    train = splits["train"]
+    dev = {study.id for study in draw(train, round(dev_share * len(train)), seed, "dev")}
+    splits["train"] = sorted((study for study in train if study.id not in dev), key=lambda study: study.id)
+    splits["dev"] = [study.model_copy(update={"split": "dev"}) for study in train if study.id in dev] + splits["dev"]
+    seen = {_words(study) for study in splits["train"]}
+    splits["dev"] = _mark_novel(splits["dev"], seen)
+    seen |= {_words(study) for study in splits["dev"]}
+    return splits | {name: _mark_novel(splits[name], seen) for name in ("test", "val")}
+
+
+def _words(study: Study) -> str:
+    return " ".join(study.report.split())
+
+
+def _mark_novel(studies: Iterable[Study], seen: set[str]) -> list[Study]:
+    marked = (study.model_copy(update={"novel": _words(study) not in seen}) for study in studies)
+    return sorted(marked, key=lambda study: study.id)
+
+
+def describe(source: str, splits: dict[str, list[Study]], curated: Sequence[Study], incidents: Iterable[Incident]) -> dict:
+    """The content of metrics/data.json. `curated`: the studies over which the curators' agreement is taken."""
+    counts: dict[str, Counter] = {"repaired": Counter(), "set_aside": Counter()}
+    for incident in incidents:
+        counts[incident.action][incident.kind] += 1
+    return {
+        "source": source,
+        "splits": {name: _describe_split(studies) for name, studies in splits.items()},
+        **{action: dict(sorted(kinds.items())) for action, kinds in counts.items()},
+        "ceiling": ceiling(curated),
+    }
+
+
+def _describe_split(studies: Sequence[Study]) -> dict:
+    references = [study.reference for study in studies if study.reference is not None]
+    views = Counter(image.projection for study in studies for image in study.images)
+    facts: dict = {
+        "studies": len(studies),
+        "images": views.total(),
+        "without_images": sum(not study.images for study in studies),
+        "views": dict(sorted(views.items())),
+        "distinct_reports": len({_words(study) for study in studies}),
+    }
+    if studies and studies[0].novel is not None:
+        facts["reports_seen_in_training"] = sum(not study.novel for study in studies)
+    if references:
+        facts["empty"] = {region: sum(not reference[region] for reference in references) for region in REGIONS}
+    return facts
+
+
+def ceiling(studies: Iterable[Study]) -> dict:
+    """The curators' agreement with themselves, the ceiling for any annotator: `token_f1` per region between a study's reference
+    and the most frequent reference of the *other* studies with word for word the same report.
+
+    Returns {"studies": n, region: mean or None, ..., "macro": mean of the scored regions or None}.
+    """
+    same_report: dict[str, list[Annotation]] = defaultdict(list)
+    for study in studies:
+        if study.reference is not None:
+            same_report[_words(study)].append(study.reference)
+    repeated = [references for references in same_report.values() if len(references) > 1]
+    scores: dict[str, list[float]] = {region: [] for region in REGIONS}
+    for references, region in ((references, region) for references in repeated for region in REGIONS):
+        texts = Counter(reference[region] for reference in references)
+        for text, times in texts.items():
+            others = texts - Counter([text])
+            most_frequent = min(others, key=lambda other: (-others[other], other))
+            score = token_f1(text, most_frequent)
+            if score is not None:
+                scores[region] += [score] * times
+    means = {region: round(sum(values) / len(values), 4) if values else None for region, values in scores.items()}
+    scored = [means[region] for region in SCORED_REGIONS]
+    macro = None if None in scored else round(sum(scored) / len(scored), 4)
+    return {"studies": sum(map(len, repeated)), **means, "macro": macro}

@@ -1,0 +1,20 @@
+"""Where studies come from: a source hands over what it read and what it had to repair or set aside."""
+
+from typing import Literal, NamedTuple
+
+from xraygen.study import Record, Study
+
+
+class Incident(Record):
+    """One thing wrong in raw data: `repaired` and used all the same, or `set_aside`. `kind` is a stable snake_case name to
+    count by, `id` the study, image or row it concerns, `detail` what was wrong and what was done."""
+
+    action: Literal["repaired", "set_aside"]
+    kind: str
+    id: str
+    detail: str
+
+
+class Collection(NamedTuple):
+    studies: list[Study]
+    incidents: list[Incident]

@@ -1,0 +1,147 @@
+"""IU X-Ray's images: which file is which view of which study, whether it is whole, and what is set aside.
+
+Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png` (uid 1: `CXR1_1_IM-0001-3001.png`), R2Gen's
+`CXR1000_IM-0003/0.png`.
+"""
+
+import hashlib
+import io
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from xraygen.sources.iu_incidents import Log, shown
+from xraygen.study import Image, Projection
+
+STUDY_ID = re.compile(r"CXR([0-9]+)(?:_[0-9]+)?_(IM-[0-9]+)(?:-[0-9]+)*")
+_IMAGE_SUFFIX = re.compile(r".*\.(?:png|jpe?g)", re.IGNORECASE | re.DOTALL)
+_VIEW = re.compile(r"(?:CXR)?([0-9]+)_(?:[0-9]+_)?(IM-[0-9]+(?:-[0-9]+)+)(?:\.dcm)?\.(?:png|jpe?g)", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+\.(?:png|jpe?g)", re.IGNORECASE)
+
+
+def identify_image(path: PurePath) -> tuple[str, str | None] | None:
+    """(uid, view) of an image by its name in any layout, None where that tells no uid. View: "IM-0003-1001", None for R2Gen."""
+    if match := _VIEW.fullmatch(path.name):
+        return plain_uid(match[1]), match[2].upper()
+    folder = STUDY_ID.fullmatch(path.parent.name)
+    return (plain_uid(folder[1]), None) if folder and _NUMBER.fullmatch(path.name) else None
+
+
+def image_files(folder: Path, outside: list[Path]) -> Iterator[Path]:
+    """Everything below `folder` with the suffix of an image, sorted, but for hidden names (macOS leaves `._x.png` in archives).
+
+    Links to folders are not followed: those that lead out of `folder` are appended to `outside`, as are such links to images.
+    """
+    home = folder.resolve()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        for name in folders + sorted(names):
+            path = Path(parent, name)
+            wanted = name in folders or (_IMAGE_SUFFIX.fullmatch(name) and not name.startswith("."))
+            if wanted and path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+                outside.append(path)
+            elif wanted and name not in folders:
+                yield path
+
+
+def plain_uid(digits: str) -> str:
+    return digits.lstrip("0") or "0"
+
+
+class _Found(NamedTuple):
+    path: Path
+    name: str  # relative to the root
+    view: str | None
+
+
+def images_of(
+    folder: Path, root: Path, ids: dict[str, str], listed: dict[str, dict[str, Projection]], log: Log
+) -> dict[str, tuple[Image, ...]]:
+    """uid -> images of the studies in `ids` (uid -> id): frontal, then lateral, then unknown, then by path."""
+    outside: list[Path] = []
+    found: dict[str, list[_Found]] = defaultdict(list)
+    any_image = (folder / "images").is_dir()
+    for path in image_files(folder, outside):
+        any_image = True
+        key, name = identify_image(path), path.relative_to(root).as_posix()
+        if key is None or shown(name) != name:
+            log.set_aside("image_name", name, "tells no uid" if key is None else "is not UTF-8")
+        else:
+            found[key[0]].append(_Found(path, name, key[1]))
+    for path in outside:
+        log.set_aside("image_outside", path.relative_to(root).as_posix(), "a link out of the folder; put the files there")
+    for uid in found.keys() - ids.keys():
+        log.set_aside("image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}")
+
+    jobs = [(uid, image) for uid in sorted(found.keys() & ids.keys()) for image in found[uid]]
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
+        hashes = dict(zip((image.name for _, image in jobs), pool.map(lambda job: _verify(job[1].path), jobs), strict=True))
+    owners: dict[str, set[str]] = defaultdict(set)
+    for uid, image in jobs:
+        digest, problem = hashes[image.name]
+        if digest:
+            owners[digest].add(uid)
+        else:
+            log.set_aside("image_unreadable", image.name, f"of {ids[uid]}: {problem}")
+
+    images = {}
+    for uid, id in ids.items():
+        views, files, kept, taken = listed.get(uid, {}), found.get(uid, []), [], {}
+        numbered = sum(image.view is None for image in files)
+        for image in sorted(files, key=lambda image: (image.view is None, image.name)):
+            digest = hashes[image.name][0]
+            if not digest:
+                continue
+            if len(owners[digest]) > 1:
+                others = ", ".join(ids[other] for other in sorted(owners[digest] - {uid}))
+                log.set_aside("image_shared", image.name, f"of {id}, the same bytes as an image of {others}")
+                continue
+            same = taken.get(digest) or taken.get(image.view)
+            if image.view is None and views and views.keys() <= taken.keys():
+                same = same or "one of the listed, which are all there by name"
+            if same:
+                log.set_aside("image_duplicate", image.name, f"the same as {same}")
+                continue
+            taken[digest] = image.name
+            if image.view:
+                taken[image.view] = image.name
+                if image.view not in views:
+                    log.repaired("projection_missing", image.name, f"of {id}, not in the projections")
+            kept.append(Image(path=image.name, projection=_projection(image.view, views, numbered), sha256=digest))
+        order = {"frontal": 0, "lateral": 1, "unknown": 2}
+        images[uid] = tuple(sorted(kept, key=lambda image: (order[image.projection], image.path)))
+        missing = sorted(views.keys() - {image.view for image in files})
+        if any_image and len(missing) > numbered:
+            detail = f"{len(missing) - numbered} of {len(views)} listed images are not there: {', '.join(missing)}"
+            log.set_aside("image_missing", id, detail)
+        if numbered > len(views):
+            log.repaired("projection_missing", id, f"{numbered} numbered images where the projections list {len(views)}")
+    return images
+
+
+def _projection(view: str | None, views: dict[str, Projection], numbered: int) -> Projection:
+    """R2Gen's numbers are in no documented order, so they tell a view only where all that the study can have are the same."""
+    if view:
+        return views.get(view, "unknown")
+    return next(iter(views.values())) if len(set(views.values())) == 1 and numbered <= len(views) else "unknown"
+
+
+def _verify(path: Path) -> tuple[str, str]:
+    """(sha256, "") of an image whose file is whole, ("", why) of any other. PNG: every chunk's checksum; others are decoded."""
+    from PIL import Image as Picture
+    from PIL import UnidentifiedImageError
+
+    try:
+        if not path.is_file():  # a pipe or a device would block
+            return "", "not a file"
+        data = path.read_bytes()
+        with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
+            picture.verify() if picture.format == "PNG" else picture.load()
+    except Exception as error:  # decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error ...
+        reason = "no PNG or JPEG" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())[:120]
+        return "", reason or type(error).__name__
+    return hashlib.sha256(data).hexdigest(), ""

@@ -1,0 +1,65 @@
+"""What can be wrong in IU X-Ray's raw files, by kind, and the log that a reading keeps of it."""
+
+from xraygen.sources import Incident
+
+KINDS = {  # every kind of incident; ids are study ids, CXR<uid> where no study has the uid, image paths, or file:place
+    "encoding": "repaired: bytes that are not UTF-8, read as Latin-1",
+    "text_characters": "repaired: control characters or halves of surrogate pairs in a text, replaced",
+    "file_unterminated": "repaired: a CSV file whose last line has no end, so that it may have been cut there; its row is used",
+    "row_malformed": "set aside: a CSV row with too many or too few columns, or a uid or file name that is none",
+    "report_duplicate": "repaired: a uid twice in the reports with the same findings",
+    "report_conflict": "set aside: a study whose uid stands in the reports more than once with different findings",
+    "report_missing": "set aside: a study without original_report whose uid is not in the reports (unknown, lost or malformed)",
+    "report_empty": "set aside: a study without original_report whose report has no findings",
+    "report_without_annotation": "set aside: a report that no entry annotates (1,191 of 3,851 where half of test is kept apart)",
+    "entry_malformed": "set aside: an entry of the annotations that is no object or whose id is none",
+    "entry_unknown_key": "repaired: keys that an entry should not have, ignored",
+    "split_missing": "repaired: an entry without `split`, which takes the list it stands in",
+    "split_mismatch": "set aside: an entry whose `split` is not the list it stands in",
+    "original_report_not_text": "repaired: an original_report that is no text or empty; the findings of the uid are used",
+    "original_report_differs": "repaired: an original_report other than the findings of its uid; it is used (1 as published)",
+    "annotation_missing": "set aside: a train or test entry whose `report` is missing or no object",
+    "annotation_incomplete": "set aside: an annotation that lacks a region (which is not the same as nothing said about it)",
+    "annotation_not_text": "set aside: an annotation with a region that is not text",
+    "annotation_unknown_key": "repaired: keys beside the five regions, ignored",
+    "annotation_of_val": "repaired: an annotation on a val entry, ignored",
+    "study_duplicate": "repaired: the same entry more than once, used once",
+    "study_conflict": "set aside: entries with one uid in one split that differ; nothing says which is right",
+    "study_not_listed": "repaired: a study of whose series the projections list no image: perhaps its id is damaged; it is used",
+    "split_leak": "set aside: an entry whose uid is in a later split too; test comes before val, val before train",
+    "projection_duplicate": "repaired: a file name listed more than once with the same projection",
+    "projection_conflict": "repaired: a file name listed with different projections; the view is unknown",
+    "projection_value": "repaired: a projection other than Frontal and Lateral; the view is unknown",
+    "projection_missing": "repaired: an image that the projections do not list; the view is unknown",
+    "projection_without_report": "set aside: a uid in the projections that has neither report nor annotation",
+    "image_missing": "set aside: listed images that are not there, one incident a study, only where there is a folder of images",
+    "image_unreadable": "set aside: an image that is cut, damaged, or cannot be read",
+    "image_duplicate": "set aside: an image with the same bytes, or the same view in another layout, as one that the study has",
+    "image_shared": "set aside: an image with the same bytes as one of another study; nothing says whose it is",
+    "image_unclaimed": "set aside: images of a uid that no study has, one incident a uid",
+    "image_name": "set aside: an image whose name or folder tells no uid",
+    "image_outside": "set aside: a link, to an image or to a folder, that leads out of the collection's folder",
+}
+
+
+class Log:
+    def __init__(self) -> None:
+        self.incidents: list[Incident] = []
+
+    def _add(self, action: str, kind: str, id: str, detail: str) -> None:
+        assert KINDS[kind].startswith(action.replace("_", " ")), kind
+        self.incidents.append(Incident(action=action, kind=kind, id=shown(id), detail=shown(detail)))
+
+    def repaired(self, kind: str, id: str, detail: str) -> None:
+        self._add("repaired", kind, id, detail)
+
+    def set_aside(self, kind: str, id: str, detail: str) -> None:
+        self._add("set_aside", kind, id, detail)
+
+    def sorted(self) -> list[Incident]:
+        return sorted(self.incidents, key=lambda incident: (incident.action, incident.kind, incident.id, incident.detail))
+
+
+def shown(text: str) -> str:
+    """File names may hold anything, records only what UTF-8 can say."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,102 @@
+"""Phantom studies: drawn, worded and annotated by a seeded generator. No download, no licence, any number of them.
+
+Study k of a seed depends on (seed, k) alone. Each split counts k from a start of its own, so that more training studies leave the
+test studies as they are.
+"""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import zlib
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from xraygen.errors import UserError
+from xraygen.sources import Collection
+from xraygen.sources.phantom.findings import Findings, sample
+from xraygen.sources.phantom.wording import word
+from xraygen.study import Annotation as Reference
+from xraygen.study import Image, Record, Study, replacing
+
+_FIRST = {"train": 0, "test": 10**9, "val": 2 * 10**9}
+_MOST = 10**9 - 1
+
+
+class PhantomParams(Record):
+    """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of 28 (the patch of Qwen2-VL)."""
+
+    train: Annotated[PositiveInt, Field(le=_MOST)] = 1000
+    test: Annotated[PositiveInt, Field(le=_MOST)] = 300
+    val: Annotated[NonNegativeInt, Field(le=_MOST)] = 100
+    size: Annotated[int, Field(ge=112, le=1120, multiple_of=28)] = 224
+    seed: NonNegativeInt = 0
+
+
+class Phantom(Record):
+    """A study without its pictures. `findings` is the truth that the pictures and the words are made from."""
+
+    id: str
+    uid: str
+    findings: Findings
+    report: str
+    reference: Reference
+
+
+def phantom(seed: int, k: int) -> Phantom:
+    """Study k of a seed."""
+    rng = Random(f"phantom {seed} {k}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
+    findings = sample(rng)
+    report, reference = word(findings, rng)
+    return Phantom(id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference)
+
+
+def draw(findings: Findings, seed: int, k: int, size: int):
+    """(frontal, lateral), each uint8 (size, size). Anatomy, position and film are those of (seed, k) whatever the findings."""
+    from xraygen.sources.phantom.frontal import draw_frontal
+    from xraygen.sources.phantom.lateral import draw_lateral
+
+    return draw_frontal(findings, seed, k, size), draw_lateral(findings, seed, k, size)
+
+
+def read(params: PhantomParams, images: Path, root: Path) -> Collection:
+    """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`. Val has no references."""
+    from tqdm import tqdm
+
+    images, root = Path(os.path.abspath(images)), Path(os.path.abspath(root))
+    if not images.is_relative_to(root):
+        raise UserError(f"{images}: lies outside {root}, to which image paths are relative; name a folder in it")
+    jobs = [(split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))]
+    make = partial(_study, params=params, images=images, root=root)
+    # Started anew rather than forked: a fork would copy the threads that the caller's libraries may have started.
+    with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
+        made = pool.imap(make, jobs, chunksize=8)
+        studies = list(tqdm(made, desc="draw", unit=" studies", total=len(jobs), disable=None, dynamic_ncols=True))
+    return Collection(sorted(studies, key=lambda study: study.id), [])
+
+
+def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path) -> Study:
+    split, k = job
+    made = phantom(params.seed, k)
+    views = []
+    for projection, pixels in zip(("frontal", "lateral"), draw(made.findings, params.seed, k, params.size), strict=True):
+        data, path = _png(pixels), images / f"{made.id}-{projection}.png"
+        with replacing(path, "wb") as file:
+            file.write(data)
+        name = path.relative_to(root).as_posix()
+        views.append(Image(path=name, projection=projection, sha256=hashlib.sha256(data).hexdigest()))
+    reference = None if split == "val" else made.reference
+    return Study(id=made.id, uid=made.uid, split=split, report=made.report, images=tuple(views), reference=reference)
+
+
+def _png(pixels) -> bytes:
+    from PIL import Image as Picture
+
+    file = io.BytesIO()
+    # No search for repeats: which ones zlib finds differs between its builds, and the bytes are to be the same everywhere.
+    Picture.fromarray(pixels).save(file, "PNG", compress_type=zlib.Z_HUFFMAN_ONLY)
+    return file.getvalue()

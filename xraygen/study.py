@@ -1,0 +1,178 @@
+"""The records that everything passes around, and the JSON Lines files they are kept in.
+
+A case is what an annotator may see, and has no field for a reference: leaking one is impossible by construction.
+A study is a case plus its split and, where curated, its reference. Only training code and judges are handed studies.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xraygen.errors import UserError
+
+REGIONS = ("bone", "heart", "lung", "mediastinal", "others")
+SCORED_REGIONS = REGIONS[:4]
+SPLITS = ("train", "dev", "test", "val")
+
+Split = Literal["train", "dev", "test", "val"]
+Projection = Literal["frontal", "lateral", "unknown"]
+Verdict = Literal["judged", "identical", "both_empty", "reference_empty", "candidate_empty", "unparseable", "failed"]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Record(BaseModel):
+    """Immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Annotation(Record):
+    """Text per region; an empty string = nothing said about it."""
+
+    bone: str = ""
+    heart: str = ""
+    lung: str = ""
+    mediastinal: str = ""
+    others: str = ""
+
+    def __getitem__(self, region: str) -> str:
+        if region not in REGIONS:
+            raise KeyError(region)
+        return getattr(self, region)
+
+
+class Image(Record):
+    """One view. `path` is relative to the project's root; `sha256` is of the file's bytes, so that records change with pictures."""
+
+    path: NonEmpty
+    projection: Projection = "unknown"
+    sha256: str | None = None
+
+
+class Case(Record):
+    """What an annotator may see."""
+
+    id: NonEmpty
+    report: str = ""
+    images: tuple[Image, ...] = ()
+
+
+class Study(Record):
+    """A case, its split and, where curated, its reference. `novel`: no training study has this report (None in train)."""
+
+    id: NonEmpty
+    uid: str
+    split: Split
+    report: str
+    images: tuple[Image, ...] = ()
+    reference: Annotation | None = None
+    novel: bool | None = None
+
+    def case(self) -> Case:
+        return Case(id=self.id, report=self.report, images=self.images)
+
+
+class AnnotationRecord(Record):
+    """An annotator's answer to one case: `annotation`, or None and the `error` that prevented it."""
+
+    id: NonEmpty
+    annotation: Annotation | None
+    error: str | None = None
+    raw: str = ""
+    usage: dict[str, float] = {}
+
+
+class ErrorCounts(Record):
+    """GREEN's categories: a false finding, b missing finding, c wrong location, d wrong severity, e comparison that the
+    reference lacks, f comparison omitted (Ostmeier et al., EMNLP Findings 2024)."""
+
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    d: int = 0
+    e: int = 0
+    f: int = 0
+
+
+class Judgement(Record):
+    """A judge's word on one (reference, candidate) pair. `score` is in [0, 1], or None where the pair could not be scored."""
+
+    id: NonEmpty
+    region: Literal["bone", "heart", "lung", "mediastinal", "others"]
+    reference: str
+    candidate: str
+    score: float | None
+    verdict: Verdict
+    matched_findings: int | None = None
+    errors: ErrorCounts | None = None
+    completion: str | None = None
+    judge: str
+    annotation_error: str | None = None
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
+    """Stream records from a JSON Lines file; a line that is not one is a UserError naming file, line and field."""
+    path = Path(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield record.model_validate_json(line)
+                except ValidationError as error:
+                    raise UserError(f"{path}:{number}: not a {record.__name__} record: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """A pydantic error in one line: the first field that is wrong and why."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
+    """A file written beside `path` and renamed to it at the end, so that nothing half-written ever stands at `path`."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = beside.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            yield file
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> int:
+    """Write records one a line, atomically; returns how many."""
+    count = 0
+    with replacing(path) as file:
+        for record in records:
+            file.write(record.model_dump_json() + "\n")
+            count += 1
+    return count
+
+
+def write_json(path: Path | str, content: dict) -> None:
+    """Indented JSON, keys in the order given, atomically."""
+    with replacing(path) as file:
+        json.dump(content, file, indent=2, allow_nan=False)
+        file.write("\n")

@@ -1,0 +1,27 @@
+"""Sentences and tokens, cut the same way everywhere."""
+
+import re
+from collections import Counter
+
+_TOKEN = re.compile(r"[a-z0-9]+")
+# A full stop ends a sentence unless it stands inside a number ("1.5 cm") or after a list number at the start ("1. Heart ...").
+_END = re.compile(r"(?<=[.!?;])\s+(?=[^a-z])|\n+")
+_LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case runs of letters and digits, as `token_f1` counts them."""
+    return _TOKEN.findall(text.lower())
+
+
+def sentences(text: str) -> list[str]:
+    """The text's sentences, stripped, punctuation kept; list numbers and fragments without a token are dropped."""
+    parts = (part.strip() for part in _END.split(text))
+    return [part for part in parts if _TOKEN.search(part.lower()) and not _LIST_NUMBER.match(part)]
+
+
+def token_f1(reference: str, candidate: str) -> float | None:
+    """Multiset overlap F1 of the two token lists; None where neither side has a token (right silence says nothing about wording)."""
+    ref, cand = Counter(tokens(reference)), Counter(tokens(candidate))
+    total = ref.total() + cand.total()
+    return 2 * (ref & cand).total() / total if total else None
