@@ -4,8 +4,8 @@ import re
 from collections import Counter
 
 _TOKEN = re.compile(r"[a-z0-9]+")
-# A full stop ends a sentence unless it stands inside a number ("1.5 cm") or after a list number at the start ("1. Heart ...").
-_END = re.compile(r"(?<=[.!?;])\s+(?=[^a-z])|\n+")
+# A full stop ends a sentence where white space and no small letter follows, or a capitalised word without white space ("seen.Heart").
+_END = re.compile(r"(?<=[.!?;])\s+(?=[^a-z])|\n+|(?<=[a-z)][.])(?=[A-Z][a-z])")
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
 
 

@@ -1,9 +1,10 @@
 """Phantom studies: drawn, worded and annotated by a seeded generator. No download, no licence, any number of them.
 
-Study k of a seed depends on (seed, k) alone. Each split counts k from a start of its own, so that more training studies leave the
-test studies as they are.
+Study k of a seed depends on (seed, k) alone. Each split counts k from a start of its own, so that more training studies leave
+the test studies as they are.
 """
 
+import contextlib
 import hashlib
 import io
 import multiprocessing
@@ -12,23 +13,28 @@ import zlib
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from xraygen.errors import UserError
+from xraygen.progress import progress
 from xraygen.sources import Collection
 from xraygen.sources.phantom.findings import Findings, sample
 from xraygen.sources.phantom.wording import word
 from xraygen.study import Annotation as Reference
 from xraygen.study import Image, Record, Study, replacing
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _FIRST = {"train": 0, "test": 10**9, "val": 2 * 10**9}
 _MOST = 10**9 - 1
 
 
 class PhantomParams(Record):
-    """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of 28 (the patch of Qwen2-VL)."""
+    """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of 28 (Qwen2-VL's patch)."""
 
     train: Annotated[PositiveInt, Field(le=_MOST)] = 1000
     test: Annotated[PositiveInt, Field(le=_MOST)] = 300
@@ -55,7 +61,7 @@ def phantom(seed: int, k: int) -> Phantom:
     return Phantom(id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference)
 
 
-def draw(findings: Findings, seed: int, k: int, size: int):
+def draw(findings: Findings, seed: int, k: int, size: int) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
     """(frontal, lateral), each uint8 (size, size). Anatomy, position and film are those of (seed, k) whatever the findings."""
     from xraygen.sources.phantom.frontal import draw_frontal
     from xraygen.sources.phantom.lateral import draw_lateral
@@ -65,17 +71,17 @@ def draw(findings: Findings, seed: int, k: int, size: int):
 
 def read(params: PhantomParams, images: Path, root: Path) -> Collection:
     """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`. Val has no references."""
-    from tqdm import tqdm
-
     images, root = Path(os.path.abspath(images)), Path(os.path.abspath(root))
     if not images.is_relative_to(root):
         raise UserError(f"{images}: lies outside {root}, to which image paths are relative; name a folder in it")
     jobs = [(split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))]
     make = partial(_study, params=params, images=images, root=root)
-    # Started anew rather than forked: a fork would copy the threads that the caller's libraries may have started.
-    with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
-        made = pool.imap(make, jobs, chunksize=8)
-        studies = list(tqdm(made, desc="draw", unit=" studies", total=len(jobs), disable=None, dynamic_ncols=True))
+    cores = min(os.cpu_count() or 1, len(jobs) // 16)
+    with contextlib.ExitStack() as stack:
+        # Started anew rather than forked: a fork would copy locks that the caller's threads hold.
+        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores)) if cores > 1 else None
+        made = pool.imap(make, jobs, chunksize=8) if pool else map(make, jobs)
+        studies = list(progress(made, "draw", "studies", total=len(jobs)))
     return Collection(sorted(studies, key=lambda study: study.id), [])
 
 
@@ -93,7 +99,7 @@ def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path
     return Study(id=made.id, uid=made.uid, split=split, report=made.report, images=tuple(views), reference=reference)
 
 
-def _png(pixels) -> bytes:
+def _png(pixels: "NDArray[np.uint8]") -> bytes:
     from PIL import Image as Picture
 
     file = io.BytesIO()

@@ -1,7 +1,7 @@
-"""What both views are drawn with: a film with coordinates of the body, edges, curves, traces and clouds on it, and its development.
+"""What both views are drawn with: a film with edges, curves, traces and clouds on it, and how it is developed.
 
-Coordinates are in half film sides: x from -1 (viewer's left) to 1, y from -1 (top) to 1, before the patient is turned, moved and
-scaled a little. Brightness is in arbitrary units, about 0 (black) to 1 (white), in float64 throughout; pixels are rounded at the end,
+Coordinates are in half film sides: x from -1 (viewer's left) to 1, y from -1 (top) to 1, before the patient is moved, scaled
+and leant to a side a little. Brightness is about 0 (black) to 1 (white), in float64 throughout; pixels are rounded at the end,
 so that they are the same on any CPU. Of the random generators only `random` is used, whose sequence numpy keeps.
 """
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Field = NDArray[np.float64]
+Knots = list[tuple[float, float]]  # (place, value) in order of place
+Lines = list[tuple[Sequence[float], Sequence[float], float]]  # (xs, ys, brightness) through points in order
 
 
 def stream(seed: int, k: int, name: str) -> np.random.Generator:
@@ -41,9 +43,7 @@ class Film:
 
     def edge(self, inside: Field, softness: float = 0.012) -> Field:
         """1 where `inside` > 0, 0 where it is < 0, a smooth step about 0 that is never sharper than a pixel."""
-        half = max(softness, self.pixel)
-        t = np.clip(inside * (0.5 / half) + 0.5, 0, 1)
-        return t * t * (3 - 2 * t)
+        return step(inside, max(softness, self.pixel))
 
     def disc(self, x: float, y: float, radius: float, softness: float = 0.012, flat: float = 1.0, both: bool = False) -> Field:
         """A filled circle, or an ellipse `flat` times as high as wide; `both`: on both sides of the midline."""
@@ -55,29 +55,32 @@ class Film:
         t = np.clip(1 - ((self.x - x) / wide) ** 2 - ((self.y - y) / high) ** 2, 0, None)
         return t * t
 
-    def trace(self, lines: Sequence[tuple[Sequence[float], Sequence[float], float]], width: float) -> Field:
-        """Thin lines, each (xs, ys, brightness) through points in order; `width` is the standard deviation across."""
-        step, size = 0.5 * self.pixel, self.size
-        sums = np.zeros(size * size)
+    def veil(self, light: Field, cover: Field, level: float) -> Field:
+        """`light` drawn towards `level` as far as `cover` (0..1) says: what lies in fluid or solid lung loses its outlines."""
+        return light + cover * (level - light)
+
+    def trace(self, lines: Lines, width: float) -> Field:
+        """Thin lines; `width` is the standard deviation across."""
+        size, spacing = self.size, 0.5 * self.pixel
+        points: list[list[Field]] = []
         for xs, ys, brightness in lines:
             xs, ys = np.asarray(xs, float), np.asarray(ys, float)
-            along = np.concatenate([[0.0], np.cumsum(np.sqrt(np.diff(xs) ** 2 + np.diff(ys) ** 2))])
-            at = np.arange(0, along[-1], step)
-            px, py = np.interp(at, along, xs), np.interp(at, along, ys)
-            column = ((px + self._lean * py) * self._scale + self._across + 1) / self.pixel - 0.5
-            row = (py * self._scale + self._down + 1) / self.pixel - 0.5
-            inside = (column >= 0) & (column < size - 1) & (row >= 0) & (row < size - 1)
-            column, row = column[inside], row[inside]
-            left, top = np.floor(column), np.floor(row)
-            right_share, low_share = column - left, row - top
-            place = (top * size + left).astype(np.int64)
-            for offset, share in (
-                (0, (1 - right_share) * (1 - low_share)),
-                (1, right_share * (1 - low_share)),
-                (size, (1 - right_share) * low_share),
-                (size + 1, right_share * low_share),
-            ):
-                sums += np.bincount(place + offset, brightness * share, size * size)
+            along = np.zeros(len(xs))
+            np.cumsum(np.sqrt((xs[1:] - xs[:-1]) ** 2 + (ys[1:] - ys[:-1]) ** 2), out=along[1:])
+            at = np.arange(0, along[-1], spacing)
+            points.append([np.interp(at, along, xs), np.interp(at, along, ys), np.full(len(at), brightness)])
+        px, py, weight = (np.concatenate(part) for part in zip(*points, strict=True))
+        column = ((px + self._lean * py) * self._scale + self._across + 1) / self.pixel - 0.5
+        row = (py * self._scale + self._down + 1) / self.pixel - 0.5
+        inside = (column >= 0) & (column < size - 1) & (row >= 0) & (row < size - 1)
+        column, row, weight = column[inside], row[inside], weight[inside]
+        left, top = np.floor(column), np.floor(row)
+        right_share, low_share = column - left, row - top
+        place = (top * size + left).astype(np.int64)
+        high, low = weight * (1 - low_share), weight * low_share
+        shares = [high * (1 - right_share), high * right_share, low * (1 - right_share), low * right_share]
+        places = [place, place + 1, place + size, place + size + 1]
+        sums = np.bincount(np.concatenate(places), np.concatenate(shares), size * size)
         sigma = max(width / self.pixel, 0.6)
         blurred = ndimage.gaussian_filter(sums.reshape(size, size), sigma, mode="constant", truncate=3)
         return blurred * (sigma * math.sqrt(2 * math.pi) * 0.5)  # two points a pixel: the ridge is as bright as asked
@@ -109,8 +112,20 @@ class Film:
         return np.rint(np.clip(lit, 0.02, 1) * 250).astype(np.uint8)
 
 
+def step(inside: Field, half: float) -> Field:
+    """0 below -`half`, 1 above it, smooth between."""
+    t = inside * (0.5 / half)
+    t += 0.5
+    np.clip(t, 0, 1, out=t)
+    smooth = t * -2
+    smooth += 3
+    smooth *= t
+    smooth *= t
+    return smooth
+
+
 def curve(at: Field, *knots: tuple[float, float]) -> Field:
-    """A smooth curve through about (place, value) knots in order of place; constant outside."""
+    """A smooth curve close to its (place, value) knots, in order of place; constant outside."""
     xs, ys = zip(*knots, strict=True)
     table = np.linspace(xs[0], xs[-1], 257)
     values = np.interp(table, xs, ys)

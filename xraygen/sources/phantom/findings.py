@@ -95,7 +95,13 @@ _SHARES = {
     "hernia": 0.05,
     "free_air": 0.03,
 }
-_LOBES: list[tuple[Side, Lobe]] = [("right", "upper"), ("right", "middle"), ("right", "lower"), ("left", "upper"), ("left", "lower")]
+_LOBES: list[tuple[Side, Lobe]] = [
+    ("right", "upper"),
+    ("right", "middle"),
+    ("right", "lower"),
+    ("left", "upper"),
+    ("left", "lower"),
+]
 
 T = TypeVar("T")
 

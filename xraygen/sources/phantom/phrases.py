@@ -1,7 +1,7 @@
 """The phrases of reports and of the curators who file them under regions, as data for `wording`.
 
-`[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase that speaks of one region is a string, and what the curators
-make of it follows from `CURATED`. A phrase that speaks of several is a tuple: the report's words, then the curators' words by region.
+`[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase that speaks of one region is a string, and what the
+curators make of it follows from `CURATED`. One that speaks of several is a tuple: the report's words, then theirs by region.
 """
 
 Phrase = str | tuple[str, dict[str, str]]
@@ -38,7 +38,10 @@ HEART_AND_MEDIASTINUM: tuple[Phrase, ...] = (
         "[The cardiomediastinal|Cardiomediastinal] contours are {ok}.",
         {"heart": "Cardiac contours are {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
     ),
-    ("Normal cardiomediastinal silhouette.", {"heart": "Normal cardiac contours.", "mediastinal": "Normal mediastinal contours."}),
+    (
+        "Normal cardiomediastinal silhouette.",
+        {"heart": "Normal cardiac contours.", "mediastinal": "Normal mediastinal contours."},
+    ),
     (
         "Heart size and mediastinal contours are {ok}.",
         {"heart": "Heart size is {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
@@ -48,7 +51,10 @@ HEART_AND_MEDIASTINUM: tuple[Phrase, ...] = (
         "[The cardiac|Cardiac] and mediastinal contours are {ok}.",
         {"heart": "Cardiac contours are {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
     ),
-    ("Normal heart size and mediastinal contours.", {"heart": "Normal heart size.", "mediastinal": "Normal mediastinal contours."}),
+    (
+        "Normal heart size and mediastinal contours.",
+        {"heart": "Normal heart size.", "mediastinal": "Normal mediastinal contours."},
+    ),
     (
         "Heart and mediastinum [appear|look] normal.",
         {"heart": "Heart appears normal.", "mediastinal": "Mediastinum appears normal."},
@@ -72,7 +78,11 @@ HEART_MEDIASTINUM_AND_VESSELS: tuple[Phrase, ...] = (
     ),
     (
         "Heart size, mediastinal contours and pulmonary vessels are {ok}.",
-        {"heart": "Heart size is {ok}.", "mediastinal": "Mediastinal contours are {ok}.", "lung": "Pulmonary vessels are {ok}."},
+        {
+            "heart": "Heart size is {ok}.",
+            "mediastinal": "Mediastinal contours are {ok}.",
+            "lung": "Pulmonary vessels are {ok}.",
+        },
     ),
 )
 HEART_MEDIASTINUM_AND_LUNGS: tuple[Phrase, ...] = (
@@ -99,12 +109,21 @@ ABSENT: tuple[Phrase, ...] = (
     "No {absent} [is seen|identified|is identified|is present].",
 )
 ABSENT_WORDS = {
-    "consolidation": ("focal consolidation", "focal airspace disease", "infiltrate", "airspace opacity", "focal opacity", "pneumonia"),
+    "consolidation": (
+        "focal consolidation",
+        "focal airspace disease",
+        "infiltrate",
+        "airspace opacity",
+        "focal opacity",
+        "pneumonia",
+    ),
     "effusion": ("pleural effusion", "effusion", "pleural effusion", "pleural fluid", "large pleural effusion"),
     "pneumothorax": ("pneumothorax",),
     "nodule": ("nodule", "mass", "suspicious nodule"),
     "vessels": ("pulmonary edema", "vascular congestion"),
 }
+# Beside another finding, which may be called an opacity itself.
+ABSENT_WORDS_BESIDES = ABSENT_WORDS | {"consolidation": ("focal consolidation", "focal airspace disease", "infiltrate")}
 VESSELS: tuple[Phrase, ...] = (
     "[The pulmonary|Pulmonary] [vascularity|vasculature] is {ok}.",
     "Normal pulmonary vascularity.",
@@ -124,7 +143,10 @@ BONES: tuple[Phrase, ...] = (
 NO_ACUTE_BONES: tuple[Phrase, ...] = ("No acute [bony|osseous] abnormality.", "There is no acute [bony|osseous] finding.")
 BONES_AND_SOFT_TISSUES: tuple[Phrase, ...] = (
     ("[The bones|Bones] and soft tissues are {ok}.", {"bone": "Bones are {ok}.", "others": "Soft tissues are {ok}."}),
-    ("No acute bony or soft tissue abnormality.", {"bone": "No acute bony abnormality.", "others": "No soft tissue abnormality."}),
+    (
+        "No acute bony or soft tissue abnormality.",
+        {"bone": "No acute bony abnormality.", "others": "No soft tissue abnormality."},
+    ),
 )
 BONES_AND_FREE_AIR: tuple[Phrase, ...] = (
     (
@@ -340,23 +362,23 @@ PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
 # Words that de-identification takes for names. Of an abnormal sentence only those go that carry nothing of the finding.
 SCRUBBED = frozenset(
     "bones bony osseous skeletal structures visualized acute evidence definite visible focal silhouette vasculature vessels "
-    "aerated expanded appear soft views obtained prior thoracic hila midline identified present seen remainder".split()
+    "aerated expanded appear soft views obtained prior thoracic hila midline identified present seen".split()
 )
 SCRUBBED_ABNORMAL = frozenset(
-    "noted seen present likely compatible concerning suspicious wires status about measuring streaky patchy in size place".split()
+    "noted seen present likely compatible concerning suspicious wires status streaky patchy linear focal rounded".split()
 )
 BONE_WORDS = frozenset("bones bony bone osseous skeletal spine rib".split())
 
 # (pattern, what it becomes, how often curators do it), tried in order on a sentence of one region.
 CURATED: tuple[tuple[str, str, float], ...] = (
     (r"XXXX (?!is\b|are\b)|(?<!are)(?<!is) XXXX\b", "", 0.8),
-    (r"^There (?:is|are) (?:an? )?(?=\w)", "", 0.88),
+    (r"^There (?:is|are) (?:an? )?(?=\w)", "", 0.85),
     (r" (?:is|are) (?:noted|seen|present|identified)(?=\.)", "", 0.8),
     (r"^A (?=\w)", "", 0.85),
-    (r"^The (?=heart|lungs|mediastinum|bones|aorta|osseous|cardiac)", "", 0.25),
+    (r"^The (?=heart|lungs|mediast|bones|bony|aorta|osseous|cardi|visualized|thoracic)", "", 0.3),
     (r"^Cardiac contours are", "Cardiac silhouette is", 0.1),
     (r"^Mediastinal contours are", "Mediastinum is", 0.1),
     (r"^No evidence of ", "No ", 0.15),
-    (r"^(No [\w ]+) or (\w[\w ]*)\.$", r"\1. No \2.", 0.12),
-    (r" (?:is|are) within normal limits", " within normal limits", 0.1),
+    (r"^(No [\w ]+) or (\w[\w ]*)\.$", r"\1. No \2.", 0.18),
+    (r" (?:is|are) (?=within normal limits|normal\.|unremarkable\.|intact|clear)", " ", 0.12),
 )

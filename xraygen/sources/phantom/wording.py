@@ -1,14 +1,14 @@
 """Findings -> the report a radiologist might dictate, and the reference that curators make of it.
 
-A report is a list of statements, each drawn from `phrases`. Some reports are dictated freely; the others follow one of a few house
-styles, whose choices are the same every time, so that normal reports repeat word for word. De-identification then takes a word here
-and there for a name and leaves XXXX. Curators see the report only: what is lost to XXXX is lost to them too. They mostly, not always,
-reword alike.
+A report is a list of statements, each drawn from `phrases`. Some reports are dictated freely; the others follow one of a few
+house styles, whose choices are the same every time, so that normal reports repeat word for word. De-identification then takes a
+word here and there for a name and leaves XXXX. Curators see the report only: what is lost to XXXX is lost to them too. They
+mostly, not always, reword alike.
 """
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -19,19 +19,26 @@ from xraygen.study import REGIONS, Annotation
 
 _HOUSES = 40
 _IN_HOUSE_STYLE = 0.42
-_SCRUBBED = 0.23  # share of sentences
+_SCRUBBED = 0.26  # share of sentences
 _AT_MOST = 8  # sentences
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_ORDERS = (("core", "lung", "bone"), ("core", "lung", "bone"), ("lung", "core", "bone"), ("bone", "core", "lung"), ("core", "bone", "lung"))
+_ORDERS = (
+    ("core", "lung", "bone"),
+    ("core", "lung", "bone"),
+    ("lung", "core", "bone"),
+    ("bone", "core", "lung"),
+    ("core", "bone", "lung"),
+)
 
 
 class Statement(NamedTuple):
-    """A sentence. `curated`: the curators' words by region where it speaks of several; else it belongs to `region` alone."""
+    """A sentence. `curated`: the curators' words by region where it speaks of several; else it belongs to `region` alone.
+    `about`: the abnormal fields that it states."""
 
     text: str
     region: str
     curated: dict[str, str] | None
-    abnormal: bool
+    about: tuple[str, ...]
 
 
 def word(findings: Findings, rng: Random) -> tuple[str, Annotation]:
@@ -48,7 +55,7 @@ def word(findings: Findings, rng: Random) -> tuple[str, Annotation]:
     return report, Annotation(**{region: " ".join(texts) for region, texts in reference.items()})
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parts(template: str) -> tuple[tuple[str, ...], ...]:
     parts = re.split(r"\[([^\]]*)\]", template)
     return tuple(tuple(part.split("|")) if number % 2 else (part,) for number, part in enumerate(parts))
@@ -67,6 +74,7 @@ class _Report:
     def __init__(self, findings: Findings, rng: Random):
         self.findings, self.rng = findings, rng
         self.left = list(findings.abnormal())  # what is still to be said
+        self.vessels_said = "vessels" in self.left
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -78,18 +86,24 @@ class _Report:
         if self.chance(0.1):
             said.insert(0, self.normal(phrases.TECHNIQUE, "others"))
         said += self.others()
-        while len(said) > _AT_MOST and not all(statement.abnormal for statement in said):
-            said.remove(pick(self.rng, [statement for statement in said if not statement.abnormal]))
+        while len(said) > _AT_MOST and not all(statement.about for statement in said):
+            said.remove(pick(self.rng, [statement for statement in said if not statement.about]))
         return said
 
-    def say(self, options: Sequence[Phrase], region: str, slots: dict[str, str], abnormal: bool) -> Statement:
+    def say(self, options: Sequence[Phrase], region: str, slots: dict[str, str], *about: str) -> Statement:
         phrase = pick(self.rng, options)
         if isinstance(phrase, str):
-            return Statement(_say(phrase, self.rng, slots), region, None, abnormal)
-        return Statement(_say(phrase[0], self.rng, slots), region, {r: _say(t, self.rng, slots) for r, t in phrase[1].items()}, abnormal)
+            return Statement(_say(phrase, self.rng, slots), region, None, about)
+        text, curated = phrase
+        return Statement(
+            _say(text, self.rng, slots),
+            region,
+            {place: _say(words, self.rng, slots) for place, words in curated.items()},
+            about,
+        )
 
     def normal(self, options: Sequence[Phrase], region: str, absent: str = "") -> Statement:
-        return self.say(options, region, {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent}, False)
+        return self.say(options, region, {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent})
 
     def abnormal(self, *names: str) -> list[Statement]:
         """What there is to say of these fields, in that order; two of them in one sentence now and then."""
@@ -105,10 +119,10 @@ class _Report:
                 if first == key and with_name in self.left and second == self.key(with_name) and self.chance(0.4):
                     self.left.remove(with_name)
                     slots |= {f"with_{slot}": value for slot, value in _slots(with_name, self.findings).items()}
-                    said.append(self.say(options, phrases.REGION_OF[name], slots, True))
+                    said.append(self.say(options, phrases.REGION_OF[name], slots, name, with_name))
                     break
             else:
-                said.append(self.say(phrases.ABNORMAL[key], phrases.REGION_OF[name], slots, True))
+                said.append(self.say(phrases.ABNORMAL[key], phrases.REGION_OF[name], slots, name))
         return said
 
     def key(self, name: str) -> str:
@@ -127,11 +141,13 @@ class _Report:
             return said + contours
         if self.chance(0.5):
             said = [self.normal(phrases.HEART_AND_MEDIASTINUM, "heart")]
-        elif self.chance(0.15) and "vessels" not in left:
+        elif self.chance(0.15) and not self.vessels_said:
+            self.vessels_said = True
             said = [self.normal(phrases.HEART_MEDIASTINUM_AND_VESSELS, "heart")]
         elif self.chance(0.08) and not self.lungs_affected():
             said = [self.normal(phrases.HEART_MEDIASTINUM_AND_LUNGS, "heart")]
-        elif self.chance(0.2) and "vessels" not in left:
+        elif self.chance(0.2) and not self.vessels_said:
+            self.vessels_said = True
             said = [self.normal(phrases.HEART_AND_VESSELS, "heart")]
         elif self.chance(0.96):
             said = [self.normal(phrases.HEART, "heart")]
@@ -156,7 +172,9 @@ class _Report:
             said.append(self.normal(phrases.REST_OF_LUNGS, "lung"))
         elif not affected and self.chance(0.1):
             said.append(self.normal(phrases.VOLUMES, "lung"))
-        wanted = [name for name, share in (("consolidation", 0.6), ("pneumothorax", 0.95), ("effusion", 0.9)) if self.chance(share)]
+        wanted = [
+            name for name, share in (("consolidation", 0.6), ("pneumothorax", 0.95), ("effusion", 0.9)) if self.chance(share)
+        ]
         if self.chance(0.3):
             wanted.reverse()
         wanted += [name for name in ("nodule", "vessels") if self.chance(0.08)]
@@ -164,12 +182,13 @@ class _Report:
         if not said or self.chance(0.8):
             groups = [absent] if self.chance(0.65) or len(absent) < 2 else [absent[:1], absent[1:]]
             said += [self.normal(phrases.ABSENT, "lung", self.absent(group)) for group in groups if group]
-        if not said or (findings.vessels == "normal" and self.chance(0.07)):
+        if not said or (not self.vessels_said and self.chance(0.07)):
             said.append(self.normal(phrases.VESSELS, "lung"))
         return said
 
     def absent(self, names: Sequence[str]) -> str:
-        words = [pick(self.rng, phrases.ABSENT_WORDS[name]) for name in names]
+        said = phrases.ABSENT_WORDS_BESIDES if self.lungs_affected() else phrases.ABSENT_WORDS
+        words = [pick(self.rng, said[name]) for name in names]
         if len(words) < 3:
             return " or ".join(words)
         return ", ".join(words[:-1]) + pick(self.rng, (", or ", " or ")) + words[-1]
@@ -215,7 +234,7 @@ def _scrub(statement: Statement, rng: Random) -> Statement:
     """The statement with a word or two lost to de-identification, or as it is."""
     if rng.random() >= _SCRUBBED:
         return statement
-    lost = phrases.SCRUBBED_ABNORMAL if statement.abnormal else phrases.SCRUBBED
+    lost = phrases.SCRUBBED_ABNORMAL if statement.about else phrases.SCRUBBED
     words = statement.text.split(" ")
     places = [place for place, found in enumerate(words) if found.strip(".,").lower() in lost]
     if not places:
@@ -226,7 +245,7 @@ def _scrub(statement: Statement, rng: Random) -> Statement:
     curated = statement.curated and {
         region: re.sub(rf"\b{word}\b", "XXXX", text, flags=re.IGNORECASE) for region, text in statement.curated.items()
     }
-    if place > 0 and not statement.abnormal and curated is None and rng.random() < 0.15:
+    if place > 0 and not statement.about and curated is None and rng.random() < 0.15:
         words.insert(place, "XXXX")
     region = statement.region
     if region == "bone" and not phrases.BONE_WORDS & {found.strip(".,").lower() for found in words}:
@@ -244,9 +263,8 @@ def _curate(statement: Statement, rng: Random) -> list[tuple[str, str]]:
             return [(region, statement.text) for region in statement.curated]
         return [(region, _reword(text, rng)) for region, text in statement.curated.items()]
     region = statement.region
-    if statement.abnormal and rng.random() < 0.1:
-        first = next((name for name in phrases.ELSEWHERE if _speaks_of(name, statement.text)), None)
-        region = phrases.ELSEWHERE[first] if first else region
+    if len(statement.about) == 1 and rng.random() < 0.1:
+        region = phrases.ELSEWHERE.get(statement.about[0], region)
     if statement.text.startswith("XXXX"):
         return [(region, statement.text)]
     return [(region, _reword(statement.text, rng))]
@@ -258,7 +276,3 @@ def _reword(text: str, rng: Random) -> str:
             text = pattern.sub(becomes, text)
     text = " ".join(text.split())
     return text[0].upper() + text[1:]
-
-
-def _speaks_of(name: str, text: str) -> bool:
-    return name.split("_")[-1] in text.lower()
