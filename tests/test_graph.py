@@ -133,7 +133,7 @@ def test_a_wrong_param_is_one_line(clone, tmp_path, change, said):
     shutil.copytree(clone, tmp_path / "copy", symlinks=True)
     edit(tmp_path / "copy", **change)
     done = subprocess.run(
-        [sys.executable, "stages/prepare.py", "data/raw/phantom"], cwd=tmp_path / "copy", env=ENVIRONMENT, capture_output=True, text=True
+        [sys.executable, "-m", "stages.prepare", "data/raw/phantom"], cwd=tmp_path / "copy", env=ENVIRONMENT, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1

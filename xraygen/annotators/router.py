@@ -1,291 +1,253 @@
-"""The router: an annotator learned from curated training studies in seconds on a CPU.
+"""The router: an annotator learned from curated training studies, in seconds on a CPU.
 
-Two things are learned. Where a report sentence goes: for each region a logistic regression on the sentence's word n-grams and
-character n-grams and on the words of the report's other sentences (whether "cardiomediastinal silhouette normal" is repeated under
-heart depends on what else the report says of the heart), combined with what the curators did with the same and the most similar
-training sentences. And how it is worded: what the curators made of those sentences is carried over to this one (`wording.carry_over`)
-and of all the wordings the one that agrees best with the others is taken.
+It sends each sentence of a report to the regions that it speaks of and words it there as the curators would:
+
+    alignment   curated texts are cut along the report's sentences: (sentence, region) -> piece, mostly empty
+    routing     a linear classifier over words, letters and the sentences around: the chance that a region gets something
+    wording     a linear tagger: what is kept, dropped and replaced for a region (wording.py)
+    memory      the pieces that known sentences got, also by the sentence before, counted
+
+For a sentence and a region, the two classifiers give a distribution over pieces, the memory's counts sharpen it, and the piece
+with the highest expected token overlap is chosen (minimum Bayes risk). Nothing is known of any collection beforehand.
 """
 
+import io
 import json
-import math
+import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from xraygen.annotators.wording import align, carry_over, most_agreed, tidy, words
+from xraygen.annotators.alignment import Aligner, Words, as_sentence, words
+from xraygen.annotators.linear import Linear, fit_linear
+from xraygen.annotators.wording import Wording, fit_wording
 from xraygen.errors import UserError
-from xraygen.study import REGIONS, Annotation, Record, Study, replacing
+from xraygen.study import REGIONS, Annotation, Record, Study, replacing, write_json
 from xraygen.text import sentences, tokens
 
-MODEL = "router.json"
-_NEAREST = 0.45  # least cosine similarity of a sentence that counts as similar
-_NEARNESS = 5  # the power of its similarity by which a similar sentence counts
-_VERBATIM = 0.05  # weight of the sentence's own wording among the curators'
-_CHARACTERS = 1.0  # scale of the character n-grams against the word n-grams
-_MEMORY = 20_000  # sentences whose reading is remembered
+FORMAT = 1
+_LEVELS = 64  # chances are rounded to 1/64, so that answers can be kept and are the same on every machine
+_KEPT = 2**14  # sentences whose answers are kept in memory
+
+Memory = dict[str, dict[str, dict[str, int]]]  # sentence, or the one before and the sentence -> region -> piece -> times
 
 
 class RouterParams(Record):
-    """Chosen by cross-validation on the training split of IU X-Ray.
+    """`shrinkage`: times that a known sentence must be seen for its own record to weigh as much as the classifiers.
+    `context_shrinkage`: the same for a sentence and the one before it, against the sentence alone. `price`: what a word must
+    be worth, as a token F1, to be said: higher is more silent. `epochs`: passes over the training data; more changed nothing.
+    The defaults are the best of a few tried by cross-validation within IU X-Ray train; all are flat around them."""
 
-    `neighbours`: similar sentences that are consulted. `prior`: how many training sentences the regression's opinion is worth.
-    `first`, `further`: the cost of saying something wrong against that of omitting something right, for the only and for any
-    further sentence of a region; lower says more.
-    """
-
-    neighbours: PositiveInt = 12
-    prior: Annotated[float, Field(gt=0)] = 3.0
-    first: Annotated[float, Field(gt=0)] = 0.45
-    further: Annotated[float, Field(gt=0)] = 0.85
-    inverse_regularisation: Annotated[float, Field(gt=0)] = 7.0
+    shrinkage: PositiveFloat = 3.0
+    context_shrinkage: PositiveFloat = 2.0
+    price: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    epochs: PositiveInt = 8
 
 
-def _key(sentence: str) -> str:
-    return " ".join(tokens(sentence))
+class _Part(NamedTuple):
+    """A sentence and its share in three routing scores: its own, the next sentence's, the one before's: (sum, features)."""
+
+    sentence: Words
+    key: str
+    whole: str  # the sentence, clean
+    own: tuple[np.ndarray, int]
+    as_previous: tuple[np.ndarray, int]
+    as_next: tuple[np.ndarray, int]
 
 
-def _word_ngrams(sentence: str) -> list[str]:
-    single = tokens(sentence)
-    return single + [f"{a} {b}" for a, b in zip(single, single[1:], strict=False)]
+def _own_features(lower: tuple[str, ...]) -> set[str]:
+    around = ("<", *lower, ">")
+    names = {f"w {word}" for word in lower}
+    names.update(f"ww {left} {right}" for left, right in zip(around, around[1:], strict=False))
+    for word in lower:
+        names.update(_letters(word))
+    return names
 
 
-def _character_ngrams(sentence: str) -> list[str]:
-    padded = [f" {token} " for token in tokens(sentence)]
-    return [token[i : i + n] for token in padded for n in (3, 4, 5) for i in range(len(token) - n + 1)]
+@lru_cache(maxsize=_KEPT)
+def _letters(word: str) -> tuple[str, ...]:
+    """Runs of 3 to 5 letters, which an unknown word shares with known ones."""
+    word = f"<{word}>"[:40]
+    return tuple(f"c {word[i : i + n]}" for n in (3, 4, 5) for i in range(len(word) - n + 1))
 
 
-class _Features:
-    """Sublinear tf-idf vectors of unit length over the n-grams that at least `least` of the texts have."""
-
-    def __init__(self, ngrams: Callable[[str], list[str]], documents: int, frequency: dict[str, int]) -> None:
-        self.ngrams, self.documents, self.frequency = ngrams, documents, frequency
-        self.index = {ngram: index for index, ngram in enumerate(frequency)}
-        self.idf = [math.log((1 + documents) / (1 + count)) + 1 for count in frequency.values()]
-
-    @classmethod
-    def learn(cls, ngrams: Callable[[str], list[str]], texts: list[str], least: int) -> "_Features":
-        frequency = Counter(ngram for text in texts for ngram in set(ngrams(text)))
-        return cls(ngrams, len(texts), {ngram: count for ngram, count in sorted(frequency.items()) if count >= least})
-
-    def vector(self, text: str) -> tuple[list[int], list[float]]:
-        """Indices and values."""
-        found = Counter(self.index[ngram] for ngram in self.ngrams(text) if ngram in self.index)
-        values = [(1 + math.log(count)) * self.idf[index] for index, count in found.items()]
-        length = math.sqrt(sum(value * value for value in values)) or 1.0
-        return list(found), [value / length for value in values]
-
-    def matrix(self, texts: list[str]):
-        """(texts, n-grams), sparse."""
-        from scipy.sparse import csr_matrix
-
-        vectors = [self.vector(text) for text in texts]
-        ends = np.cumsum([0] + [len(indices) for indices, _ in vectors])
-        indices = np.array([index for indices, _ in vectors for index in indices], dtype=np.int64)
-        values = np.array([value for _, values in vectors for value in values], dtype=float)
-        return csr_matrix((values, indices, ends), shape=(len(texts), len(self.index)))
+@lru_cache(maxsize=_KEPT)
+def _bag(text: str) -> Counter:
+    return Counter(tokens(text))
 
 
-class _Known(NamedTuple):
-    """A training sentence: how often it occurs, and for each region how often the curators made what of it ("" = nothing)."""
-
-    text: str
-    times: int
-    said: tuple[dict[str, int], ...]
+def _previous_features(lower: tuple[str, ...]) -> set[str]:
+    return {f"p {word}" for word in lower}
 
 
-class _Reading(NamedTuple):
-    """What one sentence brings, by region: its share of the regression's logit for itself and for the report's other sentences,
-    and the weight of similar training sentences that were used and that were left out."""
+def _next_features(lower: tuple[str, ...]) -> set[str]:
+    return {f"n {word}" for word in lower}
 
-    own: list[float]
-    context: list[float]
-    used: list[float]
-    unused: list[float]
-    neighbours: list[tuple[int, float]]
+
+def _place(k: int, count: int) -> str:
+    return f"at {min(k, 3)} {min(count - k, 3)}"
 
 
 def fit(studies: Iterable[Study], params: RouterParams) -> "Router":
-    """Learn from the studies that have a reference. UserError: none has one."""
-    from scipy.sparse import csr_matrix, diags, hstack
-
-    members: list[int] = []  # of each sentence the number of its study
-    texts: list[str] = []
-    made: list[tuple[str, ...]] = []  # of each sentence what became of it, by region
-    curated = (study for study in studies if study.reference is not None)
-    for number, study in enumerate(curated):
-        parts = sentences(study.report)
-        texts += parts
-        members += [number] * len(parts)
-        made += zip(*(align(parts, study.reference[region]) for region in REGIONS), strict=True)
-    if not texts:
-        raise UserError("data/prepared/train.jsonl: no study with a report and a reference to learn from; check `data:` in params.yaml")
-
-    said: dict[str, tuple[Counter, ...]] = defaultdict(lambda: tuple(Counter() for _ in REGIONS))
-    shown: dict[str, str] = {}
-    for text, pieces in zip(texts, made, strict=True):
-        key = _key(text)
-        shown[key] = min(text, shown.get(key, text))
-        for counts, piece in zip(said[key], pieces, strict=True):
-            counts[piece] += 1
-    known = [
-        _Known(shown[key], said[key][0].total(), tuple(dict(sorted(counts.items())) for counts in said[key])) for key in sorted(said)
-    ]
-
-    by_words, by_characters = _Features.learn(_word_ngrams, texts, 1), _Features.learn(_character_ngrams, texts, 3)
-    sentence = by_words.matrix(texts)
-    together = csr_matrix((np.ones(len(texts)), (members, np.arange(len(texts)))))
-    others = np.maximum(together.T @ (together @ np.ones(len(texts))) - 1, 1)
-    context = diags(1 / others) @ (together.T @ (together @ sentence) - sentence)
-    features = hstack([sentence, context, _CHARACTERS * by_characters.matrix(texts)]).tocsr()
-    weights = np.array(
-        [_regress(features, [bool(pieces[index]) for pieces in made], params.inverse_regularisation) for index in range(len(REGIONS))]
-    ).T
-    return Router(params, known, by_words, by_characters, weights)
-
-
-def _regress(features, labels: list[bool], inverse_regularisation: float) -> np.ndarray:
-    """Weights, the intercept first, rounded so that the last bits of a library's arithmetic do not reach the saved model."""
-    from sklearn.linear_model import LogisticRegression
-
-    if len(set(labels)) < 2:  # nothing to tell apart: always or never
-        return np.array([20.0 if labels[0] else -20.0] + [0.0] * features.shape[1])
-    model = LogisticRegression(C=inverse_regularisation, solver="liblinear").fit(features, labels)
-    return np.round(np.append(model.intercept_, model.coef_[0]), 3)
+    """Learn from the studies that have a reference. UserError if there is none."""
+    pairs = [(study.report, study.reference) for study in studies if study.reference is not None]
+    if not pairs:
+        raise UserError("no study with a reference to fit the router on; run `dvc repro prepare`")
+    aligner = Aligner(pairs)
+    memory: dict = defaultdict(lambda: defaultdict(Counter))
+    rows, targets, keys = [], [], []
+    wordings: dict[tuple[str, str, str], Words] = {}
+    for report, said in pairs:
+        parts = [words(sentence) for sentence in sentences(report)]
+        pieces = {region: aligner.pieces(said[region], parts) for region in REGIONS}
+        for k, part in enumerate(parts):
+            previous = parts[k - 1].lower if k else ("^",)
+            following = parts[k + 1].lower if k + 1 < len(parts) else ("$",)
+            rows.append(
+                sorted(_own_features(part.lower) | _previous_features(previous) | _next_features(following))
+                + [_place(k, len(parts))]
+            )
+            targets.append([int(pieces[region][k] != "") for region in REGIONS])
+            keys.append(part.key)
+            for key in (part.key, f"{' '.join(previous)} | {part.key}"):
+                for region in REGIONS:
+                    memory[key][region][pieces[region][k]] += 1
+            for region in REGIONS:
+                if pieces[region][k]:
+                    wordings.setdefault((region, part.key, pieces[region][k]), part)
+    times = Counter(keys)
+    weights = [times[key] ** -0.5 for key in keys]  # a sentence that stands in every report teaches little about others
+    routing = fit_linear(rows, targets, weights, alpha=2e-5, epochs=params.epochs)
+    wording = fit_wording(((region, part, piece) for (region, _, piece), part in wordings.items()), params.epochs)
+    plain: Memory = {
+        key: {region: dict(sorted(by_region[region].items())) for region in REGIONS}
+        for key, by_region in sorted(memory.items())
+        if " | " not in key or sum(by_region[REGIONS[0]].values()) > 1  # a context seen once tells no more than its sentence
+    }
+    return Router(params, routing, wording, plain)
 
 
 class Router:
-    """A fitted router. `weights`: (1 + word n-grams + word n-grams + character n-grams, regions): intercept, sentence, context,
-    characters."""
+    """A fitted router. `annotate` is a function of the report's text alone."""
 
-    def __init__(
-        self, params: RouterParams, known: list[_Known], by_words: _Features, by_characters: _Features, weights: np.ndarray
-    ) -> None:
-        self._params, self._known, self._by_words, self._by_characters, self._weights = params, known, by_words, by_characters, weights
-        size = len(by_words.index)
-        self._intercept = weights[0].tolist()
-        self._own, self._context, self._letters = weights[1 : size + 1], weights[size + 1 : 2 * size + 1], weights[2 * size + 1 :]
-        self._postings = by_words.matrix([sentence.text for sentence in known]).tocsc()
-        self._exact = {_key(sentence.text): index for index, sentence in enumerate(known)}
-        # Remembered by sentence, boundedly: reports repeat themselves, and a stream of them must not fill the memory.
-        self._read = lru_cache(_MEMORY)(self._read_sentence)
-        self._word = lru_cache(_MEMORY)(self._word_sentence)
-        self._known_words = lru_cache(_MEMORY)(words)
+    def __init__(self, params: RouterParams, routing: Linear, wording: Wording, memory: Memory) -> None:
+        self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
+        self._part = lru_cache(maxsize=_KEPT)(self._new_part)
+        self._variants = lru_cache(maxsize=_KEPT)(lambda region, text: wording.variants(region, self._part(text).sentence))
+        self._piece = lru_cache(maxsize=4 * _KEPT)(self._new_piece)
+        self._edge = {name: self._sum([name]) for name in ("p ^", "n $")}
+        self._places = {name: self._sum([name]) for k in range(4) for n in range(1, 4) for name in [f"at {k} {n}"]}
 
     def annotate(self, report: str, wording: Literal["learned", "verbatim"] = "learned") -> Annotation:
-        """What the report says of each region; `verbatim`: the same sentences in the same regions, as they stand in the report."""
-        parts = sentences(report)
-        readings = [self._read(part) for part in parts]
-        said = {}
-        for number, region in enumerate(REGIONS):
-            context = sum(reading.context[number] for reading in readings)
-            merits = []
-            for part, reading in zip(parts, readings, strict=True):
-                elsewhere = (context - reading.context[number]) / max(1, len(parts) - 1)
-                merits.append(self._merit(part, reading, number, elsewhere))
-            chosen = [index for index, merit in enumerate(merits) if merit > self._params.further]
-            if not chosen and merits and max(merits) > self._params.first:
-                chosen = [merits.index(max(merits))]
-            texts = (self._word(parts[index], number)[0] if wording == "learned" else parts[index] for index in chosen)
-            said[region] = " ".join(texts)
-        return Annotation(**said)
+        """What the report says of each region. `verbatim`: routed alike, but in the report's own sentences."""
+        given = sentences(report)
+        parts = [self._part(sentence) for sentence in given]
+        said: dict[str, list[str]] = {region: [] for region in REGIONS}
+        for k, part in enumerate(parts):
+            sums = (
+                part.own,
+                parts[k - 1].as_previous if k else self._edge["p ^"],
+                parts[k + 1].as_next if k + 1 < len(parts) else self._edge["n $"],
+                self._places[_place(k, len(parts))],
+            )
+            scores = self._routing.scores(sum(total for total, _ in sums), sum(count for _, count in sums))
+            levels = np.rint(_LEVELS / (1 + np.exp(-scores))).astype(int).tolist()
+            context = f"{parts[k - 1].key if k else '^'} | {part.key}"
+            context = context if context in self._memory else part.key
+            for region, level in zip(REGIONS, levels, strict=True):
+                piece = self._piece(given[k], context, region, level)
+                if piece:
+                    said[region].append(piece if wording == "learned" else given[k])
+        return Annotation(**{region: " ".join(pieces) for region, pieces in said.items()})
 
-    def _merit(self, sentence: str, reading: _Reading, region: int, elsewhere: float) -> float:
-        """The odds that the curators used the sentence in the region, times the expected token F1 of the wording for it."""
-        logit = reading.own[region] + elsewhere
-        opinion = self._params.prior / (1 + math.exp(-max(-50.0, min(50.0, logit))))
-        odds = (reading.used[region] + opinion) / (reading.unused[region] + self._params.prior - opinion + 1e-9)
-        return odds * self._word(sentence, region)[1] if odds > self._params.first else odds
+    def _sum(self, names: Iterable[str]) -> tuple[np.ndarray, int]:
+        known = self._routing.known(names)
+        return self._routing.weights[known].sum(axis=0), len(known)
 
-    def _read_sentence(self, sentence: str) -> _Reading:
-        indices, values = self._by_words.vector(sentence)
-        letter_indices, letter_values = self._by_characters.vector(sentence)
-        own = np.array(values) @ self._own[indices] + _CHARACTERS * np.array(letter_values) @ self._letters[letter_indices]
-        neighbours = self._neighbours(sentence, indices, values)
-        used, unused = [0.0] * len(REGIONS), [0.0] * len(REGIONS)
-        for index, weight in neighbours:
-            known = self._known[index]
-            for region, counts in enumerate(known.said):
-                left_out = counts.get("", 0)
-                unused[region] += weight * left_out
-                used[region] += weight * (known.times - left_out)
-        context = (np.array(values) @ self._context[indices]).tolist()
-        return _Reading([a + b for a, b in zip(self._intercept, own.tolist(), strict=True)], context, used, unused, neighbours)
+    def _new_part(self, sentence: str) -> _Part:
+        part = words(sentence)
+        named = _own_features, _previous_features, _next_features
+        return _Part(part, part.key, as_sentence(part.text), *(self._sum(names(part.lower)) for names in named))
 
-    def _neighbours(self, sentence: str, indices: list[int], values: list[float]) -> list[tuple[int, float]]:
-        """Similar training sentences and the weight of each of their occurrences: the same sentence counts as often as it
-        occurs, another one once at most, and less the less it is like this one."""
-        if not indices:
-            return []
-        starts, rows, found = self._postings.indptr, self._postings.indices, self._postings.data
-        spans = [slice(starts[index], starts[index + 1]) for index in indices]
-        similarity = np.bincount(
-            np.concatenate([rows[span] for span in spans]),
-            np.concatenate([found[span] * value for span, value in zip(spans, values, strict=True)]),
-            minlength=len(self._known),
-        )
-        near = np.flatnonzero(similarity >= _NEAREST)
-        near = near[np.argsort(-np.round(similarity[near], 9), kind="stable")][: self._params.neighbours]
-        exact = self._exact.get(_key(sentence))
-        return [
-            (index, 1.0 if index == exact else float(similarity[index]) ** _NEARNESS / self._known[index].times) for index in near.tolist()
-        ]
+    def _new_piece(self, text: str, context: str, region: str, level: int) -> str:
+        """The piece of highest expected worth for a sentence whose chance to speak of the region is `level` / 64."""
+        part = self._part(text)
+        chance = level / _LEVELS
+        known = self._memory.get(part.key, {}).get(region, {"": 0})
+        if 2 * chance < self._params.price and known.keys() == {""}:
+            return ""  # by the formula of _best: no wording can be worth its words
+        # Not asked where the sentence will hardly be said, nor where the curators are known to say nothing.
+        ask = 2 * chance >= self._params.price and (known.keys() != {""} or not known[""])
+        variants = self._variants(region, text) if ask else [(part.whole, 1.0, True)]
+        chances = {"": 1 - chance}
+        readable = {"", part.whole}
+        for variant, share, reads in variants:
+            chances[variant] = chances.get(variant, 0.0) + chance * share
+            if reads:
+                readable.add(variant)
+        keys = [(part.key, self._params.shrinkage)]
+        keys += [(context, self._params.context_shrinkage)] if context != part.key else []
+        for key, shrinkage in keys:
+            if key in self._memory:
+                counts = self._memory[key][region]
+                readable.update(counts)
+                total = sum(counts.values()) + shrinkage
+                texts = sorted({*chances, *counts})
+                chances = {said: (counts.get(said, 0) + shrinkage * chances.get(said, 0.0)) / total for said in texts}
+        return self._best(chances, readable)
 
-    def _word_sentence(self, sentence: str, region: int) -> tuple[str, float]:
-        """The wording of the sentence for the region, and its expected token F1."""
-        exact = self._exact.get(_key(sentence))
-        mine = words(sentence)
-        weights: dict[str, float] = defaultdict(float)
-        for index, weight in self._read(sentence).neighbours:
-            known = self._known[index]
-            for piece, times in known.said[region].items():
-                if piece and index == exact:
-                    weights[tidy(piece)] += weight * times
-                elif piece:
-                    text, worth = carry_over(mine, self._known_words(known.text), self._known_words(piece))
-                    weights[text] += weight * times * worth
-        weights[tidy(sentence)] += _VERBATIM
-        weights.pop("", None)
-        return most_agreed(weights)
+    def _best(self, chances: dict[str, float], readable: set[str]) -> str:
+        """The readable text of the highest 2 E[overlap] - price * length: what maximises F1 = 2 overlap / (sum of both lengths)
+        where it stands at `price` (Dinkelbach's transform), and unlike F1 adds up over a report's sentences."""
+        likely = sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:12]
+        if len(likely) == 1 or likely[0] == ("", 1.0):
+            return likely[0][0]
+        bags = [(text, chance, _bag(text)) for text, chance in likely]
+        best, worth = "", 0.0
+        for text, _, bag in bags:
+            if text and text in readable:
+                overlap = sum(chance * (bag & other).total() for _, chance, other in bags)
+                gain = 2 * overlap - self._params.price * bag.total()
+                if gain > worth + 1e-9:
+                    best, worth = text, gain
+        return best
 
     def save(self, folder: Path) -> None:
-        """One JSON file, the same bytes for the same model."""
-        size = len(self._by_words.index)
+        """Two files in `folder`, the same bytes for the same model: `router.json` and, first, `router.npz`."""
+        folder = Path(folder)
+        arrays = {"routing": self._routing.weights, "routing_bias": self._routing.bias}
+        arrays |= {"tagger": self._wording.tagger.weights, "tagger_bias": self._wording.tagger.bias}
+        with replacing(folder / "router.npz", "wb") as file:
+            np.savez(file, **arrays)
         content = {
+            "format": FORMAT,
             "params": self._params.model_dump(),
-            "documents": self._by_words.documents,
-            "words": self._by_words.frequency,
-            "characters": self._by_characters.frequency,
-            "weights": [[float(f"{weight:.3f}") for weight in row] for row in self._weights.tolist()],
-            "sentences": [[known.text, [list(counts.items()) for counts in known.said]] for known in self._known],
+            "routing": self._routing.names,
+            "tagger": self._wording.tagger.names,
+            "tags": self._wording.tags,
+            "seen": sorted(self._wording.seen),
+            "memory": self._memory,
         }
-        assert len(content["weights"]) == 1 + 2 * size + len(self._by_characters.index)
-        with replacing(Path(folder) / MODEL) as file:
-            json.dump(content, file, ensure_ascii=False, separators=(",", ":"))
+        write_json(folder / "router.json", content)
 
     @classmethod
     def load(cls, folder: Path) -> "Router":
-        """UserError: no model there, or a damaged one."""
-        path = Path(folder) / MODEL
+        """UserError where the folder holds no whole model."""
+        folder = Path(folder)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            documents = content["documents"]
-            by_words = _Features(_word_ngrams, documents, content["words"])
-            by_characters = _Features(_character_ngrams, documents, content["characters"])
-            known = [
-                _Known(text, sum(times for _, times in said[0]), tuple(dict(counts) for counts in said))
-                for text, said in content["sentences"]
-            ]
-            weights = np.array(content["weights"], dtype=float)
-            if weights.shape != (1 + 2 * len(by_words.index) + len(by_characters.index), len(REGIONS)):
-                raise ValueError("weights do not fit the features")
-            return cls(RouterParams(**content["params"]), known, by_words, by_characters, weights)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; run `dvc repro fit_router` to make it") from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise UserError(f"{path}: damaged ({error}); remove it and run `dvc repro fit_router`") from None
+            content = json.loads((folder / "router.json").read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError("another format")
+            with np.load(io.BytesIO((folder / "router.npz").read_bytes()), allow_pickle=False) as arrays:
+                routing = Linear(content["routing"], arrays["routing"], arrays["routing_bias"])
+                tagger = Linear(content["tagger"], arrays["tagger"], arrays["tagger_bias"])
+            wording = Wording(tagger, content["tags"], content["seen"])
+            return cls(RouterParams(**content["params"]), routing, wording, content["memory"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else "is damaged or of another version"
+            raise UserError(f"{folder}: the router's model {reason}; run `dvc repro fit_router`") from None

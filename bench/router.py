@@ -1,0 +1,44 @@
+"""Seconds to fit the router, reports a second on one core, and the size of its model.
+
+    python bench/router.py [TRAIN.jsonl REPORTS.jsonl]
+
+Both are files of studies, by default what `dvc repro` prepared: the router is fitted on one and annotates the other, cold (nothing
+remembered from an earlier report) and warm (the same reports again). Prints one JSON line.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from xraygen import params
+from xraygen.annotators import router
+from xraygen.study import Study, read_jsonl
+
+
+def main(train: str = "data/prepared/train.jsonl", reports: str = "data/prepared/test.jsonl") -> None:
+    settings = params.load(Path(__file__).parents[1] / "params.yaml").fit_router
+    studies = list(read_jsonl(train, Study))
+    texts = [study.report for study in read_jsonl(reports, Study)]
+    start = time.perf_counter()
+    model = router.fit(studies, settings)
+    result = {"studies": len(studies), "fit_seconds": round(time.perf_counter() - start, 2), "reports": len(texts)}
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        result["model_bytes"] = sum(path.stat().st_size for path in Path(folder).iterdir())
+        for wording in ("learned", "verbatim"):
+            model = router.Router.load(Path(folder))
+            for state in ("cold", "warm"):
+                start = time.perf_counter()
+                for text in texts:
+                    model.annotate(text, wording)
+                result[f"{wording}_{state}_reports_per_second"] = round(len(texts) / (time.perf_counter() - start))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

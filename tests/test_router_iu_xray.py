@@ -1,0 +1,37 @@
+"""The router on the real collection: floors under token F1. Nothing here chooses anything: parameters were chosen within train."""
+
+from pathlib import Path
+
+import pytest
+
+from xraygen import prepare
+from xraygen.annotators.router import RouterParams, fit
+from xraygen.sources import iu_xray
+from xraygen.study import SCORED_REGIONS
+from xraygen.text import token_f1
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SHARED / "iu-xray").is_dir(), reason="needs the IU X-Ray files in ../shared/iu-xray"),
+]
+
+
+def macro(pairs) -> float:
+    means = []
+    for region in SCORED_REGIONS:
+        scores = [token_f1(study.reference[region], said[region]) for study, said in pairs]
+        scored = [score for score in scores if score is not None]
+        means.append(sum(scored) / len(scored))
+    return sum(means) / len(means)
+
+
+def test_floors_on_test_and_on_reports_that_train_does_not_have():
+    splits = prepare.split(iu_xray.read(SHARED / "iu-xray", SHARED).studies, seed=0, dev_share=0.1)
+    router = fit(splits["train"], RouterParams())
+    pairs = [(study, router.annotate(study.report)) for study in splits["test"]]
+    assert len(pairs) == 295
+    assert macro(pairs) >= 0.895
+    assert macro([(study, said) for study, said in pairs if study.novel]) >= 0.86
+    verbatim = [(study, router.annotate(study.report, "verbatim")) for study in splits["test"]]
+    assert macro(pairs) > macro(verbatim) + 0.05
