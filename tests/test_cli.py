@@ -56,13 +56,18 @@ def test_judge_reads_json_lines_too(tmp_path):
 @pytest.mark.parametrize(
     "name, content, said",
     [
-        ("pairs.csv", "reference,canddate\na,b\n", ["pairs.csv:2", "no 'candidate'", "canddate"]),
+        ("pairs.csv", "reference,canddate\na,b\n", ["pairs.csv:1", "no 'candidate'", "canddate"]),
         ("pairs.csv", "reference,candidate\na,b,c\n", ["pairs.csv:2", "more fields"]),
         ("pairs.csv", "reference,candidate\na\n", ["pairs.csv:2", "fewer fields"]),
         ("pairs.csv", 'reference,candidate\na,"b\n', ["pairs.csv", "damaged CSV"]),
         ("pairs.jsonl", '{"reference": "a"\n', ["pairs.jsonl:1", "damaged JSON"]),
         ("pairs.jsonl", '{"reference": "a", "candidate": 3}\n', ["pairs.jsonl:1", "text"]),
         ("pairs.jsonl", "[1]\n", ["pairs.jsonl:1", "not a JSON object"]),
+        ("pairs.jsonl", "[" * 100_000 + "\n", ["pairs.jsonl:1", "damaged JSON"]),
+        ("pairs.jsonl", '{"reference": "\\ud800", "candidate": ""}\n', ["pairs.jsonl:1", "surrogate"]),
+        ("pairs.csv", "reference,reference,candidate\na,b,c\n", ["pairs.csv:1", "twice"]),
+        ("pairs.csv", "reference,canddate\n", ["pairs.csv:1", "no 'candidate'"]),
+        ("pairs.csv", "", ["pairs.csv:1", "no 'reference'"]),
         ("pairs.txt", "a", ["pairs.txt", ".jsonl"]),
     ],
 )
@@ -70,6 +75,29 @@ def test_a_damaged_file_is_one_line_and_leaves_nothing(tmp_path, name, content, 
     write(tmp_path / name, content)
     one_line(xraygen("judge", name, "--out", "out.csv", cwd=tmp_path), *said)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_judge_keeps_columns_that_only_some_rows_have_and_says_what_it_replaces(tmp_path):
+    write(tmp_path / "p.jsonl", '{"reference": "a", "candidate": "a", "score": 7}\n{"reference": "", "candidate": "", "note": "n"}\n')
+    done = xraygen("judge", "p.jsonl", "--out", "o.csv", cwd=tmp_path)
+    assert done.returncode == 0 and "replaces in o.csv: score" in done.stderr
+    with (tmp_path / "o.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["note"] for row in rows] == ["", "n"] and rows[0]["score"] == "1.0"
+
+
+def test_judging_no_rows_leaves_a_header(tmp_path):
+    write(tmp_path / "p.csv", "reference,candidate\n")
+    assert xraygen("judge", "p.csv", "--out", "o.csv", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "o.csv").read_text() == "score,verdict,matched_findings,a,b,c,d,e,f\n"
+
+
+def test_a_wrong_option_is_one_line(tmp_path):
+    write(tmp_path / "p.csv", "reference,candidate\n")
+    one_line(xraygen("judge", "p.csv", cwd=tmp_path), "--out", "--help")
+    one_line(xraygen("judge", "p.csv", "--judge", "nobody", "--out", "o.csv", cwd=tmp_path), "nobody", "proxy")
+    one_line(xraygen("judge", "p.csv", "--out", "", cwd=tmp_path), "folder")
+    one_line(xraygen("judge", "p.csv", "--out", "/dev/null", cwd=tmp_path), "/dev/null", "no regular file")
 
 
 def test_a_missing_file_and_a_folder_are_one_line(tmp_path):
@@ -97,7 +125,7 @@ def test_cases_hold_no_reference_whatever_the_file_holds(tmp_path):
     assert case.images[1].path == "b/c.png"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "a/../../x.png", "..\\x.png"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "a/../../x.png", "..\\x.png", "C:\\x.png"])
 def test_an_image_path_may_not_leave_its_folder(tmp_path, path):
     write(tmp_path / "c.jsonl", json.dumps({"id": "1", "report": "r", "images": [{"path": path}]}) + "\n")
     with pytest.raises(UserError, match="leaves the folder"):

@@ -116,8 +116,8 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
     edit(copy, approaches__third={"annotator": "router", "model": "models/router", "wording": "learned"})
     assert ran(run(copy, "dvc", "repro")) == ["annotate@third", "evaluate@third", "compare"]
     comparison = json.loads((copy / "metrics/comparison.json").read_text())
-    assert set(comparison["test"]) == {"router_vs_router-verbatim", "router_vs_third", "router-verbatim_vs_third"}
-    assert comparison["test"]["router_vs_third"]["score"]["macro"]["p"] == 1
+    assert set(comparison["test"]) == {"router vs router-verbatim", "router vs third", "router-verbatim vs third"}
+    assert comparison["test"]["router vs third"]["score"]["macro"]["p"] == 1
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xraygen.compare import compare_all
 from xraygen.judges import decide, opinions
-from xraygen.scores import by_study, compare, holm, interval, macro, studies_to_tell, summarise
+from xraygen.params import CompareParams
+from xraygen.scores import StudyScores, by_study, compare, holm, interval, macro, studies_to_tell, summarise
 from xraygen.study import SCORED_REGIONS, Judgement
 from xraygen.text import token_f1, tokens
 
@@ -96,16 +98,18 @@ def test_each_open_pair_is_asked_once_and_answered_in_place(pairs):
 def test_interval_covers_the_mean_at_its_rate():
     rng = np.random.default_rng(0)
     samples = [rng.normal(0.5, 0.2, size=(60, 1)) for _ in range(200)]
-    bounds = [interval(sample, 400, 0) for sample in samples]
-    covered = sum(low <= 0.5 <= high for low, high in bounds)
+    bounds = [interval(lambda drawn, sample=sample: sample[drawn].mean(axis=(1, 2)), 60, 400, 0) for sample in samples]
+    covered = sum(bound.low <= 0.5 <= bound.high for bound in bounds)
     assert 178 <= covered <= 199
 
 
 def test_interval_resamples_studies_not_cells():
     rng = np.random.default_rng(0)
-    column = rng.random((50, 1))
-    alone, copied = interval(column, 2000, 0), interval(np.repeat(column, 4, axis=1), 2000, 0)
-    assert copied == pytest.approx(alone)  # four copies of a region are no more evidence than one
+    score = rng.random((50, 1))
+    ids = tuple(map(str, range(50)))
+    summary = summarise(StudyScores(ids, *[np.repeat(score, 4, axis=1)] * 3), 2000, 0)
+    # four copies of a region are no more evidence than one
+    assert [summary["macro"][key] for key in ("ci_low", "ci_high")] == [summary["bone"][key] for key in ("ci_low", "ci_high")]
 
 
 def test_a_clear_difference_is_told_and_noise_is_not():
@@ -125,15 +129,59 @@ def test_the_test_is_paired():
 
 def test_equal_approaches_are_never_apart():
     values = np.ones((5, 4))
-    assert compare(values, values, 100, 0) == pytest.approx(
-        {"n": 5, "difference": 0, "ci_low": 0, "ci_high": 0, "sd": 0, "effect": 0, "p": 1}
-    )
+    result = compare(values, values, 100, 0)
+    assert (result["n"], result["difference"], result["ci_low"], result["ci_high"], result["p"]) == (5, 0, 0, 0, 1)
 
 
-def test_cells_unscored_on_either_side_are_left_out_of_both():
-    a, b = np.array([[1.0, 0.0], [1.0, 0.2]]), np.array([[1.0, np.nan], [np.nan, np.nan]])
-    result = compare(a, b, 100, 0)
-    assert result["n"] == 1 and result["difference"] == 0
+def test_the_difference_is_that_of_the_macros_in_the_tables():
+    """Even where regions are silent in most studies and the approaches differ just there."""
+    rng = np.random.default_rng(3)
+    a, b = rng.random((100, 4)), rng.random((100, 4))
+    a[10:, :3] = b[10:, :3] = np.nan
+    a[:, 3] += 0.2
+    b[:10, :3] += 0.5
+    result = compare(a, b, 500, 0)
+    assert result["difference"] == pytest.approx(macro(a) - macro(b)) and result["difference"] < 0
+    assert result["ci_low"] < result["difference"] < result["ci_high"] < 0
+
+
+def test_an_invented_finding_is_seen_by_the_paired_test():
+    """token F1 of a silent pair is NaN, of an invented finding 0: studies where only one side has a value still count."""
+    silent, inventing = np.full((60, 1), np.nan), np.zeros((60, 1))
+    silent[30:] = inventing[30:] = 0.9
+    result = compare(silent, inventing, 2000, 0)
+    assert result["difference"] == pytest.approx(0.45) and result["p"] < 0.01
+
+
+def test_pairs_unscored_by_the_judge_on_either_side_count_on_neither():
+    def scores(values) -> StudyScores:
+        array = np.array(values, dtype=float)
+        return StudyScores(tuple("abcd"), array, array, array)
+
+    a = scores([[1, 1, 1, 1]] * 3 + [[0, 0, 0, 0]])
+    b = scores([[1, 1, 1, 1]] * 3 + [[np.nan, 0, 0, 0]])
+    params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
+    table = compare_all({"a": {"test": a}, "b": {"test": b}}, params)["test"]["a vs b"]
+    assert table["score"]["bone"]["difference"] == 0
+    assert table["token_f1"]["bone"]["difference"] == -0.25
+
+
+def test_too_few_studies_are_said_not_guessed():
+    one = compare(np.ones((1, 4)), np.zeros((1, 4)), 100, 0)
+    assert one["p"] == 1 and np.isnan(one["ci_low"]) and np.isnan(one["effect"])
+    none = compare(np.ones((0, 4)), np.ones((0, 4)), 100, 0)
+    assert none["n"] == 0 and np.isnan(none["difference"]) and none["p"] == 1
+
+
+def test_more_comparisons_need_more_studies():
+    rng = np.random.default_rng(4)
+    base = rng.random((50, 4))
+    names = [f"n{k}" for k in range(4)]
+    every = {n: {"test": StudyScores(tuple(map(str, range(50))), *[base + rng.normal(0, 0.3, base.shape)] * 3)} for n in names}
+    params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
+    two = compare_all({n: every[n] for n in names[:2]}, params)["test"]["n0 vs n1"]["score"]["macro"]
+    four = compare_all(every, params)["test"]["n0 vs n1"]["score"]["macro"]
+    assert four["studies_to_tell"] > two["studies_to_tell"] and four["p_holm"] >= two["p_holm"]
 
 
 def test_p_values_hold_their_level_under_the_null():
@@ -157,4 +205,4 @@ def test_holm_by_hand():
 
 def test_studies_to_tell_by_hand():
     assert studies_to_tell(0.5, 0.05, 0.8) == 32  # (1.95996 + 0.84162)^2 / 0.25 = 31.4
-    assert studies_to_tell(0, 0.05, 0.8) is None
+    assert studies_to_tell(0, 0.05, 0.8) is None and studies_to_tell(float("nan"), 0.05, 0.8) is None

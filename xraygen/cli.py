@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from xraygen import __version__
-from xraygen.errors import one_line
+from xraygen.errors import UserError, one_line
 
 FILE = click.Path(path_type=Path)
 
@@ -13,7 +13,11 @@ FILE = click.Path(path_type=Path)
 class OneLineErrors(click.Group):
     def invoke(self, context: click.Context) -> None:
         with one_line():
-            super().invoke(context)
+            try:
+                super().invoke(context)
+            except click.UsageError as error:
+                command = error.ctx.command_path if error.ctx else "xraygen"
+                raise UserError(f"{error.format_message()} See: {command} --help") from None
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,5 +64,9 @@ def judge(pairs: Path, name: str, out: Path) -> None:
     rows = read_pairs(pairs)
     judge = judges.load(name)
     opinions = judges.opinions([(row["reference"], row["candidate"]) for row in rows], judge)
-    write_csv(out, (row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)))
+    columns = list(judges.COLUMNS)
+    replaced = sorted({column for row in rows for column in row} & set(columns))
+    if replaced:
+        click.echo(f"{pairs}: has columns of its own that the judgement replaces in {out}: {', '.join(replaced)}", err=True)
+    write_csv(out, [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)], columns)
     click.echo(f"{len(rows):,} pairs judged: {out}. {judge.agreement()}", err=True)

@@ -2,18 +2,22 @@
 
 from itertools import combinations
 
+import numpy as np
+
 from xraygen.params import CompareParams
 from xraygen.scores import MEASURES, StudyScores, compare, holm, rounded, studies_to_tell
 from xraygen.study import SCORED_REGIONS
 
+VERSUS = " vs "  # between two names, which hold no spaces
 COLUMNS = {"macro": slice(None)} | {region: slice(index, index + 1) for index, region in enumerate(SCORED_REGIONS)}
 
 
 def compare_all(approaches: dict[str, dict[str, StudyScores]], params: CompareParams) -> dict:
-    """{approach: {study set: scores}} -> {study set: {"a_vs_b": {measure: {"macro" | region: comparison}}}}.
+    """{approach: {study set: scores}} -> {study set: {"a vs b": {measure: {"macro" | region: comparison}}}}.
 
     `difference` is a minus b. Holm's correction runs over the pairs of approaches for macro, and over pairs times regions for
-    the regions, within one study set and measure. `holds`: the corrected p is below `alpha`.
+    the regions, within one study set and measure. `holds`: the corrected p is below `alpha`. `studies_to_tell` reckons with
+    alpha over the size of that family, which is where Holm's correction starts.
     """
     sets = next(iter(approaches.values()))
     return {name: _compare_set({key: scores[name] for key, scores in approaches.items()}, params) for name in sets}
@@ -23,14 +27,15 @@ def _compare_set(scores: dict[str, StudyScores], params: CompareParams) -> dict:
     table: dict = {}
     for a, b in combinations(scores, 2):
         shared = set(scores[a].ids) & set(scores[b].ids)
-        left, right = scores[a].only(shared), scores[b].only(shared)
-        table[f"{a}_vs_{b}"] = {
-            measure: {
-                name: compare(getattr(left, measure)[:, column], getattr(right, measure)[:, column], params.resamples, params.seed)
-                for name, column in COLUMNS.items()
+        pair = table[f"{a}{VERSUS}{b}"] = {}
+        for measure in MEASURES:
+            left, right = (getattr(scores[name].only(shared), measure) for name in (a, b))
+            if measure == "score":  # a pair that the judge could not score on one side counts on neither
+                unscored = np.isnan(left) | np.isnan(right)
+                left, right = np.where(unscored, np.nan, left), np.where(unscored, np.nan, right)
+            pair[measure] = {
+                name: compare(left[:, column], right[:, column], params.resamples, params.seed) for name, column in COLUMNS.items()
             }
-            for measure in MEASURES
-        }
     for measure in MEASURES:
         _correct([pair[measure]["macro"] for pair in table.values()], params)
         _correct([pair[measure][region] for pair in table.values() for region in SCORED_REGIONS], params)
@@ -43,7 +48,7 @@ def _correct(family: list[dict], params: CompareParams) -> None:
         comparison |= {
             "p_holm": p_holm,
             "holds": p_holm < params.alpha,
-            "studies_to_tell": studies_to_tell(comparison["effect"], params.alpha, params.power),
+            "studies_to_tell": studies_to_tell(comparison["effect"], params.alpha / len(family), params.power),
         }
         for key, value in comparison.items():
             if isinstance(value, float):

@@ -1,6 +1,7 @@
 """The one error class for what a user can cause and mend: printed as one line, exit status 2, no traceback."""
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ class UserError(Exception):
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
     """Run a command's body: a UserError ends it with one line on stderr and status 2, Ctrl-C with status 130."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is cleared away
     try:
         yield
     except UserError as error:

@@ -46,18 +46,23 @@ def judge_annotations(studies: Iterable[Study], annotations: Iterable[Annotation
 
 def subsets(split: str, studies: Sequence[Study]) -> dict[str, set[str]]:
     """The study sets that are reported for a split: itself, and for test also the studies whose report is not in training."""
-    named = {split: {study.id for study in studies}}
+    curated = [study for study in studies if study.reference is not None]
+    named = {split: {study.id for study in curated}}
     if split == "test":
-        named["test_novel"] = {study.id for study in studies if study.novel}
+        named["test_novel"] = {study.id for study in curated if study.novel}
     return named
 
 
 def scores_of(judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]]) -> dict[str, StudyScores]:
-    """Judgements and studies by split -> scores by reported study set."""
+    """Judgements and studies by split -> scores by reported study set. UserError: they do not fit together."""
     scores = {}
     for split, judged in judgements.items():
+        named = subsets(split, studies[split])
+        cells = Counter((judgement.id, judgement.region) for judgement in judged)
+        if cells != Counter((id, region) for id in named[split] for region in SCORED_REGIONS):
+            raise UserError(f"the judgements of {split} are not those of its studies; run `dvc repro evaluate` again")
         everyone = by_study(judged)
-        scores |= {name: everyone.only(ids) for name, ids in subsets(split, studies[split]).items()}
+        scores |= {name: everyone.only(ids) for name, ids in named.items()}
     return scores
 
 
@@ -67,13 +72,15 @@ def metrics(
     """The content of metrics/scores/<approach>.json."""
     result: dict = {"judge": judge.name}
     for name, scores in scores_of(judgements, studies).items():
-        result[name] = summarise(scores, resamples, seed)
-    for split, judged in judgements.items():
-        result[split]["verdicts"] = dict(sorted(Counter(judgement.verdict for judgement in judged).items()))
-        result[split]["failed_annotations"] = len({judgement.id for judgement in judged if judgement.annotation_error})
+        ids = set(scores.ids)
+        judged = [judgement for split in judgements.values() for judgement in split if judgement.id in ids]
+        result[name] = summarise(scores, resamples, seed) | {
+            "verdicts": dict(sorted(Counter(judgement.verdict for judgement in judged).items())),
+            "failed_annotations": len({judgement.id for judgement in judged if judgement.annotation_error}),
+        }
     return result
 
 
-def read_splits(folder: Path, record: type, splits: Iterable[str] = ("dev", "test")) -> dict[str, list]:
-    """`folder`/<split>.jsonl as lists of records."""
-    return {split: list(read_jsonl(folder / f"{split}.jsonl", record)) for split in splits}
+def read_splits(folder: Path, record: type) -> dict[str, list]:
+    """`folder`/<split>.jsonl of the splits that are judged, as lists of records."""
+    return {split: list(read_jsonl(folder / f"{split}.jsonl", record)) for split in ("dev", "test")}

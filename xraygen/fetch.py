@@ -95,21 +95,22 @@ def _find(source: Path, name: str, dest: Path) -> Path | None:
 
 
 def _copy_images(dest: Path, source: Path) -> None:
-    """Copy every image that some layout names. The same bytes under another name, as in a second layout, are left out."""
+    """Copy every image that some layout names. The same bytes under another name of the same uid, as in a second layout, are left out."""
     outside: list[Path] = []
-    copied: set[str] = set()
+    copied: set[tuple[str, str]] = set()
     nameless, again, home = [], 0, dest.resolve()
     paths = [path for path in image_files(source, outside) if not path.resolve().is_relative_to(home)]
     # Names that tell the view come first, and so are the ones kept.
     for path in sorted(paths, key=lambda path: (identify_image(path) or ("", None))[1] is None):
-        if identify_image(path) is None:
+        name = identify_image(path)
+        if name is None:
             nameless.append(path)
             continue
         digest = _sha256(path)
-        if digest in copied:
+        if (name[0], digest) in copied:
             again += 1
             continue
-        copied.add(digest)
+        copied.add((name[0], digest))
         relative = path.relative_to(source)
         _copy_file(path, dest / relative if relative.parts[0] == "images" else dest / "images" / relative, digest)
     if again:
@@ -133,7 +134,7 @@ def _copy_file(path: Path, target: Path, digest: str | None = None) -> str:
     digest = digest or _sha256(path)
     if not (target.is_file() and target.stat().st_size == path.stat().st_size and _sha256(target) == digest):
         try:
-            with replacing(target, "wb") as out, path.open("rb") as file:
+            with path.open("rb") as file, replacing(target, "wb") as out:
                 shutil.copyfileobj(file, out, 1 << 20)
         except OSError as error:
             raise UserError(f"{target}: cannot be copied from {path}: {error.strerror}") from None

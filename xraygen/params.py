@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from xraygen.annotators.router import RouterParams
 from xraygen.errors import UserError
@@ -13,6 +13,7 @@ from xraygen.study import SPLITS, Record, Split, first_problem
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+ModelFolder = Annotated[str, Field(pattern=r"^models(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
 
 
 class DataParams(Record):
@@ -33,7 +34,7 @@ class RouterApproach(Record):
     """`wording`: `learned` = as the curators would put it, `verbatim` = the report's own sentences."""
 
     annotator: Literal["router"]
-    model: str
+    model: ModelFolder
     wording: Literal["learned", "verbatim"]
 
 
@@ -45,17 +46,17 @@ class EvaluateParams(Record):
 
     judge: Literal["proxy"]
     resamples: PositiveInt
-    seed: int
+    seed: NonNegativeInt
 
 
 class CompareParams(Record):
-    """`resamples`: sign flips of each permutation test. `alpha`: family-wise error admitted after Holm's correction.
+    """`resamples`: of each permutation test and of the interval beside it. `alpha`: family-wise error admitted after Holm's correction.
     `power`: chance of telling a difference of the size seen, used for `studies_to_tell`."""
 
     resamples: PositiveInt
     alpha: Share
     power: Share
-    seed: int
+    seed: NonNegativeInt
 
 
 class Params(Record):
@@ -80,6 +81,8 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise UserError(f"{path}: {error.strerror}; run this in the project's folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no sections; restore it with `git checkout {path}`")
     try:
         return Params.model_validate(content)
     except ValidationError as error:

@@ -2,10 +2,11 @@
 
 import base64
 import io
+from collections import Counter
 
 from tabulate import tabulate
 
-from xraygen.compare import COLUMNS
+from xraygen.compare import COLUMNS, VERSUS
 from xraygen.params import CompareParams
 from xraygen.scores import MEASURES
 from xraygen.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
@@ -15,15 +16,16 @@ TITLES = {
     "test_novel": "Test, reports that no training study has",
     "dev": "Dev (for choosing, not for reporting)",
 }
+EXAMPLES = 12  # studies shown on the page
 WORDS = {"score": "Score", "token_f1": "Token F1"}
 LEGEND = """\
 `score` is the judge's mean; right silence (both sides empty) counts 1. `as published` is the mean that green-score itself would
 print, which gives right silence 0. `token F1` is the overlap of words with the reference. Macro is the mean of bone, heart, lung
 and mediastinal. In brackets: 95 % bootstrap intervals over studies."""
 METHOD = """\
-A difference *holds* when its p-value, from a paired permutation test over studies with {resamples:,} sign flips, corrected by Holm
+A difference *holds* when its p-value, from a paired permutation test over studies with {resamples:,} resamples, corrected by Holm
 for the number of comparisons, is below {alpha:g}; otherwise it is *noise* at this sample size. "Would tell": the studies that a
-two-sided test at {alpha:g} needs to see a difference of this size with power {power:g}."""
+two-sided test at {alpha:g} over the number of comparisons needs to see a difference of this size with power {power:g}."""
 
 
 def comparison_markdown(scores: dict, comparison: dict, data: dict, agreement: str, params: CompareParams) -> str:
@@ -36,7 +38,7 @@ def comparison_markdown(scores: dict, comparison: dict, data: dict, agreement: s
         parts.append(f"## {title} ({studies:,} studies)")
         if studies:
             parts += [_score_table(scores, name), _token_f1_table(scores, name, data["ceiling"])]
-            parts.append("\n".join(f"- {line}" for line in _sentences(comparison[name], studies)))
+            parts.append("\n".join(f"- {line}" for line in _sentences(comparison[name])))
     return "\n\n".join([*parts, METHOD.format(**params.model_dump())]) + "\n"
 
 
@@ -55,8 +57,8 @@ def _score_table(scores: dict, name: str) -> str:
         macro = cells["macro"]
         interval = f"{_number(macro['score'])} [{_number(macro['ci_low'])}, {_number(macro['ci_high'])}]"
         regions = [_number(cells[region]["score"]) for region in SCORED_REGIONS]
-        rows.append([approach, interval, *regions, _number(macro["as_published"]), macro["unscored"]])
-    return _table(rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored"])
+        rows.append([approach, interval, *regions, _number(macro["as_published"]), macro["unscored"], cells["failed_annotations"]])
+    return _table(rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored", "failed"])
 
 
 def _token_f1_table(scores: dict, name: str, ceiling: dict) -> str:
@@ -66,43 +68,42 @@ def _token_f1_table(scores: dict, name: str, ceiling: dict) -> str:
     return _table(rows, ["approach", "token F1, macro", *SCORED_REGIONS])
 
 
-def _sentences(pairs: dict, studies: int) -> list[str]:
+def _sentences(pairs: dict) -> list[str]:
     """Which differences hold and which are noise, one line for each pair of approaches and measure."""
     if not pairs:
         return ["One approach only: nothing to compare it with."]
-    return [_sentence(*pair.split("_vs_"), measure, table[measure], studies) for pair, table in pairs.items() for measure in MEASURES]
+    return [_sentence(*pair.split(VERSUS), measure, table[measure]) for pair, table in pairs.items() for measure in MEASURES]
 
 
-def _sentence(a: str, b: str, measure: str, table: dict, studies: int) -> str:
+def _sentence(a: str, b: str, measure: str, table: dict) -> str:
     macro = table["macro"]
+    if macro["difference"] is None or macro["ci_low"] is None:
+        return f"{WORDS[measure]}: {a} and {b} could not be compared; too few studies have what it takes in every region."
     if not macro["difference"]:
         return f"{WORDS[measure]}: no difference was seen between {a} and {b}."
-    ahead, behind, low, high = (a, b, macro["ci_low"], macro["ci_high"])
-    if macro["difference"] < 0:
-        ahead, behind, low, high = (b, a, -macro["ci_high"], -macro["ci_low"])
+    sign, ahead, behind = (1, a, b) if macro["difference"] > 0 else (-1, b, a)
+    low, high = sorted(sign * macro[bound] for bound in ("ci_low", "ci_high"))
     p = "p < 0.001" if macro["p_holm"] < 0.001 else f"p = {macro['p_holm']:.3f}"
-    needed = f"about {macro['studies_to_tell']:,} studies would tell"
-    verdict = f"this **holds** ({needed})" if macro["holds"] else f"**noise** at {studies:,} studies; {needed}"
+    verdict = "this **holds**" if macro["holds"] else f"**noise** at {macro['n']:,} studies"
+    if not macro["holds"] and macro["studies_to_tell"]:
+        verdict += f"; about {macro['studies_to_tell']:,} would tell a difference of this size"
     regions = ", ".join(
-        f"{region} {table[region]['difference']:+.3f} {'holds' if table[region]['holds'] else 'noise'}"
+        f"{region} {sign * table[region]['difference']:+.3f} {'holds' if table[region]['holds'] else 'noise'}"
         for region in SCORED_REGIONS
         if table[region]["difference"]
     )
-    gap = f"{abs(macro['difference']):.3f} [{low:.3f}, {high:.3f}]"
-    return f"{WORDS[measure]}: **{ahead}** is ahead of {behind} by {gap}, {p}: {verdict}. By region ({a} minus {b}): {regions}."
+    gap = f"{sign * macro['difference']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{WORDS[measure]}: **{ahead}** is ahead of {behind} by {gap}, {p}: {verdict}. By region: {regions}."
 
 
-def scores_csv(scores: dict, name: str = "test") -> str:
-    """One row an approach, for `dvc plots`."""
-    import pandas
-
-    keys = ["score", "ci_low", "ci_high", "token_f1"]
-    rows = {approach: {key: content[name]["macro"][key] for key in keys} for approach, content in scores.items()}
-    return pandas.DataFrame.from_dict(rows, orient="index").to_csv(index_label="approach", lineterminator="\n")
+def scores_rows(scores: dict) -> list[dict]:
+    """One row an approach with its macro scores on test, for `dvc plots`."""
+    keys = ("score", "ci_low", "ci_high", "token_f1")
+    return [{"approach": approach} | {key: content["test"]["macro"][key] for key in keys} for approach, content in scores.items()]
 
 
-def figure(scores: dict, name: str = "test") -> str:
-    """Scores by region with their intervals, as the text of an SVG data URI: the page needs nothing from the web."""
+def figure(scores: dict) -> str:
+    """Scores on test by region with their intervals, as the text of an SVG data URI: the page needs nothing from the web."""
     import matplotlib
     import numpy as np
 
@@ -112,13 +113,13 @@ def figure(scores: dict, name: str = "test") -> str:
     with matplotlib.rc_context({"svg.hashsalt": "xraygen"}):
         fig, axis = pyplot.subplots(figsize=(8, 1.5 + 0.25 * len(scores) * len(COLUMNS)), layout="constrained")
         for index, (approach, content) in enumerate(scores.items()):
-            cells = [content[name][column] for column in COLUMNS]
+            cells = [content["test"][column] for column in COLUMNS]
             score, low, high = np.array([[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")], dtype=float)
             places = np.arange(len(COLUMNS)) + 0.7 * index / len(scores)
             axis.errorbar(score, places, xerr=np.abs([score - low, high - score]), fmt="o", capsize=3, label=approach)
         axis.set_yticks(range(len(COLUMNS)), list(COLUMNS))
         axis.invert_yaxis()
-        axis.set_xlabel(f"score on {name}, 95 % interval")
+        axis.set_xlabel("score on test, 95 % interval")
         axis.grid(axis="x", alpha=0.3)
         fig.legend(loc="outside upper center", ncols=3, frameon=False)
         buffer = io.BytesIO()
@@ -128,39 +129,26 @@ def figure(scores: dict, name: str = "test") -> str:
 
 
 def examples(
-    studies: list[Study], annotations: dict[str, list[AnnotationRecord]], judgements: dict[str, list[Judgement]], count: int = 12
+    studies: list[Study], annotations: dict[str, list[AnnotationRecord]], judgements: dict[str, list[Judgement]]
 ) -> list[dict]:
     """The studies on which the approaches together scored worst: report, reference, and what each approach said."""
-    losses = dict.fromkeys((study.id for study in studies if study.reference is not None), 0.0)
-    marks: dict[tuple[str, str, str], Judgement] = {}
-    for approach, judged in judgements.items():
-        for judgement in judged:
-            marks[approach, judgement.id, judgement.region] = judgement
-            losses[judgement.id] += 1 - judgement.score if judgement.score is not None else 0
     said = {(approach, record.id): record for approach, records in annotations.items() for record in records}
-    worst = set(sorted(losses, key=lambda id: (-losses[id], id))[:count])
-    return [
-        {
-            "study": study,
-            "rows": [
-                {
-                    "region": region,
-                    "reference": study.reference[region],
-                    "answers": [
-                        {
-                            "text": record.annotation[region] if record.annotation else f"failed: {record.error}",
-                            "judgement": marks.get((approach, study.id, region)),
-                        }
-                        for approach in annotations
-                        for record in [said[approach, study.id]]
-                    ],
-                }
-                for region in REGIONS
-            ],
-        }
-        for study in studies
-        if study.id in worst
-    ]
+    marks = {(approach, mark.id, mark.region): mark for approach, judged in judgements.items() for mark in judged}
+    losses: Counter = Counter()
+    for (_, id, _), mark in marks.items():
+        losses[id] += 0 if mark.score is None else 1 - mark.score
+    worst = {id for id, _ in sorted(losses.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]}
+
+    def answer(approach: str, id: str, region: str) -> dict:
+        record = said[approach, id]
+        text = record.annotation[region] if record.annotation else f"failed: {record.error}"
+        return {"text": text, "judgement": marks.get((approach, id, region))}
+
+    def row(study: Study, region: str) -> dict:
+        answers = [answer(approach, study.id, region) for approach in annotations]
+        return {"region": region, "reference": study.reference[region], "answers": answers}
+
+    return [{"study": study, "rows": [row(study, region) for region in REGIONS]} for study in studies if study.id in worst]
 
 
 def page(markdown: str, scores: dict, worst: list[dict]) -> str:

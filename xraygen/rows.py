@@ -2,9 +2,9 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pydantic import ValidationError
 
@@ -12,6 +12,7 @@ from xraygen.errors import UserError
 from xraygen.study import Case, first_problem, replacing
 
 _LONGEST_FIELD = 10_000_000
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
@@ -24,10 +25,10 @@ def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
         raise UserError(f"{path}: neither .csv nor .jsonl")
     try:
         with path.open(encoding="utf-8-sig", newline="" if path.suffix == ".csv" else None) as file:
-            for number, row in readers[path.suffix](file, path):
-                for column in needed:
-                    if column not in row:
-                        raise UserError(f"{path}:{number}: no '{column}'; there are: {', '.join(map(str, row))}")
+            for number, row in readers[path.suffix](file, path, needed):
+                _require(needed, row, f"{path}:{number}")
+                if any(_HALF_A_PAIR.search(text) for text in row.values() if isinstance(text, str)):
+                    raise UserError(f"{path}:{number}: half of a surrogate pair, which is no character; remove it")
                 yield number, row
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
@@ -35,10 +36,20 @@ def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
         raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
 
 
-def _csv_rows(file, path: Path) -> Iterator[tuple[int, dict]]:
+def _require(needed: Sequence[str], columns: Iterable[str], where: str) -> None:
+    for column in needed:
+        if column not in columns:
+            raise UserError(f"{where}: no '{column}'; there are: {', '.join(map(str, columns)) or 'none'}")
+
+
+def _csv_rows(file, path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.DictReader(file, strict=True)
     try:
+        names = reader.fieldnames or []
+        _require(needed, names, f"{path}:1")
+        if len(set(names)) < len(names):
+            raise UserError(f"{path}:1: a column stands twice; name the columns apart: {', '.join(names)}")
         for row in reader:
             if None in row:
                 raise UserError(f"{path}:{reader.line_num}: more fields than the header has columns")
@@ -49,12 +60,12 @@ def _csv_rows(file, path: Path) -> Iterator[tuple[int, dict]]:
         raise UserError(f"{path}:{reader.line_num}: damaged CSV: {error}") from None
 
 
-def _jsonl_rows(file, path: Path) -> Iterator[tuple[int, dict]]:
+def _jsonl_rows(file, path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
     for number, line in enumerate(file, 1):
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number}: damaged JSON: {error}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{number}: not a JSON object")
@@ -69,17 +80,19 @@ def read_cases(path: Path) -> Iterator[Case]:
     """
     for number, row in read_rows(path, needed=("id", "report")):
         images = row.get("images") or []
+        if not isinstance(images, str | list):
+            raise UserError(f"{path}:{number}: not a case: images: not a list")
         if isinstance(images, str):
             images = [name.strip() for name in images.split(";") if name.strip()]
         try:
             images = [{"path": image} if isinstance(image, str) else image for image in images]
-            case = Case.model_validate({"id": row["id"], "report": row["report"], "images": images})
-        except (ValidationError, TypeError) as error:
-            problem = first_problem(error) if isinstance(error, ValidationError) else "images: not a list"
-            raise UserError(f"{path}:{number}: not a case: {problem}") from None
+            id = str(row["id"]) if isinstance(row["id"], int) else row["id"]
+            case = Case.model_validate({"id": id, "report": row["report"], "images": images})
+        except ValidationError as error:
+            raise UserError(f"{path}:{number}: not a case: {first_problem(error)}") from None
         for image in case.images:
             pure = PurePosixPath(image.path.replace("\\", "/"))
-            if pure.is_absolute() or ".." in pure.parts:
+            if pure.is_absolute() or ".." in pure.parts or PureWindowsPath(image.path).drive:
                 raise UserError(f"{path}:{number}: image path {image.path!r} leaves the folder of the file; use a path below it")
         yield case
 
@@ -95,15 +108,10 @@ def read_pairs(path: Path) -> list[dict]:
     return rows
 
 
-def write_csv(path: Path, rows: Iterable[dict]) -> int:
-    """Rows with the columns of the first one, atomically; returns how many."""
-    rows = iter(rows)
-    first = next(rows, None)
-    count = 0
+def write_csv(path: Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
+    """Rows under all their columns in order of appearance, `columns` last; atomically."""
+    names = dict.fromkeys(column for row in rows for column in row if column not in columns) | dict.fromkeys(columns)
     with replacing(path) as file:
-        if first is not None:
-            writer = csv.DictWriter(file, list(first), lineterminator="\n", extrasaction="ignore")
-            writer.writeheader()
-            for count, row in enumerate(chain([first], rows), 1):
-                writer.writerow(row)
-    return count
+        writer = csv.DictWriter(file, list(names), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,38 +60,49 @@ def by_study(judgements: Iterable[Judgement]) -> StudyScores:
 
 def macro(values: np.ndarray) -> float:
     """(studies, regions) -> the mean of the region means, NaN left out; NaN if a region has no value at all."""
-    return float(_macro(values[None])[0])
+    return float(_macro(values))
 
 
 def _macro(values: np.ndarray) -> np.ndarray:
-    """(resamples, studies, regions) -> (resamples,)."""
+    """(..., studies, regions) -> (...)."""
     counted = ~np.isnan(values)
-    count = counted.sum(axis=1)
+    count = counted.sum(axis=-2)
     with np.errstate(invalid="ignore"):
-        means = np.where(counted, values, 0.0).sum(axis=1) / np.where(count, count, np.nan)
+        means = np.where(counted, values, 0.0).sum(axis=-2) / np.where(count, count, np.nan)
     return means.mean(axis=-1)
 
 
-def interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap over studies for the macro mean of (studies, regions).
+class Interval(NamedTuple):
+    low: float
+    high: float
+    error: float  # standard error: the standard deviation over the resamples
 
-    (NaN, NaN) below two studies, or where so few were scored that a resample may hold none of a region.
+
+def interval(statistic: Callable[[np.ndarray], np.ndarray], studies: int, resamples: int, seed: int) -> Interval:
+    """95 % percentile bootstrap over studies. `statistic`: indices of drawn studies (resamples, studies) -> (resamples,).
+
+    NaN below two studies, or where so few were scored that a resample may hold none of a region.
     """
     from scipy.stats import DegenerateDataWarning, bootstrap
 
-    studies = np.arange(len(values))
-    if len(studies) < 2:
-        return math.nan, math.nan
+    if studies < 2:
+        return Interval(math.nan, math.nan, math.nan)
     with warnings.catch_warnings(action="ignore", category=DegenerateDataWarning):
         result = bootstrap(
-            (studies,),
-            lambda drawn, axis: _macro(values[np.moveaxis(drawn, axis, -1)]),
+            (np.arange(studies),),
+            lambda drawn, axis: statistic(np.moveaxis(drawn, axis, -1)),
             n_resamples=resamples,
-            batch=max(1, 2_000_000 // values.size),
+            batch=_batch(studies),
             method="percentile",
             rng=np.random.default_rng(seed),
         )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = result.confidence_interval
+    return Interval(float(low), float(high), float(result.standard_error))
+
+
+def _batch(studies: int) -> int:
+    """Resamples at a time, so that one batch stays within some tens of megabytes."""
+    return max(1, 1_000_000 // studies)
 
 
 def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
@@ -99,7 +111,7 @@ def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
     summary = {}
     for name, chosen in columns.items():
         score = scores.score[:, chosen]
-        low, high = interval(score, resamples, seed)
+        low, high, _ = interval(lambda drawn, score=score: _macro(score[drawn]), len(score), resamples, seed)
         summary[name] = {
             "score": rounded(macro(score)),
             "ci_low": rounded(low),
@@ -118,32 +130,31 @@ def rounded(value: float) -> float | None:
 
 
 def compare(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict:
-    """Paired comparison of two (studies, regions) arrays over the same studies in the same order.
+    """Paired comparison of two (studies, regions) arrays over the same studies in the same order: macro(a) - macro(b).
 
-    Cells where either side is NaN are left out of both. A study's difference is the mean over its cells; `p` is the two-sided
-    sign-flip permutation test of scipy.stats on those; `effect` is their mean over their standard deviation (Cohen's d_z).
+    `p` is the two-sided permutation test of scipy.stats that swaps a study's two rows, `sd` the difference's standard deviation
+    by study (its bootstrap standard error times the root of the number of studies), `effect` the difference over that.
     """
     from scipy.stats import permutation_test
 
-    difference = a - b
-    counted = ~np.isnan(difference).all(axis=1)
-    study = np.nanmean(difference[counted], axis=1)
-    n = len(study)
-    low, high = interval(study[:, None], resamples, seed)
-    spread = float(study.std(ddof=1)) if n > 1 else math.nan
-    result = {"n": n, "difference": float(study.mean()) if n else math.nan, "ci_low": low, "ci_high": high, "sd": spread}
-    if n < 2 or not study.any():
-        return result | {"effect": 0.0, "p": 1.0}
+    n, both = len(a), np.concatenate([a, b])
+    difference = macro(a) - macro(b) if n else math.nan
+    result: dict = {"n": n, "difference": difference}
+    low, high, error = interval(lambda drawn: _macro(a[drawn]) - _macro(b[drawn]), n, resamples, seed)
+    sd = error * math.sqrt(n)
+    result |= {"ci_low": low, "ci_high": high, "sd": sd, "effect": difference / sd if sd > 1e-9 else math.nan}
+    if n < 2 or math.isnan(difference) or np.array_equal(a, b, equal_nan=True):
+        return result | {"p": 1.0}
     test = permutation_test(
-        (study,),
-        lambda x, axis: x.mean(axis=axis),
+        (np.arange(n), np.arange(n, 2 * n)),
+        lambda x, y, axis: _macro(both[np.moveaxis(x, axis, -1)]) - _macro(both[np.moveaxis(y, axis, -1)]),
         permutation_type="samples",
         n_resamples=resamples,
-        batch=max(1, 2_000_000 // n),
+        batch=_batch(n),
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
-    return result | {"effect": result["difference"] / spread if spread else math.inf, "p": float(test.pvalue)}
+    return result | {"p": float(test.pvalue)}
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -157,9 +168,9 @@ def holm(p_values: list[float]) -> list[float]:
 
 def studies_to_tell(effect: float, alpha: float, power: float) -> int | None:
     """How many studies a paired two-sided z-test needs to tell a difference of this size, `effect` in standard deviations
-    (n = ((z_{1-alpha/2} + z_power) / effect)^2); None where no difference was seen."""
+    (n = ((z_{1-alpha/2} + z_power) / effect)^2); None where there is none, or no spread to reckon with."""
     from scipy.stats import norm
 
-    if not effect:
+    if math.isnan(effect) or abs(effect) < 1e-6:
         return None
     return max(2, math.ceil(((norm.ppf(1 - alpha / 2) + norm.ppf(power)) / effect) ** 2))

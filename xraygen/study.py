@@ -47,7 +47,7 @@ class Annotation(Record):
 
 
 class Image(Record):
-    """One view. `path` is relative to the project's root; `sha256` is of the file's bytes, so that records change with pictures."""
+    """One view. `path` is relative to the project's root, in a file of cases to that file's folder; `sha256` is of the file's bytes, so that records change with pictures."""
 
     path: NonEmpty
     projection: Projection = "unknown"
@@ -124,14 +124,14 @@ def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it") from None
     with file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
                     yield record.model_validate_json(line)
                 except ValidationError as error:
-                    raise UserError(f"{path}:{number}: not a {record.__name__} record: {first_problem(error)}") from None
+                    raise UserError(f"{path}:{number}: not a {record.__name__} record: {first_problem(error)}; remove it and run `dvc repro`") from None
 
 
 def first_problem(error: ValidationError) -> str:
@@ -144,21 +144,20 @@ def first_problem(error: ValidationError) -> str:
 @contextlib.contextmanager
 def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
     """A file written beside `path` and renamed to it at the end, so that nothing half-written ever stands at `path`."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}; name a file to write")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = beside.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        with file:
+        with beside.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
             yield file
         os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> int:
@@ -169,6 +168,19 @@ def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> int:
             file.write(record.model_dump_json() + "\n")
             count += 1
     return count
+
+
+def read_json(path: Path | str) -> dict:
+    """A JSON object that a stage wrote."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged JSON: {error}; remove it and run `dvc repro`") from None
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: not what a stage writes; remove it and run `dvc repro`")
+    return content
 
 
 def write_json(path: Path | str, content: dict) -> None:

@@ -95,9 +95,9 @@ def _place(k: int, count: int) -> str:
 
 def fit(studies: Iterable[Study], params: RouterParams) -> "Router":
     """Learn from the studies that have a reference. UserError if there is none."""
-    pairs = [(study.report, study.reference) for study in studies if study.reference is not None]
+    pairs = [(study.report, study.reference) for study in studies if study.reference is not None and sentences(study.report)]
     if not pairs:
-        raise UserError("no study with a reference to fit the router on; run `dvc repro prepare`")
+        raise UserError("no study with a report and a reference to fit the router on; see `data:` in params.yaml")
     aligner = Aligner(pairs)
     memory: dict = defaultdict(lambda: defaultdict(Counter))
     rows, targets, keys = [], [], []

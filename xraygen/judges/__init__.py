@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 from xraygen.study import ErrorCounts, Verdict
 
 
+COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
+
+
 class Opinion(NamedTuple):
     """`score` in [0, 1], None where the pair could not be scored; counts None where nobody counted."""
 
@@ -16,9 +19,9 @@ class Opinion(NamedTuple):
     completion: str | None = None
 
     def columns(self) -> dict:
-        """The opinion as columns of a table, one for each error category."""
-        counts = dict.fromkeys("abcdef") if self.errors is None else self.errors.model_dump()
-        return {"score": self.score, "verdict": self.verdict, "matched_findings": self.matched_findings} | counts
+        """The opinion under `COLUMNS`, one for each error category."""
+        counts = {} if self.errors is None else self.errors.model_dump()
+        return dict.fromkeys(COLUMNS) | {key: getattr(self, key) for key in COLUMNS[:3]} | counts
 
 
 class Judge(Protocol):
