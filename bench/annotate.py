@@ -33,7 +33,12 @@ def main() -> None:
         with out.open("rb") as file:
             lines = sum(1 for _ in file)
     # ru_maxrss of children is the largest of all so far: the generator's, if that was larger.
-    result = {"cases": lines, "cases_per_second": round(lines / seconds), "peak_mib": round(peak / 1024), "generator_mib": round(before / 1024)}
+    result = {
+        "cases": lines,
+        "cases_per_second": round(lines / seconds),
+        "peak_mib": round(peak / 1024),
+        "generator_mib": round(before / 1024),
+    }
     print(json.dumps(result))
 
 

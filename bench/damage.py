@@ -152,7 +152,13 @@ def image_file(files: Files, rng: random.Random) -> None:
     if change in ("remove", "rename"):
         del files[name]
     if change in ("rename", "copy"):
-        names = [name + ".png", name.replace("CXR", "cxr-"), "images/x/y/" + Path(name).name, "images/scan.png", "images/99999_IM-1-1.png"]
+        names = [
+            name + ".png",
+            name.replace("CXR", "cxr-"),
+            "images/x/y/" + Path(name).name,
+            "images/scan.png",
+            "images/99999_IM-1-1.png",
+        ]
         files[rng.choice(names)] = data
     if change in ("empty", "text", "as other"):
         files[name] = {"empty": b"", "text": b"<html>not found</html>", "as other": files[other]}[change]

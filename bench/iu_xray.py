@@ -61,7 +61,9 @@ def main() -> None:
         "set_aside": data["set_aside"],
         "repaired": data["repaired"],
         "token_f1": {
-            wording: {name: by_region(group, [model.annotate(study.report, wording) for study in group]) for name, group in sets.items()}
+            wording: {
+                name: by_region(group, [model.annotate(study.report, wording) for study in group]) for name, group in sets.items()
+            }
             for wording in wordings
         },
     }

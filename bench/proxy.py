@@ -15,7 +15,14 @@ from pathlib import Path
 
 from xraygen.judges.proxy import Proxy
 
-FINDINGS = ["pleural effusion", "pneumothorax", "airspace consolidation", "calcified granuloma", "rib fracture", "linear scarring"]
+FINDINGS = [
+    "pleural effusion",
+    "pneumothorax",
+    "airspace consolidation",
+    "calcified granuloma",
+    "rib fracture",
+    "linear scarring",
+]
 
 
 def made_up(count: int) -> list[tuple[str, str]]:

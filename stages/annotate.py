@@ -1,4 +1,4 @@
-"""annotate@<approach>: the cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json."""
+"""annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json."""
 
 import sys
 from pathlib import Path

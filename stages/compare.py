@@ -35,7 +35,9 @@ def refuse_leftovers(approaches: set[str]) -> None:
     kept = [path for folder in ("data/annotations", "data/judgements", "metrics/scores") for path in Path(folder).glob("[!.]*")]
     leftovers = sorted(str(path) for path in kept if path.stem not in approaches)
     if leftovers:
-        raise UserError(f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: rm -r {' '.join(leftovers)}")
+        raise UserError(
+            f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: rm -r {' '.join(leftovers)}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""evaluate@<approach>: annotations and references -> data/judgements/<approach>/{dev,test}.jsonl, metrics/scores/<approach>.json."""
+"""evaluate@<approach>: annotations, references -> data/judgements/<approach>/{dev,test}.jsonl, metrics/scores/<approach>.json."""
 
 import sys
 from pathlib import Path

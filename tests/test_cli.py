@@ -48,7 +48,9 @@ def test_judge_keeps_rows_order_and_columns(tmp_path):
 
 
 def test_judge_reads_json_lines_too(tmp_path):
-    write(tmp_path / "pairs.jsonl", '{"reference": null, "candidate": "", "n": 1}\n\n{"reference": "a", "candidate": "a", "n": 2}\n')
+    write(
+        tmp_path / "pairs.jsonl", '{"reference": null, "candidate": "", "n": 1}\n\n{"reference": "a", "candidate": "a", "n": 2}\n'
+    )
     assert xraygen("judge", "pairs.jsonl", "--out", "out.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith(",,1,1.0,both_empty")
 
@@ -78,7 +80,10 @@ def test_a_damaged_file_is_one_line_and_leaves_nothing(tmp_path, name, content, 
 
 
 def test_judge_keeps_columns_that_only_some_rows_have_and_says_what_it_replaces(tmp_path):
-    write(tmp_path / "p.jsonl", '{"reference": "a", "candidate": "a", "score": 7}\n{"reference": "", "candidate": "", "note": "n"}\n')
+    write(
+        tmp_path / "p.jsonl",
+        '{"reference": "a", "candidate": "a", "score": 7}\n{"reference": "", "candidate": "", "note": "n"}\n',
+    )
     done = xraygen("judge", "p.jsonl", "--out", "o.csv", cwd=tmp_path)
     assert done.returncode == 0 and "replaces in o.csv: score" in done.stderr
     with (tmp_path / "o.csv").open(newline="") as file:
@@ -110,14 +115,24 @@ def test_a_missing_file_and_a_folder_are_one_line(tmp_path):
 
 def test_annotate_outside_a_project_and_by_no_approach(tmp_path, root):
     write(tmp_path / "cases.csv", "id,report\n1,Lungs are clear.\n")
-    one_line(xraygen("annotate", "cases.csv", "--approach", "router", "--out", "o.jsonl", cwd=tmp_path), "params.yaml", "project's folder")
+    one_line(
+        xraygen("annotate", "cases.csv", "--approach", "router", "--out", "o.jsonl", cwd=tmp_path),
+        "params.yaml",
+        "project's folder",
+    )
     (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
-    one_line(xraygen("annotate", "cases.csv", "--approach", "rooter", "--out", "o.jsonl", cwd=tmp_path), "rooter", "router-verbatim")
-    one_line(xraygen("annotate", "cases.csv", "--approach", "router", "--out", "o.jsonl", cwd=tmp_path), "models/router", "dvc repro")
+    one_line(
+        xraygen("annotate", "cases.csv", "--approach", "rooter", "--out", "o.jsonl", cwd=tmp_path), "rooter", "router-verbatim"
+    )
+    one_line(
+        xraygen("annotate", "cases.csv", "--approach", "router", "--out", "o.jsonl", cwd=tmp_path), "models/router", "dvc repro"
+    )
 
 
 def test_cases_hold_no_reference_whatever_the_file_holds(tmp_path):
-    write(tmp_path / "c.jsonl", json.dumps({"id": "1", "report": "r", "reference": {"lung": "PLANTED"}, "images": ["a.png"]}) + "\n")
+    write(
+        tmp_path / "c.jsonl", json.dumps({"id": "1", "report": "r", "reference": {"lung": "PLANTED"}, "images": ["a.png"]}) + "\n"
+    )
     write(tmp_path / "c.csv", "reference,id,report,images\nPLANTED,1,r,a.png; b/c.png\n")
     for name in ("c.jsonl", "c.csv"):
         (case,) = read_cases(tmp_path / name)

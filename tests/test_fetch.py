@@ -135,7 +135,9 @@ def test_a_destination_that_cannot_be_written_is_a_user_error(tmp_path):
 def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
     pictures = {f"images/{number}_IM-1-1.dcm.png": os.urandom(200_000) for number in range(1, 300)}
     source, raw = lay(tmp_path / "from", TEXTS | pictures), tmp_path / "raw"
-    code = "import sys; from pathlib import Path; from xraygen.fetch import fetch_iu_xray; fetch_iu_xray(*map(Path, sys.argv[1:]))"
+    code = (
+        "import sys; from pathlib import Path; from xraygen.fetch import fetch_iu_xray; fetch_iu_xray(*map(Path, sys.argv[1:]))"
+    )
     run = subprocess.Popen([sys.executable, "-c", code, raw, source], stderr=subprocess.DEVNULL)
     while len(list(raw.glob("images/*"))) < 20 and run.poll() is None:
         time.sleep(0.001)

@@ -60,7 +60,15 @@ def ran(output: str) -> list[str]:
 def clone(root, tmp_path_factory) -> Path:
     """A clone with a small graph that has run once and is committed."""
     folder = clone_of(root, tmp_path_factory.mktemp("clone"))
-    edit(folder, phantom__train=120, phantom__test=30, phantom__val=10, phantom__size=112, evaluate__resamples=200, compare__resamples=500)
+    edit(
+        folder,
+        phantom__train=120,
+        phantom__test=30,
+        phantom__val=10,
+        phantom__size=112,
+        evaluate__resamples=200,
+        compare__resamples=500,
+    )
     run(folder, "dvc", "repro")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "ran")
@@ -133,7 +141,11 @@ def test_a_wrong_param_is_one_line(clone, tmp_path, change, said):
     shutil.copytree(clone, tmp_path / "copy", symlinks=True)
     edit(tmp_path / "copy", **change)
     done = subprocess.run(
-        [sys.executable, "-m", "stages.prepare", "data/raw/phantom"], cwd=tmp_path / "copy", env=ENVIRONMENT, capture_output=True, text=True
+        [sys.executable, "-m", "stages.prepare", "data/raw/phantom"],
+        cwd=tmp_path / "copy",
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1

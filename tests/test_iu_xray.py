@@ -197,7 +197,9 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
     files[ANNOTATIONS] = json.dumps(in_train).encode()
     files["images/8_IM-901-1001.dcm.png"] = files["images/CXR36_IM-905-1001.png"] = files["images/22_IM-903-1001.dcm.png"]
     damage.write(tmp_path / "raw", {}, files)
-    code = "import sys; from pathlib import Path; from xraygen.sources import iu_xray; print(iu_xray.read(Path('raw'), Path('.')))"
+    code = (
+        "import sys; from pathlib import Path; from xraygen.sources import iu_xray; print(iu_xray.read(Path('raw'), Path('.')))"
+    )
     runs = [
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True)
         for seed in ("1", "2")

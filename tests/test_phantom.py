@@ -190,9 +190,7 @@ def test_nothing_is_denied_that_is_there_nor_stated_that_is_not(made: Phantom):
 @given(any_phantom)
 def test_curators_know_nothing_that_the_report_does_not_say(made: Phantom):
     said = set(tokens(made.report))
-    telling = set(
-        "left right bilateral small moderate large mild severe upper middle lower acute old healed borderline".split()
-    )
+    telling = set("left right bilateral small moderate large mild severe upper middle lower acute old healed borderline".split())
     for region in REGIONS:
         new = set(tokens(made.reference[region])) - said
         assert not new & telling, (new, made)

@@ -21,9 +21,26 @@ JOINT = [
     (f"The cardiomediastinal outline is {how}.", {"heart": f"Heart outline {how}.", "mediastinal": f"Mediastinal outline {how}."})
     for how in ("ordinary", "regular", "smooth", "unaltered", "sharp", "crisp", "narrow", "even", "steady", "tidy")
 ]
-LUNG = [(f"There is no {what}.", {"lung": f"No {what}."}) for what in ("infiltrate", "collapse", "lung nodule", "pleural fluid", "air leak", "cavity", "effusion", "thickening", "blunting")]
+LUNG = [
+    (f"There is no {what}.", {"lung": f"No {what}."})
+    for what in (
+        "infiltrate",
+        "collapse",
+        "lung nodule",
+        "pleural fluid",
+        "air leak",
+        "cavity",
+        "effusion",
+        "thickening",
+        "blunting",
+    )
+]
 LUNG += [(f"The {side} lung is clear.", {"lung": f"The {side} lung is clear."}) for side in ("left", "right", "upper", "lower")]
-BONE = [(f"The {which} ribs are {how}.", {"bone": f"The {which} ribs are {how}."}) for which in ("left", "right", "lower") for how in ("whole", "intact")]
+BONE = [
+    (f"The {which} ribs are {how}.", {"bone": f"The {which} ribs are {how}."})
+    for which in ("left", "right", "lower")
+    for how in ("whole", "intact")
+]
 CHATTER = [("Two views were taken.", {}), ("Compared with an earlier film.", {})]
 
 

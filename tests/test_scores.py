@@ -13,7 +13,9 @@ from xraygen.study import SCORED_REGIONS, Judgement
 from xraygen.text import token_f1, tokens
 
 
-def judgement(id: str, region: str, score: float | None, verdict: str = "judged", reference: str = "a", candidate: str = "a") -> Judgement:
+def judgement(
+    id: str, region: str, score: float | None, verdict: str = "judged", reference: str = "a", candidate: str = "a"
+) -> Judgement:
     return Judgement(id=id, region=region, reference=reference, candidate=candidate, score=score, verdict=verdict, judge="proxy")
 
 
@@ -78,7 +80,7 @@ class CountingJudge:
         self.asked += pairs
         from xraygen.judges import Opinion
 
-        return [Opinion(None if "mute" in candidate else len(candidate) / 100, "judged") for _, candidate in pairs]
+        return [Opinion(None if "mute" in candidate else len(candidate) / 100) for _, candidate in pairs]
 
     def agreement(self):
         return ""

@@ -55,7 +55,9 @@ def annotate(cases: Path, approach: str, out: Path) -> None:
 @main.command()
 @click.argument("pairs", type=FILE)
 @click.option("--judge", "name", type=click.Choice(["proxy"]), default="proxy", show_default=True)
-@click.option("--out", required=True, type=FILE, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
+@click.option(
+    "--out", required=True, type=FILE, help="CSV file to write: the rows of PAIRS with score, verdict and counts added."
+)
 def judge(pairs: Path, name: str, out: Path) -> None:
     """Judge PAIRS, a CSV or JSONL file with reference and candidate, row by row."""
     from xraygen import judges

@@ -1,4 +1,4 @@
-"""Every approach against every other on the studies they share: how far apart they are, and whether that can be told from noise."""
+"""Every approach against every other on the studies they share: how far apart, and whether that can be told from noise."""
 
 from itertools import combinations
 
@@ -34,7 +34,8 @@ def _compare_set(scores: dict[str, StudyScores], params: CompareParams) -> dict:
                 unscored = np.isnan(left) | np.isnan(right)
                 left, right = np.where(unscored, np.nan, left), np.where(unscored, np.nan, right)
             pair[measure] = {
-                name: compare(left[:, column], right[:, column], params.resamples, params.seed) for name, column in COLUMNS.items()
+                name: compare(left[:, column], right[:, column], params.resamples, params.seed)
+                for name, column in COLUMNS.items()
             }
     for measure in MEASURES:
         _correct([pair[measure]["macro"] for pair in table.values()], params)

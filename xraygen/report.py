@@ -57,7 +57,9 @@ def _score_table(scores: dict, name: str) -> str:
         macro = cells["macro"]
         interval = f"{_number(macro['score'])} [{_number(macro['ci_low'])}, {_number(macro['ci_high'])}]"
         regions = [_number(cells[region]["score"]) for region in SCORED_REGIONS]
-        rows.append([approach, interval, *regions, _number(macro["as_published"]), macro["unscored"], cells["failed_annotations"]])
+        rows.append(
+            [approach, interval, *regions, _number(macro["as_published"]), macro["unscored"], cells["failed_annotations"]]
+        )
     return _table(rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored", "failed"])
 
 

@@ -47,7 +47,8 @@ class Annotation(Record):
 
 
 class Image(Record):
-    """One view. `path` is relative to the project's root, in a file of cases to that file's folder; `sha256` is of the file's bytes, so that records change with pictures."""
+    """One view. `path` is relative to the project's root, in a file of cases to that file's folder; `sha256` is of the file's
+    bytes, so that records change with pictures."""
 
     path: NonEmpty
     projection: Projection = "unknown"
@@ -131,7 +132,8 @@ def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
                 try:
                     yield record.model_validate_json(line)
                 except ValidationError as error:
-                    raise UserError(f"{path}:{number}: not a {record.__name__} record: {first_problem(error)}; remove it and run `dvc repro`") from None
+                    problem = f"not a {record.__name__} record: {first_problem(error)}"
+                    raise UserError(f"{path}:{number}: {problem}; remove the file and run `dvc repro`") from None
 
 
 def first_problem(error: ValidationError) -> str:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 _TOKEN = re.compile(r"[a-z0-9]+")
-# A full stop ends a sentence where white space and no small letter follows, or a capitalised word without white space ("seen.Heart").
+# A full stop ends a sentence where white space and no small letter follows, or at once a capitalised word ("seen.Heart").
 _END = re.compile(r"(?<=[.!?;])\s+(?=[^a-z])|\n+|(?<=[a-z)][.])(?=[A-Z][a-z])")
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
 
@@ -21,7 +21,7 @@ def sentences(text: str) -> list[str]:
 
 
 def token_f1(reference: str, candidate: str) -> float | None:
-    """Multiset overlap F1 of the two token lists; None where neither side has a token (right silence says nothing about wording)."""
+    """Multiset overlap F1 of the two token lists; None where neither side has a token: silence says nothing about wording."""
     ref, cand = Counter(tokens(reference)), Counter(tokens(candidate))
     total = ref.total() + cand.total()
     return 2 * (ref & cand).total() / total if total else None

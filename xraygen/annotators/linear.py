@@ -28,7 +28,6 @@ class Linear:
         """From the sum of `weights` over a row's `count` known features."""
         return (total / max(1, count) ** 0.5 + self.bias) / SCALE
 
-
     def score_rows(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         """(rows, outputs) scores of rows of known features, of which some may be empty; at least one row."""
         none = len(self.names)  # a feature of no weight begins each row, as np.add.reduceat has no empty sums

@@ -5,18 +5,18 @@ from typing import NamedTuple, Protocol
 
 from xraygen.study import ErrorCounts, Verdict
 
-
 COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
 
 
 class Opinion(NamedTuple):
-    """`score` in [0, 1], None where the pair could not be scored; counts None where nobody counted."""
+    """`score` in [0, 1], None where the pair could not be scored; counts of findings, None where nobody counted; `completion`:
+    the judge's own words."""
 
     score: float | None
-    verdict: Verdict
     matched_findings: int | None = None
     errors: ErrorCounts | None = None
     completion: str | None = None
+    verdict: Verdict = "judged"
 
     def columns(self) -> dict:
         """The opinion under `COLUMNS`, one for each error category."""
@@ -27,7 +27,7 @@ class Opinion(NamedTuple):
 class Judge(Protocol):
     name: str
 
-    def judge(self, pairs: Sequence[tuple[str, str]]) -> list: ...
+    def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]: ...
 
     def agreement(self) -> str: ...
 
@@ -45,12 +45,12 @@ def decide(reference: str, candidate: str) -> Opinion | None:
     """
     reference, candidate = reference.strip(), candidate.strip()
     if not reference and not candidate:
-        return Opinion(1.0, "both_empty")
+        return Opinion(1.0, verdict="both_empty")
     if not reference:
-        return Opinion(0.0, "reference_empty")
+        return Opinion(0.0, verdict="reference_empty")
     if not candidate:
-        return Opinion(0.0, "candidate_empty")
-    return Opinion(1.0, "identical") if reference == candidate else None
+        return Opinion(0.0, verdict="candidate_empty")
+    return Opinion(1.0, verdict="identical") if reference == candidate else None
 
 
 def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
@@ -59,6 +59,5 @@ def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
     decided = {pair: decide(*pair) for pair in set(pairs)}
     asked = sorted(pair for pair, opinion in decided.items() if opinion is None)
     for pair, answer in zip(asked, judge.judge(asked), strict=True):
-        verdict = "judged" if answer.score is not None else "unparseable"
-        decided[pair] = Opinion(answer.score, verdict, answer.matched_findings, answer.errors, answer.completion)
+        decided[pair] = answer if answer.score is not None else answer._replace(verdict="unparseable")
     return [decided[pair] for pair in pairs]

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from xraygen.judges import Opinion
 from xraygen.judges.comparison import FEATURES, Comparison, counts, features
-from xraygen.study import ErrorCounts
 from xraygen.text import sentences, tokens
 
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ UNIT = 1e6  # leaf values are whole numbers of 1 / UNIT, so that their sum is th
 PLAIN_SHARE = 0.6
 RATIO = FEATURES.index("+ratio")
 BEST_UNEQUAL = 0.99  # 1 is kept for texts that say the same in the same words
-
-
-class Opinion(NamedTuple):
-    """`score` in [0, 1]; the counts are of findings; `completion` says which they are."""
-
-    score: float | None
-    matched_findings: int
-    errors: ErrorCounts
-    completion: str | None = None
 
 
 class Trees(NamedTuple):

@@ -23,7 +23,7 @@ from xraygen.errors import UserError
 from xraygen.sources import Collection
 from xraygen.sources.iu_images import STUDY_ID, identify_image, images_of, plain_uid
 from xraygen.sources.iu_incidents import Log, shown
-from xraygen.study import REGIONS, Annotation, Image, Projection, Study
+from xraygen.study import REGIONS, Annotation, Projection, Study
 
 REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = "indiana_reports.csv", "indiana_projections.csv", "annotation_quiz_all.json"
 

@@ -300,9 +300,7 @@ def _lesions(film: Film, findings: Findings, chest: Chest, light: Field, seed: i
         spread = 0.03 if name == "consolidation" else 0.05
         x, y = SIGN[lesion.side] * (across + between(rng, -spread, spread)), down + between(rng, -spread, spread)
         if name == "consolidation":
-            patch = (
-                1.7 * film.blob(x, y, between(rng, 0.24, 0.30), between(rng, 0.22, 0.27)) * (1 + 0.45 * film.cloud(rng, 0.09))
-            )
+            patch = 1.7 * film.blob(x, y, between(rng, 0.24, 0.30), between(rng, 0.22, 0.27)) * (1 + 0.45 * film.cloud(rng, 0.09))
             light = film.veil(light, 0.7 * np.clip(patch, 0, 1) * chest.lung, 0.80)
         elif name == "nodule":
             light = light + 0.33 * film.disc(x, y, lesion.mm * 0.0033, flat=between(rng, 0.9, 1.1))

@@ -24,9 +24,7 @@ def draw_lateral(findings: Findings, seed: int, k: int, size: int) -> NDArray[np
     base = between(rng, -0.02, 0.04) + {"low": -0.11, "normal": 0.0, "high": 0.10}[findings.volumes]
     deep = between(rng, -0.04, 0.04) + (0.05 if high else 0.0)
 
-    front = (
-        curve(y, (-1.1, -0.30), (-0.85, -0.32), (-0.6, -0.50), (-0.3, -0.66), (0.1, -0.76), (0.5, -0.76), (1.1, -0.72)) - deep
-    )
+    front = curve(y, (-1.1, -0.30), (-0.85, -0.32), (-0.6, -0.50), (-0.3, -0.66), (0.1, -0.76), (0.5, -0.76), (1.1, -0.72)) - deep
     back = curve(y, (-1.1, 0.50), (-0.7, 0.70), (-0.2, 0.84), (0.3, 0.84), (0.7, 0.74), (1.1, 0.70))
     body = film.edge(x - front, 0.02) * film.edge(back - x, 0.03)
     middle, half = (front + back) / 2, (back - front) / 2
