@@ -2,8 +2,9 @@
 
     python bench/router.py [TRAIN.jsonl REPORTS.jsonl]
 
-Both are files of studies, by default what `dvc repro` prepared: the router is fitted on one and annotates the other, cold (nothing
-remembered from an earlier report) and warm (the same reports again). Prints one JSON line.
+Both are files of studies. The router is fitted on the first, by default what `dvc repro` prepared, and annotates the reports of the
+second, by default 5,000 generated ones that are in no split: cold (starting with nothing remembered) and warm (the same reports
+again). Prints one JSON line.
 """
 
 import json
@@ -17,13 +18,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from xraygen import params
 from xraygen.annotators import router
+from xraygen.sources.phantom import phantom
 from xraygen.study import Study, read_jsonl
 
 
-def main(train: str = "data/prepared/train.jsonl", reports: str = "data/prepared/test.jsonl") -> None:
+def main(train: str = "data/prepared/train.jsonl", reports: str | None = None) -> None:
     settings = params.load(Path(__file__).parents[1] / "params.yaml").fit_router
     studies = list(read_jsonl(train, Study))
-    texts = [study.report for study in read_jsonl(reports, Study)]
+    if reports:
+        texts = [study.report for study in read_jsonl(reports, Study)]
+    else:
+        texts = [phantom(0, 10**8 + k).report for k in range(5000)]
     start = time.perf_counter()
     model = router.fit(studies, settings)
     result = {"studies": len(studies), "fit_seconds": round(time.perf_counter() - start, 2), "reports": len(texts)}

@@ -32,6 +32,7 @@ from xraygen.text import sentences, tokens
 
 FORMAT = 1
 _LEVELS = 64  # chances are rounded to 1/64, so that answers can be kept and are the same on every machine
+_ENOUGH = 4  # times `shrinkage`: a sentence that was seen so often is worded from memory alone
 _KEPT = 2**14  # sentences whose answers are kept in memory
 
 Memory = dict[str, dict[str, dict[str, int]]]  # sentence, or the one before and the sentence -> region -> piece -> times
@@ -181,8 +182,10 @@ class Router:
         known = self._memory.get(part.key, {}).get(region, {"": 0})
         if 2 * chance < self._params.price and known.keys() == {""}:
             return ""  # by the formula of _best: no wording can be worth its words
-        # Not asked where the sentence will hardly be said, nor where the curators are known to say nothing.
+        # Not asked where the sentence will hardly be said, where the curators are known to say nothing, nor where their own
+        # wordings are so many that another would hardly weigh.
         ask = 2 * chance >= self._params.price and (known.keys() != {""} or not known[""])
+        ask = ask and sum(known.values()) < _ENOUGH * self._params.shrinkage
         variants = self._variants(region, text) if ask else [(part.whole, 1.0, True)]
         chances = {"": 1 - chance}
         readable = {"", part.whole}
