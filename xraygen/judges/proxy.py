@@ -151,7 +151,7 @@ class Proxy:
         """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
         measured = _weights()["agreement"]
         return (
-            f"proxy: Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs "
+            f"Agreement of the proxy with GREEN: Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs "
             f"({measured['pearson_differ']:.2f} on the {measured['n_differ']} where both sides differ), "
             f"mean absolute error {measured['mae']:.2f}; see docs/proxy.md"
         )

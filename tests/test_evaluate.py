@@ -1,0 +1,119 @@
+"""Judging annotations: nothing is dropped, nothing passes unnoticed, and what an annotator says does not hang on the reference."""
+
+import pytest
+
+from xraygen import annotators, evaluate, judges
+from xraygen.annotators import router
+from xraygen.errors import UserError
+from xraygen.params import RouterApproach
+from xraygen.report import comparison_markdown, examples, page
+from xraygen.sources.phantom import phantom
+from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
+
+PROXY = judges.load("proxy")
+
+
+def studies(split: str, first: int, count: int, curated: bool = True) -> list[Study]:
+    made = [phantom(0, first + k) for k in range(count)]
+    references = [m.reference if curated else None for m in made]
+    return [
+        Study(id=m.id, uid=m.uid, split=split, report=m.report, reference=r, novel=k % 2 == 0)
+        for k, (m, r) in enumerate(zip(made, references, strict=True))
+    ]
+
+
+def said(members: list[Study], annotation: Annotation | None = None, error: str | None = None) -> list[AnnotationRecord]:
+    return [
+        AnnotationRecord(id=s.id, annotation=s.reference if error is None and annotation is None else annotation, error=error)
+        for s in members
+    ]
+
+
+def test_every_study_and_scored_region_is_judged_once_in_order():
+    members = studies("test", 0, 5)
+    judged = evaluate.judge_annotations(members, said(members)[::-1], PROXY)
+    assert [(j.id, j.region) for j in judged] == [(s.id, region) for s in members for region in SCORED_REGIONS]
+    assert {j.score for j in judged} == {1.0} and {j.verdict for j in judged} <= {"identical", "both_empty"}
+
+
+def test_a_failed_annotation_is_judged_as_empty_and_counted():
+    members = studies("test", 0, 5)
+    judged = evaluate.judge_annotations(members, said(members, error="no answer"), PROXY)
+    for judgement in judged:
+        expected = ("candidate_empty", 0.0) if judgement.reference else ("both_empty", 1.0)
+        assert (judgement.verdict, judgement.score, judgement.candidate, judgement.annotation_error) == (
+            *expected,
+            "",
+            "no answer",
+        )
+    metrics = evaluate.metrics({"test": judged}, {"test": members}, PROXY, 20, 0)
+    assert metrics["test"]["failed_annotations"] == 5 and metrics["test_novel"]["failed_annotations"] == 3
+
+
+@pytest.mark.parametrize(
+    "change", [lambda r: r[1:], lambda r: [*r, r[0]], lambda r: [*r, r[0].model_copy(update={"id": "stranger"})]]
+)
+def test_annotations_that_do_not_fit_the_studies_are_refused(change):
+    members = studies("test", 0, 4)
+    with pytest.raises(UserError, match="dvc repro annotate"):
+        evaluate.judge_annotations(members, change(said(members)), PROXY)
+
+
+def test_judgements_that_do_not_fit_the_studies_are_refused():
+    members = studies("test", 0, 4)
+    judged = evaluate.judge_annotations(members, said(members), PROXY)
+    for damaged in (judged[1:], judged + judged[:1], []):
+        with pytest.raises(UserError, match="dvc repro evaluate"):
+            evaluate.scores_of({"test": damaged}, {"test": members})
+
+
+def test_novel_studies_are_reported_beside_test():
+    members = studies("test", 0, 6)
+    judged = evaluate.judge_annotations(members, said(members), PROXY)
+    scores = evaluate.scores_of({"test": judged}, {"test": members})
+    assert len(scores["test"].ids) == 6 and set(scores["test_novel"].ids) == {s.id for s in members if s.novel}
+
+
+def test_what_an_annotator_says_does_not_hang_on_references(tmp_path):
+    router.fit(studies("train", 1000, 150), router.RouterParams()).save(tmp_path / "models/router")
+    with_references, without = studies("test", 0, 40), studies("test", 0, 40, curated=False)
+    for wording in ("learned", "verbatim"):
+        approach = RouterApproach(annotator="router", model="models/router", wording=wording)
+        annotate = annotators.load(approach, tmp_path)
+        assert list(annotate(s.case() for s in with_references)) == list(annotate(s.case() for s in without))
+
+
+def test_an_empty_report_is_a_failed_annotation(tmp_path):
+    router.fit(studies("train", 1000, 50), router.RouterParams()).save(tmp_path / "models/router")
+    annotate = annotators.load(RouterApproach(annotator="router", model="models/router", wording="learned"), tmp_path)
+    (record,) = annotate([studies("test", 0, 1)[0].case().model_copy(update={"report": " \n"})])
+    assert record.annotation is None and record.error
+
+
+def test_text_from_data_is_no_markup_in_the_page():
+    evil = "<script>alert(1)</script>"
+    study = studies("test", 0, 1)[0].model_copy(update={"report": evil, "reference": Annotation(lung=evil)})
+    records = said([study], Annotation(lung=f"x {evil}"))
+    judged = evaluate.judge_annotations([study], records, PROXY)
+    cell = {"score": 0.5, "ci_low": None, "ci_high": None}
+    scores = {"a": {"test": {"macro": cell} | {region: cell for region in SCORED_REGIONS}}}
+    html = page("# x\n", scores, examples([study], {"a": records}, {"a": judged}))
+    assert "alert(1)" in html and "<script" not in html
+
+
+def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
+    from xraygen.compare import compare_all
+    from xraygen.params import CompareParams
+
+    params = CompareParams(resamples=50, alpha=0.05, power=0.8, seed=0)
+    members = {
+        split: [s.model_copy(update={"novel": False}) for s in studies(split, 10 * n, 1)]
+        for n, split in enumerate(("dev", "test"))
+    }
+    judged = {split: evaluate.judge_annotations(group, said(group), PROXY) for split, group in members.items()}
+    data = {"source": "phantom", "ceiling": {"studies": 0, "macro": None} | dict.fromkeys(SCORED_REGIONS)}
+    for names in (["a"], ["a", "b"]):
+        scores = {name: evaluate.metrics(judged, members, PROXY, 20, 0) for name in names}
+        comparison = compare_all({name: evaluate.scores_of(judged, members) for name in names}, params)
+        text = comparison_markdown(scores, comparison, data, PROXY.agreement(), params)
+        assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
