@@ -134,6 +134,7 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
     [
         ({"data__source": "iu-xrays"}, "params.yaml: data.source: "),
         ({"phantom__sizes": 28}, "params.yaml: phantom.sizes: "),
+        ({"data": {"source": "phantom", "seed": 0, "dev_shar": 0.1, "sample": {}}}, "params.yaml: data.dev_shar: "),
         ({"data__dev_share": 2}, "params.yaml: data.dev_share: "),
     ],
 )

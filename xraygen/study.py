@@ -137,8 +137,8 @@ def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
 
 
 def first_problem(error: ValidationError) -> str:
-    """A pydantic error in one line: the first field that is wrong and why."""
-    problem = error.errors()[0]
+    """A pydantic error in one line: the first field that is wrong and why, an unknown one before a missing one: it is misspelt."""
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where}: {problem['msg']}" if where else problem["msg"]
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import signal
 import zlib
 from functools import partial
 from pathlib import Path
@@ -79,10 +80,15 @@ def read(params: PhantomParams, images: Path, root: Path) -> Collection:
     cores = min(os.cpu_count() or 1, len(jobs) // 16)
     with contextlib.ExitStack() as stack:
         # Started anew rather than forked: a fork would copy locks that the caller's threads hold.
-        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores)) if cores > 1 else None
+        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores, _ignore_interrupt)) if cores > 1 else None
         made = pool.imap(make, jobs, chunksize=8) if pool else map(make, jobs)
         studies = list(progress(made, "draw", "studies", total=len(jobs)))
     return Collection(sorted(studies, key=lambda study: study.id), [])
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C reaches every process; the one that started the others ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path) -> Study:
