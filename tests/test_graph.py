@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,17 @@ def test_the_committed_lock_fits_the_committed_files(root, tmp_path):
                 if state != "deleted" and not path.startswith("data/"):
                     stale[stage, path] = state
     assert stale == {}
+
+
+def test_each_stage_depends_on_the_library_files_that_it_imports(root):
+    """Lazily too. Left out: params.py, which only checks what DVC tracks by value, and what shapes no result."""
+    shapes_nothing = {"xraygen/__init__.py", "xraygen/errors.py", "xraygen/progress.py", "xraygen/rows.py"}
+    missing = {}
+    for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items():
+        deps = stage.get("do", stage)["deps"]
+        finder = ModuleFinder(path=[str(root)], excludes=["xraygen.params"])
+        finder.run_script(str(root / "stages" / f"{name}.py"))
+        files = (Path(module.__file__).resolve() for module in finder.modules.values() if module.__file__)
+        used = {file.relative_to(root).as_posix() for file in files if file.is_relative_to(root / "xraygen")} - shapes_nothing
+        missing[name] = sorted(file for file in used if not any(file == dep or file.startswith(f"{dep}/") for dep in deps))
+    assert missing == dict.fromkeys(missing, [])
