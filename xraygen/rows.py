@@ -26,7 +26,6 @@ def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
     try:
         with path.open(encoding="utf-8-sig", newline="" if path.suffix == ".csv" else None) as file:
             for number, row in readers[path.suffix](file, path, needed):
-                _require(needed, row, f"{path}:{number}")
                 if any(_HALF_A_PAIR.search(text) for text in row.values() if isinstance(text, str)):
                     raise UserError(f"{path}:{number}: half of a surrogate pair, which is no character; remove it")
                 yield number, row
@@ -69,6 +68,7 @@ def _jsonl_rows(file, path: Path, needed: Sequence[str]) -> Iterator[tuple[int, 
                 raise UserError(f"{path}:{number}: damaged JSON: {error}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{number}: not a JSON object")
+            _require(needed, row, f"{path}:{number}")
             yield number, row
 
 
