@@ -19,8 +19,8 @@ def main() -> None:
 
     by_set = {name: evaluate.scores_of(judged, studies) for name, judged in judgements.items()}
     comparison = compare.compare_all(by_set, settings.compare)
-    agreement = judges.load(settings.evaluate.judge).agreement()
-    markdown = report.comparison_markdown(scores, comparison, data, agreement, settings.compare)
+    about = judges.load(settings.evaluate.judge, settings.evaluate.green).about()
+    markdown = report.comparison_markdown(scores, comparison, data, about, settings.compare)
     worst = report.examples(studies["test"], annotations, {name: judged["test"] for name, judged in judgements.items()})
 
     write_json("metrics/comparison.json", comparison)

@@ -10,7 +10,7 @@ from xraygen.study import AnnotationRecord, Study, write_json, write_jsonl
 
 def main(name: str) -> None:
     settings = params.load().evaluate
-    judge = judges.load(settings.judge)
+    judge = judges.load(settings.judge, settings.green)
     studies = evaluate.read_splits(Path("data/prepared"), Study)
     annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)
     judgements = {split: evaluate.judge_annotations(studies[split], annotations[split], judge) for split in studies}

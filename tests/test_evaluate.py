@@ -115,5 +115,5 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
     for names in (["a"], ["a", "b"]):
         scores = {name: evaluate.metrics(judged, members, PROXY, 20, 0) for name in names}
         comparison = compare_all({name: evaluate.scores_of(judged, members) for name in names}, params)
-        text = comparison_markdown(scores, comparison, data, PROXY.agreement(), params)
+        text = comparison_markdown(scores, comparison, data, PROXY.about(), params)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text

@@ -177,9 +177,9 @@ def test_opinions_do_not_depend_on_the_hash_seed():
 
 def test_the_agreement_line_is_read_from_what_the_recipe_wrote():
     measured = json.loads(WEIGHTS.read_text())["agreement"]
-    assert f"Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs" in Proxy.agreement()
-    assert f"{measured['pearson_differ']:.2f}" in Proxy.agreement() and "docs/proxy.md" in Proxy.agreement()
-    assert Proxy.name == "proxy" and not Proxy.agreement().lower().startswith("green")
+    assert f"Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs" in Proxy.about()
+    assert f"{measured['pearson_differ']:.2f}" in Proxy.about() and "docs/proxy.md" in Proxy.about()
+    assert Proxy.name == "proxy" and not Proxy.about().lower().startswith("green")
 
 
 def test_the_weights_hold_numbers_and_feature_names_only():

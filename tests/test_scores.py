@@ -80,9 +80,11 @@ class CountingJudge:
         self.asked += pairs
         from xraygen.judges import Opinion
 
-        return [Opinion(None if "mute" in candidate else len(candidate) / 100) for _, candidate in pairs]
+        return [
+            Opinion(None, verdict="unparseable") if "mute" in candidate else Opinion(len(candidate) / 100) for _, candidate in pairs
+        ]
 
-    def agreement(self):
+    def about(self):
         return ""
 
 

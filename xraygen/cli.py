@@ -1,11 +1,16 @@
-"""The command line: `xraygen fetch`, `xraygen annotate`, `xraygen judge`. The pipeline itself is run by `dvc repro`."""
+"""The command line: `xraygen --help`. The pipeline itself is run by `dvc repro`."""
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xraygen import __version__
 from xraygen.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from xraygen.judges.green import Green
 
 FILE = click.Path(path_type=Path)
 
@@ -54,21 +59,89 @@ def annotate(cases: Path, approach: str, out: Path) -> None:
 
 @main.command()
 @click.argument("pairs", type=FILE)
-@click.option("--judge", "name", type=click.Choice(["proxy"]), default="proxy", show_default=True)
-@click.option(
-    "--out", required=True, type=FILE, help="CSV file to write: the rows of PAIRS with score, verdict and counts added."
-)
-def judge(pairs: Path, name: str, out: Path) -> None:
-    """Judge PAIRS, a CSV or JSONL file with reference and candidate, row by row."""
+@click.option("--judge", "name", type=click.Choice(["proxy", "green"]), default="proxy", show_default=True)
+@click.option("--out", type=FILE, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
+@click.option("--dry-run", is_flag=True, help="Say how many pairs the judge green would be asked, and about how long that takes.")
+def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
+    """Judge PAIRS, a CSV or JSONL file with reference and candidate, row by row.
+
+    With --judge green and a column completion that text is read instead of asking the model; which model is asked stands in
+    params.yaml under evaluate.green.
+    """
     from xraygen import judges
     from xraygen.rows import read_pairs, write_csv
 
+    if dry_run == (out is not None):
+        raise click.UsageError("Give either --out or --dry-run.")
+    if dry_run and name != "green":
+        raise click.UsageError(f"--dry-run is for --judge green; {name} asks no model.")
     rows = read_pairs(pairs)
-    judge = judges.load(name)
-    opinions = judges.opinions([(row["reference"], row["candidate"]) for row in rows], judge)
+    sides = [(row["reference"], row["candidate"]) for row in rows]
+    judge = _green() if name == "green" else judges.load(name)
+    if dry_run:
+        click.echo(judge.plan(sides))
+        return
+    about = judge.about()
+    if name == "green" and any("completion" in row for row in rows):
+        from xraygen.judges.green import given
+
+        opinions = [given(row["reference"], row["candidate"], row.get("completion") or "") for row in rows]
+        about = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
+    else:
+        opinions = judges.opinions(sides, judge)
     columns = list(judges.COLUMNS)
     replaced = sorted({column for row in rows for column in row} & set(columns))
     if replaced:
         click.echo(f"{pairs}: has columns of its own that the judgement replaces in {out}: {', '.join(replaced)}", err=True)
     write_csv(out, [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)], columns)
-    click.echo(f"{len(rows):,} pairs judged: {out}. {judge.agreement()}", err=True)
+    verdicts = Counter(opinion.verdict for opinion in opinions)
+    counts = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.most_common())
+    click.echo(f"{len(rows):,} pairs judged: {out}" + (f" ({counts}). {about}" if rows else ""), err=True)
+
+
+@main.group()
+def completions() -> None:
+    """What the GREEN model of params.yaml has answered, kept in .cache/: take it along, so that a team pays once."""
+
+
+@completions.command("export")
+@click.argument("out", type=FILE)
+def export_completions(out: Path) -> None:
+    """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
+    from xraygen.rows import write_csv
+
+    green = _green()
+    rows = list(green.export())
+    write_csv(out, rows, ["reference", "candidate", "completion"])
+    click.echo(f"{len(rows):,} completions of {green.params.model} written: {out}", err=True)
+
+
+@completions.command("import")
+@click.argument("source", type=FILE)
+def import_completions(source: Path) -> None:
+    """Keep the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as answers of this model."""
+    from xraygen.rows import read_pairs
+
+    green = _green()
+    rows = read_pairs(source, "completion")
+    new, other = green.take(rows)
+    click.echo(f"{len(rows):,} rows read: {new:,} new completions of {green.params.model} kept", err=True)
+    if other:
+        click.echo(f"{other:,} rows answer otherwise what was answered before; the first answers stay", err=True)
+
+
+def _green() -> "Green":
+    """The judge green as params.yaml sets it, outside a project with its defaults."""
+    from xraygen import params
+    from xraygen.judges.green import Green, GreenParams
+
+    return Green(params.load().evaluate.green if Path("params.yaml").exists() else GreenParams())
+
+
+@main.command()
+@click.argument("folder", type=FILE)
+def reproduce(folder: Path) -> None:
+    """Recompute published GREEN scores from the recorded answers in FOLDER, and show what each convention makes of them."""
+    from xraygen.reproduce import report
+
+    click.echo(report(folder))

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_
 
 from xraygen.annotators.router import RouterParams
 from xraygen.errors import UserError
+from xraygen.judges.green import GreenParams
 from xraygen.sources.phantom import PhantomParams
 from xraygen.study import SPLITS, Record, Split, first_problem
 
@@ -42,9 +43,10 @@ Approach = RouterApproach
 
 
 class EvaluateParams(Record):
-    """`resamples`: bootstrap resamples behind each interval."""
+    """`resamples`: bootstrap resamples behind each interval. `green`: settings of the judge green, whether it is the one or not."""
 
-    judge: Literal["proxy"]
+    judge: Literal["proxy", "green"]
+    green: GreenParams = GreenParams()
     resamples: PositiveInt
     seed: NonNegativeInt
 

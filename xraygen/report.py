@@ -28,16 +28,16 @@ for the number of comparisons, is below {alpha:g}; otherwise it is *noise* at th
 two-sided test at {alpha:g} over the number of comparisons needs to see a difference of this size with power {power:g}."""
 
 
-def comparison_markdown(scores: dict, comparison: dict, data: dict, agreement: str, params: CompareParams) -> str:
+def comparison_markdown(scores: dict, comparison: dict, data: dict, about: str, params: CompareParams) -> str:
     """`scores`: {approach: metrics/scores content}, `comparison`: metrics/comparison.json, `data`: metrics/data.json,
-    `agreement`: the judge's line about itself."""
+    `about`: the judge's line about itself."""
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
     parts = ["# Comparison of approaches", f"Studies: {data['source']}. Judge: {judges}.", LEGEND]
     for name, title in TITLES.items():
         studies = next(iter(scores.values()))[name]["macro"]["n"]
         parts.append(f"## {title} ({studies:,} studies)")
         if studies:
-            parts += [_score_table(scores, name), agreement, _token_f1_table(scores, name, data["ceiling"])]
+            parts += [_score_table(scores, name), about, _token_f1_table(scores, name, data["ceiling"])]
             parts.append("\n".join(f"- {line}" for line in _sentences(comparison[name])))
     return "\n\n".join([*parts, METHOD.format(**params.model_dump())]) + "\n"
 

@@ -97,14 +97,15 @@ def read_cases(path: Path) -> Iterator[Case]:
         yield case
 
 
-def read_pairs(path: Path) -> list[dict]:
-    """Rows with at least `reference` and `candidate`, both text; null = empty."""
+def read_pairs(path: Path, *more: str) -> list[dict]:
+    """Rows with at least `reference`, `candidate` and the columns `more`; these, and `completion`, are text; null = empty."""
     rows = []
-    for number, row in read_rows(path, needed=("reference", "candidate")):
-        sides = {side: "" if row[side] is None else row[side] for side in ("reference", "candidate")}
-        if not all(isinstance(text, str) for text in sides.values()):
-            raise UserError(f"{path}:{number}: reference and candidate have to be text")
-        rows.append(row | sides)
+    for number, row in read_rows(path, needed=("reference", "candidate", *more)):
+        texts = {name: "" if row[name] is None else row[name] for name in ("reference", "candidate", "completion") if name in row}
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise UserError(f"{path}:{number}: {name} has to be text")
+        rows.append(row | texts)
     return rows
 
 

@@ -22,6 +22,7 @@ SPLITS = ("train", "dev", "test", "val")
 Split = Literal["train", "dev", "test", "val"]
 Projection = Literal["frontal", "lateral", "unknown"]
 Verdict = Literal["judged", "identical", "both_empty", "reference_empty", "candidate_empty", "unparseable", "failed"]
+Category = Literal["a", "b", "c", "d", "e", "f"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
@@ -100,6 +101,15 @@ class ErrorCounts(Record):
     f: int = 0
 
 
+class Listed(Record):
+    """The findings that a judge named: the matched ones, and those behind each error category that has any. GREEN keeps clinically
+    significant and insignificant errors apart, and only the significant ones count."""
+
+    matched: tuple[str, ...] = ()
+    significant: dict[Category, tuple[str, ...]] = {}
+    insignificant: dict[Category, tuple[str, ...]] = {}
+
+
 class Judgement(Record):
     """A judge's word on one (reference, candidate) pair. `score` is in [0, 1], or None where the pair could not be scored."""
 
@@ -111,6 +121,8 @@ class Judgement(Record):
     verdict: Verdict
     matched_findings: int | None = None
     errors: ErrorCounts | None = None
+    explanation: str | None = None
+    listed: Listed | None = None
     completion: str | None = None
     judge: str
     annotation_error: str | None = None

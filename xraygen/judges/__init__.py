@@ -1,20 +1,26 @@
 """Judging pairs of texts: what needs no judge is decided here, the rest is asked of one, each distinct pair once."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from xraygen.study import ErrorCounts, Verdict
+from xraygen.study import ErrorCounts, Listed, Verdict
 
+if TYPE_CHECKING:
+    from xraygen.judges.green import GreenParams
+
+NAMES = ("proxy", "green")
 COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
 
 
 class Opinion(NamedTuple):
-    """`score` in [0, 1], None where the pair could not be scored; counts of findings, None where nobody counted; `completion`:
-    the judge's own words."""
+    """`score` in [0, 1], None where the pair could not be scored; counts of findings, None where nobody counted; the judge's
+    reasons and the findings that it named; `completion`: its own words, all of them."""
 
     score: float | None
     matched_findings: int | None = None
     errors: ErrorCounts | None = None
+    explanation: str | None = None
+    listed: Listed | None = None
     completion: str | None = None
     verdict: Verdict = "judged"
 
@@ -29,13 +35,20 @@ class Judge(Protocol):
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]: ...
 
-    def agreement(self) -> str: ...
+    def about(self) -> str:
+        """The line that stands under every table made with this judge."""
+        ...
 
 
-def load(name: str) -> Judge:
-    from xraygen.judges.proxy import Proxy
+def load(name: str, green: "GreenParams | None" = None) -> Judge:
+    """The judge of this name; `green` are the settings of the judge green, its defaults where there are none."""
+    if name == "proxy":
+        from xraygen.judges.proxy import Proxy
 
-    return {"proxy": Proxy}[name]()
+        return Proxy()
+    from xraygen.judges.green import Green, GreenParams
+
+    return Green(green or GreenParams())
 
 
 def decide(reference: str, candidate: str) -> Opinion | None:
@@ -58,6 +71,5 @@ def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
     pairs = list(pairs)
     decided = {pair: decide(*pair) for pair in set(pairs)}
     asked = sorted(pair for pair, opinion in decided.items() if opinion is None)
-    for pair, answer in zip(asked, judge.judge(asked), strict=True):
-        decided[pair] = answer if answer.score is not None else answer._replace(verdict="unparseable")
+    decided |= zip(asked, judge.judge(asked), strict=True)
     return [decided[pair] for pair in pairs]

@@ -147,7 +147,7 @@ class Proxy:
         return opinions
 
     @staticmethod
-    def agreement() -> str:
+    def about() -> str:
         """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
         measured = _weights()["agreement"]
         return (

@@ -1,0 +1,79 @@
+"""Answers that were paid for, kept by the content of the question in .cache/answers.sqlite, outside everything that DVC deletes.
+
+An answer is on disk when `keep` returns, so that a run that is killed asks only what it had no answer to. Several processes may
+read and write at once.
+"""
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from xraygen.errors import UserError
+
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, "
+_TABLE += "answer TEXT NOT NULL, seconds REAL) WITHOUT ROWID"
+
+
+def cache_folder() -> Path:
+    """.cache of the project; a queued experiment, which runs in a copy below the project's .dvc/tmp, shares the project's own."""
+    here = Path.cwd()
+    above = [folder.parent for folder in here.parents if folder.name == ".dvc"]
+    return (above[-1] if above else here) / ".cache"
+
+
+class Answers:
+    """The answers to one kind of question: `asked` is everything that shapes an answer beside the prompt, as JSON."""
+
+    def __init__(self, asked: dict, folder: Path | None = None):
+        self.asked = json.dumps(asked, sort_keys=True)
+        self.path = (folder or cache_folder()) / "answers.sqlite"
+        with self._mishaps():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)  # each statement is a transaction
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(_TABLE)
+
+    def key(self, prompt: str) -> str:
+        return hashlib.sha256(f"{self.asked}\n{prompt}".encode()).hexdigest()
+
+    def find(self, prompts: Iterable[str]) -> dict[str, str]:
+        """{prompt: answer} of those that have one."""
+        found = {}
+        with self._mishaps():
+            for prompt in prompts:
+                row = self._connection.execute("SELECT answer FROM answers WHERE key = ?", [self.key(prompt)]).fetchone()
+                if row:
+                    found[prompt] = row[0]
+        return found
+
+    def keep(self, prompt: str, about: dict, answer: str, seconds: float | None = None) -> None:
+        """Keep an answer; a question that has one keeps its first. `about`: what `all` shall say of it. `seconds`: what it took."""
+        row = [self.key(prompt), self.asked, prompt, json.dumps(about, ensure_ascii=False), answer, seconds]
+        with self._mishaps():
+            self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def all(self) -> Iterator[tuple[dict, str]]:
+        """(about, answer), sorted by `about`."""
+        with self._mishaps():
+            rows = self._connection.execute("SELECT about, answer FROM answers WHERE asked = ? ORDER BY about", [self.asked])
+            for about, answer in rows:
+                yield json.loads(about), answer
+
+    def pace(self) -> tuple[int, float] | None:
+        """How many of the answers were timed here, and the mean seconds that one took; None without any."""
+        with self._mishaps():
+            query = "SELECT count(seconds), avg(seconds) FROM answers WHERE asked = ?"
+            count, seconds = self._connection.execute(query, [self.asked]).fetchone()
+        return (count, seconds) if count else None
+
+    @contextlib.contextmanager
+    def _mishaps(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            what = f"{self.path}: kept answers cannot be used: {error}"
+            raise UserError(f"{what}; move the file away to start anew, an export can be imported again") from None

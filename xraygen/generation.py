@@ -1,0 +1,178 @@
+"""Greedy generation by a causal language model of transformers: on the GPU, on all of them if there are several, or on the CPU."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from xraygen.errors import UserError
+
+Tokens = list[int]
+
+
+class Task(NamedTuple):
+    """`model`: a folder, or a name on the Hugging Face hub at `revision`. An answer ends at the token `end`, or when it has `limit`
+    tokens together with its prompt. `batch`: prompts at a time, at first."""
+
+    model: str
+    revision: str | None
+    end: int
+    limit: int
+    batch: int
+
+
+class Placement(NamedTuple):
+    devices: list[str]
+    dtype: str
+    reason: str
+
+
+def placement(task: Task) -> Placement:
+    """Where the model runs, in which precision, and why."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    half = "half precision, as GREEN's authors run it"
+    if count := torch.cuda.device_count():
+        return Placement([f"cuda:{index}" for index in range(count)], "float16", half)
+    if torch.backends.mps.is_available():
+        return Placement(["mps"], "float16", half)
+    with loading(task.model), torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(task.model, revision=task.revision))
+    weights = sum(parameter.numel() for parameter in empty.parameters())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 5 * weights < memory:
+        return Placement(["cpu"], "float32", "no GPU; on a CPU full precision is the faster one")
+    return Placement(["cpu"], "float16", f"no GPU; in full precision it would not fit into {memory / 2**30:.0f} GiB")
+
+
+def generate(task: Task, place: Placement, prompts: Sequence[Tokens]) -> Iterator[tuple[int, Tokens]]:
+    """(index of the prompt, its answer without the end token) as answers end, in no fixed order.
+
+    Several devices: a process with a copy of the model on each. UserError: the model cannot be loaded, or one prompt does not fit.
+    """
+    if len(place.devices) == 1:
+        yield from CausalModel(task, place.devices[0], place.dtype).generate(prompts)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+
+    context = multiprocessing.get_context("spawn")
+    devices = context.SimpleQueue()
+    for device in place.devices:
+        devices.put(device)
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    parts = [order[at : at + task.batch] for at in range(0, len(order), task.batch)]
+    pool = ProcessPoolExecutor(len(place.devices), context, _remember, (task, devices, place.dtype))
+    try:
+        jobs = {pool.submit(_generate_part, [prompts[index] for index in part]): part for part in parts}
+        for job in as_completed(jobs):
+            for index, answer in job.result():
+                yield jobs[job][index], answer
+    except BrokenProcessPool:
+        raise UserError(f"{task.model}: a process that ran it was killed, probably out of memory; take a smaller batch") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class CausalModel:
+    """One copy of a model on one device."""
+
+    def __init__(self, task: Task, device: str, dtype: str):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with loading(task.model):
+            model = AutoModelForCausalLM.from_pretrained(
+                task.model, revision=task.revision, dtype=getattr(torch, dtype), use_safetensors=True
+            )
+        self.model, self.device = model.eval().to(device), device
+        self.end, self.limit, self.batch = task.end, task.limit, task.batch
+
+    def generate(self, prompts: Sequence[Tokens]) -> Iterator[tuple[int, Tokens]]:
+        """As `generate` above. Batches are of like length, the longest first; out of memory, they are half as large from there on."""
+        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+        waiting = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        while waiting:
+            chosen = waiting[-self.batch :]
+            ended = set()
+            try:
+                for row, answer in self._batch([prompts[index] for index in chosen]):
+                    ended.add(chosen[row])
+                    yield chosen[row], answer
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                if len(chosen) == 1:
+                    raise UserError(f"{self.device}: out of memory with a single prompt; take a smaller model") from None
+                self.batch = len(chosen) // 2
+                print(f"{self.device}: out of memory; batches of {self.batch} from here on", file=sys.stderr)
+            if len(ended) < len(chosen):
+                clear_device_cache(garbage_collection=True)
+            waiting = [index for index in waiting if index not in ended]
+
+    def _batch(self, prompts: list[Tokens]) -> Iterator[tuple[int, Tokens]]:
+        """(row, answer). Padding is on the left, so that all rows go on at the same place; a row that ends leaves the batch at once,
+        and costs nothing more."""
+        import torch
+        from transformers import DynamicCache
+
+        longest = max(map(len, prompts))
+        padding = [longest - len(prompt) for prompt in prompts]
+        tokens = [[self.end] * pad + prompt for pad, prompt in zip(padding, prompts, strict=True)]
+        tokens = torch.tensor(tokens, device=self.device)  # (rows, longest)
+        mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding], device=self.device)
+        position = (mask.cumsum(-1) - 1).clamp(min=0)
+        rows, answers = list(range(len(prompts))), [[] for _ in prompts]
+        cache = DynamicCache(config=self.model.config)
+        while True:
+            with torch.inference_mode():
+                output = self.model(
+                    input_ids=tokens, attention_mask=mask, position_ids=position, past_key_values=cache, logits_to_keep=1
+                )
+                chosen = output.logits[:, -1].float().argmax(-1)  # (rows,)
+                going = []
+                for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+                    answers[row] += [token] if token != self.end else []
+                    if token != self.end and len(prompts[row]) + len(answers[row]) < self.limit:
+                        going.append(place)
+                    else:
+                        yield row, answers[row]
+                if not going:
+                    return
+                if len(going) < len(rows):
+                    kept = torch.tensor(going, device=self.device)
+                    rows, chosen, mask, position = [rows[place] for place in going], chosen[kept], mask[kept], position[kept]
+                    cache.batch_select_indices(kept)
+                tokens, position = chosen[:, None], position[:, -1:] + 1
+                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
+
+
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[None]:
+    """What goes wrong while a model or a tokenizer is found and read, in one line; progress on a terminal only."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"model {name}: cannot be loaded: {reason}") from None
+
+
+_own: dict = {}  # of a process that runs one copy
+
+
+def _remember(task: Task, devices, dtype: str) -> None:
+    _own["load"] = lambda: CausalModel(task, devices.get(), dtype)
+
+
+def _generate_part(prompts: list[Tokens]) -> list[tuple[int, Tokens]]:
+    if "model" not in _own:  # here, not in the initialiser, whose errors would be lost
+        _own["model"] = _own["load"]()
+    return list(_own["model"].generate(prompts))

@@ -1,0 +1,175 @@
+"""The judge `green`: the GREEN model, run in this process or asked of a server, each distinct question once and never again."""
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import PositiveInt
+
+from xraygen.answers import Answers
+from xraygen.generation import Task, generate, loading, placement
+from xraygen.judges import Opinion, decide
+from xraygen.judges.green_answers import cleaned, conversation, prompt, read
+from xraygen.progress import progress
+from xraygen.server import Refusal, Server, complete
+from xraygen.study import NonEmpty, Record
+
+KEY = "GREEN_API_KEY"
+LIMIT = 2048  # tokens of prompt and answer together, as in green-score
+SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
+
+
+class GreenParams(Record):
+    """`model`: any GREEN checkpoint, a name on the Hugging Face hub or a folder, at `revision`. `base_url`: an OpenAI-compatible
+    server that serves `model` under this name; None = in this process. `end`: the model's end-of-sequence token, which a server has to
+    be told. `batch`: pairs at a time in this process; `concurrency`: requests at a time to a server."""
+
+    model: NonEmpty = "StanfordAIMI/GREEN-RadLlama2-7b"
+    revision: NonEmpty = "main"
+    base_url: NonEmpty | None = None
+    end: NonEmpty = "</s>"
+    batch: PositiveInt = 16
+    concurrency: PositiveInt = 32
+
+
+class Plan(NamedTuple):
+    """How many of the pairs are decided by rule, stand there again, have an answer already, and are to be asked."""
+
+    pairs: int
+    decided: int
+    repeated: int
+    kept: int
+    asked: int
+    seconds: tuple[float, float]
+    basis: str
+
+    def __str__(self) -> str:
+        low, high = (f"{seconds / 60:,.1f}" for seconds in self.seconds)
+        time = f"{low} min" if low == high else f"{low} to {high} min"
+        counts = f"{self.decided:,} decided without the model, {self.repeated:,} repeated, {self.kept:,} answered before"
+        return f"{self.pairs:,} pairs: {counts}; {self.asked:,} to ask, about {time} ({self.basis})"
+
+
+class Green:
+    name = "green"
+
+    def __init__(self, params: GreenParams):
+        self.params = params
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What this model, at this revision, has answered, greedy."""
+        return Answers({"model": identity(self.params.model), "revision": self.params.revision, "decoding": "greedy"})
+
+    def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
+        """One opinion for each (reference, candidate), in order. What was answered before is not asked again.
+
+        UserError: the model cannot be run or the server does not answer; the answers until then are kept.
+        """
+        prompts = [prompt(*pair) for pair in pairs]
+        about = dict(zip(prompts, pairs, strict=True))
+        found = self.answers.find(about)
+        opinions = {question: read(answer) for question, answer in found.items()}
+        missing = [question for question in about if question not in found]
+        last = time.monotonic()
+        for index, answer in progress(self._ask(missing), "GREEN", "pairs", total=len(missing)) if missing else ():
+            question = missing[index]
+            if isinstance(answer, Refusal):
+                opinions[question] = Opinion(None, verdict="failed", explanation=answer.reason)
+            else:
+                completion = cleaned(answer)
+                self.answers.keep(question, _sides(*about[question]), completion, time.monotonic() - last)
+                opinions[question] = read(completion)
+            last = time.monotonic()
+        return [opinions[question] for question in prompts]
+
+    def _ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str | Refusal]]:
+        """(index, what the model wrote) as answers arrive."""
+        if self.params.base_url:
+            server = Server(self.params.base_url, self.params.model, KEY, self.params.concurrency)
+            # green-score has the tokenizer put an end token behind the conversation
+            texts = [conversation(question, self.params.end) + self.params.end for question in questions]
+            yield from complete(server, texts, LIMIT // 2)
+            return
+        from transformers import AutoTokenizer
+
+        with loading(self.params.model):  # add_eos_token: as in green-score
+            tokenizer = AutoTokenizer.from_pretrained(self.params.model, revision=self.params.revision, add_eos_token=True)
+        task = Task(self.params.model, self.params.revision, tokenizer.eos_token_id, LIMIT, self.params.batch)
+        place = placement(task)
+        where = f"{self.params.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
+        print(f"GREEN: {where}, batches of {task.batch}: {len(questions):,} pairs to ask", file=sys.stderr)
+        tokens = [tokenizer(conversation(question, tokenizer.eos_token))["input_ids"] for question in questions]
+        for index, answer in generate(task, place, tokens):
+            text = tokenizer.decode(tokens[index] + answer, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+            yield index, text
+
+    def plan(self, pairs: Sequence[tuple[str, str]]) -> Plan:
+        """What `judges.opinions` would ask for these pairs, and how long that takes at the pace of the answers kept here, or else
+        at green-score's own."""
+        undecided = [pair for pair in pairs if decide(*pair) is None]
+        questions = {prompt(*pair) for pair in set(undecided)}
+        asked = len(questions) - len(self.answers.find(questions))
+        timed = self.answers.pace()
+        low, high = (timed[1], timed[1]) if timed else SECONDS_A_PAIR
+        basis = f"at the pace of the {timed[0]:,} asked before" if timed else "at green-score's own pace on a data-centre GPU"
+        return Plan(
+            pairs=len(pairs),
+            decided=len(pairs) - len(undecided),
+            repeated=len(undecided) - len(questions),
+            kept=len(questions) - asked,
+            asked=asked,
+            seconds=(asked * low, asked * high),
+            basis=basis,
+        )
+
+    def export(self) -> Iterator[dict]:
+        """{"reference", "candidate", "completion"} of every answer of this model that is kept."""
+        for sides, completion in self.answers.all():
+            yield sides | {"completion": completion}
+
+    def take(self, rows: Iterable[dict]) -> tuple[int, int]:
+        """Keep the completions of others as answers of this model: rows as `export` gives them -> (new ones, other answers to questions
+        that have one already, which are left aside). Pairs that need no model are passed over."""
+        new = other = 0
+        for row in rows:
+            reference, candidate, completion = row["reference"], row["candidate"], row["completion"]
+            if decide(reference, candidate) is None:
+                question = prompt(reference, candidate)
+                kept = self.answers.find([question]).get(question)
+                if kept is None:
+                    self.answers.keep(question, _sides(reference, candidate), completion)
+                new += kept is None
+                other += kept is not None and kept != completion
+        return new, other
+
+    def about(self) -> str:
+        return f"Judge: GREEN, {self.params.model} ({self.params.revision}), with the prompt, counts and score of green-score 0.0.12"
+
+
+def given(reference: str, candidate: str, completion: str) -> Opinion:
+    """The opinion on a pair whose completion is at hand. Counts and words are the completion's; a pair that needs no model keeps the
+    score and the verdict of the rule."""
+    opinion, decided = read(completion), decide(reference, candidate)
+    return opinion._replace(score=decided.score, verdict=decided.verdict) if decided else opinion
+
+
+def identity(model: str) -> str:
+    """A name on the hub as it is; of a folder the content, wherever it lies."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.model")]):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _sides(reference: str, candidate: str) -> dict:
+    return {"reference": reference, "candidate": candidate}
