@@ -81,7 +81,8 @@ class CountingJudge:
         from xraygen.judges import Opinion
 
         return [
-            Opinion(None, verdict="unparseable") if "mute" in candidate else Opinion(len(candidate) / 100) for _, candidate in pairs
+            Opinion(None, verdict="unparseable") if "mute" in candidate else Opinion(len(candidate) / 100)
+            for _, candidate in pairs
         ]
 
     def about(self):

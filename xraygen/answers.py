@@ -13,7 +13,9 @@ from pathlib import Path
 
 from xraygen.errors import UserError
 
-_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, "
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, "
+)
 _TABLE += "answer TEXT NOT NULL, seconds REAL) WITHOUT ROWID"
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from xraygen.errors import UserError
@@ -27,60 +26,47 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def complete(server: Server, prompts: Sequence[str], tokens: int) -> Iterator[tuple[int, str | Refusal]]:
-    """(index of the prompt, the text that follows it) as answers arrive, greedy, of at most so many tokens each.
+def complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
+    """`answered` is called with a prompt's index and the text that follows it, greedy and of at most so many tokens, as soon as that
+    has arrived.
 
     UserError: the server cannot be reached, rejects the key or has no such model. What is under way then is waited for first.
     """
-    with asyncio.Runner() as runner:
-        stream = _stream(server, prompts, tokens)
-        try:
-            while (answer := runner.run(_next(stream))) is not None:
-                yield answer
-        finally:
-            runner.run(stream.aclose())
+    asyncio.run(_complete(server, prompts, tokens, answered))
 
 
-async def _next(stream: AsyncIterator):
-    return await anext(stream, None)
-
-
-async def _stream(server: Server, prompts: Sequence[str], tokens: int) -> AsyncIterator[tuple[int, str | Refusal]]:
+async def _complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
     from openai import AsyncOpenAI
 
-    jobs: Iterator[tuple[int, str]] = iter(enumerate(prompts))
-    pending: set[asyncio.Task] = set()
-    failure: BaseException | None = None
+    jobs = iter(enumerate(prompts))
+    failures: list[Exception] = []
     key = os.environ.get(server.key) or "none"
-    client = AsyncOpenAI(base_url=server.base_url, api_key=key, timeout=TIMEOUT, max_retries=TRIES - 1)
-    try:
-        while True:
-            pending |= {asyncio.create_task(_ask(client, server, *job, tokens)) for job in islice(jobs, server.concurrency - len(pending))}
-            if not pending:
-                break
-            ended, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                if task.exception():
-                    failure, jobs = failure or task.exception(), iter(())
-                else:
-                    yield task.result()
-        if failure:
-            raise failure
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        await client.close()
+    async with AsyncOpenAI(base_url=server.base_url, api_key=key, timeout=TIMEOUT, max_retries=TRIES - 1) as client:
+
+        async def work() -> None:
+            for index, prompt in jobs:
+                if failures:
+                    return
+                try:
+                    answered(index, await _ask(client, server, prompt, tokens))
+                except UserError as error:
+                    failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(server.concurrency, len(prompts))):
+                group.create_task(work())
+    if failures:
+        raise failures[0]
 
 
-async def _ask(client, server: Server, index: int, prompt: str, tokens: int) -> tuple[int, str | Refusal]:
+async def _ask(client, server: Server, prompt: str, tokens: int) -> str | Refusal:
     import openai
 
     try:
         answer = await client.completions.create(model=server.model, prompt=prompt, max_tokens=tokens, temperature=0)
-        return index, answer.choices[0].text
+        return answer.choices[0].text
     except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        return index, Refusal(f"{error.status_code}: {_reason(error)}")
+        return Refusal(f"{error.status_code}: {_reason(error)}")
     except (openai.AuthenticationError, openai.PermissionDeniedError):
         raise UserError(f"{server.base_url}: rejects the key; set the environment variable {server.key}") from None
     except openai.NotFoundError as error:

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from xraygen.answers import Answers
 from xraygen.generation import Task, generate, loading, placement
 from xraygen.judges import Opinion, decide
 from xraygen.judges.green_answers import cleaned, conversation, prompt, read
-from xraygen.progress import progress
+from xraygen.progress import progress_bar
 from xraygen.server import Refusal, Server, complete
 from xraygen.study import NonEmpty, Record
 
@@ -63,7 +63,12 @@ class Green:
     @cached_property
     def answers(self) -> Answers:
         """What this model, at this revision, has answered, greedy."""
-        return Answers({"model": identity(self.params.model), "revision": self.params.revision, "decoding": "greedy"})
+        return Answers(self.asked)
+
+    @property
+    def asked(self) -> dict:
+        """What shapes an answer beside the prompt."""
+        return {"model": identity(self.params.model), "revision": self.params.revision, "decoding": "greedy"}
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
         """One opinion for each (reference, candidate), in order. What was answered before is not asked again.
@@ -75,25 +80,32 @@ class Green:
         found = self.answers.find(about)
         opinions = {question: read(answer) for question, answer in found.items()}
         missing = [question for question in about if question not in found]
-        last = time.monotonic()
-        for index, answer in progress(self._ask(missing), "GREEN", "pairs", total=len(missing)) if missing else ():
-            question = missing[index]
-            if isinstance(answer, Refusal):
-                opinions[question] = Opinion(None, verdict="failed", explanation=answer.reason)
-            else:
-                completion = cleaned(answer)
-                self.answers.keep(question, _sides(*about[question]), completion, time.monotonic() - last)
-                opinions[question] = read(completion)
+        with progress_bar(len(missing), "GREEN", "pairs") as step:
             last = time.monotonic()
+
+            def answered(index: int, answer: str | Refusal) -> None:
+                nonlocal last
+                now, question = time.monotonic(), missing[index]
+                if isinstance(answer, Refusal):
+                    opinions[question] = Opinion(None, verdict="failed", explanation=answer.reason)
+                else:
+                    completion = cleaned(answer)
+                    self.answers.keep(question, _sides(*about[question]), completion, now - last)
+                    opinions[question] = read(completion)
+                last = now
+                step()
+
+            if missing:
+                self._ask(missing, answered)
         return [opinions[question] for question in prompts]
 
-    def _ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str | Refusal]]:
-        """(index, what the model wrote) as answers arrive."""
+    def _ask(self, questions: Sequence[str], answered: Callable[[int, str | Refusal], None]) -> None:
+        """`answered` is called with a question's index and what the model wrote, as soon as it has."""
         if self.params.base_url:
             server = Server(self.params.base_url, self.params.model, KEY, self.params.concurrency)
             # green-score has the tokenizer put an end token behind the conversation
             texts = [conversation(question, self.params.end) + self.params.end for question in questions]
-            yield from complete(server, texts, LIMIT // 2)
+            complete(server, texts, LIMIT // 2, answered)
             return
         from transformers import AutoTokenizer
 
@@ -106,7 +118,7 @@ class Green:
         tokens = [tokenizer(conversation(question, tokenizer.eos_token))["input_ids"] for question in questions]
         for index, answer in generate(task, place, tokens):
             text = tokenizer.decode(tokens[index] + answer, skip_special_tokens=True, clean_up_tokenization_spaces=True)
-            yield index, text
+            answered(index, text)
 
     def plan(self, pairs: Sequence[tuple[str, str]]) -> Plan:
         """What `judges.opinions` would ask for these pairs, and how long that takes at the pace of the answers kept here, or else
@@ -148,7 +160,9 @@ class Green:
         return new, other
 
     def about(self) -> str:
-        return f"Judge: GREEN, {self.params.model} ({self.params.revision}), with the prompt, counts and score of green-score 0.0.12"
+        return (
+            f"Judge: GREEN, {self.params.model} ({self.params.revision}), with the prompt, counts and score of green-score 0.0.12"
+        )
 
 
 def given(reference: str, candidate: str, completion: str) -> Opinion:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xraygen.judges import Opinion
 from xraygen.judges.comparison import FEATURES, Comparison, counts, features
+from xraygen.study import Listed
 from xraygen.text import sentences, tokens
 
 if TYPE_CHECKING:
@@ -111,14 +112,19 @@ def _share(matched: int, wrong: int) -> float:
     return matched / (matched + wrong) if wrong else 1.0
 
 
-def explain(comparison: Comparison) -> str:
+def listed(comparison: Comparison) -> Listed:
+    """The findings behind the counts: matched, false (a) and missing (b)."""
+    matched = [one for one, _ in comparison.matched + comparison.kin] + comparison.covered + comparison.denials
+    false = [finding for finding in comparison.extra + [other for _, other in comparison.contradicted] if finding.positive]
+    missing = comparison.missing + [one for one, _ in comparison.contradicted if one.positive]
+    errors = {"a": tuple(map(str, false)), "b": tuple(map(str, missing))}
+    return Listed(matched=tuple(map(str, matched)), significant={letter: named for letter, named in errors.items() if named})
+
+
+def explain(listed: Listed) -> str:
     """One line: the findings that matched, are missing, are false."""
-    parts = {
-        "matched": [one for one, _ in comparison.matched + comparison.kin] + comparison.covered + comparison.denials,
-        "missing": comparison.missing + [one for one, _ in comparison.contradicted if one.positive],
-        "false": [f for f in comparison.extra if f.positive] + [other for _, other in comparison.contradicted if other.positive],
-    }
-    return "; ".join(f"{name}: {', '.join(map(str, findings)) or 'none'}" for name, findings in parts.items())
+    parts = {"matched": listed.matched, "missing": listed.significant.get("b"), "false": listed.significant.get("a")}
+    return "; ".join(f"{name}: {', '.join(findings or ['none'])}" for name, findings in parts.items())
 
 
 class Proxy:
@@ -133,13 +139,15 @@ class Proxy:
         for reference, candidate in pairs:
             row, comparison = features(reference, candidate)
             matched, errors = counts(comparison)
+            named = listed(comparison)
+            opinion = Opinion(None, matched, errors, listed=named, completion=explain(named))
             if same(reference, candidate):
-                opinions.append(Opinion(1.0, matched, errors, explain(comparison)))
+                opinions.append(opinion._replace(score=1.0))
             elif not tokens(reference) or not tokens(candidate):
-                opinions.append(Opinion(0.0, matched, errors, explain(comparison)))
+                opinions.append(opinion._replace(score=0.0))
             else:
                 open_at.append(len(opinions))
-                opinions.append(Opinion(None, matched, errors, explain(comparison)))
+                opinions.append(opinion)
                 rows.append(row)
                 comparisons.append(comparison)
         for at, score in zip(open_at, scores(_fitted(), rows, comparisons) if rows else [], strict=True):

@@ -1,0 +1,94 @@
+"""Greedy generation: the same words whatever the batch and however many devices, and memory that runs out."""
+
+import subprocess
+import sys
+
+import pytest
+
+from xraygen.errors import UserError
+from xraygen.generation import Placement, Task, generate, placement
+
+torch = pytest.importorskip("torch")
+CPU = Placement(["cpu"], "float32", "")
+END = 2
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    draw = torch.Generator().manual_seed(0)
+    return [torch.randint(3, 500, (length,), generator=draw).tolist() for length in (40, 7, 90, 33, 60, 12, 21)]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_llama, prompts) -> dict:
+    """Each prompt by itself, by the library's own generate."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
+    answers = {}
+    for index, prompt in enumerate(prompts):
+        ids = torch.tensor([prompt])
+        mask = torch.ones_like(ids)
+        written = model.generate(ids, attention_mask=mask, max_length=150, do_sample=False, eos_token_id=END, pad_token_id=END)
+        answer = written[0, len(prompt) :].tolist()
+        answers[index] = answer[: answer.index(END)] if END in answer else answer
+    return answers
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_every_batch_says_what_each_prompt_gets_alone(tiny_llama, prompts, alone, batch):
+    answers = list(generate(Task(str(tiny_llama), None, END, 150, batch), CPU, prompts))
+    assert len(answers) == len(prompts) and dict(answers) == alone
+    lengths = {len(answer) + len(prompt) for answer, prompt in zip(alone.values(), prompts, strict=True)}
+    assert max(lengths) == 150 and min(lengths) < 150, "some end by themselves, some at the limit"
+
+
+def test_two_devices_share_the_work_and_say_the_same(tiny_llama, prompts, alone):
+    place = Placement(["cpu", "cpu"], "float32", "")
+    assert dict(generate(Task(str(tiny_llama), None, END, 150, 2), place, prompts)) == alone
+
+
+def test_what_two_devices_cannot_load_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be loaded"):
+        list(generate(Task(str(tmp_path), None, END, 150, 2), Placement(["cpu", "cpu"], "float32", ""), [[5], [6], [7]]))
+
+
+def test_answers_come_as_they_end(tiny_llama, prompts, alone):
+    order = [index for index, _ in generate(Task(str(tiny_llama), None, END, 150, 16), CPU, prompts)]
+    assert [len(alone[index]) for index in order] == sorted(map(len, alone.values()))
+
+
+def test_placement_says_why(tiny_llama):
+    place = placement(Task(str(tiny_llama), None, END, 150, 4))
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        assert place.devices == ["cpu"] and place.dtype == "float32" and "no GPU" in place.reason
+
+
+def test_a_folder_without_safetensors_is_refused(tiny_llama, tmp_path):
+    """Pickled weights are never loaded."""
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny_llama / name).read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        list(generate(Task(str(tmp_path), None, END, 150, 4), CPU, [[5, 6]]))
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from xraygen.generation import CausalModel, Task
+model = CausalModel(Task(sys.argv[1], None, 2, 1100, 64), "cpu", "float32")
+prompts = [[5 + row % 7] * 1090 for row in range(64)]
+expected = dict(CausalModel(Task(sys.argv[1], None, 2, 1100, 4), "cpu", "float32").generate(prompts[:8]))
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 220 * 2**20, -1))
+answers = dict(model.generate(prompts))
+assert sorted(answers) == list(range(64)) and model.batch < 64
+assert all(answers[row] == expected[row] for row in expected)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama):
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, tiny_llama], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cpu: out of memory; batches of 32 from here on" in done.stderr

@@ -1,0 +1,357 @@
+"""The judge green: it asks what green-score asks, reads as green-score reads, asks once, and never loses an answer."""
+
+import csv
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ANSWER, answer_to
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("green_score")
+from green_score import GREEN
+from xraygen import judges
+from xraygen.answers import Answers
+from xraygen.errors import UserError
+from xraygen.judges.green import Green, GreenParams, identity
+from xraygen.judges.green import given as read_given
+from xraygen.judges.green_answers import as_published, cleaned, conversation, prompt, read
+from xraygen.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
+
+RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
+PAIRS = [("Small left effusion.", "Small effusion."), ("Heart is large.", "Heart size normal."), ("Clear lungs.", "No opacity.")]
+COUNTED = ("a_false_finding", "b_missing_finding", "c_location", "d_severity", "e_comparison_added", "f_comparison_omitted")
+WELL_FORMED = """\
+The candidate leaves out the effusion.
+
+[Clinically Significant Errors]:
+(a) False report of a finding in the candidate: 0.
+(b) Missing a finding present in the reference: 2. Left effusion; Rib fracture.
+(d) Misassessment of the severity of a finding: 1. Mild instead of severe edema.
+
+[Clinically Insignificant Errors]:
+(e) Mentioning a comparison that isn't in the reference: 1. "Unchanged" is added.
+
+[Matched Findings]:
+3. Clear right lung; 2. Normal heart; No pneumothorax."""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder in which answers are kept."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recorded() -> list[dict]:
+    rows = []
+    for path in sorted(RECORDED.glob("green_*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+# Reading
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers of GREEN at ../shared/recorded")
+def test_every_recorded_answer_reads_as_it_was_recorded():
+    rows = recorded()
+    assert len(rows) == 1784
+    for row in rows:
+        opinion = read(row["completion"])
+        assert as_published(row["completion"]) == (opinion.score or 0) == float(row["green_score"])
+        counts = opinion.errors.model_dump().values() if opinion.errors else [0] * 6
+        assert [*counts, opinion.matched_findings or 0] == [int(row[name]) for name in (*COUNTED, "matched_findings")]
+        assert (opinion.verdict == "unparseable") == (opinion.score is None) == ("[Matched Findings]" not in row["completion"])
+        decided = judges.decide(row["reference"], row["candidate"])
+        if decided and decided.verdict != "both_empty":  # the rule says what the model said
+            assert decided.score == float(row["green_score"])
+
+
+def test_an_answer_becomes_counts_and_the_findings_behind_them():
+    opinion = read(WELL_FORMED)
+    assert opinion.score == 3 / 6 and opinion.matched_findings == 3 and opinion.verdict == "judged"
+    assert opinion.errors.model_dump() == {"a": 0, "b": 2, "c": 0, "d": 1, "e": 0, "f": 0}
+    assert opinion.explanation == "The candidate leaves out the effusion."
+    assert opinion.listed.matched == ("Clear right lung", "Normal heart", "No pneumothorax")
+    assert opinion.listed.significant == {"b": ("Left effusion", "Rib fracture"), "d": ("Mild instead of severe edema",)}
+    assert opinion.listed.insignificant == {"e": ('"Unchanged" is added',)}
+    assert read(re.sub(r"\(([a-f])\)", lambda found: f"({ord(found[1]) - 96})", WELL_FORMED)).listed == opinion.listed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "Please provide the reference report.",
+        WELL_FORMED.partition("[Matched Findings]")[0],
+        WELL_FORMED.partition("3. Clear")[0],
+        WELL_FORMED.replace("3. Clear", "Clear"),
+        WELL_FORMED.replace("[Clinically Significant Errors]", "[Errors]"),
+    ],
+)
+def test_what_cannot_be_read_is_unscored(answer):
+    opinion = read(answer)
+    assert (opinion.verdict, opinion.score, opinion.matched_findings, opinion.errors) == ("unparseable", None, None, None)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(WELL_FORMED)), st.integers(0, 30), st.text("(a1) .:;\n[]No0fx", max_size=6)), max_size=4
+    )
+)
+@settings(max_examples=500, deadline=None)
+def test_whatever_can_be_read_has_green_scores_own_counts(cuts):
+    text = WELL_FORMED
+    for at, length, put in cuts:
+        text = text[:at] + put + text[at + length :]
+    opinion, upstream = read(text), GREEN(model_name=None, cpu=True)
+    if opinion.score is not None:
+        assert opinion.score == upstream.compute_green(text)
+        assert [*opinion.errors.model_dump().values(), opinion.matched_findings] == upstream.compute_error_count(text)
+        assert opinion.matched_findings or not opinion.listed.matched
+
+
+def test_a_completion_at_hand_gives_counts_and_the_rule_keeps_its_score():
+    assert read_given("a", "b", WELL_FORMED) == read(WELL_FORMED)
+    empty = read_given("", " ", "The reports are missing.")
+    assert (empty.score, empty.verdict, empty.errors) == (1.0, "both_empty", None)
+    same = read_given("a", "a", WELL_FORMED)
+    assert (same.score, same.verdict, same.matched_findings) == (1.0, "identical", 3)
+
+
+# Asking
+
+
+def test_the_model_is_shown_what_green_score_shows_it(tiny_llama, monkeypatch):
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "batch_encode_plus", PreTrainedTokenizerBase.__call__, raising=False)
+    upstream = GREEN(str(tiny_llama), cpu=True, compute_summary_stats=False)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama, add_eos_token=True)
+    for pair in PAIRS:
+        messages = [{"from": "human", "value": prompt(*pair)}, {"from": "gpt", "value": ""}]
+        theirs = upstream.tokenize_batch_as_chat([messages])["input_ids"][0].tolist()
+        assert tokenizer(conversation(prompt(*pair), tokenizer.eos_token))["input_ids"] == theirs
+
+
+def test_completions_are_those_of_green_scores_own_class(tiny_llama, here, monkeypatch):
+    from datasets import disable_progress_bars
+    from transformers import PreTrainedTokenizerBase
+
+    disable_progress_bars()
+    monkeypatch.setattr(PreTrainedTokenizerBase, "batch_encode_plus", PreTrainedTokenizerBase.__call__, raising=False)
+    upstream = GREEN(str(tiny_llama), cpu=True, compute_summary_stats=False)
+    upstream.model.float()
+    upstream([reference for reference, _ in PAIRS], [candidate for _, candidate in PAIRS])
+    ours = [opinion.completion for opinion in Green(GreenParams(model=str(tiny_llama), batch=2)).judge(PAIRS)]
+    assert ours == upstream.completions and len(set(ours)) == len(PAIRS)
+
+
+def test_the_conversation_before_an_answer_is_no_part_of_it():
+    whole = conversation(prompt("a", "b"), "</s>") + "[Explanation]:" + WELL_FORMED
+    assert cleaned(whole) == cleaned("[Explanation]:" + WELL_FORMED) == WELL_FORMED
+
+
+def served(server, **params) -> Green:
+    return Green(GreenParams(model="served-green", base_url=server.url, **params))
+
+
+def test_no_question_is_asked_twice(completion_server, here):
+    server = completion_server()
+    first = judges.opinions([*PAIRS, *PAIRS, ("a", "a"), ("", "")], served(server))
+    assert len(server.asked) == 3 and [opinion.verdict for opinion in first[-3:]] == ["judged", "identical", "both_empty"]
+    for text, opinion in zip((prompt(*pair) for pair in PAIRS), first, strict=False):
+        asked = conversation(text, "</s>") + "</s>"
+        assert asked in server.asked and opinion.completion == cleaned(answer_to(asked)) and opinion.score == 0.5
+    assert judges.opinions(PAIRS, served(server)) == first[:3] and len(server.asked) == 3
+    spaced = [(f"  {reference}\n", candidate.replace(" ", "  ")) for reference, candidate in PAIRS]
+    assert judges.opinions(spaced, served(server)) == first[:3] and len(server.asked) == 3, "the prompt is the same"
+    judges.opinions(PAIRS, served(server, revision="another"))
+    assert len(server.asked) == 6
+    assert served(server).plan([*PAIRS, ("New.", "Old."), ("a", "a"), PAIRS[0]])[:5] == (6, 1, 1, 3, 1)
+
+
+def test_answers_before_a_failure_are_kept(completion_server, here):
+    server = completion_server(script=[200, 200, 401])
+    with pytest.raises(UserError, match="GREEN_API_KEY"):
+        served(server, concurrency=1).judge(PAIRS)
+    served(server).judge(PAIRS)
+    assert Counter(server.asked).most_common()[0][1] == 2 and len(server.asked) == 4, "only the one that failed"
+
+
+def test_a_refused_question_is_failed_and_asked_again_next_time(completion_server, here):
+    server = completion_server(script=[400])
+    opinion = served(server, concurrency=1).judge(PAIRS)[0]
+    assert (opinion.verdict, opinion.score, opinion.explanation) == ("failed", None, "400: so the server says: 400")
+    assert served(server).judge(PAIRS)[0].verdict == "judged" and len(server.asked) == 4
+
+
+def test_a_model_in_a_folder_is_known_by_its_content(tiny_llama, here):
+    copy = shutil.copytree(tiny_llama, here / "elsewhere")
+    assert identity(str(copy)) == identity(str(tiny_llama)) != identity("elsewhere-on-the-hub")
+    with (copy / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    assert identity(str(copy)) != identity(str(tiny_llama))
+
+
+def test_what_cannot_be_loaded_is_one_line(here):
+    (here / "empty").mkdir()
+    with pytest.raises(UserError, match="model empty: cannot be loaded"):
+        Green(GreenParams(model="empty")).judge(PAIRS)
+
+
+def test_a_damaged_file_of_answers_is_one_line(here):
+    (here / ".cache").mkdir()
+    (here / ".cache" / "answers.sqlite").write_bytes(b"damaged" * 1000)
+    with pytest.raises(UserError, match="answers.sqlite: kept answers cannot be used"):
+        Green(GreenParams(base_url="http://127.0.0.1:9/v1")).judge(PAIRS)
+
+
+def test_a_queued_experiment_shares_the_answers_of_its_project(here, monkeypatch):
+    from xraygen.answers import cache_folder
+
+    assert cache_folder() == here / ".cache"
+    (copy := here / ".dvc" / "tmp" / "exps" / "copy").mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert cache_folder() == here / ".cache"
+
+
+# The command line
+
+
+def xraygen(*arguments: str, cwd: Path, status: int = 0) -> str:
+    done = subprocess.run([sys.executable, "-m", "xraygen", *arguments], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.slow
+def test_a_team_pays_once(completion_server, tmp_path):
+    server, mine, theirs = completion_server(), tmp_path / "mine", tmp_path / "theirs"
+    rows = [{"reference": reference, "candidate": candidate} for reference, candidate in [*PAIRS, ("a", "a")]]
+    for folder in (mine, theirs):
+        folder.mkdir()
+        write(folder / "pairs.csv", rows)
+        params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+        params["evaluate"]["green"]["base_url"] = server.url
+        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    assert "4 pairs: 1 decided without the model, 0 repeated, 0 answered before; 3 to ask" in xraygen(
+        "judge", "pairs.csv", "--judge", "green", "--dry-run", cwd=mine
+    )
+    assert server.asked == []
+    said = xraygen("judge", "pairs.csv", "--judge", "green", "--out", "out.csv", cwd=mine)
+    assert "3 judged, 1 identical" in said and "green-score 0.0.12" in said and len(server.asked) == 3
+    xraygen("completions", "export", "answers.csv", cwd=mine)
+    shutil.copy(mine / "answers.csv", theirs / "answers.csv")
+    assert "3 rows read: 3 new completions" in xraygen("completions", "import", "answers.csv", cwd=theirs)
+    xraygen("judge", "pairs.csv", "--judge", "green", "--out", "out.csv", cwd=theirs)
+    assert (theirs / "out.csv").read_text() == (mine / "out.csv").read_text() and len(server.asked) == 3
+    xraygen("judge", "answers.csv", "--judge", "green", "--out", "read.csv", cwd=theirs)
+    with (theirs / "read.csv").open(newline="") as read_file, (mine / "out.csv").open(newline="") as judged:
+        by_sides = {(row["reference"], row["candidate"]): row["score"] for row in csv.DictReader(judged)}
+        assert all(by_sides[row["reference"], row["candidate"]] == row["score"] for row in csv.DictReader(read_file))
+    write(theirs / "other.csv", [rows[0] | {"completion": WELL_FORMED}])
+    assert "1 rows answer otherwise" in xraygen("completions", "import", "other.csv", cwd=theirs)
+    assert "no 'completion'" in xraygen("completions", "import", "pairs.csv", cwd=theirs, status=2)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--judge", "green"], "either --out or --dry-run"),
+        (["--dry-run"], "proxy asks no model"),
+        (["--out", "x", "--dry-run"], "either"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(tmp_path, arguments, said):
+    write(tmp_path / "pairs.csv", [{"reference": "a", "candidate": "b"}])
+    assert said in xraygen("judge", "pairs.csv", *arguments, cwd=tmp_path, status=2)
+
+
+# Killed
+
+
+@pytest.fixture
+def project(tmp_path, root) -> Path:
+    """What stages/evaluate.py reads, of 30 dev and 30 test studies."""
+    draw = random.Random(0)
+    findings = ["Small effusion", "Heart is large", "Clear lungs", "Rib fracture", "Normal contour", "Calcified nodule"]
+    for split in ("dev", "test"):
+        texts = [
+            {region: f"{draw.choice(findings)} {draw.randint(1, 40)} mm." for region in ("bone", "heart", "lung", "mediastinal")}
+            for _ in range(60)
+        ]
+        studies = [
+            Study(id=f"{split}{n}", uid=str(n), split=split, report="x", reference=texts[n], novel=True) for n in range(30)
+        ]
+        answers = [AnnotationRecord(id=f"{split}{n}", annotation=texts[30 + n]) for n in range(30)]
+        write_jsonl(tmp_path / f"data/prepared/{split}.jsonl", studies)
+        write_jsonl(tmp_path / f"data/annotations/router/{split}.jsonl", answers)
+    shutil.copytree(root / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def evaluate(project: Path, root: Path, url: str) -> subprocess.Popen:
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["evaluate"] |= {"judge": "green", "resamples": 50}
+    params["evaluate"]["green"] |= {"base_url": url, "concurrency": 4}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    return subprocess.Popen([sys.executable, "-m", "stages.evaluate", "router"], cwd=project)
+
+
+def judged(project: Path) -> list[Judgement]:
+    folder = project / "data/judgements/router"
+    return [judgement for split in ("dev", "test") for judgement in read_jsonl(folder / f"{split}.jsonl", Judgement)]
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_evaluate_ends_as_undisturbed_and_asks_nothing_twice(completion_server, project, root):
+    quiet, server = completion_server(), completion_server(delay=0.1)
+    assert evaluate(project, root, quiet.url).wait() == 0
+    expected, asked = judged(project), set(quiet.answered)
+    assert len(asked) == len(quiet.asked) > 150
+    shutil.rmtree(project / ".cache")
+    shutil.rmtree(project / "data/judgements")
+
+    draw = random.Random(0)
+    for _ in range(10):
+        before = len(server.asked)
+        kept = kept_questions(project, server.url)
+        running = evaluate(project, root, server.url)
+        until = before + draw.randint(1, 20)
+        while len(server.asked) < until and running.poll() is None:
+            signal.sigtimedwait([], 0.001)
+        signal.sigtimedwait([], draw.random() * 0.1)
+        running.send_signal(signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL, "there is work left at each kill"
+        signal.sigtimedwait([], 0.3)  # what was under way meets nobody
+        assert not kept & set(server.asked[before:]), "what was answered is not asked again"
+        assert not (project / "data/judgements/router/test.jsonl").exists()
+    before, kept = len(server.asked), kept_questions(project, server.url)
+    assert evaluate(project, root, server.url).wait() == 0
+    assert judged(project) == expected and set(server.answered) == asked
+    assert set(server.asked[before:]) == asked - kept and len(server.asked[before:]) == len(asked - kept)
+
+
+def kept_questions(project: Path, url: str) -> set[str]:
+    """As the server sees them."""
+    green = GreenParams(base_url=url)
+    answers = Answers(Green(green).asked, project / ".cache")
+    return {conversation(prompt(**about), "</s>") + "</s>" for about, _ in answers.all()}
