@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ANSWER, answer_to
+from conftest import answer_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("green_score")
 from green_score import GREEN
+
 from xraygen import judges
 from xraygen.answers import Answers
 from xraygen.errors import UserError
