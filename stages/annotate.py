@@ -3,14 +3,15 @@
 import sys
 from pathlib import Path
 
-from xraygen import annotators, params
+from xraygen import params
+from xraygen.annotate import load
 from xraygen.errors import one_line
 from xraygen.progress import progress
 from xraygen.study import AnnotationRecord, Study, read_jsonl, write_json, write_jsonl
 
 
 def main(name: str) -> None:
-    annotate = annotators.load(params.load().approach(name), root=Path.cwd())
+    annotate = load(params.load().approach(name), root=Path.cwd())
     usage = {"cases": 0, "failed": 0}
     for split in ("dev", "test"):
         cases = (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))

@@ -13,7 +13,7 @@ def main(name: str) -> None:
     judge = judges.load(settings.judge, settings.green)
     studies = evaluate.read_splits(Path("data/prepared"), Study)
     annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)
-    judgements = {split: evaluate.judge_annotations(studies[split], annotations[split], judge) for split in studies}
+    judgements = evaluate.judge_splits(studies, annotations, judge)
     for split, judged in judgements.items():
         write_jsonl(Path("data/judgements") / name / f"{split}.jsonl", judged)
     write_json(f"metrics/scores/{name}.json", evaluate.metrics(judgements, studies, judge, settings.resamples, settings.seed))

@@ -64,7 +64,7 @@ class CompletionServer(ThreadingHTTPServer):
     def __init__(self, delay: float = 0.0, script: Sequence = ()):
         super().__init__(("127.0.0.1", 0), _Completions)
         self.delay, self.script = delay, list(script)
-        self.asked, self.answered, self.keys = [], [], set()
+        self.asked, self.answered, self.keys, self.bodies = [], [], set(), []
         self.now, self.most, self.lock = 0, 0, threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
@@ -84,6 +84,7 @@ class _Completions(BaseHTTPRequestHandler):
         with server.lock:
             server.asked.append(asked["prompt"])
             server.keys.add(self.headers["Authorization"])
+            server.bodies.append({name: value for name, value in asked.items() if name != "prompt"})
             server.now += 1
             server.most = max(server.most, server.now)
             act = server.script.pop(0) if server.script else 200
@@ -102,6 +103,8 @@ class _Completions(BaseHTTPRequestHandler):
             return
         if act == "no choices":
             body["choices"] = []
+        elif isinstance(act, dict):
+            body["choices"][0] |= act
         elif isinstance(status, int) and status >= 400:
             body = {"error": {"message": f"so the server says: {status}"}}
         content = b"<html>" if act == "not JSON" else json.dumps(body).encode()
@@ -134,3 +137,69 @@ def completion_server():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+CHAT = (
+    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{% for part in turn['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory) -> Path:
+    """A folder with an untrained Qwen2-VL: 2 layers, 64 wide, byte-level BPE of some phantom reports."""
+    pytest.importorskip("transformers")
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    from xraygen.sources.phantom import phantom
+    from xraygen.vlm.conversation import completion
+    from xraygen.vlm.processor import Qwen2VLProcessor
+
+    marks = ["endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
+    special = [f"<|{mark}|>" for mark in marks]
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made = [phantom(0, k) for k in range(100)]
+    texts = [text for one in made for text in (one.report, completion(one.reference))]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=special,
+        chat_template=CHAT,
+    )
+    ids = dict(zip(marks, tokenizer.convert_tokens_to_ids(special), strict=True))
+    rope = {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6}
+    text = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+    }
+    config = Qwen2VLConfig(
+        text_config=text | {"vocab_size": len(tokenizer), "max_position_embeddings": 2048, "rope_parameters": rope},
+        vision_config={"depth": 2, "embed_dim": 32, "num_heads": 2, "mlp_ratio": 2, "hidden_size": 64, "patch_size": 14},
+        **{f"{name}_token_id": ids[mark] for name, mark in (("image", "image_pad"), ("video", "video_pad"))},
+        **{f"{mark}_token_id": ids[mark] for mark in ("vision_start", "vision_end")},
+    )
+    torch.manual_seed(0)
+    model = Qwen2VLForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():  # so wide that answers differ from case to case, and with the pictures
+            if weight.ndim > 1:
+                weight.normal_(0, 1.0 if "embed_tokens" in name else 0.2)
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = ids["im_end"], ids["endoftext"]
+    folder = tmp_path_factory.mktemp("vlm") / "tiny"
+    model.save_pretrained(folder)
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112})
+    Qwen2VLProcessor(images, tokenizer, chat_template=CHAT).save_pretrained(folder)
+    return folder

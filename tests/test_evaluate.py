@@ -2,7 +2,8 @@
 
 import pytest
 
-from xraygen import annotators, evaluate, judges
+from xraygen import annotate as annotators
+from xraygen import evaluate, judges
 from xraygen.annotators import router
 from xraygen.errors import UserError
 from xraygen.params import RouterApproach

@@ -1,7 +1,11 @@
 """Greedy generation: the same words whatever the batch and however many devices, and memory that runs out."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +75,44 @@ def test_a_folder_without_safetensors_is_refused(tiny_llama, tmp_path):
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="cannot be loaded"):
         list(generate(Task(str(tmp_path), None, END, 150, 4), CPU, [[5, 6]]))
+
+
+SHARED = """
+import sys, time
+from xraygen.errors import one_line
+from xraygen.generation import Placement, Task, generate
+
+if __name__ == "__main__":
+    with one_line():
+        task = Task(sys.argv[1], None, -1, 2000, 1)
+        for index, _ in generate(task, Placement(["cpu", "cpu"], "float32", ""), [[5, 6], *([[7] * 1500] * 50)]):
+            print(index, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_copies_end_with_their_parent_whatever_ends_it(tiny_llama, tmp_path, sent):
+    (tmp_path / "shared.py").write_text(SHARED)
+    command = [sys.executable, "shared.py", tiny_llama]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    with running.stdout:
+        running.stdout.readline()
+        os.killpg(running.pid, sent) if sent == signal.SIGINT else running.send_signal(sent)
+        assert running.wait(10) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
+    until = time.monotonic() + 10
+    while alive := [pid for pid in filter(str.isdigit, os.listdir("/proc")) if _session(pid) == running.pid]:
+        assert time.monotonic() < until, alive
+        time.sleep(0.1)
+
+
+def _session(pid: str) -> int | None:
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state == "Z" else int(session)
 
 
 OUT_OF_MEMORY = """

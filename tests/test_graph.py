@@ -69,6 +69,7 @@ def clone(root, tmp_path_factory) -> Path:
         phantom__size=112,
         evaluate__resamples=200,
         compare__resamples=500,
+        finetune__steps=2,
     )
     run(folder, "dvc", "repro")
     run(folder, "git", "add", "-A")
@@ -125,7 +126,7 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
     edit(copy, approaches__third={"annotator": "router", "model": "models/router", "wording": "learned"})
     assert ran(run(copy, "dvc", "repro")) == ["annotate@third", "evaluate@third", "compare"]
     comparison = json.loads((copy / "metrics/comparison.json").read_text())
-    assert set(comparison["test"]) == {"router vs router-verbatim", "router vs third", "router-verbatim vs third"}
+    assert len(comparison["test"]) == 10 and {"router vs router-verbatim", "router vs third"} < set(comparison["test"])
     assert comparison["test"]["router vs third"]["score"]["macro"]["p"] == 1
 
 

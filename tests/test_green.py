@@ -15,6 +15,7 @@ import yaml
 from conftest import answer_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 pytest.importorskip("green_score")
 from green_score import GREEN
@@ -22,7 +23,7 @@ from green_score import GREEN
 from xraygen import judges
 from xraygen.answers import Answers
 from xraygen.errors import UserError
-from xraygen.judges.green import Green, GreenParams, identity
+from xraygen.judges.green import Green, GreenParams, _tokenizer, identity
 from xraygen.judges.green import given as read_given
 from xraygen.judges.green_answers import as_published, cleaned, conversation, prompt, read
 from xraygen.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
@@ -188,6 +189,61 @@ def test_answers_before_a_failure_are_kept(completion_server, here):
         served(server, concurrency=1).judge(PAIRS)
     served(server).judge(PAIRS)
     assert Counter(server.asked).most_common()[0][1] == 2 and len(server.asked) == 4, "only the one that failed"
+
+
+def test_a_server_that_refuses_everything_is_one_line(completion_server, here):
+    with pytest.raises(UserError, match="answered none of 3 questions; the first: 400: so the server says"):
+        served(completion_server(script=[400] * 3)).judge(PAIRS)
+
+
+def test_a_prompt_that_the_model_cannot_take_is_failed(tiny_llama, here):
+    opinions = Green(GreenParams(model=str(tiny_llama))).judge([("a", "b"), ("a" * 5000, "b")])
+    assert [opinion.verdict for opinion in opinions] == ["unparseable", "failed"] and "more than 2,048" in opinions[1].explanation
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "http://[::1/v1", "http://127.0.0.1:99999/v1", "http://user:secret@host/v1"]
+)
+def test_a_base_url_that_is_none_is_refused_at_once(url):
+    with pytest.raises(ValidationError, match="base_url"):
+        GreenParams(base_url=url)
+
+
+def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, here):
+    """transformers 5 drops the beginning when it is asked for the end."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors
+
+    made = Tokenizer(
+        models.BPE({token: n for n, token in enumerate(["<unk>", "<s>", "</s>", "a", "\u2581"])}, [], unk_token="<unk>")
+    )
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    made.decoder = decoders.Replace("\u2581", " ")
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made.save(str(here / "tokenizer.json"))
+    special = '"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"'
+    (here / "tokenizer_config.json").write_text(f'{{"tokenizer_class": "LlamaTokenizer", {special}}}')
+    shutil.copy(tiny_llama / "config.json", here)
+    ids = _tokenizer(GreenParams(model=str(here)))("a")["input_ids"]
+    assert ids[0] == 1 and ids[-1] == 2
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers of GREEN at ../shared/recorded")
+def test_how_many_of_the_recorded_pairs_have_to_be_asked(here):
+    rows = recorded()
+    published = [row for row in rows if not row["approach"].startswith("llava")]
+    green = Green(GreenParams())
+    for part, most in ((published, 96), ([row for row in rows if row not in published], 795)):
+        pairs = [(row["reference"], row["candidate"]) for row in part]
+        assert green.plan(pairs).asked <= most
+        green.take(part)
+        assert green.plan(pairs).asked == 0
+
+
+def test_processes_that_start_together_share_the_answers(here):
+    command = [sys.executable, "-c", "from xraygen.answers import Answers; Answers({}).keep('a', {}, 'b')"]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 6
+    assert Answers({}).find(["a"]) == {"a": "b"}
 
 
 def test_a_refused_question_is_failed_and_asked_again_next_time(completion_server, here):

@@ -26,6 +26,7 @@ def test_each_prompt_gets_its_own_answer_and_no_more_are_under_way_than_allowed(
     again = ask(server, prompts[::-1])
     assert [again[39 - index] for index in range(40)] == [answers[index] for index in range(40)]
     assert server.keys == {"Bearer sesame"}
+    assert all(body == {"model": "model", "max_tokens": 50, "temperature": 0} for body in server.bodies)
 
 
 @pytest.mark.parametrize("act", [(429, {"Retry-After": "0.1"}), 500, 503, "hang up"])
@@ -51,6 +52,28 @@ def test_a_question_that_is_refused_is_named_and_the_others_go_on(completion_ser
 
 
 @pytest.mark.parametrize(
+    "act, said", [({"text": ""}, "an empty answer"), ({"finish_reason": "length"}, "the answer had not ended after 50 tokens")]
+)
+def test_an_answer_that_is_none_is_refused(completion_server, act, said):
+    assert ask(completion_server(script=[act]), ["a"]) == {0: Refusal(said)}
+
+
+def test_half_a_character_in_an_answer_does_no_harm(completion_server):
+    assert ask(completion_server(script=[{"text": "half \ud800"}]), ["a"]) == {0: "half ?"}
+
+
+def test_a_key_that_is_none_is_named_and_not_shown(completion_server, monkeypatch):
+    server = completion_server(script=[400])
+    monkeypatch.setenv("SOME_KEY", " sesame\n")
+    ask(server, ["a"])
+    assert server.keys == {"Bearer sesame"}
+    monkeypatch.setenv("SOME_KEY", "s\u00e9same")
+    with pytest.raises(UserError, match="SOME_KEY") as error:
+        ask(server, ["a"])
+    assert "same" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "act, said",
     [
         (401, "set the environment variable SOME_KEY"),
@@ -58,6 +81,7 @@ def test_a_question_that_is_refused_is_named_and_the_others_go_on(completion_ser
         (404, "does not serve model (so the server says: 404)"),
         ("not JSON", "not that of an OpenAI-compatible server"),
         ("no choices", "not that of an OpenAI-compatible server"),
+        ({"text": None}, "not that of an OpenAI-compatible server"),
     ],
 )
 def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(completion_server, act, said):
@@ -89,6 +113,6 @@ def test_a_mistake_of_the_caller_stops_the_asking_and_keeps_its_name(completion_
     def answered(index, answer):
         raise ZeroDivisionError
 
-    with pytest.raises(ExceptionGroup) as error:
+    with pytest.raises(ZeroDivisionError):
         complete(Server(server.url, "model", "SOME_KEY", 4), [f"prompt {number}" for number in range(100)], 50, answered)
-    assert error.group_contains(ZeroDivisionError) and len(server.asked) < 20
+    assert len(server.asked) < 20

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from xraygen.errors import UserError
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, "
-)
-_TABLE += "answer TEXT NOT NULL, seconds REAL) WITHOUT ROWID"
+_TABLE = """CREATE TABLE IF NOT EXISTS answers (
+  key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, answer TEXT NOT NULL, seconds REAL
+) WITHOUT ROWID"""
 
 
 def cache_folder() -> Path:
@@ -35,8 +34,6 @@ class Answers:
         with self._mishaps():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)  # each statement is a transaction
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(_TABLE)
 
     def key(self, prompt: str) -> str:
@@ -77,5 +74,6 @@ class Answers:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            what = f"{self.path}: kept answers cannot be used: {error}"
-            raise UserError(f"{what}; move the file away to start anew, an export can be imported again") from None
+            damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+            advice = "move it away to start anew; an export can be imported again" if damaged else "what was kept is still there"
+            raise UserError(f"{self.path}: kept answers cannot be used: {error}; {advice}") from None

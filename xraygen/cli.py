@@ -47,12 +47,13 @@ def fetch(collection: str, source: Path | None) -> None:
 @click.option("--out", required=True, type=FILE, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
 def annotate(cases: Path, approach: str, out: Path) -> None:
     """Annotate CASES, a CSV or JSONL file with id, report and optionally images, with the models that the pipeline left."""
-    from xraygen import annotators, params
+    from xraygen import params
+    from xraygen.annotate import load
     from xraygen.progress import progress
     from xraygen.rows import read_cases
     from xraygen.study import write_jsonl
 
-    answer = annotators.load(params.load().approach(approach), root=Path.cwd())
+    answer = load(params.load().approach(approach), root=Path.cwd(), images=cases.parent)
     count = write_jsonl(out, progress(answer(read_cases(cases)), "annotate", "cases"))
     click.echo(f"{count:,} cases annotated: {out}", err=True)
 
@@ -145,3 +146,14 @@ def reproduce(folder: Path) -> None:
     from xraygen.reproduce import report
 
     click.echo(report(folder))
+
+
+@main.command()
+@click.argument("adapter", type=FILE)
+@click.argument("out", type=FILE)
+def merge(adapter: Path, out: Path) -> None:
+    """Add ADAPTER, as `dvc repro finetune` leaves it in models/adapter, to its base and write the whole model to the folder OUT."""
+    from xraygen.vlm.merge import merge
+
+    merge(adapter, out)
+    click.echo(f"{out}: written", err=True)

@@ -44,6 +44,19 @@ def judge_annotations(studies: Iterable[Study], annotations: Iterable[Annotation
     ]
 
 
+def judge_splits(
+    studies: dict[str, list[Study]], annotations: dict[str, list[AnnotationRecord]], judge: Judge
+) -> dict[str, list[Judgement]]:
+    """By split; asked in one go, because a judge may have a large model to load."""
+    judged = judge_annotations(
+        [study for split in studies.values() for study in split],
+        [record for split in studies for record in annotations[split]],
+        judge,
+    )
+    split_of = {study.id: split for split, kept in studies.items() for study in kept}
+    return {split: [judgement for judgement in judged if split_of[judgement.id] == split] for split in studies}
+
+
 def subsets(split: str, studies: Sequence[Study]) -> dict[str, set[str]]:
     """The study sets that are reported for a split: itself, and for test also the studies whose report is not in training."""
     curated = [study for study in studies if study.reference is not None]

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import queue
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -56,25 +59,57 @@ def generate(task: Task, place: Placement, prompts: Sequence[Tokens]) -> Iterato
         yield from CausalModel(task, place.devices[0], place.dtype).generate(prompts)
         return
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
 
     context = multiprocessing.get_context("spawn")
-    devices = context.SimpleQueue()
-    for device in place.devices:
-        devices.put(device)
+    jobs, answers = context.Queue(), context.Queue()
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    parts = [order[at : at + task.batch] for at in range(0, len(order), task.batch)]
-    pool = ProcessPoolExecutor(len(place.devices), context, _remember, (task, devices, place.dtype))
+    for at in range(0, len(order), task.batch):
+        jobs.put([(index, prompts[index]) for index in order[at : at + task.batch]])
+    workers = [
+        context.Process(target=_work, args=(task, device, place.dtype, jobs, answers), daemon=True) for device in place.devices
+    ]
     try:
-        jobs = {pool.submit(_generate_part, [prompts[index] for index in part]): part for part in parts}
-        for job in as_completed(jobs):
-            for index, answer in job.result():
-                yield jobs[job][index], answer
-    except BrokenProcessPool:
-        raise UserError(f"{task.model}: a process that ran it was killed, probably out of memory; take a smaller batch") from None
+        for worker in workers:
+            worker.start()
+        for _ in prompts:
+            yield _next(answers, workers, task)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+        jobs.cancel_join_thread()
+
+
+def _next(answers, workers: list, task: Task) -> tuple[int, Tokens]:
+    while True:
+        try:
+            answer = answers.get(timeout=1)
+        except queue.Empty:
+            if all(worker.is_alive() for worker in workers):
+                continue
+            why = "a process that ran it was killed, probably out of memory; take a smaller batch"
+            raise UserError(f"model {task.model}: {why}") from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def _work(task: Task, device: str, dtype: str, jobs, answers) -> None:
+    """A process with a copy of the model: it ends with its parent, whatever ended that."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
+    parent = multiprocessing.parent_process().sentinel
+    threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
+    try:
+        model = CausalModel(task, device, dtype)
+        while True:
+            part = jobs.get()
+            for row, answer in model.generate([prompt for _, prompt in part]):
+                answers.put((part[row][0], answer))
+    except Exception as error:
+        answers.put(error)
+        wait([parent])
 
 
 class CausalModel:
@@ -88,7 +123,7 @@ class CausalModel:
             model = AutoModelForCausalLM.from_pretrained(
                 task.model, revision=task.revision, dtype=getattr(torch, dtype), use_safetensors=True
             )
-        self.model, self.device = model.eval().to(device), device
+            self.model, self.device = model.eval().to(device), device
         self.end, self.limit, self.batch = task.end, task.limit, task.batch
 
     def generate(self, prompts: Sequence[Tokens]) -> Iterator[tuple[int, Tokens]]:
@@ -154,25 +189,15 @@ class CausalModel:
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
     """What goes wrong while a model or a tokenizer is found and read, in one line; progress on a terminal only."""
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
+    if (name[:1] in "/.~" or name.startswith("models/")) and not os.path.isdir(name):
+        raise UserError(f"model {name}: cannot be loaded: there is no such folder")
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"model {name}: cannot be loaded: {reason}") from None
-
-
-_own: dict = {}  # of a process that runs one copy
-
-
-def _remember(task: Task, devices, dtype: str) -> None:
-    _own["load"] = lambda: CausalModel(task, devices.get(), dtype)
-
-
-def _generate_part(prompts: list[Tokens]) -> list[tuple[int, Tokens]]:
-    if "model" not in _own:  # here, not in the initialiser, whose errors would be lost
-        _own["model"] = _own["load"]()
-    return list(_own["model"].generate(prompts))

@@ -10,7 +10,9 @@ from xraygen.annotators.router import RouterParams
 from xraygen.errors import UserError
 from xraygen.judges.green import GreenParams
 from xraygen.sources.phantom import PhantomParams
-from xraygen.study import SPLITS, Record, Split, first_problem
+from xraygen.study import SPLITS, NonEmpty, Record, Split, first_problem
+from xraygen.vlm.conversation import PROMPT, Inputs
+from xraygen.vlm.finetune import FinetuneParams
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -39,7 +41,23 @@ class RouterApproach(Record):
     wording: Literal["learned", "verbatim"]
 
 
-Approach = RouterApproach
+class VlmApproach(Record):
+    """`model`: the folder of a base or an adapter. `inputs`: what of a case is shown: its views, its report or both. `max_views`: the
+    first so many, frontal first. `max_pixels`: of a view, 784 to an image token of Qwen2-VL. `batch_tokens`: in memory at a time,
+    rows times the longest prompt with its answer. `four_bit`: weights in NF4, for a small GPU."""
+
+    annotator: Literal["vlm"]
+    model: ModelFolder
+    inputs: Inputs
+    prompt: NonEmpty = PROMPT
+    max_views: PositiveInt
+    max_pixels: Annotated[int, Field(ge=28 * 28)]
+    batch_tokens: PositiveInt
+    max_new_tokens: PositiveInt
+    four_bit: bool = False
+
+
+Approach = Annotated[RouterApproach | VlmApproach, Field(discriminator="annotator")]
 
 
 class EvaluateParams(Record):
@@ -65,6 +83,7 @@ class Params(Record):
     data: DataParams
     phantom: PhantomParams
     fit_router: RouterParams
+    finetune: FinetuneParams
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     evaluate: EvaluateParams
     compare: CompareParams

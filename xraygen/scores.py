@@ -46,7 +46,7 @@ def by_study(judgements: Iterable[Judgement]) -> StudyScores:
         return np.array(rows, dtype=float).reshape(len(ids), len(SCORED_REGIONS))
 
     def published(judgement: Judgement | None) -> float | None:
-        if judgement is None:
+        if judgement is None or judgement.verdict == "failed":  # never judged
             return None
         return 0.0 if judgement.score is None or judgement.verdict == "both_empty" else judgement.score
 

@@ -40,7 +40,9 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
 
     jobs = iter(enumerate(prompts))
     failures: list[Exception] = []
-    key = os.environ.get(server.key) or "none"
+    key = os.environ.get(server.key, "").strip() or "none"
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the environment variable {server.key} holds no key: it has characters that no key has")
     async with AsyncOpenAI(base_url=server.base_url, api_key=key, timeout=TIMEOUT, max_retries=TRIES - 1) as client:
 
         async def work() -> None:
@@ -49,7 +51,7 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
                     return
                 try:
                     answered(index, await _ask(client, server, prompt, tokens))
-                except UserError as error:
+                except Exception as error:  # raised below, when what is under way beside it has been answered
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:
@@ -63,16 +65,21 @@ async def _ask(client, server: Server, prompt: str, tokens: int) -> str | Refusa
     import openai
 
     try:
-        answer = await client.completions.create(model=server.model, prompt=prompt, max_tokens=tokens, temperature=0)
-        return answer.choices[0].text
+        async with asyncio.timeout(TRIES * TIMEOUT):  # the client's own is between two bytes
+            answer = await client.completions.create(model=server.model, prompt=prompt, max_tokens=tokens, temperature=0)
+        choice = answer.choices[0]
+        if choice.finish_reason == "length":
+            return Refusal(f"the answer had not ended after {tokens:,} tokens")
+        text = choice.text.encode("utf-8", "replace").decode()
+        return text if text.strip() else Refusal("an empty answer")
     except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
         return Refusal(f"{error.status_code}: {_reason(error)}")
     except (openai.AuthenticationError, openai.PermissionDeniedError):
         raise UserError(f"{server.base_url}: rejects the key; set the environment variable {server.key}") from None
     except openai.NotFoundError as error:
         raise UserError(f"{server.base_url}: does not serve {server.model} ({_reason(error)}); see its /v1/models") from None
-    except openai.APIConnectionError as error:
-        why = "answered too late" if isinstance(error, openai.APITimeoutError) else "cannot be reached"
+    except (openai.APIConnectionError, TimeoutError) as error:
+        why = "cannot be reached" if type(error) is openai.APIConnectionError else "answered too late"
         raise UserError(f"{server.base_url}: {why}, {TRIES} times; what was answered is kept, run again when it is up") from None
     except openai.APIStatusError as error:
         what = f"status {error.status_code} after {TRIES} tries ({_reason(error)})"
@@ -84,4 +91,6 @@ async def _ask(client, server: Server, prompt: str, tokens: int) -> str | Refusa
 
 def _reason(error) -> str:
     body = error.body if isinstance(error.body, dict) else {}
-    return " ".join(str(body.get("message") or error.message).split())[:200]
+    reason = " ".join(str(body.get("message") or error.message).split())[:200]
+    key = error.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return reason.replace(key, "[key]") if key else reason

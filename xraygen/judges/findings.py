@@ -365,3 +365,10 @@ def read(text: str) -> list[Statement]:
     """What each sentence of `text` says, in order; sentences without a content word are left out."""
     statements = (read_sentence(part) for part in _SENTENCE_END.split(text.strip()) if part)
     return [statement for statement in statements if statement.terms or statement.findings]
+
+
+def vocabulary() -> list[str]:
+    """Every word that the reader knows, sorted."""
+    tables = (_OBSERVATION, _STRUCTURE, _ZONE, _SEVERITY, _SIDE, _STOP, _NORMAL, _STABLE, _CHANGED, _PRIOR, _NEGATION, _CLAUSE)
+    words = {word for table in tables for word in table} | {word for phrase in _PHRASES for word in phrase}
+    return sorted(word for word in words if word.isalpha())

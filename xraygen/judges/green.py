@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import PositiveInt
+from pydantic import AfterValidator, HttpUrl, PositiveInt
 
 from xraygen.answers import Answers
+from xraygen.errors import UserError
 from xraygen.generation import Task, generate, loading, placement
 from xraygen.judges import Opinion, decide
 from xraygen.judges.green_answers import cleaned, conversation, prompt, read
@@ -20,7 +21,14 @@ from xraygen.study import NonEmpty, Record
 
 KEY = "GREEN_API_KEY"
 LIMIT = 2048  # tokens of prompt and answer together, as in green-score
+LONGEST = 1024  # tokens of an answer from a server, which counts them alone; real answers have some 400
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
+
+
+def _url(text: str) -> str:
+    if HttpUrl(text).username:
+        raise ValueError(f"keys and passwords stand in the environment, not in a URL: {KEY}")
+    return text
 
 
 class GreenParams(Record):
@@ -30,7 +38,7 @@ class GreenParams(Record):
 
     model: NonEmpty = "StanfordAIMI/GREEN-RadLlama2-7b"
     revision: NonEmpty = "main"
-    base_url: NonEmpty | None = None
+    base_url: Annotated[str, AfterValidator(_url)] | None = None
     end: NonEmpty = "</s>"
     batch: PositiveInt = 16
     concurrency: PositiveInt = 32
@@ -68,7 +76,8 @@ class Green:
     @property
     def asked(self) -> dict:
         """What shapes an answer beside the prompt."""
-        return {"model": identity(self.params.model), "revision": self.params.revision, "decoding": "greedy"}
+        model = {"model": identity(self.params.model), "revision": self.params.revision, "end": self.params.end}
+        return model | {"decoding": "greedy", "limit": LIMIT}
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
         """One opinion for each (reference, candidate), in order. What was answered before is not asked again.
@@ -97,26 +106,30 @@ class Green:
 
             if missing:
                 self._ask(missing, answered)
+        refused = [opinions[question].explanation for question in missing if opinions[question].verdict == "failed"]
+        if refused and len(refused) == len(missing):
+            raise UserError(f"GREEN answered none of {len(missing):,} questions; the first: {refused[0]}")
         return [opinions[question] for question in prompts]
 
     def _ask(self, questions: Sequence[str], answered: Callable[[int, str | Refusal], None]) -> None:
         """`answered` is called with a question's index and what the model wrote, as soon as it has."""
         if self.params.base_url:
             server = Server(self.params.base_url, self.params.model, KEY, self.params.concurrency)
-            # green-score has the tokenizer put an end token behind the conversation
-            texts = [conversation(question, self.params.end) + self.params.end for question in questions]
-            complete(server, texts, LIMIT // 2, answered)
+            # In green-score Llama's tokenizer puts an end token behind the conversation, Phi's does not.
+            last = self.params.end if self.params.end == GreenParams().end else ""
+            complete(server, [conversation(question, self.params.end) + last for question in questions], LONGEST, answered)
             return
-        from transformers import AutoTokenizer
-
-        with loading(self.params.model):  # add_eos_token: as in green-score
-            tokenizer = AutoTokenizer.from_pretrained(self.params.model, revision=self.params.revision, add_eos_token=True)
+        tokenizer = _tokenizer(self.params)
         task = Task(self.params.model, self.params.revision, tokenizer.eos_token_id, LIMIT, self.params.batch)
         place = placement(task)
         where = f"{self.params.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
         print(f"GREEN: {where}, batches of {task.batch}: {len(questions):,} pairs to ask", file=sys.stderr)
         tokens = [tokenizer(conversation(question, tokenizer.eos_token))["input_ids"] for question in questions]
-        for index, answer in generate(task, place, tokens):
+        fitting = [index for index, prompt in enumerate(tokens) if len(prompt) < LIMIT]
+        for index in set(range(len(tokens))).difference(fitting):
+            answered(index, Refusal(f"the prompt has {len(tokens[index]):,} tokens, more than {LIMIT:,}"))
+        for number, answer in generate(task, place, [tokens[index] for index in fitting]) if fitting else ():
+            index = fitting[number]
             text = tokenizer.decode(tokens[index] + answer, skip_special_tokens=True, clean_up_tokenization_spaces=True)
             answered(index, text)
 
@@ -183,6 +196,22 @@ def identity(model: str) -> str:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _tokenizer(params: GreenParams):
+    """The checkpoint's tokenizer, with the tokens around a text that green-score's own had with the transformers that it was made for:
+    Llama's a beginning and an end, Phi's (CodeGen) neither. transformers 5 drops the beginning when it is asked for the end."""
+    from transformers import AutoTokenizer
+
+    with loading(params.model):
+        tokenizer = AutoTokenizer.from_pretrained(params.model, revision=params.revision)
+        kind = type(tokenizer).__name__
+        if not kind.startswith(("CodeGen", "GPT2")):
+            both = {"add_bos_token": True} if kind.startswith("Llama") else {}
+            tokenizer = AutoTokenizer.from_pretrained(params.model, revision=params.revision, add_eos_token=True, **both)
+    if tokenizer.eos_token is None:
+        raise UserError(f"model {params.model}: cannot be loaded: its tokenizer names no end-of-sequence token")
+    return tokenizer
 
 
 def _sides(reference: str, candidate: str) -> dict:

@@ -54,7 +54,7 @@ def read(completion: str) -> Opinion:
     """An answer as an opinion: green-score's counts and score, and the findings that the answer lists.
 
     Without a score and `unparseable` where the errors or the matched findings are not there, or no number of matched findings is
-    stated; green-score gives that 0.
+    stated. green-score gives 0 where it finds no matched findings, and takes missing errors for none.
     """
     upstream = _upstream()
     opinion = Opinion(None, explanation=completion.partition(f"[{SIGNIFICANT}]")[0].strip(), completion=completion)

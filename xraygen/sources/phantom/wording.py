@@ -43,16 +43,21 @@ class Statement(NamedTuple):
 
 def word(findings: Findings, rng: Random) -> tuple[str, Annotation]:
     """A report and its reference."""
-    speaker = curator = rng
+    said = statements(findings, rng)
+    reference: dict[str, list[str]] = {region: [] for region in REGIONS}
+    for statement in said:
+        for region, text in _curate(statement, rng):
+            reference[region].append(text)
+    report = " ".join(statement.text for statement in said)
+    return report, Annotation(**{region: " ".join(texts) for region, texts in reference.items()})
+
+
+def statements(findings: Findings, rng: Random) -> list[Statement]:
+    """The sentences of a report, in order; some reports are in the style of a house, which says the same things the same way."""
+    speaker = rng
     if rng.random() < _IN_HOUSE_STYLE:
         speaker = Random(f"house {int(_HOUSES * rng.random() ** 1.5)}")
-    statements = [_scrub(statement, speaker) for statement in _Report(findings, speaker).statements()]
-    reference: dict[str, list[str]] = {region: [] for region in REGIONS}
-    for statement in statements:
-        for region, text in _curate(statement, curator):
-            reference[region].append(text)
-    report = " ".join(statement.text for statement in statements)
-    return report, Annotation(**{region: " ".join(texts) for region, texts in reference.items()})
+    return [_scrub(statement, speaker) for statement in _Report(findings, speaker).statements()]
 
 
 @cache

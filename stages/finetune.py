@@ -1,0 +1,23 @@
+"""finetune: data/prepared/{train,dev}.jsonl -> models/adapter, metrics/finetune.json, reports/finetune (loss curves).
+
+On several GPUs: torchrun --nproc_per_node=8 -m stages.finetune && dvc commit finetune
+"""
+
+from pathlib import Path
+
+from xraygen import params
+from xraygen.errors import one_line
+from xraygen.study import Study, read_jsonl, write_json
+from xraygen.vlm.finetune import finetune
+
+
+def main() -> None:
+    train, dev = (list(read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev"))
+    metrics = finetune(params.load().finetune, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune"))
+    if metrics:  # the first of several processes writes
+        write_json("metrics/finetune.json", metrics)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

@@ -1,0 +1,388 @@
+"""Fine-tuning: what the loss is over, what a step takes, the same weights whatever happens on the way, the best pass kept."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pictures
+from pydantic import ValidationError
+
+from xraygen.errors import UserError
+from xraygen.sources.phantom import draw, phantom
+from xraygen.study import Annotation, Image, Study, first_problem, read_json, read_jsonl, write_jsonl
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("peft")
+pytest.importorskip("dvclive")
+
+from xraygen.vlm import encoding, trainer  # noqa: E402
+from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, finetune, patience_is_over, plan  # noqa: E402
+from xraygen.vlm.merge import merge  # noqa: E402
+from xraygen.vlm.model import load  # noqa: E402
+
+PARAMS = FinetuneParams(
+    base="models/tiny", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=1,
+    max_pixels=56 * 56, max_tokens=600, rate=3e-3, schedule="cosine", warmup=0.1, epochs=3, batch_tokens=1200, accumulation=1,
+    checkpointing=False, precision="bfloat16", optimiser="adamw_torch_fused", patience=None, seed=0,
+)  # fmt: skip
+RUN = """
+import sys
+from pathlib import Path
+from xraygen.study import Study, read_jsonl, write_json
+from xraygen.vlm.finetune import FinetuneParams, finetune
+
+train, dev = (list(read_jsonl(f"{split}.jsonl", Study)) for split in ("train", "dev"))
+metrics = finetune(FinetuneParams.model_validate_json(sys.argv[1]), train, dev, Path(), Path("adapter"), Path("curves"))
+if metrics:
+    write_json("metrics.json", metrics)
+"""
+
+
+def params(**changes) -> FinetuneParams:
+    return FinetuneParams(**(PARAMS.model_dump() | changes))
+
+
+def made(root: Path, ks: range, split: str) -> list[Study]:
+    """Phantom studies with a frontal view of 56 pixels; every fifth has none."""
+    studies = []
+    for k in ks:
+        one, images = phantom(0, k), []
+        if k % 5:
+            Pictures.fromarray(draw(one.findings, 0, k, 56)[0]).save(root / f"{k}.png")
+            images = [Image(path=f"{k}.png", projection="frontal")]
+        studies.append(Study(id=one.id, uid=one.uid, split=split, report=one.report, images=images, reference=one.reference))
+    return studies
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_vlm) -> Path:
+    """A folder with models/tiny and studies to train on."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(tiny_vlm, folder / "models" / "tiny")
+    write_jsonl(folder / "train.jsonl", made(folder, range(30), "train"))
+    write_jsonl(folder / "dev.jsonl", made(folder, range(30, 38), "dev"))
+    return folder
+
+
+@pytest.fixture
+def here(project, tmp_path, monkeypatch) -> Path:
+    """A copy of it, in which nothing was trained."""
+    folder = tmp_path / "here"
+    shutil.copytree(project, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def studies(folder: Path, split: str) -> list[Study]:
+    return list(read_jsonl(folder / f"{split}.jsonl", Study))
+
+
+def run(folder: Path, settings: FinetuneParams = PARAMS) -> dict:
+    metrics = finetune(settings, studies(folder, "train"), studies(folder, "dev"), Path(), Path("adapter"), Path("curves"))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return metrics
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    paths = [folder / "metrics.json", *folder.glob("adapter/**/*"), *folder.glob("curves/**/*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project, tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "here"
+    shutil.copytree(project, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(folder)
+    return results(folder)
+
+
+# What is learned
+
+
+def test_loss_is_that_of_each_completion_alone(here):
+    network, processor = load("models/tiny", dtype=torch.float32, device="cpu")
+    rows, _ = encoding.examples(processor, studies(here, "train")[:7], Path(), "image+report", "Annotate.", 1, 600)
+    assert len({len(row["input_ids"]) for row in rows}) > 2 and any("pixel_values" not in row for row in rows)
+    expected = 0.0
+    for row in rows:
+        ids = torch.cat([row["input_ids"], row["completion"]])[None]
+        types = torch.cat([row["mm_token_type_ids"], torch.zeros_like(row["completion"], dtype=row["mm_token_type_ids"].dtype)])[
+            None
+        ]
+        seen = {name: row[name] for name in ("pixel_values", "image_grid_thw") if name in row}
+        with torch.no_grad():
+            said = network(input_ids=ids, mm_token_type_ids=types, **seen).logits[0].log_softmax(-1)
+        start = len(row["input_ids"])
+        expected -= sum(said[start + i - 1, token].item() for i, token in enumerate(row["completion"]))
+    with torch.no_grad():
+        loss = trainer.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
+    draw = random.Random(1)
+    lengths = [(draw.randint(20, 300), draw.randint(10, 90)) for _ in range(300)]
+    batches, ends = plan(lengths, params(epochs=3, batch_tokens=2000), share=1)
+    assert ends[-1] == len(batches) and len(ends) == 3
+    passes = [batches[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    for one in passes:
+        assert sorted(index for batch in one for index in batch) == list(range(300))
+    assert passes[0] != passes[1]
+    assert all(width(batch, lengths) <= 2000 for batch in batches)
+    unsorted = batched(range(300), lengths, 2000)
+    assert sum(width(batch, lengths) for batch in batches) / 3 < 0.85 * sum(width(batch, lengths) for batch in unsorted)
+    shared, shared_ends = plan(lengths, params(epochs=3, batch_tokens=2000), share=4)
+    assert shared == batches[: len(shared)] and len(batches) - len(shared) < 4 and len(shared_ends) == 3
+    assert len(plan(lengths, params(steps=5), share=2)[0]) == 10
+    with pytest.raises(UserError, match="lower accumulation"):
+        plan(lengths[:3], params(epochs=1), share=64)
+
+
+def width(batch: list[int], lengths: list[tuple[int, int]]) -> int:
+    """Tokens with padding."""
+    return len(batch) * sum(max(column) for column in zip(*(lengths[i] for i in batch), strict=True))
+
+
+def test_what_cannot_be_learned_from_is_set_aside_and_counted(here):
+    some = studies(here, "train")
+    some[1] = some[1].model_copy(update={"reference": None})
+    some[2] = some[2].model_copy(update={"report": some[2].report * 20})
+    processor = load("models/tiny", device="cpu")[1]
+    rows = trainer.Rows(processor, some, params(max_tokens=400), Path(), "encode")
+    assert len(rows) == 28 and rows.aside == {"no reference": 1, "more than 400 tokens": 1}
+    rows = trainer.Rows(processor, some, params(inputs="image"), Path(), "encode")
+    assert rows.aside == Counter({"the study has no image": 6, "no reference": 1})
+    facts = rows.facts()
+    assert facts["examples"] == 23 and facts["completion_tokens"] == sum(
+        len(row["completion"]) for row in map(rows.__getitem__, range(23))
+    )
+
+
+def test_pictures_that_do_not_fit_into_memory_are_read_again(here, monkeypatch):
+    processor = load("models/tiny", device="cpu")[1]
+    whole = trainer.Rows(processor, studies(here, "dev"), PARAMS, Path(), "encode")
+    monkeypatch.setattr(trainer, "_KEEP", 0)
+    again = trainer.Rows(processor, studies(here, "dev"), PARAMS, Path(), "encode")
+    assert again.workers and not whole.workers
+    for index in range(len(whole)):
+        assert all(torch.equal(value, again[index][name]) for name, value in whole[index].items())
+
+
+# The same weights
+
+
+def test_two_runs_give_the_same_bytes(here, undisturbed):
+    metrics = run(here)
+    assert results(here) == undisturbed
+    assert metrics["best_step"] == metrics["steps"] == metrics["planned_steps"] > 8
+    first, *_, last = (here / "curves/plots/metrics/train/loss.tsv").read_text().splitlines()[1:]
+    assert float(last.split()[1]) < float(first.split()[1])
+    said = read_json(here / "adapter" / "training.json")
+    assert said["base"] == read_json(here / "adapter" / "adapter_config.json")["base_model_name_or_path"] == "models/tiny"
+    assert said["data"]["train"] == 30 and said["params"] == PARAMS.model_dump(mode="json")
+    shutil.rmtree(here / "adapter")  # as DVC does before a stage runs
+    started = time.monotonic()
+    run(here)
+    assert time.monotonic() - started < 3 and results(here) == undisturbed  # what was paid for is kept
+    assert not list(here.glob(".cache/finetune/*/checkpoint-*"))
+
+
+@pytest.mark.parametrize("damage", ["none", "truncated", "half-written"])
+def test_goes_on_from_the_last_whole_checkpoint(here, undisturbed, monkeypatch, damage):
+    seal, sealed = trainer.seal, []
+
+    def stop(folder):
+        """In the middle of the third checkpoint, or just after the second."""
+        if len(sealed) < 2:
+            seal(folder)
+            sealed.append(folder)
+        if len(sealed) == 2 and (damage != "none" or folder not in sealed):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "seal", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(here)
+    (folder,) = here.glob(".cache/finetune/*")
+    if damage == "truncated":
+        (sealed[1] / "optimizer.pt").write_bytes((sealed[1] / "optimizer.pt").read_bytes()[:-100])
+    if damage == "half-written":
+        (sealed[1] / "trainer_state.json").unlink()
+        (folder / "best.part").mkdir()
+        (folder / "done.part").mkdir()
+    whole = sealed[1] if damage == "none" else sealed[0]
+    monkeypatch.setattr(trainer, "seal", seal)
+    seen = []
+    monkeypatch.setattr(trainer, "checkpoint", lambda path: seen.append(checkpoint(path)) or seen[-1])
+    run(here)
+    assert seen == [here / whole] * 2
+    assert results(here) == undisturbed
+
+
+def start(folder: Path, settings: FinetuneParams, *launcher: str) -> subprocess.Popen:
+    command = [sys.executable, *launcher, *(["run.py"] if launcher else ["-c", RUN]), settings.model_dump_json()]
+    (folder / "run.py").write_text(RUN)
+    path = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": str(random.randrange(1000))}
+    return subprocess.Popen(command, cwd=folder, env=os.environ | path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def end(process: subprocess.Popen) -> str:
+    """What it said on stderr."""
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_ends_with_the_same_weights(here):
+    settings, draw = params(epochs=12), random.Random()
+    beside = here.with_name("beside")
+    shutil.copytree(here, beside)
+    whole = start(beside, settings)
+    for _ in range(3):
+        before = steps_kept(here)
+        process = start(here, settings)
+        while process.poll() is None and steps_kept(here) <= before:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.6))
+        assert process.poll() is None, "over before it was killed: " + process.communicate()[1]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    said = end(start(here, settings))
+    assert int(said.split(" steps")[0].split()[-1]) < read_json(here / "metrics.json")["steps"]
+    end(whole)
+    assert results(here) == results(beside)
+
+
+def steps_kept(folder: Path) -> int:
+    return max((int(path.parent.name.partition("-")[2]) for path in folder.glob(".cache/finetune/*/*/files.json")), default=0)
+
+
+@pytest.mark.slow
+def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
+    beside = here.with_name("beside")
+    shutil.copytree(here, beside)
+    plain = params(dropout=0.0, precision="float32", targets=["language", "vision", "projector"])
+    end(start(beside, plain.model_copy(update={"accumulation": 2})))
+    said = end(start(here, plain, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
+    assert said.count("finetune: ") == 1 and "on 2 processes" in said
+    for name in ("train/loss", "dev/loss"):
+        here_, beside_ = ((folder / f"curves/plots/metrics/{name}.tsv").read_text().split()[2:] for folder in (here, beside))
+        assert len(here_) == len(beside_) > 2
+        assert list(map(float, here_)) == pytest.approx(list(map(float, beside_)), abs=1e-3)
+    assert results(here).keys() == results(beside).keys()
+
+
+# The best
+
+
+def test_the_best_pass_is_kept_and_training_stops_when_dev_gets_no_better(here):
+    strange = [one.model_copy(update={"reference": Annotation(lung="0123456789 " * 9)}) for one in studies(here, "dev")]
+    write_jsonl(here / "dev.jsonl", strange)  # what is learned of the others makes these less likely, soon or late
+    metrics = run(here, params(rate=0.05, epochs=12, patience=1, precision="float32"))
+    assert metrics["best_step"] < metrics["steps"] < metrics["planned_steps"]
+    network, processor = load("adapter", dtype=torch.float32, device="cpu")
+    rows, _ = encoding.examples(processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600)
+    with torch.no_grad():
+        loss = trainer.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
+    assert loss.item() / metrics["dev"]["completion_tokens"] == pytest.approx(metrics["dev_loss"], abs=2e-4)
+
+
+def test_patience():
+    history = [{"step": 1, "loss": 0.1}, *({"step": step, "dev_loss": loss} for step, loss in enumerate([3.0, 2.0, 2.0, 2.5]))]
+    assert best(history)["step"] == 1  # the earliest of equals
+    assert patience_is_over(history, 2) and not patience_is_over(history, 3) and not patience_is_over(history, None)
+    assert not patience_is_over([], 1)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(here):
+    with pytest.raises(UserError, match="the loss is no number; lower rate"):
+        run(here, params(rate=1e30, warmup=0.0, schedule="constant_with_warmup", precision="float32"))
+    assert not (here / "adapter").exists()
+
+
+# What comes out
+
+
+def test_targets_choose_the_part_that_learns(here):
+    from safetensors.torch import load_file
+
+    run(here, params(targets=["vision", "projector"], epochs=1, steps=2))
+    names = load_file(here / "adapter" / "adapter_model.safetensors").keys()
+    assert all("visual" in name for name in names)
+    assert any("merger" in name for name in names) and any("attn.qkv" in name for name in names)
+
+
+def test_checkpointing_saves_memory_and_changes_no_weight(here):
+    from safetensors.torch import load_file
+
+    plain = params(steps=3, precision="float32", accumulation=2, targets=["language", "vision", "projector"])
+    weights = []
+    for checkpointing in (False, True):
+        run(here, plain.model_copy(update={"checkpointing": checkpointing}))
+        weights.append(load_file(here / "adapter" / "adapter_model.safetensors"))
+    assert all(torch.allclose(weight, weights[1][name], atol=1e-6) for name, weight in weights[0].items())
+
+
+def test_full_writes_the_whole_model_with_its_processor(here):
+    from safetensors.torch import load_file
+
+    run(here, params(method="full", steps=2))
+    network, processor = load("adapter", dtype=torch.float32, device="cpu")
+    base = load_file(here / "models/tiny/model.safetensors")
+    changed = {
+        name
+        for name, weight in load_file(here / "adapter/model.safetensors").items()
+        if not torch.equal(weight, base[name].float())
+    }
+    assert changed and not any("visual" in name for name in changed)
+    assert read_json(here / "adapter" / "training.json")["params"]["method"] == "full"
+
+
+def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
+    run(here, params(steps=4, rate=0.05))
+    merge(Path("adapter"), Path("merged"))
+    (base, processor), (tuned, _), (merged, _) = (
+        load(name, dtype=torch.float32, device="cpu", merge=False) for name in ("models/tiny", "adapter", "merged")
+    )
+    rows, _ = encoding.examples(processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600)
+    batch = encoding.collate(rows, processor.tokenizer.pad_token_id)
+    with torch.no_grad():
+        losses = [trainer.completion_loss(network.eval(), batch).item() for network in (base, tuned, merged)]
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4) and abs(losses[2] - losses[0]) > 10
+    with pytest.raises(UserError, match="merged: exists already"):
+        merge(Path("adapter"), Path("merged"))
+    with pytest.raises(UserError, match="models/tiny: no adapter"):
+        merge(Path("models/tiny"), Path("other"))
+    assert not list(here.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methode": "lora"}, "methode: Extra inputs"),
+        ({"dropout": 1.0}, "dropout: Input should be less than 1"),
+        ({"targets": []}, "targets: Tuple should have at least 1"),
+        ({"max_tokens": 2000}, "max_tokens is 2,000, more than a batch may have"),
+    ],
+)
+def test_a_wrong_setting_is_named(changes, said):
+    with pytest.raises(ValidationError) as error:
+        params(**changes)
+    assert said in first_problem(error.value)
+
+
+def test_a_base_that_is_not_there_is_named(here):
+    with pytest.raises(UserError, match="models/other"):
+        run(here, params(base="models/other"))
+    with pytest.raises(UserError, match="no study is left to train on; set aside: .*more than 5 tokens"):
+        run(here, params(max_tokens=5))

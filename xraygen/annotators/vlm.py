@@ -1,0 +1,150 @@
+"""The annotator `vlm`: a vision-language model, base or fine-tuned, is shown the views and the report and answers in JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraygen.annotators.json_answer import is_whole, parse
+from xraygen.errors import UserError
+from xraygen.study import AnnotationRecord, Case
+from xraygen.vlm import conversation, encoding
+
+if TYPE_CHECKING:
+    import torch
+
+    from xraygen.params import VlmApproach
+
+_CASES, _TOKENS = 256, 100_000  # of a window: that much is encoded at a time, at most 2 GB of pixels
+
+
+class Vlm:
+    """Cases to records, in their order. `images`: the folder that image paths are relative to."""
+
+    def __init__(self, approach: VlmApproach, folder: Path, images: Path) -> None:
+        try:
+            import json_repair  # noqa: F401 - not found out after the first damaged answer
+            import peft  # noqa: F401
+            from transformers import GenerationConfig
+
+            from xraygen.vlm.model import load
+        except ImportError as error:
+            raise UserError(
+                f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
+            ) from None
+
+        self.model, self.processor = load(folder, four_bit=approach.four_bit, max_pixels=approach.max_pixels)
+        if self.model.device.type == "cpu":
+            from xraygen.vlm.cpu import quicken
+
+            quicken(self.model)
+        self.model.eval()
+        tokenizer = self.processor.tokenizer
+        ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
+        # Nothing else is taken over from the model's own settings: a repetition penalty also shapes greedy answers.
+        self.model.generation_config = GenerationConfig(
+            do_sample=False, max_new_tokens=approach.max_new_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+        )
+        self.ends = {ends} if isinstance(ends, int) else set(ends)
+        self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
+
+    def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
+        """UserError: a picture is missing or cannot be read, or one case alone does not fit into memory."""
+        for window in self._windows(cases):
+            answers = self._answers([row for _, row in window if isinstance(row, dict)])
+            for case, row in window:
+                yield _record(case, *next(answers)) if isinstance(row, dict) else _failed(case, row)
+
+    def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
+        """Parts of the stream, each case with its row, or with why there is none."""
+        window, tokens = [], 0
+        for case in cases:
+            row = conversation.lacking(case, self.approach.inputs)
+            if row is None:
+                (row,) = encoding.encode(
+                    self.processor, [case], self.images, self.approach.inputs, self.approach.prompt, self.approach.max_views
+                )
+                tokens += len(row["input_ids"])
+            window.append((case, row))
+            if len(window) == _CASES or tokens >= _TOKENS:
+                yield window
+                window, tokens = [], 0
+        if window:
+            yield window
+
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[str, dict[str, float]]]:
+        """(text, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
+        longest prompt with its answer. Out of memory, it is halved from there on."""
+        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+        answers = {}
+        waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+        while waiting:
+            length = len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens
+            chosen = waiting[-max(1, self.batch_tokens // length) :]
+            try:
+                made = self._generate([rows[i] for i in chosen])
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                if len(chosen) == 1:
+                    where = self.model.device
+                    raise UserError(f"{where}: out of memory with a single case; set max_pixels or max_views lower") from None
+                self.batch_tokens = len(chosen) * length // 2
+                print(f"out of memory; batch_tokens is {self.batch_tokens:,} from here on", file=sys.stderr)
+                clear_device_cache(garbage_collection=True)
+                continue
+            answers.update(zip(chosen, made, strict=True))
+            del waiting[-len(chosen) :]
+        return iter([answers[i] for i in range(len(rows))])
+
+    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[tuple[str, dict[str, float]]]:
+        import torch
+        from transformers import StoppingCriteriaList
+
+        tokenizer, model = self.processor.tokenizer, self.model
+        batch = encoding.collate(rows, tokenizer.pad_token_id)
+        batch = {name: x.to(model.device, model.dtype if x.is_floating_point() else None) for name, x in batch.items()}
+        begin = batch["input_ids"].shape[1]
+        with torch.inference_mode():
+            out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([_EndOfJson(tokenizer, begin)]))
+        made = []
+        for row, tokens in zip(rows, out[:, begin:].tolist(), strict=True):
+            while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
+                tokens.pop()
+            text = tokenizer.decode(tokens, skip_special_tokens=True)
+            made.append((text, {"tokens_in": len(row["input_ids"]), "tokens_out": len(tokens)}))
+        return made
+
+
+class _EndOfJson:
+    """Ends the rows whose answer holds a whole annotation: what a model says after it is not asked for."""
+
+    def __init__(self, tokenizer, begin: int) -> None:
+        import torch
+
+        self.tokenizer, self.begin = tokenizer, begin
+        self.closing = torch.tensor([id for token, id in tokenizer.get_vocab().items() if "}" in token])
+
+    def __call__(self, input_ids, scores, **kwargs):
+        import torch
+
+        self.closing = self.closing.to(input_ids.device)
+        done = torch.isin(input_ids[:, -1], self.closing)
+        for i in done.nonzero().flatten().tolist():
+            done[i] = is_whole(self.tokenizer.decode(input_ids[i, self.begin :], skip_special_tokens=True))
+        return done
+
+
+def _failed(case: Case, error: str) -> AnnotationRecord:
+    return AnnotationRecord(id=case.id, annotation=None, error=error)
+
+
+def _record(case: Case, answer: str, usage: dict[str, float]) -> AnnotationRecord:
+    try:
+        annotation, error = parse(answer), None
+    except ValueError as reason:
+        annotation, error = None, str(reason)
+    return AnnotationRecord(id=case.id, annotation=annotation, error=error, raw=answer, usage=usage)

@@ -1,0 +1,8 @@
+"""Vision-language models: one conversation and one preprocessing for training and inference.
+
+conversation   a case as the user's turn, a reference as the completion, a file as a picture
+processor      Qwen2-VL's processor without the one for videos
+model          a base or an adapter folder as (model, processor)
+encoding       cases as rows of tensors, rows as batches
+cpu            the same Qwen2-VL model, faster on a CPU
+"""

@@ -1,0 +1,116 @@
+"""Cases as rows of tensors and rows as batches: the one preprocessing of training and inference.
+
+A row holds one case: `input_ids` and what else goes along it, such as `mm_token_type_ids` (T); for its views `pixel_values`
+(patches, values of a patch) and `image_grid_thw` (views, 3); in training `completion` (tokens of the answer).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraygen.errors import UserError
+from xraygen.study import Annotation, Case, Study
+from xraygen.vlm import conversation
+
+if TYPE_CHECKING:
+    import torch
+
+
+def encode(
+    processor, cases: Iterable[Case], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int
+) -> list[dict[str, torch.Tensor]]:
+    """A row for each case, up to where the answer begins. The number of image tokens is what the pictures' grids say.
+
+    UserError: a picture is missing, cannot be read or is too narrow a strip.
+    """
+    return [_row(processor, case, root, inputs, prompt, max_views) for case in cases]
+
+
+def _row(processor, case: Case, root: Path, inputs, prompt: str, max_views: int) -> dict[str, torch.Tensor]:
+    case = case.model_copy(update={"report": without_control_tokens(case.report, processor.tokenizer)})
+    turns = conversation.messages(case, prompt, inputs, max_views, root)
+    try:
+        row = processor.apply_chat_template(
+            [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+    except ValueError as error:
+        raise UserError(f"study {case.id}: {error}; remove the picture") from None
+    length = row["input_ids"].shape[1]
+    row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
+    if "image_grid_thw" in row:
+        patches = row["image_grid_thw"].prod(1)
+        if int(patches.max()) * processor.image_processor.patch_size**2 > processor.image_processor.size["longest_edge"]:
+            raise UserError(f"study {case.id}: a picture is so narrow a strip that it takes more than max_pixels; remove it")
+        tokens = int(patches.sum()) // processor.image_processor.merge_size**2
+        assert int((row["input_ids"] == processor.image_token_id).sum()) == tokens, (case.id, tokens)
+    return row
+
+
+def without_control_tokens(text: str, tokenizer) -> str:
+    """A report that spells the model's own control tokens must not act as if it were the conversation's frame."""
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special and token.content in text:
+            text = re.sub(re.escape(token.content), f"{token.content[0]} {token.content[1:]}", text)
+    return text
+
+
+def answer(tokenizer, reference: Annotation) -> torch.Tensor:
+    """Token ids of the completion and of the end of the turn, as the chat template ends it."""
+    import torch
+
+    text = conversation.completion(reference)
+    turns = [{"role": role, "content": [{"type": "text", "text": said}]} for role, said in (("user", "?"), ("assistant", text))]
+    end = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(text)[2].strip()
+    return torch.tensor(tokenizer(text + (end or tokenizer.eos_token), add_special_tokens=False).input_ids)
+
+
+def examples(
+    processor, studies: Sequence[Study], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int, limit: int
+) -> tuple[list[dict[str, torch.Tensor]], dict[str, int]]:
+    """(rows with `completion`, why other studies were set aside and how many). A row has at most `limit` tokens; none is cut."""
+    rows, aside = [], {}
+    for study in studies:
+        case, row = study.case(), None
+        reason = "no reference" if study.reference is None else conversation.lacking(case, inputs)
+        if reason is None:
+            row = _row(processor, case, root, inputs, prompt, max_views)
+            row["completion"] = answer(processor.tokenizer, study.reference)
+            if len(row["input_ids"]) + len(row["completion"]) > limit:
+                reason = f"more than {limit:,} tokens"
+        if reason is None:
+            rows.append(row)
+        else:
+            aside[reason] = aside.get(reason, 0) + 1
+    return rows, aside
+
+
+def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int) -> dict[str, torch.Tensor]:
+    """A batch: prompts padded on the left, completions (where there are) on the right, so that these begin at one column.
+
+    `labels` are the completions' tokens, -100 elsewhere. Views of all rows follow one another.
+    """
+    import torch
+
+    rows = list(rows)
+    prompt = max(len(row["input_ids"]) for row in rows)
+    longest = max(len(row.get("completion", ())) for row in rows)
+    shape = len(rows), prompt + longest
+    along = [name for name, value in rows[0].items() if name != "completion" and value.shape == rows[0]["input_ids"].shape]
+    batch = {name: torch.full(shape, pad if name == "input_ids" else 0, dtype=rows[0][name].dtype) for name in along}
+    batch["attention_mask"] = torch.zeros(shape, dtype=torch.long)
+    if longest:
+        batch["labels"] = torch.full(shape, -100)
+    for i, row in enumerate(rows):
+        start, said = prompt - len(row["input_ids"]), row.get("completion", ())
+        end = prompt + len(said)
+        for name in along:
+            batch[name][i, start:prompt] = row[name]
+        batch["attention_mask"][i, start:end] = 1
+        if longest:
+            batch["input_ids"][i, prompt:end] = batch["labels"][i, prompt:end] = said
+    for name in dict.fromkeys(name for row in rows for name in row if name not in (*along, "completion")):
+        batch[name] = torch.cat([row[name] for row in rows if name in row])
+    return batch

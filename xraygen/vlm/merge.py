@@ -1,0 +1,33 @@
+"""An adapter and its base as one model, for servers that take no adapters."""
+
+import os
+import shutil
+from pathlib import Path
+
+from xraygen.errors import UserError
+from xraygen.vlm import model
+
+
+def merge(adapter: Path, out: Path) -> None:
+    """Write the model and its processor to the new folder `out`, added up in float32 and stored in the base's own precision.
+
+    UserError: `adapter` is none or its base is not there; `out` exists or cannot be written.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    if not (adapter / model.ADAPTER).is_file():
+        raise UserError(f"{adapter}: no adapter ({model.ADAPTER} is not there); `dvc repro finetune` makes models/adapter")
+    if out.exists():
+        raise UserError(f"{out}: exists already; name a new folder")
+    network, processor = model.load(str(adapter), dtype=torch.float32, device="cpu")
+    stored = AutoConfig.from_pretrained(network.name_or_path).dtype
+    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        network.to(stored or torch.float32).save_pretrained(beside)
+        processor.save_pretrained(beside)
+        beside.rename(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

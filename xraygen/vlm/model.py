@@ -1,0 +1,115 @@
+"""A base or an adapter folder as (model, processor), on the device and in the precision that suit it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraygen import generation
+from xraygen.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+ADAPTER = "adapter_config.json"  # peft's; a folder that has it is an adapter
+
+
+def load(
+    name: str | Path,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    four_bit: bool = False,
+    max_pixels: int | None = None,
+    merge: bool = True,
+):
+    """(model, processor) of an image-text-to-text model: a folder, or a name on the Hugging Face hub at `revision`.
+
+    An adapter folder loads its base, and is merged into it; in 4 bits, or with `merge=False`, it stays beside. Where `dtype` and
+    `device` are None, `placement` chooses. `max_pixels` of a view, for models that take pictures of any size (Qwen-VL).
+    UserError: there is no such model, it is of another kind, or its files are damaged or incomplete.
+    """
+    from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+
+    name = str(name)
+    base, base_revision = _base(name) if (Path(name) / ADAPTER).is_file() else (name, revision)
+    if base.startswith(("models/", "/", ".")) and not Path(base).is_dir():  # else it would be looked for on the hub
+        raise UserError(f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there")
+    chosen, precision = placement()
+    device, dtype = device or chosen, dtype or precision
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    with loading(base):
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            base, revision=base_revision, dtype=dtype, use_safetensors=True, device_map={"": device}, output_loading_info=True,
+            trust_remote_code=False, quantization_config=bits if four_bit else None,
+        )  # fmt: skip
+        processor = load_processor(base, base_revision, max_pixels)
+    if wrong := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
+        raise UserError(f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, the first {wrong[0]}")
+    if base != name:
+        from peft import PeftModel
+
+        with loading(name), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, of transformers' new name
+            model = PeftModel.from_pretrained(model, name)
+        if merge and not four_bit:
+            model = model.merge_and_unload()
+    return model, processor
+
+
+def load_processor(name: str, revision: str | None = None, max_pixels: int | None = None):
+    """The processor of a model, pictures resized by Pillow, so that they are the same with and without torchvision."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+    at = {"revision": revision, "trust_remote_code": False}
+    with loading(name):
+        if AutoConfig.from_pretrained(name, **at).model_type in QWEN:
+            from xraygen.vlm.processor import Qwen2VLProcessor
+
+            tokenizer = AutoTokenizer.from_pretrained(name, **at)
+            pictures = AutoImageProcessor.from_pretrained(name, **at, backend="pil")
+            if max_pixels:
+                pictures.size = type(pictures.size)(
+                    shortest_edge=min(pictures.size["shortest_edge"], max_pixels), longest_edge=max_pixels
+                )
+            return Qwen2VLProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
+        return AutoProcessor.from_pretrained(name, **at)
+
+
+def placement() -> tuple[str, torch.dtype]:
+    """(device, precision): bfloat16 where the GPU has it, as half precision is known to overflow in Qwen2-VL; else float32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
+
+
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[None]:
+    """As in generation, and for whatever else the libraries raise over damaged files: tokenizers raises bare Exceptions."""
+    with generation.loading(name):
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _base(folder: str) -> tuple[str, str | None]:
+    """The base of an adapter folder and its revision."""
+    if not (Path(folder) / "adapter_model.safetensors").is_file():
+        raise UserError(f"model {folder}: no adapter_model.safetensors in it; run `dvc repro`")
+    try:
+        content = json.loads((Path(folder) / ADAPTER).read_text(encoding="utf-8"))
+        return str(content["base_model_name_or_path"]), content.get("revision")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}/{ADAPTER}: damaged: {error!r}; run `dvc repro`") from None

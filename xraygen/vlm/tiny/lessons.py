@@ -1,0 +1,96 @@
+"""What the small model is taught: phantom studies in words and pictures, four tasks, each with a prompt of its own.
+
+`list`: the findings by region as JSON in a fixed, plain form. `quote`: the report's own sentences by region, as JSON. `name`: the
+findings without regions. `report`: the report. None of them words anything as the generator's curators do, which is left to fine-tuning.
+"""
+
+import json
+from random import Random
+
+from xraygen.judges.findings import vocabulary
+from xraygen.sources.phantom import phantom, phrases
+from xraygen.sources.phantom.findings import Findings
+from xraygen.sources.phantom.wording import Statement, statements
+from xraygen.study import REGIONS
+
+PROMPTS = {
+    "list": "Annotate the study by region, in JSON.",
+    "name": "Name the findings.",
+    "quote": "Quote the report by region, in JSON.",
+    "report": "Write the report.",
+}
+
+
+def example(task: str, findings: Findings, rng: Random, with_report: bool) -> tuple[str, str]:
+    """(what stands after the pictures in the user's turn, the completion)."""
+    said = statements(findings, rng)
+    report = " ".join(statement.text for statement in said)
+    completions = {
+        "list": lambda: listing(findings),
+        "name": lambda: names(findings),
+        "quote": lambda: quotes(said),
+        "report": lambda: report,
+    }
+    return PROMPTS[task] + (f"\nReport: {report}" if with_report else ""), completions[task]()
+
+
+def listing(findings: Findings) -> str:
+    """By region the terms of the findings in a fixed order, "normal" where there is none."""
+    said: dict[str, list[str]] = {region: [] for region in REGIONS}
+    for name in findings.abnormal():
+        said[phrases.REGION_OF[name]].append(_term(name, getattr(findings, name)))
+    return json.dumps({region: "; ".join(said[region]) or ("" if region == "others" else "normal") for region in REGIONS})
+
+
+def names(findings: Findings) -> str:
+    return "; ".join(_term(name, getattr(findings, name)) for name in findings.abnormal()) or "normal"
+
+
+def quotes(said: list[Statement]) -> str:
+    """The sentences by region; one that speaks of several regions is quoted in each."""
+    found: dict[str, list[str]] = {region: [] for region in REGIONS}
+    for statement in said:
+        for region in statement.curated or (statement.region,):
+            found[region].append(statement.text)
+    return json.dumps({region: " ".join(found[region]) for region in REGIONS})
+
+
+def corpus(seed: int, studies: int) -> list[str]:
+    """Texts for the tokenizer, with words of radiology that phantoms do not use, so that real reports are not spelt letter by letter."""
+    texts = list(PROMPTS.values()) * 10
+    for k in range(studies):
+        findings = phantom(seed, k).findings
+        texts += [*example("quote", findings, Random(f"tokenizer {k}"), True), listing(findings)]
+    return texts + [f" {word} {word.capitalize()}" for word in vocabulary()] * 2
+
+
+def _term(name: str, value) -> str:
+    match name:
+        case "heart":
+            return "borderline heart size" if value == "borderline" else f"cardiomegaly {value}"
+        case "mediastinum":
+            return "wide mediastinum"
+        case "aorta":
+            return f"{value} aorta"
+        case "vessels":
+            return "vascular congestion" if value == "congested" else "interstitial edema"
+        case "volumes":
+            return f"{value} lung volumes"
+        case "effusion" | "pneumothorax":
+            return f"{name} {value.side} {value.amount}"
+        case "consolidation" | "nodule" | "granuloma":
+            return f"{name} {value.side} {value.lobe} lobe"
+        case "atelectasis":
+            return f"atelectasis {'bilateral' if value == 'both' else value}"
+        case "rib_fracture":
+            return f"{'old' if value.healed else 'acute'} rib fracture {value.side}"
+        case "spine":
+            return f"spondylosis {value}"
+        case "scoliosis":
+            return f"scoliosis {value}"
+        case "central_line":
+            return f"central line {value}"
+        case "hernia":
+            return f"hiatal hernia {value}"
+        case _:
+            return {"pacemaker": "pacemaker", "sternotomy": "sternotomy wires", "clips": "clips", "free_air": "free air"}[name]

@@ -1,0 +1,362 @@
+"""Training by transformers' Trainer: its loop, precision, optimiser, schedule, processes and checkpoints.
+
+Ours: batches of like length, the loss over the completion alone, when dev is looked at, and which checkpoint counts. Measured on
+the same rows, trl's SFTTrainer takes 2.2 times as long on a CPU.
+"""
+
+import functools
+import re
+import resource
+import shutil
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import dvclive
+import torch
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
+from transformers.utils import logging
+
+from xraygen.errors import UserError
+from xraygen.progress import progress
+from xraygen.study import Study
+from xraygen.vlm import encoding, model
+from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, patience_is_over, plan, seal, write_done
+
+_KEEP = 2 * 2**30  # bytes of encoded studies kept in memory; the others are read and encoded again in each pass
+_CURVES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "dev_loss": "dev/loss"}
+
+
+def on_cpu() -> bool:
+    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def train(
+    params: FinetuneParams, train: Sequence[Study], dev: Sequence[Study], root: Path, folder: Path, curves: Path, made_from: dict
+) -> None:
+    """From the last checkpoint in `folder`, if there is one, to folder/done. Every process calls it."""
+    logging.set_verbosity_error()
+    args = _arguments(params, folder)
+    set_seed(params.seed)  # of the adapter's first weights
+    network, processor = _network(params, args)
+    rows = Rows(processor, train, params, root, "encode train")
+    dev_rows = Rows(processor, dev, params, root, "encode dev")
+    if not len(rows):
+        raise UserError(f"finetune: no study is left to train on; set aside: {dict(rows.aside) or 'none'}")
+    batches, ends = plan(rows.lengths, params, args.world_size * params.accumulation)
+    args.max_steps = len(batches) // (args.world_size * params.accumulation)
+    args.logging_steps = max(1, args.max_steps // 100)
+    args.save_steps = 5 * args.logging_steps  # where a loss is logged, too: what is averaged for the next one is in no checkpoint
+    collate = functools.partial(encoding.collate, pad=processor.tokenizer.pad_token_id)
+    trainer = CompletionTrainer(params, network, args, rows, batches, dev_rows, ends, collate, curves)
+    if args.process_index == 0:
+        checkpoint(folder)
+    trainer.accelerator.wait_for_everyone()
+    last = checkpoint(folder)
+    history = TrainerState.load_from_json(str(last / "trainer_state.json")).log_history if last else []
+    trainer.reached = history[-1]["step"] if history else 0
+    if trainer.live:
+        _log(trainer.live, history)
+    if not patience_is_over(history, params.patience):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        history = trainer.history
+    if args.process_index == 0:
+        kept = best(history) or history[-1]
+        losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+        metrics = {
+            "train_loss": round(losses[kept["step"]], 4),
+            "dev_loss": round(kept["dev_loss"], 4) if "dev_loss" in kept else None,
+            "best_step": kept["step"],
+            "steps": history[-1]["step"],
+            "planned_steps": args.max_steps,
+            "trained_parameters": sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
+            "train": rows.facts(),
+            "dev": dev_rows.facts(),
+        }
+        if params.method == "full":
+            processor.save_pretrained(folder / "best")
+        write_done(folder, folder / "best", made_from | {"revision": _commit(network) or params.revision}, metrics, history)
+
+
+def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
+    cpu = on_cpu()
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=1,  # batches are counted in tokens; this only keeps Trainer from joining them
+        gradient_accumulation_steps=params.accumulation,
+        learning_rate=params.rate,
+        lr_scheduler_type=params.schedule,
+        warmup_steps=params.warmup,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim=params.optimiser,
+        bf16=params.precision == "bfloat16",
+        fp16=params.precision == "float16",
+        activation_checkpointing=params.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if params.checkpointing else None,
+        # Studies without pictures leave the weights that see them without a gradient.
+        ddp_find_unused_parameters=params.inputs == "image+report" and params.targets != ("language",),
+        use_cpu=cpu,
+        save_strategy="steps",
+        save_total_limit=2,  # one may be half-written
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=not sys.stderr.isatty(),
+        seed=params.seed,
+        remove_unused_columns=False,
+    )
+
+
+def _network(params: FinetuneParams, args: TrainingArguments):
+    """(the model with what trains, its processor). Frozen weights are in the arithmetic's precision, trained ones in float32."""
+    half = params.method != "full" and args.device.type != "cpu"
+    network, processor = model.load(
+        params.base, params.revision, getattr(torch, params.precision) if half else torch.float32, str(args.device),
+        params.method == "qlora", params.max_pixels,
+    )  # fmt: skip
+    if args.device.type == "cpu":
+        from xraygen.vlm.cpu import quicken
+
+        quicken(network)
+    if params.method == "full":
+        for name, weight in network.named_parameters():
+            weight.requires_grad = _part(name) in params.targets
+        return network, processor
+    from peft import LoraConfig, get_peft_model
+
+    layers = [
+        name for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear) and _part(name) in params.targets and "lm_head" not in name
+    ]  # fmt: skip
+    if missing := sorted(set(params.targets) - {_part(name) for name in layers}):
+        raise UserError(
+            f"params.yaml: finetune.targets: {params.base} has no layer for LoRA in {', '.join(missing)}; leave that out"
+        )
+    # One expression, because peft writes a list of names in an order that changes from run to run.
+    expression = "|".join(sorted({re.sub(r"\.\d+(?=\\\.)", r".\\d+", re.escape(name)) for name in layers}))
+    config = LoraConfig(
+        r=params.r, lora_alpha=params.alpha, lora_dropout=params.dropout, target_modules=expression, task_type="CAUSAL_LM",
+        revision=_commit(network) or params.revision,
+    )  # fmt: skip
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks transformers by an older name
+        network = get_peft_model(network, config)
+    config.base_model_name_or_path = params.base
+    return network, processor
+
+
+def _part(name: str) -> str:
+    """Which part of a vision-language model a layer belongs to, by the names that transformers' models use."""
+    if re.search(r"merger|projector|connector", name):
+        return "projector"
+    return "vision" if re.search(r"visual|vision", name) else "language"
+
+
+def _commit(network) -> str | None:
+    """The hub's commit that a revision such as main meant."""
+    return getattr(network.config, "_commit_hash", None)
+
+
+class Rows:
+    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are set aside."""
+
+    def __init__(self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str):
+        shown = processor, root, params.inputs, params.prompt, params.max_views, params.max_tokens
+        self._shown, self._rows, self.lengths, self.aside = shown, [], [], Counter()
+        kept = 0
+        for study in progress(studies, what, "studies"):
+            for row in self._encode(study):
+                kept += sum(tensor.nbytes for tensor in row.values())
+                self._rows.append(row if kept < _KEEP else study)
+                self.lengths.append((len(row["input_ids"]), len(row["completion"])))
+
+    def _encode(self, study: Study) -> list[dict[str, torch.Tensor]]:
+        processor, *shown = self._shown
+        rows, aside = encoding.examples(processor, [study], *shown)
+        self.aside.update(aside)
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        row = self._rows[index]
+        return self._encode(row)[0] if isinstance(row, Study) else row
+
+    @property
+    def workers(self) -> int:
+        return 4 if any(isinstance(row, Study) for row in self._rows) else 0
+
+    def facts(self) -> dict:
+        prompt, completion = (sum(column) for column in zip(*self.lengths, strict=True)) if self.lengths else (0, 0)
+        return {"examples": len(self), "set_aside": dict(self.aside), "prompt_tokens": prompt, "completion_tokens": completion}
+
+
+class CompletionTrainer(Trainer):
+    """The loss is over completion tokens, of all processes and batches of a step together; the best by dev is in folder/best."""
+
+    def __init__(self, params, network, args, rows: Rows, batches: list, dev_rows: Rows, ends: list[int], collate, curves: Path):
+        super().__init__(network, args, data_collator=collate, train_dataset=rows, callbacks=[_At(ends)])
+        self.remove_callback(PrinterCallback)
+        self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
+        self.params, self.batches, self.dev_rows, self.reached = params, batches, dev_rows, 0
+        self.live = _live(curves) if args.process_index == 0 else None
+
+    @property
+    def history(self) -> list[dict]:
+        """What was logged, without Trainer's closing words, which have timings."""
+        names = ("step", "loss", "learning_rate", "dev_loss")
+        kept = [{name: entry[name] for name in names if name in entry} for entry in self.state.log_history]
+        return [entry for entry in kept if len(entry) > 1]
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self._loader(self.train_dataset, self.batches[self.args.process_index :: self.args.world_size])
+
+    def _loader(self, rows: Rows, batches: list) -> DataLoader:
+        # Its own generator: else it draws from the one that dropout draws from.
+        return DataLoader(
+            rows, batch_sampler=batches, collate_fn=self.data_collator, num_workers=rows.workers, generator=torch.Generator()
+        )
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        return completion_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
+
+    def train(self, *args, **kwargs):
+        start = time.monotonic()
+        try:
+            super().train(*args, **kwargs)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                "finetune: out of memory; lower batch_tokens and raise accumulation, set checkpointing, or use qlora"
+            ) from None
+        seconds = time.monotonic() - start
+        share = self.args.world_size * self.params.accumulation
+        seen = [index for batch in self.batches[self.reached * share : self.state.global_step * share] for index in batch]
+        tokens = sum(sum(self.train_dataset.lengths[index]) for index in seen)
+        if self.live:
+            self.live.end()
+            print(
+                f"finetune: {self.state.global_step - self.reached:,} steps in {seconds:.1f} s, "
+                f"{len(seen) / seconds:,.1f} studies/s, {tokens / seconds:,.0f} tokens/s, "
+                f"peak memory {_peak() / 2**30:.2f} GiB, on {_device(self.args)}",
+                file=sys.stderr,
+            )
+
+    def log(self, logs: dict, start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        if not all(value == value and abs(value) < float("inf") for name, value in logs.items() if name in _CURVES):
+            raise UserError(
+                f"finetune: at step {self.state.global_step} the loss is no number; lower rate, or precision: float32"
+            )
+        if self.live and logs.keys() & _CURVES.keys():
+            _log(self.live, self.history[-1:])
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """Mean loss of a completion token of dev; the best so far is kept, and training stops when patience is over."""
+        if len(self.dev_rows):
+            self.log({"dev_loss": self._dev_loss()})
+        if best(self.history) in (None, self.history[-1]):
+            self._keep_best()
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {})
+        self.control.should_training_stop |= patience_is_over(self.history, self.params.patience)
+        return {}
+
+    def _dev_loss(self) -> float:
+        lengths = self.dev_rows.lengths
+        batches = batched(sorted(range(len(lengths)), key=lambda i: sum(lengths[i])), lengths, self.params.batch_tokens)
+        mine = batches[self.args.process_index :: self.args.world_size]
+        spare = -(-len(batches) // self.args.world_size) - len(mine)  # a process with a batch less runs one that counts nothing,
+        total = torch.zeros((), dtype=torch.float64, device=self.args.device)  # because sharded models run in step
+        self.model_wrapped.eval()
+        with torch.no_grad():
+            for number, batch in enumerate(self._loader(self.dev_rows, mine + batches[:spare])):
+                total += completion_loss(self.model_wrapped, self._prepare_inputs(batch)) * (number < len(mine))
+        return float(self.accelerator.reduce(total)) / sum(completion for _, completion in lengths)
+
+    def _keep_best(self) -> None:
+        beside, target = (Path(self.args.output_dir) / name for name in ("best.part", "best"))
+        self.save_model(str(beside))
+        if self.args.should_save:
+            shutil.rmtree(target, ignore_errors=True)
+            beside.rename(target)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Weights and configuration alone. What else Trainer has in a checkpoint (optimiser, schedule, random numbers) it reads
+        again with torch.load(weights_only=True), which runs no code."""
+        if not self.args.should_save:
+            return
+        network = self.accelerator.unwrap_model(self.model)
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        if self.params.method == "full":
+            network.save_pretrained(output_dir, state_dict=state_dict)
+            return
+        from peft import get_peft_model_state_dict
+        from safetensors.torch import save_file
+
+        weights = get_peft_model_state_dict(network, state_dict, save_embedding_layers=False)
+        weights = {name: weight.contiguous() for name, weight in weights.items()}
+        save_file(weights, f"{output_dir}/adapter_model.safetensors", {"format": "pt"})
+        network.peft_config["default"].save_pretrained(output_dir)
+
+
+class _At(TrainerCallback):
+    """After these steps the loss is logged, dev is looked at, and a checkpoint is written."""
+
+    def __init__(self, steps: list[int]):
+        self.steps = set(steps)
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step in self.steps:
+            control.should_log = control.should_evaluate = control.should_save = True
+
+
+def completion_loss(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Cross entropy of the completion tokens, summed; logits are made for their columns alone."""
+    batch = dict(batch)
+    labels = batch.pop("labels")
+    columns = int((labels != -100).any(0).sum())  # they are the last ones
+    logits = network(**batch, use_cache=False, logits_to_keep=columns + 1).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, -columns:].flatten(), reduction="sum")
+
+
+def draw(history: Sequence[dict], curves: Path) -> None:
+    """The curves of a whole training."""
+    live = _live(curves)
+    _log(live, history)
+    live.end()
+
+
+def _live(curves: Path):
+    return dvclive.Live(str(curves), save_dvc_exp=False, dvcyaml=False)
+
+
+def _log(live, history: Sequence[dict]) -> None:
+    for entry in history:
+        live.step = entry["step"]
+        for name, curve in _CURVES.items():
+            if name in entry:
+                live.log_metric(curve, round(entry[name], 6))
+        live.make_summary()
+
+
+def _peak() -> int:
+    """Bytes."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _device(args: TrainingArguments) -> str:
+    name = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{args.device.type} ({torch.get_num_threads()} threads)"
+    )
+    return name if args.world_size == 1 else f"{args.world_size} processes on {name}"
