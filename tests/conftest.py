@@ -1,5 +1,6 @@
 """What several tests share: the project's folder, a small language model, a server of completions."""
 
+import csv
 import hashlib
 import importlib.util
 import json
@@ -17,6 +18,15 @@ import pytest
 # The models of the tests are so small that threads only wait for one another, long where others use the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def recorded_rows() -> list[dict]:
+    """Every recorded answer of GREEN in ../shared/recorded."""
+    rows = []
+    for path in sorted((ROOT.parent / "shared" / "recorded").glob("green_*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import answer_to
+from conftest import answer_to, recorded_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -53,20 +53,12 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def recorded() -> list[dict]:
-    rows = []
-    for path in sorted(RECORDED.glob("green_*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            rows += csv.DictReader(file)
-    return rows
-
-
 # Reading
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers of GREEN at ../shared/recorded")
 def test_every_recorded_answer_reads_as_it_was_recorded():
-    rows = recorded()
+    rows = recorded_rows()
     assert len(rows) == 1784
     for row in rows:
         opinion = read(row["completion"])
@@ -229,7 +221,7 @@ def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, he
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers of GREEN at ../shared/recorded")
 def test_how_many_of_the_recorded_pairs_have_to_be_asked(here):
-    rows = recorded()
+    rows = recorded_rows()
     published = [row for row in rows if not row["approach"].startswith("llava")]
     green = Green(GreenParams())
     for part, most in ((published, 96), ([row for row in rows if row not in published], 795)):

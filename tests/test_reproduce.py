@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from conftest import recorded_rows
 
 from xraygen.errors import UserError
 
@@ -40,11 +41,7 @@ def recorded() -> str:
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
-    found = []
-    for path in sorted(SHARED.glob("green_*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            found += csv.DictReader(file)
-    return found
+    return recorded_rows()
 
 
 @needs_recorded

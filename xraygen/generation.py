@@ -169,16 +169,17 @@ class CausalModel:
                     input_ids=tokens, attention_mask=mask, position_ids=position, past_key_values=cache, logits_to_keep=1
                 )
                 chosen = output.logits[:, -1].float().argmax(-1)  # (rows,)
-                going = []
+                going, ended = [], []
                 for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
                     answers[row] += [token] if token != self.end else []
-                    if token != self.end and len(prompts[row]) + len(answers[row]) < self.limit:
-                        going.append(place)
-                    else:
-                        yield row, answers[row]
-                if not going:
-                    return
-                if len(going) < len(rows):
+                    goes_on = token != self.end and len(prompts[row]) + len(answers[row]) < self.limit
+                    (going if goes_on else ended).append(place)
+            for place in ended:  # outside inference mode, which would hold for whoever asked, too
+                yield rows[place], answers[rows[place]]
+            if not going:
+                return
+            with torch.inference_mode():
+                if ended:
                     kept = torch.tensor(going, device=self.device)
                     rows, chosen, mask, position = [rows[place] for place in going], chosen[kept], mask[kept], position[kept]
                     cache.batch_select_indices(kept)
