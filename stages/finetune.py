@@ -12,8 +12,9 @@ from xraygen.vlm.finetune import finetune
 
 
 def main() -> None:
+    settings = params.load().finetune
     train, dev = (list(read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev"))
-    metrics = finetune(params.load().finetune, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune"))
+    metrics = finetune(settings, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune"))
     if metrics:  # the first of several processes writes
         write_json("metrics/finetune.json", metrics)
 
