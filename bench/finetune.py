@@ -1,0 +1,171 @@
+"""Fine-tuning: `xraygen.vlm.finetune` against a loop written by hand, on the same studies, in one run. Prints one JSON line.
+
+    python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora] [--batch-tokens 4096]
+
+Run in the project's folder. Ours is trained as params.yaml says, one pass. The plain loop (see plain_loop.py) trains the same
+matrices by one optimiser step an example, with logits for every position. Both are timed from the end of their first step,
+without loading, encoding and looking at dev. tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and
+studies as long as those of IU X-Ray, and is meant for a GPU.
+
+`loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain is transformers' own, of one
+study at a time, in float32.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import plain_loop
+
+from xraygen import params
+from xraygen.errors import UserError, one_line
+from xraygen.study import Study
+from xraygen.vlm.finetune import FinetuneParams, finetune
+
+
+def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict:
+    import torch
+    from transformers import TrainerCallback
+
+    from xraygen.vlm import trainer
+
+    class Clock(TrainerCallback):
+        """When each step was over."""
+
+        def __init__(self, trained: trainer.CompletionTrainer):
+            self.trained, self.ends = trained, []
+
+        def on_train_begin(self, *_, **__):
+            self.loss = self.trained._dev_loss()  # of all studies: they are given as dev, too
+
+        def on_step_end(self, *_, **__):
+            self.ends.append(plain_loop.now())
+
+    clocks = []
+
+    class Timed(trainer.CompletionTrainer):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            clocks.append(Clock(self))
+            self.add_callback(clocks[0])
+
+    trainer.CompletionTrainer = Timed
+    os.chdir(root)  # where the checkpoints go
+    metrics = finetune(settings, studies, studies, root, root / "out", root / "curves")
+    (clock,) = clocks
+    if len(clock.ends) < 2:
+        raise UserError("all studies fit into one step, so there is none to time after the first; give more --examples")
+    timed = [index for batch in clock.trained.batches[1:] for index in batch]
+    return plain_loop.measures(getattr(torch, settings.precision)) | {
+        "examples": len(timed),
+        "tokens": sum(sum(clock.trained.train_dataset.lengths[index]) for index in timed),
+        "seconds": clock.ends[-1] - clock.ends[0],
+        "loss": clock.loss,
+        "trained": metrics["trained_parameters"],
+        "steps": metrics["steps"],
+    }
+
+
+def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict:
+    from peft import LoraConfig, get_peft_model
+
+    from xraygen.vlm.model import load, placement
+
+    precision = placement()[1]
+    network, processor = load(settings.base, None, precision, None, settings.method == "qlora", settings.max_pixels)
+    every = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+    network = get_peft_model(network, LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules=every)).train()
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = _adam()(trained, lr=settings.rate)
+    batches = plain_loop.batches(processor, studies, settings, root, network.device)
+    for number, batch in enumerate(batches):
+        network(**batch).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if number == 0:
+            start = plain_loop.now()
+    seconds = plain_loop.now() - start
+    done = plain_loop.measures(precision)
+
+    from xraygen.vlm.trainer import completion_loss
+
+    return done | {
+        "examples": len(batches) - 1,
+        "tokens": sum(batch["input_ids"].numel() for batch in batches[1:]),
+        "seconds": seconds,
+        "trained": sum(weight.numel() for weight in trained),
+        "flops": plain_loop.flops_of(network, lambda batch: completion_loss(network, batch).backward(), batches),
+    }
+
+
+def _adam():
+    import torch
+
+    try:
+        if torch.cuda.is_available():
+            from bitsandbytes.optim import Adam8bit
+
+            return Adam8bit
+    except ImportError:
+        pass
+    return torch.optim.AdamW
+
+
+def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> float:
+    import torch
+
+    from xraygen.vlm.model import load
+
+    network, processor = load(settings.base, None, torch.float32, None, settings.method == "qlora", settings.max_pixels)
+    total = tokens = 0
+    with torch.no_grad():
+        for batch in plain_loop.batches(processor, studies, settings, root, network.device):
+            said = int((batch["labels"] != -100).sum())
+            total, tokens = total + float(network(**batch).loss) * said, tokens + said
+    return total / tokens
+
+
+def adapted(settings: FinetuneParams, changed: dict, arguments: argparse.Namespace) -> FinetuneParams:
+    """One pass over all studies, and the rate so low that random weights do not run away."""
+    batch_tokens = arguments.batch_tokens or settings.batch_tokens
+    changed |= {"method": arguments.method, "targets": ("language",), "epochs": 1, "steps": None, "patience": None, "rate": 1e-5}
+    changed |= {"batch_tokens": batch_tokens, "max_tokens": min(2048, batch_tokens)}
+    return FinetuneParams.model_validate(settings.model_dump() | changed)
+
+
+def main() -> None:
+    parser = plain_loop.parser(__doc__)
+    parser.add_argument("--method", choices=["lora", "qlora"], default="lora")
+    parser.add_argument("--batch-tokens", type=int, help="of ours; as in params.yaml if not given")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        studies, changed = plain_loop.prepare(arguments, folder)
+        settings = adapted(params.load().finetune, changed, arguments)
+        first, second, loss = (plain_loop.in_child(side, settings, studies, folder) for side in (ours, plain, plain_loss))
+    assert first["trained"] == second["trained"], (first["trained"], second["trained"])
+    result = {
+        "size": arguments.size,
+        "method": arguments.method,
+        "device": first["device"],
+        "studies": len(studies),
+        "tokens_per_study": round(second["tokens"] / second["examples"]),
+        "trained_parameters": first["trained"],
+        "batch_tokens": settings.batch_tokens,
+        "steps": first["steps"],
+        **plain_loop.report(first, second["flops"], "samples"),
+        **plain_loop.report(second, second["flops"], "samples", "plain_"),
+        "loss": round(first["loss"], 5),
+        "plain_loss": round(loss, 5),
+        "loss_difference": round(abs(first["loss"] / loss - 1), 6),
+        "times_faster": round(first["examples"] / first["seconds"] * second["seconds"] / second["examples"], 2),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

@@ -1,0 +1,125 @@
+"""Do the pictures count? The small model is fine-tuned to write the findings of phantom studies from their pictures alone.
+
+    python bench/pictures.py [--train 1000] [--test 300] [--model models/tiny-qwen2-vl]
+
+Settings of params.yaml with `inputs: image`. Prints one JSON line: the share of test studies in which the annotation names the right
+heart size (of five), mediastinal width, and effusion, pneumothorax, consolidation and nodule (present or not, and the side); the
+same where every study is shown the pictures of another; and the share that the best constant answer gets right.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from xraygen import params
+from xraygen.annotators.vlm import Vlm
+from xraygen.judges.findings import Finding, read
+from xraygen.sources import phantom
+from xraygen.sources.phantom.findings import Findings
+from xraygen.study import REGIONS, Annotation, Case, Study
+from xraygen.vlm.finetune import FinetuneParams, finetune
+
+SIDED = ("effusion", "pneumothorax", "consolidation", "nodule")
+FIELDS = ("heart", "mediastinum", *SIDED)
+ROOT = Path(__file__).parents[1]
+_BORDERLINE = re.compile(r"borderline|upper limits? of normal", re.IGNORECASE)
+_GRADE = re.compile(r"\b(mild|moderate|severe)(ly)?\b")
+_OTHER = re.compile(r"atelecta|interstitial|nodul|granuloma|nodule", re.IGNORECASE)  # what opacities may be, beside consolidation
+
+
+def truth(findings: Findings) -> tuple[str | None, ...]:
+    """The values of FIELDS."""
+    sided = (getattr(findings, name) for name in SIDED)
+    return findings.heart, findings.mediastinum, *(value.side if value else None for value in sided)
+
+
+def said(annotation: Annotation | None) -> tuple[str | None, ...]:
+    """The values of FIELDS that an annotation states, as the judge's reader reads it; what it does not name is normal."""
+    if annotation is None:
+        return ("failed",) * len(FIELDS)
+    found: dict[str, list[tuple[Finding, str]]] = {}
+    for region in REGIONS:
+        for sentence in re.split(r"(?<=[.;])\s+", annotation[region]):
+            for finding in (finding for statement in read(sentence) for finding in statement.findings if finding.positive):
+                found.setdefault(_name(finding.key, sentence), []).append((finding, sentence))
+    heart = "normal"
+    for _, sentence in found.get("heart", ()):
+        grade = _GRADE.search(sentence.lower())
+        heart = "borderline" if _BORDERLINE.search(sentence) else grade[1] if grade else "unsaid"
+    sides = (_side([finding for finding, _ in found.get(name, ())]) for name in SIDED)
+    return heart, "wide" if "mediastinum" in found else "normal", *sides
+
+
+def _name(key: str, sentence: str) -> str:
+    return "consolidation" if key == "opacity" and not _OTHER.search(sentence) else key
+
+
+def _side(findings: Sequence[Finding]) -> str | None:
+    side = 0
+    for finding in findings:
+        side |= finding.side
+    return ("unsaid", "left", "right", "both")[side] if findings else None
+
+
+def shares(studies: Sequence[Study], annotations: Sequence[Annotation | None], seed: int) -> dict[str, float]:
+    pairs = [(truth(phantom.phantom(seed, int(study.uid)).findings), said(given)) for study, given in zip(studies, annotations, strict=True)]
+    columns = ([real == given for real, given in zip(*pair, strict=True)] for pair in pairs)
+    return {name: round(sum(right) / len(pairs), 4) for name, right in zip(FIELDS, zip(*columns, strict=True), strict=True)}
+
+
+def constant(studies: Sequence[Study], seed: int) -> dict[str, float]:
+    """The share of the commonest value of each field."""
+    values = zip(*(truth(phantom.phantom(seed, int(study.uid)).findings) for study in studies), strict=True)
+    return {name: round(Counter(column).most_common(1)[0][1] / len(studies), 4) for name, column in zip(FIELDS, values, strict=True)}
+
+
+def shuffled(cases: Sequence[Case]) -> list[Case]:
+    """Every case with the pictures of the next."""
+    return [case.model_copy(update={"images": other.images}) for case, other in zip(cases, [*cases[1:], cases[0]], strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=int, default=1000)
+    parser.add_argument("--test", type=int, default=300)
+    parser.add_argument("--model", type=Path, default=ROOT / "models/tiny-qwen2-vl")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of finetune")
+    arguments = parser.parse_args()
+    settings = params.load(ROOT / "params.yaml")
+    changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in arguments.set)}
+    changed = {"inputs": "image", "base": str(arguments.model.resolve())} | changed
+    tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)
+    drawn = settings.phantom.model_copy(update={"train": arguments.train, "test": arguments.test, "val": 0})
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        studies = phantom.read(drawn, root / "images", root).studies
+        train, test = ([study for study in studies if study.split == split] for split in ("train", "test"))
+        start = time.perf_counter()
+        finetune(tuning, train[100:], train[:100], root, root / "adapter", root / "curves")
+        tuned = time.perf_counter() - start
+        approach = settings.approach("vlm-finetuned").model_copy(update={"inputs": "image"})
+        annotate = Vlm(approach, str(root / "adapter"), root)
+        cases = [study.case() for study in test]
+        start = time.perf_counter()
+        right = [record.annotation for record in annotate(cases)]
+        wrong = [record.annotation for record in annotate(shuffled(cases))]
+    result = {
+        "train": len(train),
+        "test": len(test),
+        "right": shares(test, right, drawn.seed),
+        "shuffled": shares(test, wrong, drawn.seed),
+        "constant": constant(test, drawn.seed),
+        "read_from_references": shares(test, [study.reference for study in test], drawn.seed),
+        "finetune_seconds": round(tuned, 1),
+        "annotate_seconds": round(time.perf_counter() - start, 1),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
