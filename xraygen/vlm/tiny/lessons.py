@@ -5,6 +5,8 @@ findings without regions. `report`: the report. None of them words anything as t
 """
 
 import json
+import re
+from functools import cache
 from random import Random
 
 from xraygen.judges.findings import vocabulary
@@ -19,11 +21,14 @@ PROMPTS = {
     "quote": "Quote the report by region, in JSON.",
     "report": "Write the report.",
 }
+STRANGE = 0.6  # share of the quoted reports with strange words in them
 
 
 def example(task: str, findings: Findings, rng: Random, with_report: bool) -> tuple[str, str]:
     """(what stands after the pictures in the user's turn, the completion)."""
     said = statements(findings, rng)
+    if task == "quote" and rng.random() < STRANGE:
+        said = strange(said, rng)
     report = " ".join(statement.text for statement in said)
     completions = {
         "list": lambda: listing(findings),
@@ -32,6 +37,24 @@ def example(task: str, findings: Findings, rng: Random, with_report: bool) -> tu
         "report": lambda: report,
     }
     return PROMPTS[task] + (f"\nReport: {report}" if with_report else ""), completions[task]()
+
+
+def strange(said: list[Statement], rng: Random) -> list[Statement]:
+    """Up to a third of the words are others, real or made up: quoting is then reading, not knowing sentences by heart."""
+    share = rng.random() / 3
+
+    def other(word: re.Match) -> str:
+        if rng.random() >= share:
+            return word[0]
+        drawn = rng.choice(_words()) if rng.random() < 0.7 else "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7)))
+        return drawn.capitalize() if word[0][0].isupper() else drawn
+
+    return [statement._replace(text=re.sub(r"[A-Za-z]+", other, statement.text)) for statement in said]
+
+
+@cache
+def _words() -> tuple[str, ...]:
+    return tuple(sorted(vocabulary()))
 
 
 def listing(findings: Findings) -> str:
@@ -60,7 +83,7 @@ def corpus(seed: int, studies: int) -> list[str]:
     texts = list(PROMPTS.values()) * 10
     for k in range(studies):
         findings = phantom(seed, k).findings
-        texts += [*example("quote", findings, Random(f"tokenizer {k}"), True), listing(findings)]
+        texts += [*example("name", findings, Random(f"tokenizer {k}"), True), listing(findings)]
     return texts + [f" {word} {word.capitalize()}" for word in vocabulary()] * 2
 
 

@@ -23,12 +23,12 @@ from xraygen.sources.phantom.findings import Findings
 from xraygen.vlm.cpu import quicken
 from xraygen.vlm.tiny import build, lessons, pictures
 
-IMAGES, TEXTS = 32, 10  # studies a step
+IMAGES, TEXTS = 32, 12  # studies a step
 RATE, WARMUP, LEAST = 1e-3, 200, 0.02  # AdamW's rate at most, steps up to it, share of it at the end
-STEPS = 5000
+STEPS = 6000
 EVERY = 250  # steps between two savings
 VOCABULARY, CORPUS = 3072, 4000  # entries at most, studies to learn them from
-PER_EPOCH = (pictures.CHUNKS - 1) * pictures.CHUNK // IMAGES
+PER_EPOCH = 800  # steps, after which the studies come in a new order
 
 
 class Conversations:
@@ -97,7 +97,7 @@ def step_of(model, talk: Conversations, step: int) -> tuple[float, float]:
             task = "name" if draw < 0.6 else "list" if draw < 0.85 else "report"
             views, studies = (2 if rng.random() < 0.35 else 1), chosen
         else:
-            task, views, studies = ("list" if rng.random() < 0.3 else "quote"), int(rng.random() * 3), chosen[:TEXTS]
+            task, views, studies = ("list" if rng.random() < 0.2 else "quote"), rng.choice((0, 0, 1, 2)), chosen[:TEXTS]
         pairs = [lessons.example(task, pictures.findings(k), rng, not by_pictures) for k in studies]
         pixels = None
         if views:
