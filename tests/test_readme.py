@@ -1,6 +1,13 @@
-"""The README shows what the committed run printed."""
+"""The README shows what the committed run printed, and what the documents tell to run can be run."""
 
+import re
+import shlex
+import shutil
 from pathlib import Path
+
+import pytest
+
+from xraygen import params
 
 
 def test_the_readme_shows_the_committed_comparison(root: Path):
@@ -17,3 +24,19 @@ def test_every_path_and_command_that_the_readme_names_is_there(root: Path):
         assert f"make {target}" in readme and f"\n{target}:" in makefile
     for path in ("docs/proxy.md", "docs/architecture.md"):
         assert path in readme and (root / path).is_file()
+
+
+@pytest.mark.parametrize("name", ["iu-xray-2-cores", "gpu-16-gb", "gpu-80-gb"])
+def test_a_documented_parameter_set_is_a_valid_one(root: Path, tmp_path, name):
+    hydra = pytest.importorskip("dvc.utils.hydra")
+    text = (root / "docs/vlm.md").read_text()
+    command = re.search(rf"<!-- {name} -->\n```\n(.*?)```", text, re.DOTALL)[1].replace("\\\n", " ")
+    words = shlex.split(command)
+    assert words[:3] == ["dvc", "exp", "run"]
+    shutil.copy(root / "params.yaml", tmp_path)
+    hydra.apply_overrides(tmp_path / "params.yaml", [value for flag, value in zip(words, words[1:]) if flag == "-S"])
+    before, after = params.load(root / "params.yaml"), params.load(tmp_path / "params.yaml")
+    assert after.data.source == "iu-xray" and after.finetune != before.finetune
+    tuned, annotates = after.finetune, after.approach("vlm-finetuned")
+    for shown in ("inputs", "prompt", "max_views", "max_pixels"):
+        assert getattr(tuned, shown) == getattr(annotates, shown), "trained and asked in different ways"
