@@ -12,7 +12,7 @@ repro: .venv/.installed-pipeline,vlm
 
 green: .venv/.installed-pipeline,vlm,green .venv/.installed-green-score
 
-test: .venv/.installed-pipeline,vlm,green,test .venv/.installed-green-score
+test: .venv/.installed-pipeline,vlm,green,qlora,test .venv/.installed-green-score
 	pytest
 
 .venv/bin/pip:

@@ -1,6 +1,7 @@
 """annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from xraygen import params
@@ -12,13 +13,15 @@ from xraygen.study import AnnotationRecord, Study, read_jsonl, write_json, write
 
 def main(name: str) -> None:
     annotate = load(params.load().approach(name), root=Path.cwd())
-    usage = {"cases": 0, "failed": 0}
+    usage: Counter[str] = Counter(cases=0, failed=0)
     for split in ("dev", "test"):
         cases = (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
         out = Path("data/annotations") / name / f"{split}.jsonl"
         usage["cases"] += write_jsonl(out, progress(annotate(cases), f"{name} {split}", "studies"))
-        usage["failed"] += sum(record.annotation is None for record in read_jsonl(out, AnnotationRecord))
-    write_json(f"metrics/usage/{name}.json", usage)
+        for record in read_jsonl(out, AnnotationRecord):
+            usage["failed"] += record.annotation is None
+            usage.update(record.usage)
+    write_json(f"metrics/usage/{name}.json", {what: int(count) for what, count in usage.items()})
 
 
 if __name__ == "__main__":

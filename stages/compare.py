@@ -4,8 +4,9 @@ from pathlib import Path
 
 from xraygen import compare, evaluate, judges, params, report
 from xraygen.errors import UserError, one_line
+from xraygen.files import replacing
 from xraygen.rows import write_csv
-from xraygen.study import AnnotationRecord, Judgement, Study, read_json, replacing, write_json
+from xraygen.study import AnnotationRecord, Judgement, Study, read_json, write_json
 
 
 def main() -> None:

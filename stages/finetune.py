@@ -1,4 +1,5 @@
-"""finetune: data/prepared/{train,dev}.jsonl -> models/adapter, metrics/finetune.json, reports/finetune (loss curves).
+"""finetune: data/prepared/{train,dev}.jsonl -> models/adapter, metrics/finetune.json, reports/finetune (loss curves),
+metrics/finetune_speed.json.
 
 On several GPUs: torchrun --nproc_per_node=8 -m stages.finetune && dvc commit finetune
 """
@@ -16,6 +17,7 @@ def main() -> None:
     train, dev = (list(read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev"))
     metrics = finetune(settings, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune"))
     if metrics:  # the first of several processes writes
+        write_json("metrics/finetune_speed.json", metrics.pop("speed"))  # which git ignores: it is another one on every run
         write_json("metrics/finetune.json", metrics)
 
 

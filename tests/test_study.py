@@ -17,7 +17,6 @@ from xraygen.study import (
     Judgement,
     Study,
     read_jsonl,
-    replacing,
     write_jsonl,
 )
 
@@ -74,20 +73,3 @@ def test_a_damaged_line_is_named(tmp_path, line):
     path.write_text('{"id": "a", "annotation": null, "error": "none"}\n' + line + "\n")
     with pytest.raises(UserError, match=r"annotations\.jsonl:2: not a AnnotationRecord record"):
         list(read_jsonl(path, AnnotationRecord))
-
-
-def test_nothing_half_written_stands_at_the_path(tmp_path):
-    path = tmp_path / "out" / "a.txt"
-    with replacing(path) as file:
-        file.write("whole")
-    with pytest.raises(RuntimeError), replacing(path) as file:
-        file.write("ha")
-        raise RuntimeError
-    assert path.read_text() == "whole"
-    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
-
-
-def test_an_unwritable_path_is_the_users_fault(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "file" / "a.txt"):
-        pass

@@ -20,7 +20,7 @@ def load(approach: Approach, root: Path, images: Path | None = None) -> Annotato
     if approach.annotator == "vlm":
         from xraygen.annotators.vlm import Vlm
 
-        return Vlm(approach, root / approach.model, images or root)
+        return Vlm(approach, approach.hub or str(root / approach.model), images or root)
     from xraygen.annotators.router import Router
 
     router = Router.load(root / approach.model)

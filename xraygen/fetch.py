@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xraygen.errors import UserError
+from xraygen.files import replacing
 from xraygen.sources.iu_images import identify_image, image_files
 from xraygen.sources.iu_xray import TEXT_FILES
-from xraygen.study import replacing
 
 BASE_URL = "https://raw.githubusercontent.com/freinque/xray_report_gen/main/data/"
 

@@ -42,12 +42,15 @@ class RouterApproach(Record):
 
 
 class VlmApproach(Record):
-    """`model`: the folder of a base or an adapter. `inputs`: what of a case is shown: its views, its report or both. `max_views`: the
-    first so many, frontal first. `max_pixels`: of a view, 784 to an image token of Qwen2-VL. `batch_tokens`: in memory at a time,
-    rows times the longest prompt with its answer. `four_bit`: weights in NF4, for a small GPU."""
+    """`model`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, which is taken in its place, at
+    `revision`. `inputs`: what of a case is shown: its views, its report or both. `max_views`: the first so many, frontal first.
+    `max_pixels`: of a view, 784 to an image token of Qwen2-VL. `batch_tokens`: in memory at a time, rows times the longest prompt
+    with its answer. `four_bit`: weights in NF4, for a small GPU."""
 
     annotator: Literal["vlm"]
     model: ModelFolder
+    hub: NonEmpty | None = None
+    revision: NonEmpty | None = None
     inputs: Inputs
     prompt: NonEmpty = PROMPT
     max_views: PositiveInt

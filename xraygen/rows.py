@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from pydantic import ValidationError
 
 from xraygen.errors import UserError
-from xraygen.study import Case, first_problem, replacing
+from xraygen.files import replacing
+from xraygen.study import Case, first_problem
 
 _LONGEST_FIELD = 10_000_000
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")

@@ -4,16 +4,15 @@ A case is what an annotator may see, and has no field for a reference: leaking o
 A study is a case plus its split and, where curated, its reference. Only training code and judges are handed studies.
 """
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xraygen.errors import UserError
+from xraygen.files import replacing
 
 REGIONS = ("bone", "heart", "lung", "mediastinal", "others")
 SCORED_REGIONS = REGIONS[:4]
@@ -153,25 +152,6 @@ def first_problem(error: ValidationError) -> str:
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where}: {problem['msg']}" if where else problem["msg"]
-
-
-@contextlib.contextmanager
-def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
-    """A file written beside `path` and renamed to it at the end, so that nothing half-written ever stands at `path`."""
-    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}; name a file to write")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
-            yield file
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> int:

@@ -6,8 +6,8 @@ import re
 from xraygen.study import REGIONS, Annotation
 
 
-def parse(answer: str) -> Annotation:
-    """The first JSON object of an answer; regions that it lacks are empty, other keys are left aside.
+def parse(answer: str) -> tuple[Annotation, bool]:
+    """(the first JSON object of an answer, whether it was repaired); regions that it lacks are empty, other keys are left aside.
 
     Damaged JSON, one that ends too early among them, is repaired by json-repair, and a repaired text has to stand in the answer.
     ValueError: why the answer is no annotation.
@@ -16,9 +16,9 @@ def parse(answer: str) -> Annotation:
     if start < 0:
         raise ValueError("no JSON in the answer")
     try:
-        said, _ = json.JSONDecoder().raw_decode(answer, start)
+        (said, _), repaired = json.JSONDecoder().raw_decode(answer, start), False
     except (ValueError, RecursionError):
-        said = _repaired(answer[start:])
+        said, repaired = _repaired(answer[start:]), True
     texts = {region: said[region] for region in REGIONS if region in said}
     if not texts:
         raise ValueError("the JSON of the answer names no region")
@@ -27,7 +27,7 @@ def parse(answer: str) -> Annotation:
             raise ValueError(f"{region}: not a text")
         if re.search("[\ud800-\udfff]", text):
             raise ValueError(f"{region}: half of a surrogate pair, which is no character")
-    return Annotation(**{region: text.strip() for region, text in texts.items()})
+    return Annotation(**{region: text.strip() for region, text in texts.items()}), repaired
 
 
 def is_whole(answer: str) -> bool:

@@ -27,7 +27,8 @@ from xraygen.annotators.alignment import Aligner, Words, as_sentence, words
 from xraygen.annotators.linear import Linear, fit_linear
 from xraygen.annotators.wording import Wording, fit_wording
 from xraygen.errors import UserError
-from xraygen.study import REGIONS, Annotation, Record, Study, replacing, write_json
+from xraygen.files import replacing
+from xraygen.study import REGIONS, Annotation, Record, Study, write_json
 from xraygen.text import sentences, tokens
 
 FORMAT = 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraygen.annotators.json_answer import is_whole, parse
+from xraygen.answers import Answers
 from xraygen.errors import UserError
+from xraygen.files import identity
 from xraygen.study import AnnotationRecord, Case
 from xraygen.vlm import conversation, encoding
 
@@ -21,21 +25,22 @@ _CASES, _TOKENS = 256, 100_000  # of a window: that much is encoded at a time, a
 
 
 class Vlm:
-    """Cases to records, in their order. `images`: the folder that image paths are relative to."""
+    """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's name on the hub. `images`: the
+    folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again."""
 
-    def __init__(self, approach: VlmApproach, folder: Path, images: Path) -> None:
+    def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
         try:
             import json_repair  # noqa: F401 - not found out after the first damaged answer
             import peft  # noqa: F401
             from transformers import GenerationConfig
 
-            from xraygen.vlm.model import load
+            from xraygen.vlm.model import load, workings
         except ImportError as error:
             raise UserError(
                 f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
             ) from None
 
-        self.model, self.processor = load(folder, four_bit=approach.four_bit, max_pixels=approach.max_pixels)
+        self.model, self.processor = load(name, approach.revision, four_bit=approach.four_bit, max_pixels=approach.max_pixels)
         if self.model.device.type == "cpu":
             from xraygen.vlm.cpu import quicken
 
@@ -49,6 +54,16 @@ class Vlm:
         )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
+        self.kept = Answers(
+            {
+                "model": identity(name),
+                "base": identity(self.model.name_or_path),
+                "commit": getattr(self.model.config, "_commit_hash", None),
+                "device": [self.model.device.type, str(self.model.dtype), approach.four_bit],
+                "max_new_tokens": approach.max_new_tokens,
+                "workings": workings(),
+            }
+        )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: a picture is missing or cannot be read, or one case alone does not fit into memory."""
@@ -76,16 +91,22 @@ class Vlm:
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[str, dict[str, float]]]:
         """(text, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
-        longest prompt with its answer. Out of memory, it is halved from there on."""
+        longest prompt with its answer. Out of memory, it is halved from there on.
+
+        A batch is kept whole or made anew: with other rows beside it, a row may round to another answer."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        answers = {}
+        answers, keys = {}, [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
             length = len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens
             chosen = waiting[-max(1, self.batch_tokens // length) :]
+            found = self.kept.find(keys[i] for i in chosen)
             try:
-                made = self._generate([rows[i] for i in chosen])
+                if all(keys[i] in found for i in chosen):
+                    made = [tuple(json.loads(found[keys[i]])) for i in chosen]
+                else:
+                    made = self._generate([rows[i] for i in chosen])
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
@@ -97,6 +118,8 @@ class Vlm:
                 clear_device_cache(garbage_collection=True)
                 continue
             answers.update(zip(chosen, made, strict=True))
+            for i in chosen:
+                self.kept.keep(keys[i], {}, json.dumps(answers[i]))
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 
@@ -144,7 +167,16 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
 
 def _record(case: Case, answer: str, usage: dict[str, float]) -> AnnotationRecord:
     try:
-        annotation, error = parse(answer), None
+        annotation, repaired = parse(answer)
     except ValueError as reason:
-        annotation, error = None, str(reason)
-    return AnnotationRecord(id=case.id, annotation=annotation, error=error, raw=answer, usage=usage)
+        return AnnotationRecord(id=case.id, annotation=None, error=str(reason), raw=answer, usage=usage)
+    return AnnotationRecord(id=case.id, annotation=annotation, raw=answer, usage=usage | {"repaired": repaired})
+
+
+def _key(row: dict[str, torch.Tensor]) -> str:
+    """Of everything that the model is shown."""
+    digest = hashlib.sha256()
+    for name in sorted(row):
+        digest.update(f"{name} {tuple(row[name].shape)} ".encode())
+        digest.update(row[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

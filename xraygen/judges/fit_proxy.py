@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from xraygen.errors import UserError, one_line
+from xraygen.files import replacing
 from xraygen.judges.comparison import DIRECTIONS, FEATURES, counts, features
 from xraygen.judges.proxy import PLAIN_SHARE, RATIO, UNIT, WEIGHTS, same, scores, table, trees_from
-from xraygen.study import SCORED_REGIONS, replacing
+from xraygen.study import SCORED_REGIONS
 from xraygen.text import token_f1
 
 # How many trees, what share of each is taken, its size, and the shares of columns and rows that it sees. Chosen by hand once: the

@@ -1,17 +1,16 @@
 """The judge `green`: the GREEN model, run in this process or asked of a server, each distinct question once and never again."""
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, HttpUrl, PositiveInt
 
 from xraygen.answers import Answers
 from xraygen.errors import UserError
+from xraygen.files import identity
 from xraygen.generation import Task, generate, loading, placement
 from xraygen.judges import Opinion, decide
 from xraygen.judges.green_answers import cleaned, conversation, prompt, read
@@ -183,19 +182,6 @@ def given(reference: str, candidate: str, completion: str) -> Opinion:
     score and the verdict of the rule."""
     opinion, decided = read(completion), decide(reference, candidate)
     return opinion._replace(score=decided.score, verdict=decided.verdict) if decided else opinion
-
-
-def identity(model: str) -> str:
-    """A name on the hub as it is; of a folder the content, wherever it lies."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.model")]):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _tokenizer(params: GreenParams):

@@ -7,7 +7,6 @@ trainer    the training itself, by transformers' Trainer
 import contextlib
 import hashlib
 import json
-import os
 import random
 import shutil
 import sys
@@ -20,8 +19,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from xraygen import __version__
 from xraygen.answers import cache_folder
 from xraygen.errors import UserError
+from xraygen.files import identity, replacing_folder, sha256
 from xraygen.study import NonEmpty, Record, Study, read_json, write_json
 from xraygen.vlm.conversation import PROMPT, Inputs
+from xraygen.vlm.model import workings
 
 Part = Literal["language", "vision", "projector"]
 Lengths = tuple[int, int]  # tokens of prompt and completion
@@ -118,18 +119,17 @@ def finetune(
         for leftover in folder.glob("checkpoint-*"):
             shutil.rmtree(leftover)
         trainer.draw(read_json(done / "history.json")["history"], curves)
-        replace_folder(done / "model", out)
+        with replacing_folder(out) as beside:
+            shutil.copytree(done / "model", beside)
         return read_json(done / "metrics.json")
 
 
 def _made_from(params: FinetuneParams, train: Sequence[Study], dev: Sequence[Study]) -> dict:
     """Content of training.json."""
-    base = Path(params.base)
-    files = sorted(path for path in base.rglob("*") if path.is_file()) if base.is_dir() else []
     return {
         "base": params.base,
         "revision": params.revision,
-        "base_sha256": _sha256(files) if files else None,
+        "base_content": identity(params.base),
         "data": {
             "train": len(train),
             "dev": len(dev),
@@ -141,20 +141,8 @@ def _made_from(params: FinetuneParams, train: Sequence[Study], dev: Sequence[Stu
 
 
 def _key(made_from: dict, processes: int) -> str:
-    """What shapes the result beside that: the code, the libraries, and how many processes share a step."""
-    from importlib.metadata import version
-
-    libraries = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
-    code = _sha256(sorted(Path(__file__).parent.glob("*.py")))
-    return hashlib.sha256(json.dumps([made_from, code, libraries, processes], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _sha256(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    """Of that, and of what else shapes the result: the code, the libraries, and how many processes share a step."""
+    return hashlib.sha256(json.dumps([made_from, workings(), processes], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -174,20 +162,6 @@ def _alone(folder: Path) -> Iterator[None]:
             print("finetune: another process is training the same; waiting for its result", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """A copy of `source` at `target`, made beside it and renamed, so that nothing half-written ever stands there."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copytree(source, beside)
-        if target.exists():
-            shutil.rmtree(target)
-        beside.rename(target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def plan(lengths: Sequence[Lengths], params: FinetuneParams, share: int) -> tuple[list[list[int]], list[int]]:
@@ -263,11 +237,11 @@ def checkpoint(folder: Path) -> Path | None:
 def seal(checkpoint: Path) -> None:
     """Say that all is written, and what."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != "files.json")
-    write_json(checkpoint / "files.json", {str(path.relative_to(checkpoint)): _sha256([path]) for path in files})
+    write_json(checkpoint / "files.json", {str(path.relative_to(checkpoint)): sha256([path]) for path in files})
 
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        return all(_sha256([checkpoint / name]) == digest for name, digest in read_json(checkpoint / "files.json").items())
+        return all(sha256([checkpoint / name]) == digest for name, digest in read_json(checkpoint / "files.json").items())
     except (UserError, OSError):
         return False

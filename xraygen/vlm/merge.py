@@ -1,10 +1,9 @@
 """An adapter and its base as one model, for servers that take no adapters."""
 
-import os
-import shutil
 from pathlib import Path
 
 from xraygen.errors import UserError
+from xraygen.files import replacing_folder
 from xraygen.vlm import model
 
 
@@ -22,12 +21,6 @@ def merge(adapter: Path, out: Path) -> None:
         raise UserError(f"{out}: exists already; name a new folder")
     network, processor = model.load(str(adapter), dtype=torch.float32, device="cpu")
     stored = AutoConfig.from_pretrained(network.name_or_path).dtype
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with replacing_folder(out) as beside:
         network.to(stored or torch.float32).save_pretrained(beside)
         processor.save_pretrained(beside)
-        beside.rename(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from xraygen import generation
 from xraygen.errors import UserError
+from xraygen.files import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,14 @@ def load_processor(name: str, revision: str | None = None, max_pixels: int | Non
                 )
             return Qwen2VLProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
         return AutoProcessor.from_pretrained(name, **at)
+
+
+def workings() -> dict[str, str]:
+    """What shapes a result beside weights, data and settings: the code of this package, and the libraries."""
+    from importlib.metadata import version
+
+    libraries = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
+    return libraries | {"xraygen.vlm": sha256(sorted(Path(__file__).parent.glob("*.py")))}
 
 
 def placement() -> tuple[str, torch.dtype]:

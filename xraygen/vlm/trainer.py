@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,12 +21,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from transformers.utils import logging
 
 from xraygen.errors import UserError
-from xraygen.progress import progress
 from xraygen.study import Study
 from xraygen.vlm import encoding, model
 from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, patience_is_over, plan, seal, write_done
+from xraygen.vlm.rows import Rows, keep_views
 
-_KEEP = 2 * 2**30  # bytes of encoded studies kept in memory; the others are read and encoded again in each pass
 _CURVES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "dev_loss": "dev/loss"}
 
 
@@ -48,6 +46,8 @@ def train(
     if not len(rows):
         raise UserError(f"finetune: no study is left to train on; set aside: {dict(rows.aside) or 'none'}")
     batches, ends = plan(rows.lengths, params, args.world_size * params.accumulation)
+    if len(ends) > args.world_size:  # else it would not pay: every process sees all views
+        keep_views(network, rows, dev_rows)
     args.max_steps = len(batches) // (args.world_size * params.accumulation)
     args.logging_steps = max(1, args.max_steps // 100)
     args.save_steps = 5 * args.logging_steps  # where a loss is logged, too: what is averaged for the next one is in no checkpoint
@@ -76,6 +76,7 @@ def train(
             "trained_parameters": sum(weight.numel() for weight in network.parameters() if weight.requires_grad),
             "train": rows.facts(),
             "dev": dev_rows.facts(),
+            "speed": trainer.speed,
         }
         if params.method == "full":
             processor.save_pretrained(folder / "best")
@@ -160,41 +161,6 @@ def _commit(network) -> str | None:
     return getattr(network.config, "_commit_hash", None)
 
 
-class Rows:
-    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are set aside."""
-
-    def __init__(self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str):
-        shown = processor, root, params.inputs, params.prompt, params.max_views, params.max_tokens
-        self._shown, self._rows, self.lengths, self.aside = shown, [], [], Counter()
-        kept = 0
-        for study in progress(studies, what, "studies"):
-            for row in self._encode(study):
-                kept += sum(tensor.nbytes for tensor in row.values())
-                self._rows.append(row if kept < _KEEP else study)
-                self.lengths.append((len(row["input_ids"]), len(row["completion"])))
-
-    def _encode(self, study: Study) -> list[dict[str, torch.Tensor]]:
-        processor, *shown = self._shown
-        rows, aside = encoding.examples(processor, [study], *shown)
-        self.aside.update(aside)
-        return rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        row = self._rows[index]
-        return self._encode(row)[0] if isinstance(row, Study) else row
-
-    @property
-    def workers(self) -> int:
-        return 4 if any(isinstance(row, Study) for row in self._rows) else 0
-
-    def facts(self) -> dict:
-        prompt, completion = (sum(column) for column in zip(*self.lengths, strict=True)) if self.lengths else (0, 0)
-        return {"examples": len(self), "set_aside": dict(self.aside), "prompt_tokens": prompt, "completion_tokens": completion}
-
-
 class CompletionTrainer(Trainer):
     """The loss is over completion tokens, of all processes and batches of a step together; the best by dev is in folder/best."""
 
@@ -202,7 +168,7 @@ class CompletionTrainer(Trainer):
         super().__init__(network, args, data_collator=collate, train_dataset=rows, callbacks=[_At(ends)])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
-        self.params, self.batches, self.dev_rows, self.reached = params, batches, dev_rows, 0
+        self.params, self.batches, self.dev_rows, self.reached, self.speed = params, batches, dev_rows, 0, {}
         self.live = _live(curves) if args.process_index == 0 else None
 
     @property
@@ -238,12 +204,14 @@ class CompletionTrainer(Trainer):
         tokens = sum(sum(self.train_dataset.lengths[index]) for index in seen)
         if self.live:
             self.live.end()
-            print(
-                f"finetune: {self.state.global_step - self.reached:,} steps in {seconds:.1f} s, "
-                f"{len(seen) / seconds:,.1f} studies/s, {tokens / seconds:,.0f} tokens/s, "
-                f"peak memory {_peak() / 2**30:.2f} GiB, on {_device(self.args)}",
-                file=sys.stderr,
-            )
+        self.speed = {
+            "steps": self.state.global_step - self.reached,
+            "seconds": round(seconds, 1),
+            "studies_per_second": round(len(seen) / seconds, 2),
+            "tokens_per_second": round(tokens / seconds),
+            "peak_memory_gib": round(_peak() / 2**30, 2),
+            "device": _device(self.args),
+        }
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         super().log(logs, start_time)

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from xraygen.errors import UserError
+from xraygen.files import replacing
 from xraygen.progress import progress
 from xraygen.sources import Collection
 from xraygen.sources.phantom.findings import Findings, sample
 from xraygen.sources.phantom.wording import word
 from xraygen.study import Annotation as Reference
-from xraygen.study import Image, Record, Study, replacing
+from xraygen.study import Image, Record, Study
 
 if TYPE_CHECKING:
     import numpy as np
