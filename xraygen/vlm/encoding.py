@@ -1,7 +1,8 @@
 """Cases as rows of tensors and rows as batches: the one preprocessing of training and inference.
 
-A row holds one case: `input_ids` and what else goes along it, such as `mm_token_type_ids` (T); for its views `pixel_values`
-(patches, values of a patch) and `image_grid_thw` (views, 3); in training `completion` (tokens of the answer).
+A row holds one case: `input_ids` and what else goes along it, such as `mm_token_type_ids` (T); for its views what the family's
+processor makes of them, in Qwen-VL `pixel_values` (patches, values of a patch) and `image_grid_thw` (views, 3); in training
+`completion` (tokens of the answer).
 """
 
 from __future__ import annotations
@@ -112,5 +113,16 @@ def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int) -> dict[str, torc
         if longest:
             batch["input_ids"][i, prompt:end] = batch["labels"][i, prompt:end] = said
     for name in dict.fromkeys(name for row in rows for name in row if name not in (*along, "completion")):
-        batch[name] = torch.cat([row[name] for row in rows if name in row])
+        batch[name] = _joined([row[name] for row in rows if name in row])
     return batch
+
+
+def _joined(views: list[torch.Tensor]) -> torch.Tensor:
+    """One after another. Where a family cuts pictures into parts (1, parts, ...), as Idefics 3 does, rows with fewer are filled up
+    with zeros, as its processor does within a batch; its model leaves these out."""
+    import torch
+
+    if views[0].ndim > 3:
+        most = max(parts.shape[1] for parts in views)
+        views = [torch.nn.functional.pad(parts, (0, 0) * (parts.ndim - 2) + (0, most - parts.shape[1])) for parts in views]
+    return torch.cat(views)

@@ -46,12 +46,12 @@ def load(
     bits = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
+    processor = load_processor(base, base_revision, max_pixels)  # first: a family may lack a library, and weights take minutes
     with loading(base):
         model, info = AutoModelForImageTextToText.from_pretrained(
             base, revision=base_revision, dtype=dtype, use_safetensors=True, device_map={"": device}, output_loading_info=True,
             trust_remote_code=False, quantization_config=bits if four_bit else None,
         )  # fmt: skip
-        processor = load_processor(base, base_revision, max_pixels)
     if wrong := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
         raise UserError(f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, the first {wrong[0]}")
     if base != name:
@@ -66,7 +66,10 @@ def load(
 
 
 def load_processor(name: str, revision: str | None = None, max_pixels: int | None = None):
-    """The processor of a model, pictures resized by Pillow, so that they are the same with and without torchvision."""
+    """The processor of a model; pictures are resized by Pillow where the family can, to be the same with and without torchvision.
+
+    UserError: its files are not there or damaged, or its family needs a library that is not there.
+    """
     from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     at = {"revision": revision, "trust_remote_code": False}
@@ -77,11 +80,13 @@ def load_processor(name: str, revision: str | None = None, max_pixels: int | Non
             tokenizer = AutoTokenizer.from_pretrained(name, **at)
             pictures = AutoImageProcessor.from_pretrained(name, **at, backend="pil")
             if max_pixels:
-                pictures.size = type(pictures.size)(
-                    shortest_edge=min(pictures.size["shortest_edge"], max_pixels), longest_edge=max_pixels
-                )
+                # A smaller picture is scaled up to `least` and then rounded up to whole tokens; Qwen3-VL's own is 65,536.
+                least = min(pictures.size["shortest_edge"], max_pixels, max(max_pixels // 4, 56 * 56))
+                pictures.size = type(pictures.size)(shortest_edge=least, longest_edge=max_pixels)
             return Qwen2VLProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
-        return AutoProcessor.from_pretrained(name, **at)
+        processor = AutoProcessor.from_pretrained(name, **at)
+        processor.image_processor = AutoImageProcessor.from_pretrained(name, **at, backend="pil")
+        return processor
 
 
 def workings() -> dict[str, str]:
@@ -104,12 +109,18 @@ def placement() -> tuple[str, torch.dtype]:
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
     """As in generation, and for whatever else the libraries raise over damaged files: tokenizers raises bare Exceptions."""
+    from transformers.utils import is_torchvision_available
+
     with generation.loading(name):
         try:
             yield
         except UserError:
             raise
         except Exception as error:
+            if "torchvision" in str(error).lower() and not is_torchvision_available():
+                raise UserError(
+                    f"model {name}: its processor needs torchvision, of the same build as torch: pip install torchvision"
+                ) from None
             raise ValueError(str(error) or type(error).__name__) from error
 
 
