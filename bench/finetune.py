@@ -61,7 +61,7 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
     timed = [index for batch in clock.trained.batches[1:] for index in batch]
     return plain_loop.measures(getattr(torch, settings.precision)) | {
         "examples": len(timed),
-        "tokens": sum(sum(clock.trained.train_dataset.lengths[index]) for index in timed),
+        "tokens": sum(sum(clock.trained.train_dataset.rows.lengths[index]) for index in timed),
         "seconds": clock.ends[-1] - clock.ends[0],
         "loss": clock.loss,
         "trained": metrics["trained_parameters"],

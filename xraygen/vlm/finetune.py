@@ -43,6 +43,9 @@ class FinetuneParams(Record):
     `max_pixels`: of a view, larger ones are scaled down; 784 to an image token of Qwen2-VL.
     `max_tokens`: longer studies are set aside and counted, never cut: that would cut pictures or answers.
 
+    `swaps`: share of the times that a study is shown with words replaced by others, in prompt and answer alike: where there are few
+    studies, a model then learns to read them instead of knowing their sentences by heart.
+
     How:
     `rate`: the highest learning rate, reached after the share `warmup` of the steps; then it follows `schedule`.
     `epochs`: passes over the studies; `steps`: so many steps instead.
@@ -51,6 +54,8 @@ class FinetuneParams(Record):
     `precision`: of the arithmetic; bfloat16 is several times faster than float32 on recent CPUs and GPUs; float16 is for GPUs
     without it. `optimiser`: the 8-bit ones (bitsandbytes) keep their state in a quarter of the memory, paged ones also spill to
     the host.
+    `sharded`: weights, gradients and optimiser state are divided among the GPUs of several processes (FSDP), for models that one
+    does not hold.
     `patience`: training stops after so many passes without a better loss on dev; null = never. The best pass is kept either way.
     """
 
@@ -66,6 +71,7 @@ class FinetuneParams(Record):
     max_views: PositiveInt
     max_pixels: Annotated[int, Field(ge=28 * 28)]
     max_tokens: PositiveInt
+    swaps: Annotated[float, Field(ge=0, le=1)] = 0.0
     rate: PositiveFloat
     schedule: Literal["cosine", "linear", "constant_with_warmup"]
     warmup: Annotated[NonNegativeFloat, Field(lt=1)]
@@ -74,6 +80,7 @@ class FinetuneParams(Record):
     batch_tokens: PositiveInt
     accumulation: PositiveInt
     checkpointing: bool
+    sharded: bool = False
     precision: Literal["float32", "bfloat16", "float16"]
     optimiser: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
     patience: PositiveInt | None

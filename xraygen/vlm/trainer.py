@@ -16,6 +16,7 @@ from pathlib import Path
 
 import dvclive
 import torch
+from accelerate import PartialState
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.utils import logging
@@ -25,6 +26,7 @@ from xraygen.study import Study
 from xraygen.vlm import encoding, model
 from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, patience_is_over, plan, seal, write_done
 from xraygen.vlm.rows import Rows, keep_views
+from xraygen.vlm.swaps import Swapped
 
 _CURVES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "dev_loss": "dev/loss"}
 
@@ -52,7 +54,8 @@ def train(
     args.logging_steps = max(1, args.max_steps // 100)
     args.save_steps = 5 * args.logging_steps  # where a loss is logged, too: what is averaged for the next one is in no checkpoint
     collate = functools.partial(encoding.collate, pad=processor.tokenizer.pad_token_id)
-    trainer = CompletionTrainer(params, network, args, rows, batches, dev_rows, ends, collate, curves)
+    shown = Swapped(rows, processor.tokenizer, params.prompt, params.swaps, params.seed)
+    trainer = CompletionTrainer(params, network, args, shown, batches, dev_rows, ends, collate, curves)
     if args.process_index == 0:
         checkpoint(folder)
     trainer.accelerator.wait_for_everyone()
@@ -85,6 +88,8 @@ def train(
 
 def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
     cpu = on_cpu()
+    if params.sharded and (cpu or PartialState().num_processes < 2):
+        raise UserError("params.yaml: finetune.sharded needs several GPUs: torchrun --nproc_per_node=2 -m stages.finetune")
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # batches are counted in tokens; this only keeps Trainer from joining them
@@ -102,6 +107,7 @@ def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
         # Studies without pictures leave the weights that see them without a gradient.
         ddp_find_unused_parameters=params.inputs == "image+report" and params.targets != ("language",),
         use_cpu=cpu,
+        fsdp=params.sharded,
         save_strategy="steps",
         save_total_limit=2,  # one may be half-written
         logging_nan_inf_filter=False,
@@ -164,8 +170,8 @@ def _commit(network) -> str | None:
 class CompletionTrainer(Trainer):
     """The loss is over completion tokens, of all processes and batches of a step together; the best by dev is in folder/best."""
 
-    def __init__(self, params, network, args, rows: Rows, batches: list, dev_rows: Rows, ends: list[int], collate, curves: Path):
-        super().__init__(network, args, data_collator=collate, train_dataset=rows, callbacks=[_At(ends)])
+    def __init__(self, params, network, args, shown: Swapped, batches: list, dev_rows: Rows, ends: list[int], collate, curves: Path):
+        super().__init__(network, args, data_collator=collate, train_dataset=shown, callbacks=[_At(ends)])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
         self.params, self.batches, self.dev_rows, self.reached, self.speed = params, batches, dev_rows, 0, {}
@@ -179,9 +185,10 @@ class CompletionTrainer(Trainer):
         return [entry for entry in kept if len(entry) > 1]
 
     def get_train_dataloader(self) -> DataLoader:
-        return self._loader(self.train_dataset, self.batches[self.args.process_index :: self.args.world_size])
+        numbered = [[(index, number) for index in batch] for number, batch in enumerate(self.batches)]
+        return self._loader(self.train_dataset, numbered[self.args.process_index :: self.args.world_size])
 
-    def _loader(self, rows: Rows, batches: list) -> DataLoader:
+    def _loader(self, rows: Rows | Swapped, batches: list) -> DataLoader:
         # Its own generator: else it draws from the one that dropout draws from.
         return DataLoader(
             rows, batch_sampler=batches, collate_fn=self.data_collator, num_workers=rows.workers, generator=torch.Generator()
@@ -201,7 +208,7 @@ class CompletionTrainer(Trainer):
         seconds = time.monotonic() - start
         share = self.args.world_size * self.params.accumulation
         seen = [index for batch in self.batches[self.reached * share : self.state.global_step * share] for index in batch]
-        tokens = sum(sum(self.train_dataset.lengths[index]) for index in seen)
+        tokens = sum(sum(self.train_dataset.rows.lengths[index]) for index in seen)
         if self.live:
             self.live.end()
         self.speed = {

@@ -21,13 +21,13 @@ PROMPTS = {
     "quote": "Quote the report by region, in JSON.",
     "report": "Write the report.",
 }
-STRANGE = 0.6  # share of the quoted reports with strange words in them
 
 
-def example(task: str, findings: Findings, rng: Random, with_report: bool) -> tuple[str, str]:
-    """(what stands after the pictures in the user's turn, the completion)."""
+def example(task: str, findings: Findings, rng: Random, with_report: bool, with_strange: float = 0) -> tuple[str, str]:
+    """(what stands after the pictures in the user's turn, the completion). `with_strange`: share of the quoted reports with strange
+    words in them."""
     said = statements(findings, rng)
-    if task == "quote" and rng.random() < STRANGE:
+    if task == "quote" and with_strange and rng.random() < with_strange:
         said = strange(said, rng)
     report = " ".join(statement.text for statement in said)
     completions = {
@@ -40,8 +40,10 @@ def example(task: str, findings: Findings, rng: Random, with_report: bool) -> tu
 
 
 def strange(said: list[Statement], rng: Random) -> list[Statement]:
-    """Up to a third of the words are others, real or made up: quoting is then reading, not knowing sentences by heart."""
-    share = rng.random() / 3
+    """Some of the sentences, with any share of their words replaced by others, real or made up: quoting is then reading, not knowing
+    sentences by heart."""
+    count, share = rng.randint(1, len(said)), rng.random()
+    start = rng.randint(0, len(said) - count)
 
     def other(word: re.Match) -> str:
         if rng.random() >= share:
@@ -49,7 +51,7 @@ def strange(said: list[Statement], rng: Random) -> list[Statement]:
         drawn = rng.choice(_words()) if rng.random() < 0.7 else "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7)))
         return drawn.capitalize() if word[0][0].isupper() else drawn
 
-    return [statement._replace(text=re.sub(r"[A-Za-z]+", other, statement.text)) for statement in said]
+    return [statement._replace(text=re.sub(r"[A-Za-z]+", other, statement.text)) for statement in said[start : start + count]]
 
 
 @cache
@@ -83,7 +85,7 @@ def corpus(seed: int, studies: int) -> list[str]:
     texts = list(PROMPTS.values()) * 10
     for k in range(studies):
         findings = phantom(seed, k).findings
-        texts += [*example("name", findings, Random(f"tokenizer {k}"), True), listing(findings)]
+        texts += [*example("quote", findings, Random(f"tokenizer {k}"), True), listing(findings)]
     return texts + [f" {word} {word.capitalize()}" for word in vocabulary()] * 2
 
 

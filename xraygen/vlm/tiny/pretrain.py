@@ -1,8 +1,8 @@
 """Train the small Qwen2-VL from nothing on phantom studies, and save it: python -m xraygen.vlm.tiny.pretrain [--out FOLDER]
 
-A step takes 32 studies by their pictures alone and 10 with their report, each group with one task. What a step sees hangs on its number
-alone, so that a run that was killed goes on from where it last saved, in .cache/tiny-model. On one core of a shared machine it took 54
-minutes, and the drawing of 40,000 studies before it a quarter of an hour on two.
+A step takes some studies by their pictures alone and some with their report, each group with one task. The first of the two terms
+teaches to see and to speak; in the second, reports with strange words teach to quote what is written. What a step sees hangs on its
+number alone, so that a run that was killed goes on from where it last saved, in .cache/tiny-model.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +24,29 @@ from xraygen.sources.phantom.findings import Findings
 from xraygen.vlm.cpu import quicken
 from xraygen.vlm.tiny import build, lessons, pictures
 
-IMAGES, TEXTS = 32, 12  # studies a step
-RATE, WARMUP, LEAST = 1e-3, 200, 0.02  # AdamW's rate at most, steps up to it, share of it at the end
-STEPS = 6000
+
+class Term(NamedTuple):
+    """`rate`: AdamW's at most, reached after `warmup` steps. `images`, `texts`: studies of a step that are seen, or read. `listed`:
+    share of the steps in which what is read is listed, not quoted. `views`: beside a report, one of these numbers."""
+
+    steps: int
+    rate: float
+    warmup: int
+    images: int
+    texts: int
+    listed: float
+    views: tuple[int, ...]
+    strange: float
+    normal_hearts: float
+
+
+TERMS = (
+    Term(5000, 1e-3, 200, images=32, texts=10, listed=0.3, views=(0, 1, 2), strange=0, normal_hearts=1),
+    Term(2500, 1e-3, 100, images=16, texts=24, listed=0.1, views=(0, 0, 0, 1), strange=0.7, normal_hearts=0.5),
+)
+LEAST = 0.02  # share of the rate at a term's end
 EVERY = 250  # steps between two savings
 VOCABULARY, CORPUS = 3072, 4000  # entries at most, studies to learn them from
-PER_EPOCH = 800  # steps, after which the studies come in a new order
 
 
 class Conversations:
@@ -88,17 +106,20 @@ def loss_of(model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None) 
 def step_of(model, talk: Conversations, step: int) -> tuple[float, float]:
     """Gradients of one step; (loss by pictures alone, loss with reports)."""
     rng, noise = Random(f"pretrain {step}"), np.random.default_rng([pictures.SEED, 1, step])
-    epoch, at = divmod(step, PER_EPOCH)
-    chosen = pictures.order(epoch).take(range(at * IMAGES, (at + 1) * IMAGES), mode="wrap").tolist()
+    term, at = term_of(step)
+    epoch, at = divmod(at, (pictures.CHUNKS - 1) * pictures.CHUNK // term.images)
+    places = at * term.images + np.arange(max(term.images, term.texts))
+    chosen = pictures.order(epoch, term.normal_hearts).take(places, mode="wrap").tolist()
     losses = []
     for by_pictures in (True, False):
         if by_pictures:
             draw = rng.random()
             task = "name" if draw < 0.6 else "list" if draw < 0.85 else "report"
-            views, studies = (2 if rng.random() < 0.35 else 1), chosen
+            views, studies = (2 if rng.random() < 0.35 else 1), chosen[: term.images]
         else:
-            task, views, studies = ("list" if rng.random() < 0.2 else "quote"), rng.choice((0, 0, 1, 2)), chosen[:TEXTS]
-        pairs = [lessons.example(task, pictures.findings(k), rng, not by_pictures) for k in studies]
+            task, views = ("list" if rng.random() < term.listed else "quote"), term.views[int(rng.random() * len(term.views))]
+            studies = chosen[: term.texts]
+        pairs = [lessons.example(task, pictures.findings(k), rng, not by_pictures, term.strange) for k in studies]
         pixels = None
         if views:
             shown = np.stack([pictures.views(k)[:views] for k in studies])
@@ -151,9 +172,27 @@ def look(model, talk: Conversations, count: int = 250) -> dict[str, float]:
     return dict(zip(FIELDS, right.mean(0).round(3).tolist(), strict=True)) | {"all": round(float(right.all(1).mean()), 3)}
 
 
+def term_of(step: int) -> tuple[Term, int]:
+    """(the term, the step's number in it)"""
+    for term in TERMS:
+        if step < term.steps:
+            return term, step
+        step -= term.steps
+    return TERMS[-1], TERMS[-1].steps
+
+
 def rate_at(step: int) -> float:
     """Up in a line, down in a cosine."""
-    return RATE * min(1, (step + 1) / WARMUP) * (LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * step / STEPS)))
+    term, at = term_of(step)
+    return term.rate * min(1, (at + 1) / term.warmup) * (LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * at / term.steps)))
+
+
+def optimizer_of(model) -> torch.optim.AdamW:
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.05},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def main() -> None:
@@ -164,15 +203,16 @@ def main() -> None:
     torch.manual_seed(0)
     tokenizer = build.tokenizer_of(lessons.corpus(pictures.SEED, CORPUS), VOCABULARY)
     model, talk = quicken(build.model_of(tokenizer).train()), Conversations(tokenizer)
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.05},
-        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
+    optimizer, total = optimizer_of(model), sum(term.steps for term in TERMS)
     saved = cache_folder() / "tiny-model" / "state.safetensors"
     step = resume(saved, model, optimizer) if saved.exists() else 0
     start, first = time.monotonic(), step
-    while step < STEPS:
+    while step < total:
+        if step and term_of(step)[1] == 0:  # a term starts from the weights as they are kept, with nothing remembered
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.copy_(weight.bfloat16())
+            optimizer = optimizer_of(model)
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step)
         losses = step_of(model, talk, step)
@@ -182,7 +222,7 @@ def main() -> None:
         step += 1
         if step % EVERY == 0:
             save(saved, model, optimizer, step)
-            left = (STEPS - step) * (time.monotonic() - start) / (step - first) / 60
+            left = (total - step) * (time.monotonic() - start) / (step - first) / 60
             seen = {"step": step, "minutes_left": round(left), "pictures": losses[0], "reports": losses[1], **look(model, talk)}
             print(json.dumps(seen), file=sys.stderr, flush=True)
     model.to(torch.bfloat16).save_pretrained(out)
