@@ -80,9 +80,9 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dic
     network = get_peft_model(network, LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules=every)).train()
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = _adam()(trained, lr=settings.rate)
-    batches = plain_loop.batches(processor, studies, settings, root, network.device)
+    batches = plain_loop.batches(processor, studies, settings, root)
     for number, batch in enumerate(batches):
-        network(**batch).loss.backward()
+        network(**plain_loop.on(network.device, batch)).loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         if number == 0:
@@ -97,7 +97,7 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dic
         "tokens": sum(batch["input_ids"].numel() for batch in batches[1:]),
         "seconds": seconds,
         "trained": sum(weight.numel() for weight in trained),
-        "flops": plain_loop.flops_of(network, lambda batch: completion_loss(network, batch).backward(), batches),
+        "flops": plain_loop.flops_of(network, lambda batch: completion_loss(network, plain_loop.on(network.device, batch)).backward(), batches),
     }
 
 
@@ -122,9 +122,9 @@ def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -
     network, processor = load(settings.base, None, torch.float32, None, settings.method == "qlora", settings.max_pixels)
     total = tokens = 0
     with torch.no_grad():
-        for batch in plain_loop.batches(processor, studies, settings, root, network.device):
+        for batch in plain_loop.batches(processor, studies, settings, root):
             said = int((batch["labels"] != -100).sum())
-            total, tokens = total + float(network(**batch).loss) * said, tokens + said
+            total, tokens = total + float(network(**plain_loop.on(network.device, batch)).loss) * said, tokens + said
     return total / tokens
 
 
@@ -132,6 +132,7 @@ def adapted(settings: FinetuneParams, changed: dict, arguments: argparse.Namespa
     """One pass over all studies, and the rate so low that random weights do not run away."""
     batch_tokens = arguments.batch_tokens or settings.batch_tokens
     changed |= {"method": arguments.method, "targets": ("language",), "epochs": 1, "steps": None, "patience": None, "rate": 1e-5}
+    changed |= {"accumulation": 1, "dropout": 0.0, "swaps": 0.0, "recombined": 0.0}
     changed |= {"batch_tokens": batch_tokens, "max_tokens": min(2048, batch_tokens)}
     return FinetuneParams.model_validate(settings.model_dump() | changed)
 

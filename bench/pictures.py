@@ -8,6 +8,7 @@ same where every study is shown the pictures of another; and the share that the 
 """
 
 import argparse
+import contextlib
 import json
 import re
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from xraygen import params
 from xraygen.annotators.vlm import Vlm
+from xraygen.errors import one_line
 from xraygen.judges.findings import Finding, read
 from xraygen.sources import phantom
 from xraygen.sources.phantom.findings import Findings
@@ -95,14 +97,15 @@ def main() -> None:
     changed = {"inputs": "image", "base": str(arguments.model.resolve())} | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)
     drawn = settings.phantom.model_copy(update={"train": arguments.train, "test": arguments.test, "val": 0})
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
         studies = phantom.read(drawn, root / "images", root).studies
         train, test = ([study for study in studies if study.split == split] for split in ("train", "test"))
         start = time.perf_counter()
         finetune(tuning, train[100:], train[:100], root, root / "adapter", root / "curves")
         tuned = time.perf_counter() - start
-        approach = settings.approach("vlm-finetuned").model_copy(update={"inputs": "image"})
+        asked = {name: getattr(tuning, name) for name in ("inputs", "prompt", "max_views", "max_pixels")}
+        approach = settings.approach("vlm-finetuned").model_copy(update=asked)
         annotate = Vlm(approach, str(root / "adapter"), root)
         cases = [study.case() for study in test]
         start = time.perf_counter()
@@ -122,4 +125,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

@@ -144,9 +144,12 @@ def flops_of(network, run: Callable, examples: Sequence) -> float:
     return counter.get_total_flops() / len(chosen)
 
 
-def batches(processor, studies: Sequence[Study], settings, root: Path, device) -> list[dict]:
-    """Each study as a batch of its own, on the device."""
+def batches(processor, studies: Sequence[Study], settings, root: Path) -> list[dict]:
+    """Each study as a batch of its own, in the host's memory."""
     asked = settings.inputs, settings.prompt, settings.max_views
     rows, _ = encoding.examples(processor, studies, root, *asked, settings.max_tokens)
-    made = (encoding.collate([row], processor.tokenizer.pad_token_id) for row in rows)
-    return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in made]
+    return [encoding.collate([row], processor.tokenizer.pad_token_id) for row in rows]
+
+
+def on(device, batch: dict) -> dict:
+    return {name: tensor.to(device) for name, tensor in batch.items()}

@@ -203,6 +203,15 @@ def test_pictures_that_do_not_fit_into_memory_are_read_again(here, monkeypatch):
 # The same weights
 
 
+def test_other_pictures_under_the_same_names_are_trained_on_anew(here, undisturbed):
+    run(here)
+    for path in here.glob("*.png"):
+        Pictures.new("L", (56, 56), 255).save(path)
+    run(here)
+    name = "adapter/adapter_model.safetensors"
+    assert results(here)[name] != undisturbed[name]
+
+
 def test_two_runs_give_the_same_bytes(here, undisturbed):
     metrics = run(here)
     assert results(here) == undisturbed
@@ -346,6 +355,10 @@ def test_targets_choose_the_part_that_learns(here):
     assert any("merger" in name for name in names) and any("attn.qkv" in name for name in names)
 
 
+def test_a_batch_without_pictures_is_a_step_like_any_other_where_only_vision_learns(here):
+    assert run(here, params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300))["steps"] > 12
+
+
 def test_checkpointing_saves_memory_and_changes_no_weight(here):
     from safetensors.torch import load_file
 
@@ -396,6 +409,7 @@ def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
         ({"methode": "lora"}, "methode: Extra inputs"),
         ({"dropout": 1.0}, "dropout: Input should be less than 1"),
         ({"targets": []}, "targets: Tuple should have at least 1"),
+        ({"inputs": "report", "targets": ["language", "vision"]}, "with inputs: report there are no pictures"),
         ({"max_tokens": 2000}, "max_tokens is 2,000, more than a batch may have"),
     ],
 )

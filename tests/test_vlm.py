@@ -360,7 +360,7 @@ def test_what_was_answered_before_it_was_killed_is_not_computed_again(root, stud
         return list(annotator(cases))
 
     undisturbed, whole = annotate(), list(batches)
-    assert len(whole) > 3
+    assert len(whole) > 2
     monkeypatch.setattr("xraygen.answers.cache_folder", lambda: tmp_path)
     with pytest.raises(KeyboardInterrupt):
         annotate(fail_at=2)

@@ -33,16 +33,17 @@ def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a folder: what is yielded is where to put it, and does not exist yet."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside, former = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "former"))
     try:
         yield beside
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(former)
         beside.rename(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        for folder in (beside, former):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256(files: Iterable[Path]) -> str:

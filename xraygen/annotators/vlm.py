@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xraygen.annotators import json_answer
 from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
 from xraygen.errors import UserError
-from xraygen.files import identity
+from xraygen.files import identity, sha256
 from xraygen.study import AnnotationRecord, Case
 from xraygen.vlm import conversation, encoding
 
@@ -61,7 +62,7 @@ class Vlm:
                 "commit": getattr(self.model.config, "_commit_hash", None),
                 "device": [self.model.device.type, str(self.model.dtype), approach.four_bit],
                 "max_new_tokens": approach.max_new_tokens,
-                "workings": workings(),
+                "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__)])},
             }
         )
 
@@ -101,12 +102,10 @@ class Vlm:
         while waiting:
             length = len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens
             chosen = waiting[-max(1, self.batch_tokens // length) :]
-            found = self.kept.find(keys[i] for i in chosen)
+            key = "\n".join(keys[i] for i in chosen)
             try:
-                if all(keys[i] in found for i in chosen):
-                    made = [tuple(json.loads(found[keys[i]])) for i in chosen]
-                else:
-                    made = self._generate([rows[i] for i in chosen])
+                kept = self.kept.find([key]).get(key)
+                made = json.loads(kept) if kept else self._generate([rows[i] for i in chosen])
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
@@ -118,8 +117,7 @@ class Vlm:
                 clear_device_cache(garbage_collection=True)
                 continue
             answers.update(zip(chosen, made, strict=True))
-            for i in chosen:
-                self.kept.keep(keys[i], {}, json.dumps(answers[i]))
+            self.kept.keep(key, {}, json.dumps(made))
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 

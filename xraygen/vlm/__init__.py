@@ -4,5 +4,9 @@ conversation   a case as the user's turn, a reference as the completion, a file 
 processor      Qwen2-VL's processor without the one for videos
 model          a base or an adapter folder as (model, processor)
 encoding       cases as rows of tensors, rows as batches
+recombine      more studies out of few
+rows, swaps    studies as a data set to train on; with words that change from pass to pass
+finetune       settings and studies -> an adapter; trainer does it
+merge          an adapter and its base as one model
 cpu            the same Qwen2-VL model, faster on a CPU
 """

@@ -23,6 +23,7 @@ from xraygen.files import identity, replacing_folder, sha256
 from xraygen.study import NonEmpty, Record, Study, read_json, write_json
 from xraygen.vlm.conversation import PROMPT, Inputs
 from xraygen.vlm.model import workings
+from xraygen.vlm.recombine import recombined
 
 Part = Literal["language", "vision", "projector"]
 Lengths = tuple[int, int]  # tokens of prompt and completion
@@ -43,6 +44,8 @@ class FinetuneParams(Record):
     `max_pixels`: of a view, larger ones are scaled down; 784 to an image token of Qwen2-VL.
     `max_tokens`: longer studies are set aside and counted, never cut: that would cut pictures or answers.
 
+    `recombined`: so many more studies for each one, made of the sentences of several reports and what the curators made of these;
+    without images.
     `swaps`: share of the times that a study is shown with words replaced by others, in prompt and answer alike: where there are few
     studies, a model then learns to read them instead of knowing their sentences by heart.
 
@@ -71,6 +74,7 @@ class FinetuneParams(Record):
     max_views: PositiveInt
     max_pixels: Annotated[int, Field(ge=28 * 28)]
     max_tokens: PositiveInt
+    recombined: NonNegativeFloat = 0.0
     swaps: Annotated[float, Field(ge=0, le=1)] = 0.0
     rate: PositiveFloat
     schedule: Literal["cosine", "linear", "constant_with_warmup"]
@@ -85,6 +89,12 @@ class FinetuneParams(Record):
     optimiser: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
     patience: PositiveInt | None
     seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _what_trains_is_used(self) -> "FinetuneParams":
+        if self.inputs == "report" and self.targets != ("language",):
+            raise ValueError("targets: with inputs: report there are no pictures to learn to see; take [language]")
+        return self
 
     @model_validator(mode="after")
     def _a_batch_holds_a_row(self) -> "FinetuneParams":
@@ -113,13 +123,15 @@ def finetune(
     except ImportError as error:
         raise UserError(f"fine-tuning needs more packages ({error}): pip install -c constraints.txt -e '.[vlm]'") from None
     processes = PartialState(cpu=trainer.on_cpu())
-    made_from = _made_from(params, train, dev)
+    train = [*train, *recombined(train, round(params.recombined * len(train)), params.seed)]
+    made_from = _made_from(params, train, dev, root)
     folder = cache_folder() / "finetune" / _key(made_from, processes.num_processes)
     with _alone(folder) if processes.is_main_process else contextlib.nullcontext():
         processes.wait_for_everyone()
         done = folder / "done"
         if not done.exists():
-            trainer.train(params, train, dev, root, folder, curves, made_from)
+            with trainer.memory_named():
+                trainer.train(params, train, dev, root, folder, curves, made_from)
         processes.wait_for_everyone()
         if not processes.is_main_process:
             return None
@@ -131,8 +143,10 @@ def finetune(
         return read_json(done / "metrics.json")
 
 
-def _made_from(params: FinetuneParams, train: Sequence[Study], dev: Sequence[Study]) -> dict:
+def _made_from(params: FinetuneParams, train: Sequence[Study], dev: Sequence[Study], root: Path) -> dict:
     """Content of training.json."""
+    shown = (*train, *dev) if "image" in params.inputs else ()
+    images = (path for study in shown for image in study.images if (path := root / image.path).is_file())
     return {
         "base": params.base,
         "revision": params.revision,
@@ -141,6 +155,7 @@ def _made_from(params: FinetuneParams, train: Sequence[Study], dev: Sequence[Stu
             "train": len(train),
             "dev": len(dev),
             "sha256": hashlib.sha256("\n".join(study.model_dump_json() for study in (*train, *dev)).encode()).hexdigest(),
+            "images_sha256": sha256(images),
         },
         "params": params.model_dump(mode="json"),
         "xraygen": __version__,

@@ -19,8 +19,10 @@ def merge(adapter: Path, out: Path) -> None:
         raise UserError(f"{adapter}: no adapter ({model.ADAPTER} is not there); `dvc repro finetune` makes models/adapter")
     if out.exists():
         raise UserError(f"{out}: exists already; name a new folder")
+    base, revision = model.base_of(str(adapter))
+    with model.loading(base):
+        stored = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False).dtype
     network, processor = model.load(str(adapter), dtype=torch.float32, device="cpu")
-    stored = AutoConfig.from_pretrained(network.name_or_path).dtype
     with replacing_folder(out) as beside:
         network.to(stored or torch.float32).save_pretrained(beside)
         processor.save_pretrained(beside)

@@ -38,7 +38,7 @@ def load(
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
     name = str(name)
-    base, base_revision = _base(name) if (Path(name) / ADAPTER).is_file() else (name, revision)
+    base, base_revision = base_of(name) if (Path(name) / ADAPTER).is_file() else (name, revision)
     if base.startswith(("models/", "/", ".")) and not Path(base).is_dir():  # else it would be looked for on the hub
         raise UserError(f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there")
     chosen, precision = placement()
@@ -93,7 +93,11 @@ def workings() -> dict[str, str]:
     """What shapes a result beside weights, data and settings: the code of this package, and the libraries."""
     from importlib.metadata import version
 
+    from transformers.utils import is_bitsandbytes_available
+
     libraries = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
+    if is_bitsandbytes_available():
+        libraries["bitsandbytes"] = version("bitsandbytes")
     return libraries | {"xraygen.vlm": sha256(sorted(Path(__file__).parent.glob("*.py")))}
 
 
@@ -124,7 +128,7 @@ def loading(name: str) -> Iterator[None]:
             raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _base(folder: str) -> tuple[str, str | None]:
+def base_of(folder: str) -> tuple[str, str | None]:
     """The base of an adapter folder and its revision."""
     if not (Path(folder) / "adapter_model.safetensors").is_file():
         raise UserError(f"model {folder}: no adapter_model.safetensors in it; run `dvc repro`")

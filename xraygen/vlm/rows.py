@@ -21,9 +21,11 @@ class Rows:
     def __init__(self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str):
         shown = processor, root, params.inputs, params.prompt, params.max_views, params.max_tokens
         self._shown, self._rows, self.lengths, self.aside = shown, [], [], Counter()
+        self.said: set[int] = set()  # tokens of the answers
         kept = 0
         for study in progress(studies, what, "studies"):
             for row in self._encode(study):
+                self.said.update(row["completion"].tolist())
                 kept += sum(tensor.nbytes for tensor in row.values())
                 self._rows.append(row if kept < _KEEP else study)
                 self.lengths.append((len(row["input_ids"]), len(row["completion"])))

@@ -23,8 +23,7 @@ class Swapped:
         fixed = set(encoding.answer(tokenizer, Annotation()).tolist() + tokenizer(f"{prompt}\nReport: {prompt}").input_ids)
         self._kinds: dict[int, tuple[bool, bool]] = {}  # of each token of a word: whether it begins one, whether in capitals
         self._alike: dict[tuple[bool, bool], list[int]] = {}
-        said = {token for index in range(len(rows)) for token in rows[index]["completion"].tolist()} if swaps else set()
-        for token in sorted(said - fixed):
+        for token in sorted(rows.said - fixed):
             text = tokenizer.convert_ids_to_tokens(token)
             letters = text.lstrip("Ġ▁")  # the marks of a word's beginning in byte-level BPE and in SentencePiece
             if letters.isalpha():

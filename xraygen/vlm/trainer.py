@@ -4,6 +4,7 @@ Ours: batches of like length, the loss over the completion alone, when dev is lo
 the same rows, trl's SFTTrainer takes 2.2 times as long on a CPU.
 """
 
+import contextlib
 import functools
 import re
 import resource
@@ -11,7 +12,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dvclive
@@ -19,7 +20,7 @@ import torch
 from accelerate import PartialState
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
-from transformers.utils import logging
+from transformers.utils import is_bitsandbytes_available, logging
 
 from xraygen.errors import UserError
 from xraygen.study import Study
@@ -33,6 +34,16 @@ _CURVES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "dev_lo
 
 def on_cpu() -> bool:
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+@contextlib.contextmanager
+def memory_named() -> Iterator[None]:
+    """Out of memory, in one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        remedy = "lower batch_tokens and raise accumulation, set checkpointing, lower max_pixels, or use qlora"
+        raise UserError(f"finetune: out of memory; {remedy}") from None
 
 
 def train(
@@ -88,6 +99,12 @@ def train(
 
 def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
     cpu = on_cpu()
+    if "8bit" in params.optimiser and not is_bitsandbytes_available():
+        raise UserError(
+            f"params.yaml: finetune.optimiser: {params.optimiser} needs bitsandbytes: pip install -c constraints.txt -e '.[qlora]'"
+        )
+    if params.precision == "bfloat16" and model.placement()[0] == "cuda" and model.placement()[1] != torch.bfloat16:
+        raise UserError("params.yaml: finetune.precision: this GPU has no bfloat16; take float16, or float32")
     if params.sharded and (cpu or PartialState().num_processes < 2):
         raise UserError("params.yaml: finetune.sharded needs several GPUs: torchrun --nproc_per_node=2 -m stages.finetune")
     return TrainingArguments(
@@ -195,16 +212,14 @@ class CompletionTrainer(Trainer):
         )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        return completion_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
+        loss = completion_loss(model, inputs)
+        if not loss.requires_grad:  # a batch without pictures, where only what sees pictures trains
+            loss = loss + 0 * next(weight for weight in model.parameters() if weight.requires_grad).sum()
+        return loss / num_items_in_batch * self.accelerator.num_processes
 
     def train(self, *args, **kwargs):
         start = time.monotonic()
-        try:
-            super().train(*args, **kwargs)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                "finetune: out of memory; lower batch_tokens and raise accumulation, set checkpointing, or use qlora"
-            ) from None
+        super().train(*args, **kwargs)
         seconds = time.monotonic() - start
         share = self.args.world_size * self.params.accumulation
         seen = [index for batch in self.batches[self.reached * share : self.state.global_step * share] for index in batch]
