@@ -38,7 +38,9 @@ SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "method": "full",
     "inputs": "report",
     "rate": 0.001,
-    "epochs": 10,
+    "epochs": 4,
+    "recombined": 6,
+    "swaps": 0.3,
     "prompt": "Quote the report by region, in JSON.",
 }
 
