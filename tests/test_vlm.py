@@ -368,7 +368,7 @@ def test_what_was_answered_before_it_was_killed_is_not_computed_again(root, stud
     assert annotate() == undisturbed and batches == whole[2:]
     batches.clear()
     assert annotate() == undisturbed and not batches
-    for changes in ({"max_views": 1}, {"max_new_tokens": 23}, {"prompt": "Say it."}, {"inputs": "report"}):
+    for changes in ({"max_views": 1}, {"max_new_tokens": 23}, {"beams": 2}, {"prompt": "Say it."}, {"inputs": "report"}):
         batches.clear()
         annotate(**changes)
         assert batches, changes

@@ -45,7 +45,7 @@ class VlmApproach(Record):
     """`model`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, which is taken in its place, at
     `revision`. `inputs`: what of a case is shown: its views, its report or both. `max_views`: the first so many, frontal first.
     `max_pixels`: of a view, 784 to an image token of Qwen2-VL. `batch_tokens`: in memory at a time, rows times the longest prompt
-    with its answer. `four_bit`: weights in NF4, for a small GPU."""
+    with its answer. `beams`: 1 = the likeliest token each time; more = the likeliest answer among so many at a time. `four_bit`: weights in NF4, for a small GPU."""
 
     annotator: Literal["vlm"]
     model: ModelFolder
@@ -57,6 +57,7 @@ class VlmApproach(Record):
     max_pixels: Annotated[int, Field(ge=28 * 28)]
     batch_tokens: PositiveInt
     max_new_tokens: PositiveInt
+    beams: PositiveInt = 1
     four_bit: bool = False
 
 

@@ -51,7 +51,7 @@ class Vlm:
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
         # Nothing else is taken over from the model's own settings: a repetition penalty also shapes greedy answers.
         self.model.generation_config = GenerationConfig(
-            do_sample=False, max_new_tokens=approach.max_new_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+            do_sample=False, num_beams=approach.beams, max_new_tokens=approach.max_new_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
         )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
@@ -62,6 +62,7 @@ class Vlm:
                 "commit": getattr(self.model.config, "_commit_hash", None),
                 "device": [self.model.device.type, str(self.model.dtype), approach.four_bit],
                 "max_new_tokens": approach.max_new_tokens,
+                "beams": approach.beams,
                 "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__)])},
             }
         )
@@ -92,7 +93,7 @@ class Vlm:
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[str, dict[str, float]]]:
         """(text, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
-        longest prompt with its answer. Out of memory, it is halved from there on.
+        longest prompt with its answer, times beams. Out of memory, it is halved from there on.
 
         A batch is kept whole or made anew: with other rows beside it, a row may round to another answer."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -100,7 +101,7 @@ class Vlm:
         answers, keys = {}, [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
-            length = len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens
+            length = (len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens) * self.approach.beams
             chosen = waiting[-max(1, self.batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
