@@ -34,13 +34,12 @@ def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, 
     return means | {"macro": round(sum(means.values()) / len(means), 4)}
 
 
-BEAMS = 4
 SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "method": "full",
     "inputs": "report",
     "rate": 0.001,
     "epochs": 4,
-    "recombined": 7,
+    "recombined": 6,
     "swaps": 0.3,
     "prompt": "Quote the report by region, in JSON.",
 }
@@ -50,9 +49,7 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
     values = {name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)}
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | SETTINGS | values)
     base = Path(__file__).parents[1] / tuning.base
-    approach = settings.approach("vlm-finetuned").model_copy(
-        update={"inputs": tuning.inputs, "prompt": tuning.prompt, "beams": BEAMS}
-    )
+    approach = settings.approach("vlm-finetuned").model_copy(update={"inputs": tuning.inputs, "prompt": tuning.prompt})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
         start = time.perf_counter()
