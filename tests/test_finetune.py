@@ -359,6 +359,13 @@ def test_a_batch_without_pictures_is_a_step_like_any_other_where_only_vision_lea
     assert run(here, params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300))["steps"] > 12
 
 
+@pytest.mark.slow
+def test_so_it_is_in_two_processes(here):
+    settings = params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300)
+    end(start(here, settings, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
+    assert read_json(here / "metrics.json")["steps"] > 6
+
+
 def test_checkpointing_saves_memory_and_changes_no_weight(here):
     from safetensors.torch import load_file
 

@@ -51,8 +51,9 @@ class Vlm:
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
         # Nothing else is taken over from the model's own settings: a repetition penalty also shapes greedy answers.
         self.model.generation_config = GenerationConfig(
-            do_sample=False, num_beams=approach.beams, max_new_tokens=approach.max_new_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
-        )
+            do_sample=False, num_beams=approach.beams, max_new_tokens=approach.max_new_tokens,
+            eos_token_id=ends, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
         self.kept = Answers(

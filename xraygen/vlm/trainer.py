@@ -103,7 +103,7 @@ def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
         raise UserError(
             f"params.yaml: finetune.optimiser: {params.optimiser} needs bitsandbytes: pip install -c constraints.txt -e '.[qlora]'"
         )
-    if params.precision == "bfloat16" and model.placement()[0] == "cuda" and model.placement()[1] != torch.bfloat16:
+    if params.precision == "bfloat16" and model.placement() == ("cuda", torch.float32):
         raise UserError("params.yaml: finetune.precision: this GPU has no bfloat16; take float16, or float32")
     if params.sharded and (cpu or PartialState().num_processes < 2):
         raise UserError("params.yaml: finetune.sharded needs several GPUs: torchrun --nproc_per_node=2 -m stages.finetune")
@@ -189,6 +189,7 @@ class CompletionTrainer(Trainer):
 
     def __init__(self, params, network, args, shown: Swapped, batches: list, dev_rows: Rows, ends: list[int], collate, curves: Path):
         super().__init__(network, args, data_collator=collate, train_dataset=shown, callbacks=[_At(ends)])
+        network.register_forward_hook(_reach_a_trained_weight)
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
         self.params, self.batches, self.dev_rows, self.reached, self.speed = params, batches, dev_rows, 0, {}
@@ -212,10 +213,7 @@ class CompletionTrainer(Trainer):
         )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss = completion_loss(model, inputs)
-        if not loss.requires_grad:  # a batch without pictures, where only what sees pictures trains
-            loss = loss + 0 * next(weight for weight in model.parameters() if weight.requires_grad).sum()
-        return loss / num_items_in_batch * self.accelerator.num_processes
+        return completion_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
 
     def train(self, *args, **kwargs):
         start = time.monotonic()
@@ -296,6 +294,12 @@ class CompletionTrainer(Trainer):
         weights = {name: weight.contiguous() for name, weight in weights.items()}
         save_file(weights, f"{output_dir}/adapter_model.safetensors", {"format": "pt"})
         network.peft_config["default"].save_pretrained(output_dir)
+
+
+def _reach_a_trained_weight(network, _, output) -> None:
+    """A batch without pictures has no gradient where only what sees pictures trains. Within `forward`, where DDP looks for it."""
+    if torch.is_grad_enabled() and not output.logits.requires_grad:
+        output.logits = output.logits + 0 * next(weight for weight in network.parameters() if weight.requires_grad).sum()
 
 
 class _At(TrainerCallback):

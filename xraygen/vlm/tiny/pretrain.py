@@ -174,11 +174,8 @@ def look(model, talk: Conversations, count: int = 250) -> dict[str, float]:
 
 def term_of(step: int) -> tuple[Term, int]:
     """(the term, the step's number in it)"""
-    for term in TERMS:
-        if step < term.steps:
-            return term, step
-        step -= term.steps
-    return TERMS[-1], TERMS[-1].steps
+    first = TERMS[0].steps
+    return (TERMS[0], step) if step < first else (TERMS[1], step - first)
 
 
 def rate_at(step: int) -> float:
