@@ -6,13 +6,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 comma := ,
 
 .PHONY: repro green test tiny-model
-repro: .venv/.installed-pipeline,vlm
+repro: .venv/.installed-pipeline,vlm,llm
 	dvc repro
 	@cat reports/comparison.md
 
-green: .venv/.installed-pipeline,vlm,green .venv/.installed-green-score
+green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 
-test: .venv/.installed-pipeline,vlm,green,qlora,test .venv/.installed-green-score
+test: .venv/.installed-pipeline,vlm,llm,green,qlora,test .venv/.installed-green-score
 	pytest
 
 .venv/bin/pip:
@@ -23,7 +23,7 @@ test: .venv/.installed-pipeline,vlm,green,qlora,test .venv/.installed-green-scor
 	  apt-get install -qq -y python3-venv && $(PYTHON) -m venv .venv; } || \
 	  { rm -rf .venv; echo "error: $(PYTHON) cannot create environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 
-tiny-model: .venv/.installed-pipeline,vlm
+tiny-model: .venv/.installed-pipeline,vlm,llm
 	python -m xraygen.vlm.tiny.pretrain --out models/tiny-qwen2-vl
 
 # green-score asks for Python 3.12.1 and the libraries of its day; it runs with ours, and its numbers are held by a test.

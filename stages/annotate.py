@@ -1,27 +1,36 @@
-"""annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json."""
+"""annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json.
+
+python -m stages.annotate APPROACH --dry-run says what would be asked, and at what cost.
+"""
 
 import sys
 from collections import Counter
 from pathlib import Path
 
 from xraygen import params
-from xraygen.annotate import load
-from xraygen.errors import one_line
+from xraygen.annotate import load, plan
+from xraygen.errors import UserError, one_line
 from xraygen.progress import progress
 from xraygen.study import AnnotationRecord, Study, read_jsonl, write_json, write_jsonl
 
 
-def main(name: str) -> None:
-    annotate = load(params.load().approach(name), root=Path.cwd())
+def main(name: str, *dry_run: str) -> None:
+    if dry_run not in ((), ("--dry-run",)):
+        raise UserError(f"{' '.join(dry_run)}: unknown; there is only --dry-run")
+    annotate = load(params.load(), name, root=Path.cwd())
+    splits = {split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("dev", "test")}
+    if dry_run:
+        print(plan(annotate, (case for cases in splits.values() for case in cases)))
+        return
     usage: Counter[str] = Counter(cases=0, failed=0)
-    for split in ("dev", "test"):
-        cases = (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
+    for split, cases in splits.items():
         out = Path("data/annotations") / name / f"{split}.jsonl"
         usage["cases"] += write_jsonl(out, progress(annotate(cases), f"{name} {split}", "studies"))
         for record in read_jsonl(out, AnnotationRecord):
             usage["failed"] += record.annotation is None
             usage.update(record.usage)
-    write_json(f"metrics/usage/{name}.json", {what: int(count) for what, count in usage.items()})
+    counts = {what: int(count) for what, count in usage.items()}
+    write_json(f"metrics/usage/{name}.json", counts | getattr(annotate, "usage", dict)())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What several tests share: the project's folder, a small language model, a server of completions."""
 
 import csv
+import email
 import hashlib
 import importlib.util
 import json
@@ -66,14 +67,14 @@ None.
 class CompletionServer(ThreadingHTTPServer):
     """Speaks /v1/completions on loopback. `asked`: the prompts in order of arrival; `answered`: those whose answer found its asker
     still there; `script`: what to do with the next requests instead of answering: a status, or (status, headers), or "hang up",
-    "not JSON", "no choices"."""
+    "not JSON", "no choices"; `spoilt`: the same for all requests with a prompt."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, delay: float = 0.0, script: Sequence = ()):
         super().__init__(("127.0.0.1", 0), _Completions)
-        self.delay, self.script = delay, list(script)
+        self.delay, self.script, self.spoilt = delay, list(script), {}
         self.asked, self.answered, self.keys, self.bodies = [], [], set(), []
         self.now, self.most, self.lock = 0, 0, threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
@@ -97,7 +98,7 @@ class _Completions(BaseHTTPRequestHandler):
             server.bodies.append({name: value for name, value in asked.items() if name != "prompt"})
             server.now += 1
             server.most = max(server.most, server.now)
-            act = server.script.pop(0) if server.script else 200
+            act = server.spoilt.get(asked["prompt"]) or (server.script.pop(0) if server.script else 200)
         time.sleep(server.delay)
         try:
             self.act(act, asked)
@@ -140,7 +141,214 @@ def completion_server():
 
     def start(**settings) -> CompletionServer:
         servers.append(CompletionServer(**settings))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Speaks /v1/chat/completions and the batch API of OpenAI on loopback, and says of a report that all of it speaks of the lungs.
+
+    `script`: what to do with the next requests instead of answering, or that by a request's number; see `_Chat.act`. `spoilt`: the same
+    for all requests about a report. `refuses`: of a request's fields the status and error that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
+    those whose answer found its asker still there; `bodies`: all fields; `billed`: (tokens in, tokens out) of each answer, by `tokens`
+    of a request's fields. `batch_script`: what becomes of the next batches, "expire" with every other line answered, "fail" as a
+    whole, "hang up" when one is made; a set of numbers = these lines fail; each is ended when it was looked at `looks` times."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, delay: float = 0.0, script=(), refuses=lambda body: None, tokens=None, batch_script=(), looks: int = 1):
+        super().__init__(("127.0.0.1", 0), _Chat)
+        self.delay, self.refuses = delay, refuses
+        self.script, self.batch_script, self.looks = script if callable(script) else list(script), list(batch_script), looks
+        self.tokens = tokens or (lambda body: (len(question_of(body)) // 4, 20))
+        self.asked, self.times, self.answered, self.bodies, self.billed, self.keys = [], [], [], [], [], set()
+        self.spoilt: dict[str, object] = {}
+        self.files, self.batches, self.now, self.most, self.lock = {}, {}, 0, 0, threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request, client_address):
+        pass  # an asker that was killed
+
+    def completion(self, body: dict, text: str | None = None, **choice) -> dict:
+        usage = dict(zip(("prompt_tokens", "completion_tokens"), self.tokens(body), strict=True)) if self.tokens(body) else None
+        message = {"role": "assistant", "content": spoken(body) if text is None else text}
+        told = {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
+        return told | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"} | choice]}
+
+
+def question_of(body: dict) -> str:
+    return json.dumps(body["messages"])
+
+
+def spoken(body: dict) -> str:
+    """The answer to a request, which hangs on its report alone."""
+    content = body["messages"][-1]["content"]
+    text = content if isinstance(content, str) else content[-1]["text"]
+    return json.dumps({"bone": "", "heart": "", "lung": text.partition("Report: ")[2], "mediastinal": "", "others": ""})
+
+
+class _Chat(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # 40 ms for each answer
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        server, content = self.server, self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/v1/chat/completions":
+            with server.lock:
+                server.keys.add(self.headers["Authorization"])
+                made = self.upload(content) if self.path == "/v1/files" else self.batch(json.loads(content))
+            if made:
+                self.say(made)
+            return
+        body = json.loads(content)
+        with server.lock:
+            number = len(server.asked)
+            server.asked.append(question_of(body))
+            server.times.append(time.monotonic())
+            server.keys.add(self.headers["Authorization"])
+            server.bodies.append(body)
+            server.now += 1
+            server.most = max(server.most, server.now)
+            if callable(server.script):
+                act = server.script(number)
+            else:
+                act = server.script.pop(0) if server.script else 200
+            act = server.spoilt.get(json.loads(spoken(body))["lung"], act)
+        time.sleep(server.delay(number) if callable(server.delay) else server.delay)
+        try:
+            self.act(act, body)
+        finally:
+            with server.lock:
+                server.now -= 1
+
+    def act(self, act, body: dict) -> None:
+        """200, another status, (status, headers), (status, headers, error); "hang up", "late", "not JSON", "no choices", "empty",
+        "truncated", "cut" = of the body half is sent; "tell" = a refusal that repeats the key; a dict: fields of the choice, or with
+        `text` what is answered, in which {key} is the key."""
+        server = self.server
+        status, headers, error = (*act, {})[:3] if isinstance(act, tuple) else (act, {}, {})
+        key = self.headers["Authorization"]
+        if refused := act == 200 and server.refuses(body):
+            status, error = refused
+        if act == "hang up":
+            self.connection.shutdown(socket.SHUT_RDWR)
+        elif act == "late":
+            select.select([self.connection], [], [], 10)  # readable = closed by its asker
+            self.close_connection = True
+        elif act == "not JSON":
+            self.say("<html>")
+        elif act == "no choices":
+            self.say(server.completion(body) | {"choices": []})
+        elif act == "tell":
+            self.say({"error": {"message": f"{'x' * 170} no to {key}"}}, 400)
+        elif isinstance(status, int) and status >= 400:
+            self.say({"error": {"message": f"so the server says: {status}"} | error}, status, headers)
+        else:
+            text = {"empty": "", "truncated": spoken(body)[: len(spoken(body)) // 2]}.get(act) if isinstance(act, str) else None
+            choice = dict(act) if isinstance(act, dict) else {}
+            text = choice.pop("text").replace("{key}", key) if "text" in choice else text
+            self.say(server.completion(body, text, **choice), 200, headers, cut=act == "cut", question=question_of(body))
+
+    def say(self, body, status: int = 200, headers=(), cut: bool = False, question: str | None = None) -> None:
+        content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **dict(headers)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if cut:
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        elif not select.select([self.connection], [], [], 0)[0]:  # readable now = closed by its asker
+            if question:
+                usage = body["usage"]
+                self.server.answered.append(question)
+                self.server.billed += [(usage["prompt_tokens"], usage["completion_tokens"])] if usage else []
+            self.wfile.write(content)
+
+    # The batch API
+
+    def upload(self, content: bytes) -> dict:
+        message = email.message_from_bytes(f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode() + content)
+        (file,) = [part.get_payload(decode=True) for part in message.get_payload() if part.get_filename()]
+        id = f"file-{len(self.server.files)}"
+        self.server.files[id] = file
+        return {"id": id, "object": "file", "bytes": len(file), "created_at": 1, "filename": "x", "purpose": "batch", "status": "processed"}
+
+    def batch(self, sent: dict) -> dict | None:
+        server = self.server
+        lines = [json.loads(line) for line in server.files[sent["input_file_id"]].splitlines()]
+        act = server.batch_script.pop(0) if server.batch_script else None
+        id = f"batch-{len(server.batches)}"
+        out, failed = [], []
+        for number, line in enumerate(lines if act != "fail" else ()):
+            body = line["body"]
+            said = {"id": f"r{number}", "custom_id": line["custom_id"], "error": None, "response": None}
+            server.asked.append(question_of(body))
+            server.bodies.append(body)
+            if refused := server.refuses(body):
+                error = {"message": f"{self.headers['Authorization']}: no", "code": None, "param": None} | refused[1]
+                failed.append(said | {"response": {"status_code": refused[0], "body": {"error": error}}})
+            elif isinstance(act, set) and number in act:
+                failed.append(said | {"response": {"status_code": 500, "body": {"error": {"message": "it happens"}}}})
+            elif act == "expire" and number % 2:
+                failed.append(said | {"error": {"code": "batch_expired", "message": "This request could not be executed in time."}})
+            else:
+                server.answered.append(question_of(body))
+                server.billed.append(server.tokens(body))
+                out.append(said | {"response": {"status_code": 200, "body": server.completion(body)}})
+        made = {"id": id, "object": "batch", "created_at": 1, "status": "validating", "metadata": sent["metadata"], "errors": None}
+        made |= {name: sent[name] for name in ("endpoint", "input_file_id", "completion_window")}
+        for name, said in (("output_file_id", out), ("error_file_id", failed)):
+            made[name] = f"{id}-{name}" if said else None
+            server.files[made[name]] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in said).encode()
+        made["ended"] = {"expire": "expired", "fail": "failed"}.get(act if isinstance(act, str) else None, "completed")
+        if act == "fail":
+            made["errors"] = {"object": "list", "data": [{"code": "invalid", "message": "no such model", "line": 1, "param": None}]}
+        server.batches[id] = made | {"looks": 0, "lines": lines}
+        if act == "hang up":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return None
+        return self.shown(id)
+
+    def shown(self, id: str) -> dict:
+        return {name: value for name, value in self.server.batches[id].items() if name not in ("looks", "lines", "ended")}
+
+    def do_GET(self):
+        server, path = self.server, self.path.partition("?")[0].removeprefix("/v1/").split("/")
+        if path == ["batches"]:
+            newest_first = [self.shown(id) for id in reversed(server.batches)]
+            self.say({"object": "list", "data": newest_first, "has_more": False})
+        elif path[0] == "batches" and path[1] in server.batches:
+            batch = server.batches[path[1]]
+            batch["looks"] += 1
+            batch["status"] = batch["ended"] if batch["looks"] >= server.looks else "in_progress"
+            self.say(self.shown(path[1]))
+        elif path[0] == "files" and path[1] in server.files:
+            self.say(server.files[path[1]])
+        else:
+            self.say({"error": {"message": "no such thing"}}, 404)
+
+
+@pytest.fixture
+def chat_server():
+    """Starts servers; they stop with the test."""
+    servers = []
+
+    def start(**settings) -> ChatServer:
+        servers.append(ChatServer(**settings))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return servers[-1]
 
     yield start

@@ -3,10 +3,9 @@
 import pytest
 
 from xraygen import annotate as annotators
-from xraygen import evaluate, judges
+from xraygen import evaluate, judges, params
 from xraygen.annotators import router
 from xraygen.errors import UserError
-from xraygen.params import RouterApproach
 from xraygen.report import comparison_markdown, examples, page
 from xraygen.sources.phantom import phantom
 from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
@@ -75,18 +74,17 @@ def test_novel_studies_are_reported_beside_test():
     assert len(scores["test"].ids) == 6 and set(scores["test_novel"].ids) == {s.id for s in members if s.novel}
 
 
-def test_what_an_annotator_says_does_not_hang_on_references(tmp_path):
+def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
     router.fit(studies("train", 1000, 150), router.RouterParams()).save(tmp_path / "models/router")
     with_references, without = studies("test", 0, 40), studies("test", 0, 40, curated=False)
-    for wording in ("learned", "verbatim"):
-        approach = RouterApproach(annotator="router", model="models/router", wording=wording)
-        annotate = annotators.load(approach, tmp_path)
+    for name in ("router", "router-verbatim"):
+        annotate = annotators.load(params.load(root / "params.yaml"), name, tmp_path)
         assert list(annotate(s.case() for s in with_references)) == list(annotate(s.case() for s in without))
 
 
-def test_an_empty_report_is_a_failed_annotation(tmp_path):
+def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
     router.fit(studies("train", 1000, 50), router.RouterParams()).save(tmp_path / "models/router")
-    annotate = annotators.load(RouterApproach(annotator="router", model="models/router", wording="learned"), tmp_path)
+    annotate = annotators.load(params.load(root / "params.yaml"), "router", tmp_path)
     (record,) = annotate([studies("test", 0, 1)[0].case().model_copy(update={"report": " \n"})])
     assert record.annotation is None and record.error
 

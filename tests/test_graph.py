@@ -113,7 +113,7 @@ def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(clone, t
     copy = tmp_path / "copy"
     shutil.copytree(clone, copy, symlinks=True)
     output = run(copy, "dvc", "exp", "run", "-S", "approaches.router.wording=verbatim", "-n", "verbatim")
-    assert ran(output) == ["annotate@router", "evaluate@router", "compare"]
+    assert ran(output) == ["annotate@router", "evaluate@router", "compare", "release"]
     changed = json.loads(run(copy, "dvc", "metrics", "diff", "--json"))
     assert changed["metrics/scores/router.json"] and "metrics/scores/router-verbatim.json" not in changed
     assert "verbatim" in run(copy, "dvc", "exp", "show", "--csv")
@@ -124,9 +124,9 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(clone, copy, symlinks=True)
     edit(copy, approaches__third={"annotator": "router", "model": "models/router", "wording": "learned"})
-    assert ran(run(copy, "dvc", "repro")) == ["annotate@third", "evaluate@third", "compare"]
+    assert ran(run(copy, "dvc", "repro")) == ["annotate@third", "evaluate@third", "compare", "release"]
     comparison = json.loads((copy / "metrics/comparison.json").read_text())
-    assert len(comparison["test"]) == 10 and {"router vs router-verbatim", "router vs third"} < set(comparison["test"])
+    assert len(comparison["test"]) == 36 and {"router vs router-verbatim", "router vs third"} < set(comparison["test"])
     assert comparison["test"]["router vs third"]["score"]["macro"]["p"] == 1
 
 

@@ -1,11 +1,14 @@
 """Questions to a server: a real one on loopback, which delays, refuses, hangs up and talks nonsense."""
 
+import asyncio
 import time
+from collections import Counter
+from email.utils import formatdate
 
 import pytest
 
 from xraygen.errors import UserError
-from xraygen.server import Refusal, Server, complete
+from xraygen.server import Gate, Refusal, Server, _retry_after, _used_up, complete, hidden, secret
 
 pytest.importorskip("openai")
 
@@ -79,9 +82,6 @@ def test_a_key_that_is_none_is_named_and_not_shown(completion_server, monkeypatc
         (401, "set the environment variable SOME_KEY"),
         (403, "set the environment variable SOME_KEY"),
         (404, "does not serve model (so the server says: 404)"),
-        ("not JSON", "not that of an OpenAI-compatible server"),
-        ("no choices", "not that of an OpenAI-compatible server"),
-        ({"text": None}, "not that of an OpenAI-compatible server"),
     ],
 )
 def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(completion_server, act, said):
@@ -94,6 +94,35 @@ def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(complet
     assert len(got) + 1 == len(server.asked)
 
 
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    """Hardly any wait between two tries."""
+    monkeypatch.setattr("xraygen.server.random.uniform", lambda *_: 0.01)
+
+
+NONSENSE = ["not JSON", "no choices", {"text": None}]
+
+
+@pytest.mark.parametrize("act", NONSENSE)
+def test_a_server_that_talks_nonsense_ends_with_what_to_do_after_three_tries(completion_server, impatient, act):
+    server = completion_server(delay=0.01, script=[act] * 400)
+    got, prompts = {}, [f"prompt {number}" for number in range(100)]
+    with pytest.raises(UserError, match="base_url mostly ends in /v1") as error:
+        complete(Server(server.url, "model", "SOME_KEY", 4), prompts, 50, got.__setitem__)
+    assert "not that of an OpenAI-compatible server" in str(error.value) and server.url in str(error.value)
+    tries = Counter(server.asked)
+    assert not got and max(tries.values()) == 3 and len(tries) == 4, "those that were asked together, and nothing new"
+
+
+@pytest.mark.parametrize("act", NONSENSE)
+def test_nonsense_in_place_of_one_answer_is_named_after_three_tries_and_the_others_go_on(completion_server, impatient, act):
+    server = completion_server()
+    server.spoilt["b"] = act
+    got = ask(server, ["a", "b", "c"])
+    assert "not that of an OpenAI-compatible server" in got[1].reason
+    assert isinstance(got[0], str) and isinstance(got[2], str) and Counter(server.asked) == {"a": 1, "b": 3, "c": 1}
+
+
 def test_no_server_is_one_line(monkeypatch):
     monkeypatch.setattr("xraygen.server.TRIES", 2)
     with pytest.raises(UserError, match="127.0.0.1:9/v1: cannot be reached, 2 times"):
@@ -101,10 +130,11 @@ def test_no_server_is_one_line(monkeypatch):
 
 
 def test_an_answer_that_never_comes_is_a_time_out(completion_server, monkeypatch):
-    monkeypatch.setattr("xraygen.server.TRIES", 1)
-    monkeypatch.setattr("xraygen.server.TIMEOUT", 0.2)
-    with pytest.raises(UserError, match="answered too late"):
-        ask(completion_server(delay=1), ["a"])
+    monkeypatch.setattr("xraygen.server.TRIES", 2)
+    server, start = completion_server(delay=5), time.monotonic()
+    with pytest.raises(UserError, match="answered too late, 2 times"):
+        complete(Server(server.url, "model", "SOME_KEY", 4, timeout=0.2), ["a"], 50, {}.__setitem__)
+    assert len(server.asked) == 2 and time.monotonic() - start < 3
 
 
 def test_a_mistake_of_the_caller_stops_the_asking_and_keeps_its_name(completion_server):
@@ -116,3 +146,155 @@ def test_a_mistake_of_the_caller_stops_the_asking_and_keeps_its_name(completion_
     with pytest.raises(ZeroDivisionError):
         complete(Server(server.url, "model", "SOME_KEY", 4), [f"prompt {number}" for number in range(100)], 50, answered)
     assert len(server.asked) < 20
+
+
+# How many at a time
+
+
+def test_the_gate_halves_once_for_what_was_under_way_together_and_grows_by_one_for_as_many_successes():
+    gate = Gate(16)
+    start = time.monotonic()
+    gate.back_off(start)
+    gate.back_off(start)
+    assert gate.allowed == 8, "sixteen requests that are refused together are one sign"
+    for expected in (4, 2, 1, 1):
+        gate.back_off(time.monotonic())
+        assert gate.allowed == expected
+    gate.went_well({})
+    assert gate.allowed == 2
+    gate.allowed = 8.0
+    for _ in range(8):
+        gate.went_well({})
+    assert 8.9 < gate.allowed < 9
+    for _ in range(1000):
+        gate.went_well({})
+    assert gate.allowed == 16, "never more than the most"
+
+
+def test_the_gate_lets_in_as_many_as_it_allows_and_the_next_when_one_leaves():
+    async def crowd() -> None:
+        gate, inside = Gate(4), []
+
+        async def visit(number: int) -> None:
+            await gate.enter()
+            inside.append(number)
+
+        gate.back_off(0.0)
+        visits = [asyncio.create_task(visit(number)) for number in range(6)]
+        await asyncio.sleep(0.01)
+        assert inside == [0, 1]
+        gate.leave()
+        await asyncio.sleep(0.01)
+        assert inside == [0, 1, 2]
+        gate.allowed = 4.0
+        gate.leave()
+        await asyncio.sleep(0.01)
+        assert len(inside) == 6 and gate.under_way == 4, "one that leaves wakes as many as have room"
+        await asyncio.gather(*visits)
+
+    asyncio.run(crowd())
+
+
+def test_the_gate_stays_shut_as_long_as_was_asked_for():
+    async def wait() -> float:
+        gate = Gate(4)
+        gate.back_off(time.monotonic(), 0.3)
+        gate.back_off(time.monotonic(), 0.1)
+        start = time.monotonic()
+        await gate.enter()
+        return time.monotonic() - start
+
+    assert 0.28 < asyncio.run(wait()) < 1
+
+
+def test_waits_are_read_in_every_form_that_servers_have():
+    assert _retry_after({"retry-after": "1.5"}) == 1.5
+    assert 28 < _retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) <= 30
+    for nothing in ("", "soon", "-3", "nan", formatdate(0, usegmt=True)):
+        assert _retry_after({"retry-after": nothing}) == 0
+    assert _retry_after({}) == 0
+
+    def used_up(reset: str, remaining: str = "0") -> float:
+        return _used_up({"x-ratelimit-remaining-tokens": remaining, "x-ratelimit-reset-tokens": reset})
+
+    assert used_up("6m0s") == 360 and used_up("1.5s") == 1.5 and used_up("20ms") == 0.02 and used_up("1h2m3.5s") == 3723.5
+    assert used_up("6m0s", remaining="1") == used_up("1.2.x") == used_up("") == _used_up({}) == 0
+    both = {f"x-ratelimit-{what}": value for what, value in (("remaining-requests", "0"), ("reset-requests", "1s"))}
+    assert _used_up(both | {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9s"}) == 9
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        (429, {"Retry-After": "0.5"}),
+        (503, {"Retry-After": "0.5"}),
+        (429, {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "500ms"}),
+        (200, {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "500ms"}),
+    ],
+)
+def test_while_a_server_wants_to_be_left_alone_nobody_asks(chat_completions, told):
+    server, ask = chat_completions
+    server.script, server.delay = [told], lambda number: 0.1 * (0 < number < 4)
+    ask([f"prompt {number}" for number in range(12)], 4)
+    waited = [time - server.times[0] for time in server.times]
+    assert sum(seconds < 0.49 for seconds in waited) <= 4 and max(waited) < 3
+
+
+def test_a_wait_that_is_too_long_and_a_quota_that_is_spent_end_at_once(chat_completions):
+    server, ask = chat_completions
+    server.script = [(429, {"Retry-After": "3600"})]
+    with pytest.raises(UserError, match="asks to wait 3,600 seconds; what was answered is kept"):
+        ask(["a"], 1)
+    server.script = [(429, {}, {"message": "You exceeded your quota", "code": "insufficient_quota"})]
+    with pytest.raises(UserError, match="no quota left"):
+        ask(["a"], 1)
+    assert len(server.asked) == 2
+
+
+@pytest.fixture
+def chat_completions(chat_server):
+    """A chat server, and what asks it."""
+    from xraygen.server import Asker
+
+    server = chat_server()
+
+    def ask(prompts: list[str], concurrency: int) -> list:
+        async def all_of_them() -> list:
+            async with Asker(Server(server.url, "model", "SOME_KEY", concurrency)) as asker:
+
+                def send(client, prompt: str):
+                    turns = [{"role": "user", "content": prompt}]
+                    return asker.in_time(client.chat.completions.with_raw_response.create(model="model", messages=turns))
+
+                waiting = [asker.ask(lambda client, prompt=prompt: send(client, prompt), lambda body: body) for prompt in prompts]
+                return await asyncio.gather(*waiting)
+
+        return asyncio.run(all_of_them())
+
+    return server, ask
+
+
+# Keys
+
+
+def test_a_key_stands_in_the_environment_or_else_in_the_file_env(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    assert secret("SOME_KEY") == ""
+    (tmp_path / ".env").write_text("OTHER=x\nSOME_KEY='from the file' # mine\n")
+    assert secret("SOME_KEY") == "from the file"
+    monkeypatch.setenv("SOME_KEY", "from the environment")
+    assert secret("SOME_KEY") == "from the environment"
+
+
+def test_a_key_is_hidden_and_a_word_that_servers_without_keys_are_given_is_no_key():
+    assert hidden("Bearer sk-12345 is wrong", "sk-12345") == "Bearer [key] is wrong"
+    assert hidden("none of the lobes", "none") == hidden("none of the lobes", "") == "none of the lobes"
+
+
+def test_half_a_key_at_the_end_of_a_long_reason_is_hidden_too(chat_completions, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "sk-0123456789")
+    server, ask = chat_completions
+    server.script = ["tell"]
+    (refusal,) = ask(["a"], 1)
+    assert server.keys == {"Bearer sk-0123456789"} and len(refusal.reason) <= 205 and "sk-" not in refusal.reason

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xraygen.errors import UserError
 from xraygen.study import AnnotationRecord, Case
 
 if TYPE_CHECKING:
-    from xraygen.params import Approach
+    from xraygen.params import Params
 
-Annotator = Callable[[Iterable[Case]], Iterator[AnnotationRecord]]
+Annotator = Callable[[Iterable[Case]], Iterator[AnnotationRecord]]  # one that asks a server also has `plan` and `usage`
+_FEW = 20  # failures, which are not counted as a share yet
 
 
-def load(approach: Approach, root: Path, images: Path | None = None) -> Annotator:
-    """The annotator, with the models that the pipeline left under `root`. Image paths are relative to `images`, which is `root` where
-    it is not given."""
+def load(settings: Params, name: str, root: Path, images: Path | None = None) -> Annotator:
+    """The annotator of an approach, with the models that the pipeline left under `root`. Image paths are relative to `images`, which
+    is `root` where it is not given."""
+    approach, images = settings.approach(name), images or root
     if approach.annotator == "vlm":
         from xraygen.annotators.vlm import Vlm
 
-        return Vlm(approach, approach.hub or str(root / approach.model), images or root)
+        return Vlm(approach, approach.hub or str(root / approach.model), images)
+    if approach.annotator == "recorded":
+        from xraygen.annotators.recorded import Recorded
+
+        return Recorded(approach, root)
+    if approach.annotator == "llm":
+        if settings.llm.provider == "local":
+            from xraygen.annotators.local import Local as Annotate
+        else:
+            from xraygen.annotators.llm import Llm as Annotate
+        return Bounded(Annotate(approach, settings.llm, root, images), settings.llm.max_failed)
     from xraygen.annotators.router import Router
 
     router = Router.load(root / approach.model)
@@ -33,3 +47,37 @@ def load(approach: Approach, root: Path, images: Path | None = None) -> Annotato
                 yield AnnotationRecord(id=case.id, annotation=None, error="the report has no text")
 
     return annotate
+
+
+def plan(annotate: Annotator, cases: Iterable[Case]) -> str:
+    """What annotating these would ask of a server, in one line."""
+    return str(annotate.plan(cases)) if hasattr(annotate, "plan") else "asks no server; nothing to pay"
+
+
+class Bounded:
+    """An annotator of which no more than a share of the cases may fail."""
+
+    def __init__(self, annotate: Annotator, share: float):
+        self.annotate, self.share = annotate, share
+
+    def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
+        """UserError: more than that have failed; after so many as tell, the rest is not asked."""
+        done, reasons = 0, Counter()
+        for record in self.annotate(cases):
+            done += 1
+            reasons.update([record.error] if record.annotation is None else [])
+            if reasons.total() >= _FEW:
+                self._check(done, reasons)
+            yield record
+        self._check(done, reasons)
+
+    def _check(self, done: int, reasons: Counter) -> None:
+        if reasons.total() > self.share * done:
+            listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
+            raise UserError(
+                f"{reasons.total():,} of {done:,} cases have no annotation, more than llm.max_failed admits: {listed}. What was answered "
+                "is kept; mend the prompt or the model, or raise llm.max_failed"
+            )
+
+    def __getattr__(self, name: str):
+        return getattr(self.annotate, name)

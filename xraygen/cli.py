@@ -44,16 +44,22 @@ def fetch(collection: str, source: Path | None) -> None:
 @main.command()
 @click.argument("cases", type=FILE)
 @click.option("--approach", required=True, help="A name under `approaches:` in params.yaml.")
-@click.option("--out", required=True, type=FILE, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
-def annotate(cases: Path, approach: str, out: Path) -> None:
+@click.option("--out", type=FILE, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
+@click.option("--dry-run", is_flag=True, help="Say how many requests, tokens and dollars that takes.")
+def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> None:
     """Annotate CASES, a CSV or JSONL file with id, report and optionally images, with the models that the pipeline left."""
     from xraygen import params
-    from xraygen.annotate import load
+    from xraygen.annotate import load, plan
     from xraygen.progress import progress
     from xraygen.rows import read_cases
     from xraygen.study import write_jsonl
 
-    answer = load(params.load().approach(approach), root=Path.cwd(), images=cases.parent)
+    if dry_run == (out is not None):
+        raise click.UsageError("Give either --out or --dry-run.")
+    answer = load(params.load(), approach, root=Path.cwd(), images=cases.parent)
+    if dry_run:
+        click.echo(plan(answer, read_cases(cases)))
+        return
     count = write_jsonl(out, progress(answer(read_cases(cases)), "annotate", "cases"))
     click.echo(f"{count:,} cases annotated: {out}", err=True)
 

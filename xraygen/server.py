@@ -1,23 +1,45 @@
-"""Questions to an OpenAI-compatible server: several at a time, with retries and time-outs."""
+"""Questions to an OpenAI-compatible server: as many at a time as it bears, with time-outs and retries.
+
+The number of requests under way grows by one for as many successes as are under way, and is halved after a refusal for being too many
+or a time-out (additive increase, multiplicative decrease, as in TCP: Chiu and Jain, 1989).
+"""
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import random
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import HttpUrl
 
 from xraygen.errors import UserError
 
-TRIES = 6  # of one request; the waits between them double, or are what the server asks for
-TIMEOUT = 300.0  # seconds, of one try
+TRIES = 8  # of one question: where a fifth of all requests fail, one question in 400,000 stays without an answer
+LONGEST_WAIT = 600.0  # seconds that a server may ask for; a longer wait ends the run
+T = TypeVar("T")
 
 
 class Server(NamedTuple):
-    """`key`: the environment variable that holds the key, for servers that want one. `concurrency`: requests at a time."""
+    """`key`: the environment variable that holds the key, for servers that want one. `concurrency`: requests at a time, at most.
+    `timeout`: seconds, of one request."""
 
     base_url: str
     model: str
     key: str
     concurrency: int
+    timeout: float = 300.0
+
+
+def no_password(url: str) -> str:
+    """For params: a URL of a server. ValueError: it is none, or holds a key or a password."""
+    if HttpUrl(url).username:
+        raise ValueError("keys and passwords stand in the environment, not in a URL")
+    return url
 
 
 class Refusal(NamedTuple):
@@ -26,31 +48,257 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class Unusable(Exception):
+    """An answer that came and is none; asked again, another may come."""
+
+
+def secret(name: str) -> str:
+    """A key from the environment, or else from the file .env, which git ignores; "" where there is none."""
+    from dotenv import dotenv_values
+
+    file = Path(".env")
+    key = (os.environ.get(name) or (dotenv_values(file).get(name) if file.is_file() else None) or "").strip()
+    if not (key.isascii() and (key.isprintable() or not key)):
+        raise UserError(f"the environment variable {name} holds no key: it has characters that no key has")
+    return key
+
+
+def hidden(text: str, key: str) -> str:
+    """The text without the key, which a server may repeat. So short a one as "none" or "EMPTY" is no secret, and may be a word."""
+    return text.replace(key, "[key]") if len(key) > 5 else text
+
+
+class Asker:
+    """Asks one server, as an asynchronous context. `requests` and `retries` count what was sent and what of it was sent again. `places`
+    are for those who ask many questions at once, so that where all fail, few are tried before the first gives up."""
+
+    def __init__(self, server: Server):
+        try:
+            from openai import AsyncOpenAI
+        except ImportError as error:
+            raise UserError(f"asking a server needs one more package ({error}); install it with `pip install -e '.[llm]'`") from None
+
+        self.server, self.requests, self.retries, self.answered = server, 0, 0, 0
+        self.failure: UserError | None = None  # after which nothing more is asked
+        self.under_way: set[asyncio.Task] = set()
+        self.key = secret(server.key)
+        self.client = AsyncOpenAI(base_url=server.base_url, api_key=self.key or "none", timeout=server.timeout, max_retries=0)
+        self.gate = Gate(server.concurrency)
+        self.places = asyncio.Semaphore(2 * server.concurrency)
+
+    async def __aenter__(self) -> "Asker":
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        await self.client.close()
+
+    async def ask(self, send: Callable[[Any], Awaitable[Any]], read: Callable[[Any], T]) -> T | Refusal:
+        """What `read` makes of the answer. `send` is given the client and returns its raw response, `read` is given the parsed one and
+        raises Unusable where it should be asked again.
+
+        UserError: the server cannot be reached, rejects the key, has no such model, or is down for all.
+        """
+        answered, problems = self.answered, Counter()
+        for attempt in range(1, TRIES + 1):
+            await self.gate.enter()
+            self.under_way.add(asyncio.current_task())
+            try:
+                if self.failure:
+                    raise self.failure
+                made = await self._try(send, read)
+            except _Again as again:
+                if self.failure:
+                    raise self.failure from None
+                problem = again
+            except UserError as error:
+                self.failure = error
+                raise
+            else:
+                self.answered += 1
+                return made
+            finally:
+                self.under_way.discard(asyncio.current_task())
+                self.gate.leave()
+            problems[problem.tries] += 1
+            if attempt == TRIES or problems[problem.tries] == problem.tries:
+                break
+            self.retries += 1
+            await asyncio.sleep(0 if problem.waited else random.uniform(0.5, 1) * 0.5 * 2 ** (attempt - 1))
+        few = problem.tries < TRIES  # nobody else may have been answered meanwhile
+        if not problem.remedy or self.answered > (0 if few else answered):
+            return Refusal(problem.reason)
+        self.failure = UserError(f"{self.server.base_url}: {problem.reason}; {problem.remedy}")
+        raise self.failure
+
+    async def in_time(self, request: Awaitable[T]) -> T:
+        """For `send`, around the request alone: the client's own time-out is between two bytes."""
+        self.requests += 1
+        async with asyncio.timeout(self.server.timeout):
+            return await request
+
+    async def _try(self, send: Callable, read: Callable[[Any], T]) -> T | Refusal:
+        import openai
+
+        start = time.monotonic()
+        url, later = self.server.base_url, "what was answered is kept, run again when it is up"
+        try:
+            raw = await send(self.client)
+            body = raw.parse()
+            self.gate.went_well(raw.headers)
+            return read(body)
+        except Unusable as unusable:
+            raise _Again(str(unusable), "", tries=4) from None  # mostly the same comes again
+        except openai.RateLimitError as error:
+            if "quota" in f"{error.code} {error.type}":
+                raise UserError(f"{url}: the account has no quota left ({self.reason(error)})") from None
+            wait = _retry_after(error.response.headers) or _used_up(error.response.headers)
+            if wait > LONGEST_WAIT:
+                raise UserError(f"{url}: asks to wait {wait:,.0f} seconds; what was answered is kept, run again then") from None
+            self.gate.back_off(start, wait)
+            why = f"status 429 after {TRIES} tries ({self.reason(error)})"
+            raise _Again(why, "what was answered is kept, run again later", waited=wait > 0) from None
+        except (openai.APITimeoutError, TimeoutError):
+            self.gate.back_off(start)
+            raise _Again(f"answered too late, {TRIES} times", later) from None
+        except openai.APIResponseValidationError as error:
+            raise self._nonsense(error) from None
+        except openai.APIConnectionError as error:
+            self._check_url(error)
+            raise _Again(f"cannot be reached, {TRIES} times", later) from None
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            return Refusal(f"{error.status_code}: {self.reason(error)}")
+        except (openai.AuthenticationError, openai.PermissionDeniedError):
+            raise UserError(f"{url}: rejects the key; set the environment variable {self.server.key}") from None
+        except openai.NotFoundError as error:
+            raise UserError(f"{url}: does not serve {self.server.model} ({self.reason(error)}); see its /v1/models") from None
+        except openai.APIStatusError as error:
+            if wait := _retry_after(error.response.headers):
+                self.gate.back_off(start, min(wait, LONGEST_WAIT))
+            why = f"status {error.status_code} after {TRIES} tries ({self.reason(error)})"
+            raise _Again(why, "what was answered is kept, run again later", waited=wait > 0) from None
+        except (ValueError, AttributeError, IndexError, TypeError) as error:
+            raise self._nonsense(error) from None
+
+    def _nonsense(self, error: Exception) -> "_Again":
+        what = f"its answer is not that of an OpenAI-compatible server ({type(error).__name__})"
+        return _Again(what, "base_url mostly ends in /v1", tries=3)
+
+    def _check_url(self, error: Exception) -> None:
+        cause = error.__cause__
+        if type(cause).__name__ in ("UnsupportedProtocol", "InvalidURL"):
+            raise UserError(f"{self.server.base_url}: is no URL of a server: {cause}") from None
+
+    def reason(self, error) -> str:
+        """The server's own words, in one line, without the key."""
+        body = error.body if isinstance(error.body, dict) else {}
+        return hidden(" ".join(str(body.get("message") or error.message).split()), self.key)[:200]  # half a key would not be found
+
+
+class _Again(Exception):
+    """Worth another try: why, what to do where all fail, after how many such problems to give up, and whether the gate has done the
+    waiting."""
+
+    def __init__(self, reason: str, remedy: str, tries: int = 100, waited: bool = False):
+        super().__init__(reason)
+        self.reason, self.remedy, self.tries, self.waited = reason, remedy, tries, waited
+
+
+class Gate:
+    """How many requests may be under way, `most` at most."""
+
+    def __init__(self, most: int):
+        self.most, self.allowed, self.under_way = most, float(most), 0
+        self.opens = self.halved = 0.0  # by time.monotonic
+        self._waiting: deque[asyncio.Future] = deque()
+
+    async def enter(self) -> None:
+        while True:
+            if (closed := self.opens - time.monotonic()) > 0:
+                await asyncio.sleep(closed)
+            elif self.under_way < int(self.allowed):
+                self.under_way += 1
+                return
+            else:
+                self._waiting.append(asyncio.get_running_loop().create_future())
+                await self._waiting[-1]
+
+    def leave(self) -> None:
+        self.under_way -= 1
+        free = int(self.allowed) - self.under_way
+        while self._waiting and free > 0:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                free -= 1
+
+    def went_well(self, headers) -> None:
+        self.allowed = min(self.most, self.allowed + 1 / self.allowed)
+        if wait := _used_up(headers):
+            self.opens = max(self.opens, time.monotonic() + min(LONGEST_WAIT, wait))
+
+    def back_off(self, started: float, seconds: float = 0.0) -> None:
+        """Once for all requests that were under way together."""
+        now = time.monotonic()
+        self.opens = max(self.opens, now + seconds)
+        if started >= self.halved:
+            self.allowed, self.halved = max(1.0, self.allowed / 2), now
+
+
+def _retry_after(headers) -> float:
+    """Seconds; 0 where the server names none."""
+    text = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _used_up(headers) -> float:
+    """Seconds until a limit of which nothing remains is renewed."""
+    used = [what for what in ("requests", "tokens") if headers.get(f"x-ratelimit-remaining-{what}") == "0"]
+    return max([_duration(headers.get(f"x-ratelimit-reset-{what}", "")) for what in used], default=0.0)
+
+
+def _duration(text: str) -> float:
+    """Seconds of OpenAI's "6m0s", "1.5s", "20ms"."""
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)", text))
+
+
 def complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
     """`answered` is called with a prompt's index and the text that follows it, greedy and of at most so many tokens, as soon as that
     has arrived.
 
-    UserError: the server cannot be reached, rejects the key or has no such model. What is under way then is waited for first.
+    UserError: as `Asker.ask`. What is under way then is waited for first.
     """
     asyncio.run(_complete(server, prompts, tokens, answered))
 
 
 async def _complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
-    from openai import AsyncOpenAI
-
     jobs = iter(enumerate(prompts))
     failures: list[Exception] = []
-    key = os.environ.get(server.key, "").strip() or "none"
-    if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the environment variable {server.key} holds no key: it has characters that no key has")
-    async with AsyncOpenAI(base_url=server.base_url, api_key=key, timeout=TIMEOUT, max_retries=TRIES - 1) as client:
+
+    def read(body) -> str | Refusal:
+        choice = body.choices[0]
+        if choice.finish_reason == "length":
+            return Refusal(f"the answer had not ended after {tokens:,} tokens")
+        text = choice.text.encode("utf-8", "replace").decode()
+        return text if text.strip() else Refusal("an empty answer")
+
+    async with Asker(server) as asker:
 
         async def work() -> None:
             for index, prompt in jobs:
                 if failures:
                     return
                 try:
-                    answered(index, await _ask(client, server, prompt, tokens))
+                    sent = {"model": server.model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+                    answer = await asker.ask(lambda client: asker.in_time(client.completions.with_raw_response.create(**sent)), read)
+                    answered(index, answer)
                 except Exception as error:  # raised below, when what is under way beside it has been answered
                     failures.append(error)
 
@@ -59,38 +307,3 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
                 group.create_task(work())
     if failures:
         raise failures[0]
-
-
-async def _ask(client, server: Server, prompt: str, tokens: int) -> str | Refusal:
-    import openai
-
-    try:
-        async with asyncio.timeout(TRIES * TIMEOUT):  # the client's own is between two bytes
-            answer = await client.completions.create(model=server.model, prompt=prompt, max_tokens=tokens, temperature=0)
-        choice = answer.choices[0]
-        if choice.finish_reason == "length":
-            return Refusal(f"the answer had not ended after {tokens:,} tokens")
-        text = choice.text.encode("utf-8", "replace").decode()
-        return text if text.strip() else Refusal("an empty answer")
-    except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        return Refusal(f"{error.status_code}: {_reason(error)}")
-    except (openai.AuthenticationError, openai.PermissionDeniedError):
-        raise UserError(f"{server.base_url}: rejects the key; set the environment variable {server.key}") from None
-    except openai.NotFoundError as error:
-        raise UserError(f"{server.base_url}: does not serve {server.model} ({_reason(error)}); see its /v1/models") from None
-    except (openai.APIConnectionError, TimeoutError) as error:
-        why = "cannot be reached" if type(error) is openai.APIConnectionError else "answered too late"
-        raise UserError(f"{server.base_url}: {why}, {TRIES} times; what was answered is kept, run again when it is up") from None
-    except openai.APIStatusError as error:
-        what = f"status {error.status_code} after {TRIES} tries ({_reason(error)})"
-        raise UserError(f"{server.base_url}: {what}; what was answered is kept, run again later") from None
-    except (openai.APIResponseValidationError, ValueError, AttributeError, IndexError, TypeError) as error:
-        what = f"its answer is not that of an OpenAI-compatible server ({type(error).__name__})"
-        raise UserError(f"{server.base_url}: {what}; base_url mostly ends in /v1") from None
-
-
-def _reason(error) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    reason = " ".join(str(body.get("message") or error.message).split())[:200]
-    key = error.request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return reason.replace(key, "[key]") if key else reason

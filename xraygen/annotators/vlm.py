@@ -81,9 +81,7 @@ class Vlm:
         for case in cases:
             row = conversation.lacking(case, self.approach.inputs)
             if row is None:
-                (row,) = encoding.encode(
-                    self.processor, [case], self.images, self.approach.inputs, self.approach.prompt, self.approach.max_views
-                )
+                row = self.row(case)
                 tokens += len(row["input_ids"])
             window.append((case, row))
             if len(window) == _CASES or tokens >= _TOKENS:
@@ -91,6 +89,12 @@ class Vlm:
                 window, tokens = [], 0
         if window:
             yield window
+
+    def row(self, case: Case) -> dict[str, torch.Tensor]:
+        """What the model is shown of a case."""
+        approach = self.approach
+        (row,) = encoding.encode(self.processor, [case], self.images, approach.inputs, approach.prompt, approach.max_views)
+        return row
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[str, dict[str, float]]]:
         """(text, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the

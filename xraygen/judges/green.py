@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, HttpUrl, PositiveInt
+from pydantic import AfterValidator, PositiveInt
 
 from xraygen.answers import Answers
 from xraygen.errors import UserError
@@ -15,19 +15,13 @@ from xraygen.generation import Task, generate, loading, placement
 from xraygen.judges import Opinion, decide
 from xraygen.judges.green_answers import cleaned, conversation, prompt, read
 from xraygen.progress import progress_bar
-from xraygen.server import Refusal, Server, complete
+from xraygen.server import Refusal, Server, complete, no_password
 from xraygen.study import NonEmpty, Record
 
 KEY = "GREEN_API_KEY"
 LIMIT = 2048  # tokens of prompt and answer together, as in green-score
 LONGEST = 1024  # tokens of an answer from a server, which counts them alone; real answers have some 400
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
-
-
-def _url(text: str) -> str:
-    if HttpUrl(text).username:
-        raise ValueError(f"keys and passwords stand in the environment, not in a URL: {KEY}")
-    return text
 
 
 class GreenParams(Record):
@@ -37,7 +31,7 @@ class GreenParams(Record):
 
     model: NonEmpty = "StanfordAIMI/GREEN-RadLlama2-7b"
     revision: NonEmpty = "main"
-    base_url: Annotated[str, AfterValidator(_url)] | None = None
+    base_url: Annotated[str, AfterValidator(no_password)] | None = None
     end: NonEmpty = "</s>"
     batch: PositiveInt = 16
     concurrency: PositiveInt = 32

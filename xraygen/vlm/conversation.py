@@ -23,15 +23,20 @@ def messages(case: Case, prompt: str, inputs: Inputs, max_views: int, root: Path
 
     Image paths are relative to `root`. UserError: a picture is missing or cannot be read.
     """
-    content: list[dict] = []
-    for image in views(case)[:max_views] if "image" in inputs else ():
-        try:
-            content.append({"type": "image", "image": view(root / image.path)})
-        except UserError as error:
-            raise UserError(f"study {case.id}: {error}") from None
     report = " ".join(case.report.split()) if "report" in inputs else ""
     text = f"{prompt}\nReport: {report}" if report else prompt
-    return [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
+    return [{"role": "user", "content": [*pictures(case, inputs, max_views, root), {"type": "text", "text": text}]}]
+
+
+def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dict]:
+    """The parts of a turn that show the case's views. UserError: a picture is missing or cannot be read."""
+    shown = []
+    for image in views(case)[:max_views] if "image" in inputs else ():
+        try:
+            shown.append({"type": "image", "image": view(root / image.path)})
+        except UserError as error:
+            raise UserError(f"study {case.id}: {error}") from None
+    return shown
 
 
 def lacking(case: Case, inputs: Inputs) -> str | None:

@@ -32,21 +32,25 @@ def encode(
 
 def _row(processor, case: Case, root: Path, inputs, prompt: str, max_views: int) -> dict[str, torch.Tensor]:
     case = case.model_copy(update={"report": without_control_tokens(case.report, processor.tokenizer)})
-    turns = conversation.messages(case, prompt, inputs, max_views, root)
+    return row_of(processor, case.id, conversation.messages(case, prompt, inputs, max_views, root))
+
+
+def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
+    """The row of a conversation that ends with the user's turn; `id` is what an error names."""
     try:
         row = processor.apply_chat_template(
             [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
     except ValueError as error:
-        raise UserError(f"study {case.id}: {error}; remove the picture") from None
+        raise UserError(f"study {id}: {error}; remove the picture") from None
     length = row["input_ids"].shape[1]
     row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
     if "image_grid_thw" in row:
         patches = row["image_grid_thw"].prod(1)
         if int(patches.max()) * processor.image_processor.patch_size**2 > processor.image_processor.size["longest_edge"]:
-            raise UserError(f"study {case.id}: a picture is so narrow a strip that it takes more than max_pixels; remove it")
+            raise UserError(f"study {id}: a picture is so narrow a strip that it takes more than max_pixels; remove it")
         tokens = int(patches.sum()) // processor.image_processor.merge_size**2
-        assert int((row["input_ids"] == processor.image_token_id).sum()) == tokens, (case.id, tokens)
+        assert int((row["input_ids"] == processor.image_token_id).sum()) == tokens, (id, tokens)
     return row
 
 

@@ -168,6 +168,10 @@ def _network(params: FinetuneParams, args: TrainingArguments):
     )  # fmt: skip
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft asks transformers by an older name
         network = get_peft_model(network, config)
+    if args.device.type == "cpu":
+        from xraygen.vlm.cpu import join_lora
+
+        join_lora(network)
     config.base_model_name_or_path = params.base
     return network, processor
 

@@ -39,6 +39,13 @@ def example(task: str, findings: Findings, rng: Random, with_report: bool, with_
     return PROMPTS[task] + (f"\nReport: {report}" if with_report else ""), completions[task]()
 
 
+def talk(studies: list[Findings], rng: Random) -> tuple[str, list[tuple[str, str]]]:
+    """(a system text that says nothing about it, mostly; then for each study what `quote` asks and its completion)."""
+    words = rng.choices((*_words(), *REGIONS, "JSON", "report", "text", "empty", "-", '""', ":", ".", "\n"), k=int(rng.random() ** 2 * 200))
+    pairs = [example("quote", findings, rng, True, 0.7) for findings in studies]
+    return (" ".join(words) if rng.random() < 0.9 else ""), pairs
+
+
 def strange(said: list[Statement], rng: Random) -> list[Statement]:
     """Some of the sentences, with any share of their words replaced by others, real or made up: quoting is then reading, not knowing
     sentences by heart."""

@@ -1,8 +1,9 @@
 """Train the small Qwen2-VL from nothing on phantom studies, and save it: python -m xraygen.vlm.tiny.pretrain [--out FOLDER]
 
-A step takes some studies by their pictures alone and some with their report, each group with one task. The first of the two terms
-teaches to see and to speak; in the second, reports with strange words teach to quote what is written. What a step sees hangs on its
-number alone, so that a run that was killed goes on from where it last saved, in .cache/tiny-model.
+A step takes some studies by their pictures alone and some with their report, each group with one task. The first of the three terms
+teaches to see and to speak; in the second, reports with strange words teach to quote what is written; in the third, to do so behind any
+system text and after other questions and answers. What a step sees hangs on its number alone, so that a run that was killed goes on from
+where it last saved, in .cache/tiny-model.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from xraygen.vlm.tiny import build, lessons, pictures
 
 class Term(NamedTuple):
     """`rate`: AdamW's at most, reached after `warmup` steps. `images`, `texts`: studies of a step that are seen, or read. `listed`:
-    share of the steps in which what is read is listed, not quoted. `views`: beside a report, one of these numbers."""
+    share of the steps in which what is read is listed, not quoted. `views`: beside a report, one of these numbers. `talks`: conversations
+    of a step in which reports are quoted one after the other."""
 
     steps: int
     rate: float
@@ -38,14 +40,16 @@ class Term(NamedTuple):
     views: tuple[int, ...]
     strange: float
     normal_hearts: float
+    talks: int = 0
 
 
 TERMS = (
     Term(5000, 1e-3, 200, images=32, texts=10, listed=0.3, views=(0, 1, 2), strange=0, normal_hearts=1),
     Term(2500, 1e-3, 100, images=16, texts=24, listed=0.1, views=(0, 0, 0, 1), strange=0.7, normal_hearts=0.5),
+    Term(600, 5e-4, 50, images=16, texts=8, listed=0.2, views=(0, 0, 0, 1), strange=0.7, normal_hearts=0.5, talks=8),
 )
 LEAST = 0.02  # share of the rate at a term's end
-EVERY = 250  # steps between two savings
+EVERY = 50  # steps between two savings
 VOCABULARY, CORPUS = 3072, 4000  # entries at most, studies to learn them from
 
 
@@ -80,6 +84,22 @@ class Conversations:
             labels[number, len(prompt) : len(row)] = torch.tensor(row[len(prompt) :])
         return {"input_ids": ids, "labels": labels, "position_ids": self._positions(length, views).expand(-1, len(rows), -1)}
 
+    def talks(self, talks: list[tuple[str, list[tuple[str, str]]]]) -> dict[str, torch.Tensor]:
+        """The same of (system text, pairs), the pairs one after the other; every answer counts."""
+        rows = []
+        for system, pairs in talks:
+            row = [(token, False) for token in self._ids(f"<|im_start|>system\n{system}<|im_end|>\n" if system else "")]
+            for text, answer in pairs:
+                row += [(token, False) for token in self.prompt(text, 0)] + [(token, True) for token in self._ids(answer) + self.end]
+            rows.append(row)
+        length = max(map(len, rows))
+        ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
+        labels = torch.full((len(rows), length), -100)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor([token for token, _ in row])
+            labels[number, : len(row)] = torch.tensor([token if counts else -100 for token, counts in row])
+        return {"input_ids": ids, "labels": labels, "position_ids": self._positions(length, 0).expand(-1, len(rows), -1)}
+
     def _positions(self, length: int, views: int) -> torch.Tensor:
         """(3, 1, T): time, height and width; a view takes as many places as it is wide (Qwen2-VL, section 2.1)."""
         at, places = len(self.start), [torch.arange(len(self.start)).expand(3, -1)]
@@ -103,8 +123,8 @@ def loss_of(model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None) 
     return cross_entropy(model.lm_head(hidden[:, :-1][wanted]).float(), batch["labels"][:, 1:][wanted])
 
 
-def step_of(model, talk: Conversations, step: int) -> tuple[float, float]:
-    """Gradients of one step; (loss by pictures alone, loss with reports)."""
+def step_of(model, talk: Conversations, step: int) -> tuple[float, ...]:
+    """Gradients of one step; (loss by pictures alone, loss with reports, and that of conversations where the term has any)."""
     rng, noise = Random(f"pretrain {step}"), np.random.default_rng([pictures.SEED, 1, step])
     term, at = term_of(step)
     epoch, at = divmod(at, (pictures.CHUNKS - 1) * pictures.CHUNK // term.images)
@@ -127,6 +147,12 @@ def step_of(model, talk: Conversations, step: int) -> tuple[float, float]:
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(model, talk.batch(pairs, views), pixels)
         (loss * (2.0 if by_pictures else 1.0)).backward()
+        losses.append(loss.item())
+    if term.talks:
+        talks = [lessons.talk([pictures.findings(k) for k in rng.sample(chosen, rng.randint(1, 4))], rng) for _ in range(term.talks)]
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(model, talk.talks(talks), None)
+        loss.backward()
         losses.append(loss.item())
     return tuple(losses)
 
@@ -174,8 +200,11 @@ def look(model, talk: Conversations, count: int = 250) -> dict[str, float]:
 
 def term_of(step: int) -> tuple[Term, int]:
     """(the term, the step's number in it)"""
-    first = TERMS[0].steps
-    return (TERMS[0], step) if step < first else (TERMS[1], step - first)
+    for term in TERMS:
+        if step < term.steps:
+            break
+        step -= term.steps
+    return term, step
 
 
 def rate_at(step: int) -> float:
@@ -220,7 +249,7 @@ def main() -> None:
         if step % EVERY == 0:
             save(saved, model, optimizer, step)
             left = (total - step) * (time.monotonic() - start) / (step - first) / 60
-            seen = {"step": step, "minutes_left": round(left), "pictures": losses[0], "reports": losses[1], **look(model, talk)}
+            seen = {"step": step, "minutes_left": round(left), "losses": losses, **look(model, talk)}
             print(json.dumps(seen), file=sys.stderr, flush=True)
     model.to(torch.bfloat16).save_pretrained(out)
     build.processor_of(tokenizer).save_pretrained(out)

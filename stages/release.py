@@ -1,0 +1,34 @@
+"""release: the best approach on dev annotates val -> data/release/{val.jsonl,val.csv,README.md}, metrics/release.json."""
+
+from pathlib import Path
+
+from xraygen import params, release
+from xraygen.annotate import load
+from xraygen.errors import one_line
+from xraygen.files import replacing
+from xraygen.progress import progress
+from xraygen.rows import write_csv
+from xraygen.study import Study, read_json, read_jsonl, write_json, write_jsonl
+
+OUT = Path("data/release")
+
+
+def main() -> None:
+    settings = params.load()
+    scores = {name: read_json(f"metrics/scores/{name}.json") for name in settings.approaches}
+    facts = release.choose(settings.approaches, scores, read_json("metrics/comparison.json").get("dev", {}))
+    annotate = load(settings, facts["approach"], root=Path.cwd())
+    cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
+    members = [release.released(record, facts) for record in progress(annotate(cases), f"{facts['approach']} val", "studies")]
+    facts |= {"studies": len(members), "failed": sum(member.annotation is None for member in members)}
+
+    write_jsonl(OUT / "val.jsonl", members)
+    write_csv(OUT / "val.csv", release.rows(members), release.COLUMNS)
+    with replacing(OUT / "README.md") as file:
+        file.write(release.readme(facts))
+    write_json("metrics/release.json", facts)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

@@ -1,0 +1,287 @@
+"""The annotator llm by way of OpenAI's batch API, spoken by a server on loopback."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import question_of
+
+from xraygen.annotators.batch import Batches
+from xraygen.annotators.dialect import FORMS
+from xraygen.annotators.llm import Llm
+from xraygen.errors import UserError
+from xraygen.params import LlmApproach, LlmParams, TokenPrice
+from xraygen.study import Annotation, AnnotationRecord, Case
+
+pytest.importorskip("openai")
+
+KEY = "sk-planted-0123456789"
+APPROACH = LlmApproach(annotator="llm", model="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}")
+CASES = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOME_KEY", KEY)
+    monkeypatch.setattr("xraygen.annotators.batch._PATIENCE", (0.01, 0.02))
+    return tmp_path
+
+
+@pytest.fixture
+def annotator(here):
+    def make(server, **changes) -> Llm:
+        settings = LlmParams(
+            provider="openai", base_url=server.url, model="m", key="SOME_KEY", mode="batch", concurrency=4, timeout=5.0,
+            max_tokens=512, max_views=2, max_pixels=262144, max_cost_usd=None, max_failed=0.05, batch_tokens=24000, prices={},
+        )  # fmt: skip
+        return Llm(APPROACH, settings.model_copy(update=changes), here, here)
+
+    return make
+
+
+def lungs(records: list[AnnotationRecord]) -> list[str | None]:
+    return [record.annotation and record.annotation.lung for record in records]
+
+
+REPORTS = [case.report for case in CASES]
+
+
+def test_a_batch_is_uploaded_waited_for_and_collected_once(chat_server, annotator, capsys, here):
+    server = chat_server(looks=3)
+    cases = [*CASES, Case(id="again", report="Report 0."), Case(id="silent")]
+    llm = annotator(server, prices={"m": TokenPrice(tokens_in=1000, tokens_out=1000)})
+    records = list(llm(cases))
+    assert lungs(records) == [*REPORTS, "Report 0.", None] and records[-1].error == "the report has no text"
+    assert [record.id for record in records] == [case.id for case in cases]
+    (batch,) = server.batches.values()
+    assert batch["looks"] == 3 and batch["endpoint"] == "/v1/chat/completions" and batch["completion_window"] == "24h"
+    assert {line["method"] for line in batch["lines"]} == {"POST"} and {line["url"] for line in batch["lines"]} == {"/v1/chat/completions"}
+    assert len({line["custom_id"] for line in batch["lines"]}) == len(batch["lines"]) == 12
+    body = next(line["body"] for line in batch["lines"] if "Report 3." in question_of(line["body"]))
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Annotate."}, {"role": "user", "content": "In JSON.\nReport: Report 3."}],
+        "max_tokens": 512,
+        "temperature": 0,
+        "response_format": FORMS["json_schema"],
+    }
+    paid = sum(map(sum, server.billed)) * 1000 / 1e6 / 2  # batches cost half
+    usage = llm.usage()
+    assert usage | {"seconds": 0} == {
+        "requests": 12, "retries": 0, "cache_hits": 1, "seconds": 0,
+        "cost_usd": pytest.approx(paid), "cost_usd_per_1000_reports": pytest.approx(paid / 14 * 1000, rel=1e-3),
+    }  # fmt: skip
+    assert "12 requests sent" in capsys.readouterr().err and not list((here / ".cache/batches").iterdir())
+
+    again = annotator(server)
+    assert list(again(cases)) == records and len(server.batches) == 1 and again.usage()["cache_hits"] == 13
+    direct = annotator(server, mode="direct")
+    assert list(direct(cases)) == records and len(server.asked) == 12, "either way of asking keeps the same answers"
+
+
+def test_what_failed_in_a_batch_is_sent_again_alone(chat_server, annotator):
+    server = chat_server(batch_script=[{0, 3, 4}, "expire"])
+    llm = annotator(server)
+    assert lungs(list(llm(CASES))) == REPORTS
+    assert [len(batch["lines"]) for batch in server.batches.values()] == [12, 3, 1]
+    assert len(server.answered) == len(set(server.answered)) == 12
+    usage = llm.usage()
+    assert (usage["requests"], usage["retries"]) == (16, 4)
+    assert all(body["response_format"] == FORMS["json_schema"] for body in server.bodies), "server errors of lines do not lower the form"
+
+
+def test_an_expired_batch_leaves_what_it_answered_even_if_all_of_it_expired(chat_server, annotator):
+    server = chat_server(batch_script=["expire"] * 2)
+    assert lungs(list(annotator(server)(CASES))) == REPORTS
+    assert [len(batch["lines"]) for batch in server.batches.values()] == [12, 6, 3]
+    assert Counter(server.answered).most_common(1)[0][1] == 1
+
+
+def test_lines_that_keep_failing_are_failed_records_and_may_be_asked_later(chat_server, annotator):
+    server = chat_server(batch_script=[{0}] * 6)
+    records = list(annotator(server)(CASES))
+    (failed,) = [record for record in records if record.annotation is None]
+    assert failed.error == "500: it happens" and [len(batch["lines"]) for batch in server.batches.values()] == [12] + [1] * 5
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 7
+
+
+def test_a_line_that_is_refused_is_not_sent_again(chat_server, annotator, capsys):
+    def refuses(body: dict):
+        return (400, {"code": "content_filter"}) if "Report 2." in question_of(body) else None
+
+    server = chat_server(refuses=refuses)
+    records = list(annotator(server)(CASES))
+    assert records[2].error == "400: Bearer [key]: no" and lungs(records).count(None) == 1 and len(server.batches) == 1
+    assert KEY not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("taken", [["json_object", "plain text"], ["plain text"]])
+def test_a_batch_api_that_takes_no_schema_gets_what_it_takes(chat_server, annotator, taken):
+    def refuses(body: dict):
+        form = next(name for name, form in FORMS.items() if form == body.get("response_format"))
+        return None if form in taken else (400, {"message": f"no {form}", "param": "response_format"})
+
+    server = chat_server(refuses=refuses)
+    llm = annotator(server)
+    assert lungs(list(llm(CASES))) == REPORTS
+    assert len(server.batches) == 1 + list(FORMS).index(taken[0]) and list(FORMS)[llm.dialect.manner.form] == taken[0]
+
+
+def test_a_batch_that_is_refused_in_every_form_ends_with_its_reason(chat_server, annotator):
+    server = chat_server(refuses=lambda body: (400, {"message": "no system turns"}))
+    records = list(annotator(server)(CASES))
+    assert {record.error for record in records} == {"400: no system turns"} and len(server.batches) == len(FORMS)
+    server = chat_server(batch_script=["fail"] * 9)
+    assert {record.error for record in annotator(server)(CASES)} == {"no such model"} and len(server.batches) <= len(FORMS)
+
+
+# Killed
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing catches it."""
+
+
+def kill(*_, **__):
+    raise Killed
+
+
+def test_killed_while_it_waits_it_goes_on_with_the_same_batch(chat_server, annotator, monkeypatch):
+    server = chat_server(looks=2)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("xraygen.annotators.batch.time.sleep", kill)
+        list(annotator(server)(CASES))
+    llm = annotator(server)
+    assert lungs(list(llm(CASES))) == REPORTS and len(server.batches) == 1
+    assert (llm.usage()["requests"], llm.usage()["retries"]) == (0, 0), "of this run"
+
+
+def test_killed_amid_collecting_it_takes_the_rest_from_the_same_batch(chat_server, annotator, monkeypatch):
+    server, kept = chat_server(), []
+
+    def keep_five(self, key, id, reply, keep=Llm.keep):
+        if len(kept) == 5:
+            raise Killed
+        kept.append(key)
+        keep(self, key, id, reply)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Llm, "keep", keep_five)
+        list(annotator(server)(CASES))
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 1
+
+
+def test_killed_between_sending_and_writing_it_down_the_batch_is_found_at_the_server(chat_server, annotator, monkeypatch):
+    server = chat_server()
+
+    def send_and_die(self, part, name, send=Batches._send):
+        send(self, part, name)
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Batches, "_send", send_and_die)
+        list(annotator(server)(CASES))
+    more = [*CASES, Case(id="new", report="New.")]
+    assert lungs(list(annotator(server)(more))) == [*REPORTS, "New."]
+    assert [len(batch["lines"]) for batch in server.batches.values()] == [12, 1], "though there is more to ask now"
+
+
+def test_killed_before_sending_it_sends(chat_server, annotator, monkeypatch):
+    server = chat_server()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Batches, "_send", kill)
+        list(annotator(server)(CASES))
+    assert not server.batches
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 1
+
+
+def test_a_connection_that_is_cut_when_the_batch_is_made_makes_no_second_one(chat_server, annotator):
+    server = chat_server(batch_script=["hang up"])
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 1
+
+
+def test_a_batch_of_another_model_is_not_taken_for_this_ones(chat_server, annotator, monkeypatch):
+    server = chat_server()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Batches, "_wait", kill)
+        list(annotator(server)(CASES))
+    assert lungs(list(annotator(server, model="another")(CASES))) == REPORTS
+    assert [batch["lines"][0]["body"]["model"] for batch in server.batches.values()] == ["m", "another"]
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 2, "it was still waited for"
+
+
+def test_a_batch_that_a_server_has_forgotten_is_one_line_that_says_what_to_do(chat_server, annotator, monkeypatch, here):
+    server = chat_server()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Batches, "_wait", kill)
+        list(annotator(server)(CASES))
+    server.batches.clear()
+    with pytest.raises(UserError, match=r"has no batch batch-0 any more; remove (.*\.json) to send") as error:
+        list(annotator(server)(CASES))
+    (state,) = (here / ".cache/batches").iterdir()
+    assert str(state) in str(error.value) and KEY not in state.read_text()
+    state.unlink()
+    assert lungs(list(annotator(server)(CASES))) == REPORTS
+
+
+# What it says and costs
+
+
+def test_characters_that_end_lines_elsewhere_do_no_harm(chat_server, annotator, monkeypatch):
+    server = chat_server()
+    odd = Case(id="odd", report="First.\u2028second.\x85third.")
+    monkeypatch.setattr("conftest.spoken", lambda body: '{"lung": "First.\u2028second.\x85third."}')
+    (record,) = annotator(server)([odd])
+    assert record.annotation == Annotation(lung="First.\u2028second.\x85third.") and len(server.batches) == 1
+
+
+
+def test_lines_that_are_none_have_no_answer_and_are_sent_again(chat_server, annotator, monkeypatch):
+    server = chat_server()
+
+    def spoil(self, id: str, count: int, wait=Batches._wait):
+        if id == "batch-0":
+            first, second, third, *lines = server.files[f"{id}-output_file_id"].split(b"\n")
+            nothing = json.loads(second) | {"response": {"status_code": 200, "body": {"choices": None}}}
+            odd = json.loads(third) | {"response": "odd"}
+            none = [b"", b"{", b"[]", b'"x"', b'{"custom_id": ["x"]}', b'{"custom_id": "unknown"}', first[:-1]]
+            lines = [*none, json.dumps(nothing).encode(), json.dumps(odd).encode(), *lines]
+            server.files[f"{id}-output_file_id"] = b"\n".join(lines)
+        return wait(self, id, count)
+
+    monkeypatch.setattr(Batches, "_wait", spoil)
+    assert lungs(list(annotator(server)(CASES))) == REPORTS
+    assert [len(batch["lines"]) for batch in server.batches.values()] == [12, 3]
+
+
+def test_the_most_that_it_may_cost_is_reckoned_before_anything_is_sent(chat_server, annotator):
+    server = chat_server()
+    price = {"prices": {"m": TokenPrice(tokens_in=0, tokens_out=1000)}, "max_tokens": 100}  # 0.05 a question at half the price
+    with pytest.raises(UserError, match="12 questions may cost up to 0.6000 US dollars, more than llm.max_cost_usd.*nothing of it is sent"):
+        list(annotator(server, **price, max_cost_usd=0.59)(CASES))
+    assert not server.batches and not server.files
+    llm = annotator(server, **price, max_cost_usd=0.35)
+    assert lungs(list(llm(CASES[:6]))) == REPORTS[:6]
+    with pytest.raises(UserError, match="6 questions may cost up to 0.3000"):  # and 6 * 20 tokens have cost 0.06
+        list(llm(CASES))
+    assert lungs(list(annotator(server, **price, max_cost_usd=0.3)(CASES))) == REPORTS and len(server.batches) == 2
+
+
+@pytest.mark.parametrize("status, said", [(401, "set the environment variable SOME_KEY"), (404, "no batch API; set llm.mode: direct")])
+def test_what_will_not_pass_is_one_line(chat_server, annotator, monkeypatch, status, said):
+    from conftest import _Chat
+
+    server = chat_server()
+    monkeypatch.setattr(_Chat, "do_POST", lambda self: (self.rfile.read(int(self.headers["Content-Length"])), self.say({}, status)))
+    with pytest.raises(UserError, match=said):
+        list(annotator(server)(CASES))
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(chat_server, annotator, monkeypatch):
+    server = chat_server()
+    server.url = "http://127.0.0.1:9/v1"
+    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_, **__: 0.01)
+    with pytest.raises(UserError, match="cannot be reached"):
+        list(annotator(server)(CASES))

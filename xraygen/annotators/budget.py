@@ -1,0 +1,97 @@
+"""What asking costs: known before the first question, and stopped before it is more than allowed."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+
+from xraygen.errors import UserError
+
+
+class Price(NamedTuple):
+    """US dollars for a million tokens."""
+
+    tokens_in: float
+    tokens_out: float
+
+    def of(self, tokens_in: float, tokens_out: float) -> float:
+        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
+
+
+class Plan(NamedTuple):
+    """What an approach would ask. `silent`: cases that there is nothing to ask about; `cost`: US dollars, None without a price."""
+
+    cases: int
+    silent: int
+    repeated: int
+    kept: int
+    asked: int
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    model: str
+
+    def __str__(self) -> str:
+        counts = f"{self.silent:,} with nothing to ask about, {self.repeated:,} repeated, {self.kept:,} answered before"
+        tokens = f"about {self.tokens_in:,} tokens in and {self.tokens_out:,} out"
+        price = f"no price for {self.model} under llm.prices" if self.cost is None else f"about {self.cost:,.4f} US dollars"
+        return f"{self.cases:,} cases: {counts}; {self.asked:,} requests to {self.model}, {tokens}; {price}"
+
+
+def estimate(turns: Sequence[dict[str, str]], letters: float = 4.0) -> int:
+    """Tokens of a conversation, at so many characters of English a token."""
+    return round(sum(len(turn["content"]) for turn in turns) / letters) + 8 * len(turns)
+
+
+class Budget:
+    """What was spent, in US dollars, and what requests under way may come to; never more than `limit` together."""
+
+    def __init__(self, price: Price | None, limit: float | None, model: str):
+        if limit is not None and price is None:
+            raise UserError(f"params.yaml: llm.max_cost_usd needs the price of {model} under llm.prices")
+        self.price, self.limit, self.spent = price or Price(0, 0), limit, 0.0
+        self._under_way: list[float] = []
+        self._ratio: float | None = None  # of tokens billed to tokens expected, the largest seen
+        self._changed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def reserve(self, tokens_in: int, tokens_out: int) -> AsyncIterator[Callable[[int, int], None]]:
+        """Waits until there is room for one request of so many tokens; what is yielded is to be called with those that were billed. A
+        request that ends without a bill counts as the most that it can have cost.
+
+        UserError: there is no room, and nothing under way that could make some.
+        """
+        while self.limit is not None and not self._has_room(tokens_in, tokens_out):
+            if not self._under_way:
+                raise UserError(
+                    f"stopped before llm.max_cost_usd: {self.spent:.4f} of {self.limit} US dollars are spent, and the next question may "
+                    f"cost {self.most(tokens_in, tokens_out):.4f}; what was answered is kept, raise llm.max_cost_usd to go on"
+                )
+            if self._changed.is_set():
+                self._changed = asyncio.Event()
+            await self._changed.wait()
+        cost = reserved = self.most(tokens_in, tokens_out)
+        self._under_way.append(reserved)
+
+        def bill(billed_in: int, billed_out: int) -> None:
+            nonlocal cost
+            cost = self.price.of(billed_in, billed_out)
+            if billed_in:
+                self._ratio = max(self._ratio or 1.0, billed_in / tokens_in)
+
+        try:
+            yield bill
+        finally:
+            self._under_way.remove(reserved)
+            self.spent += cost
+            self._changed.set()
+
+    def _has_room(self, tokens_in: int, tokens_out: int) -> bool:
+        """The first bill is waited for: pictures may cost many times what they are taken for."""
+        if self._ratio is None and self._under_way:
+            return False
+        return self.spent + sum(self._under_way) + self.most(tokens_in, tokens_out) <= self.limit
+
+    def most(self, tokens_in: int, tokens_out: int) -> float:
+        """What a request of about so many tokens may cost."""
+        return self.price.of(tokens_in * (self._ratio or 1.0), tokens_out)

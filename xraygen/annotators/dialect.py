@@ -1,0 +1,67 @@
+"""What form of request a server takes: found out with the first questions, once."""
+
+import sys
+from typing import NamedTuple
+
+from xraygen.study import REGIONS
+
+SCHEMA = {
+    "type": "object",
+    "properties": {region: {"type": "string"} for region in REGIONS},
+    "required": list(REGIONS),
+    "additionalProperties": False,
+}
+# What answers may be bound to, the strictest first: OpenAI's, llama.cpp's, the older one that leaves the keys to the prompt, nothing.
+FORMS = {
+    "json_schema": {"type": "json_schema", "json_schema": {"name": "annotation", "strict": True, "schema": SCHEMA}},
+    "json_object with a schema": {"type": "json_object", "schema": SCHEMA},
+    "json_object": {"type": "json_object"},
+    "plain text": None,
+}
+
+
+class Manner(NamedTuple):
+    """`form`: an index of FORMS. Newer models of OpenAI take `max_completion_tokens`, and no temperature."""
+
+    form: int = 0
+    limit: str = "max_tokens"
+    temperature: bool = True
+
+    def fields(self, tokens: int) -> dict:
+        fields = {self.limit: tokens} | ({"temperature": 0} if self.temperature else {})
+        form = list(FORMS.values())[self.form]
+        return fields | ({"response_format": form} if form else {})
+
+
+class Dialect:
+    """`manner` is that of the next request; the strictest that was answered stays."""
+
+    def __init__(self, name: str):
+        self.name, self.manner, self._proven, self._doubts = name, Manner(), None, 0
+
+    def taken(self, manner: Manner) -> None:
+        """A request in this manner was answered."""
+        if self._proven is None or manner.form < self._proven.form:
+            self._proven = self.manner = manner
+            print(f"{self.name}: answers are bound to: {list(FORMS)[manner.form]}", file=sys.stderr)
+
+    def refused(self, manner: Manner, error) -> bool:
+        """Whether to ask again, in what is now the manner, after a status that says no to a request."""
+        bad = error.status_code in (400, 422)  # llama.cpp says 500; 502, 503 and 504 are no words of the model's server
+        if self._proven or not (bad or error.status_code == 500) or "context" in str(error.code) or "content" in str(error.code):
+            return self._proven is not None and self._proven != manner and bad
+        if manner != self.manner:
+            return True
+        if bad and error.param == "max_tokens" and manner.limit == "max_tokens":
+            self.manner = manner._replace(limit="max_completion_tokens")
+        elif bad and error.param == "temperature" and manner.temperature:
+            self.manner = manner._replace(temperature=False)
+        elif not bad and self._doubts == 0:
+            self._doubts = 1  # it may just have been busy: the same is asked again, after the wait that a 500 has
+            return False
+        elif manner.form + 1 < len(FORMS):
+            self.manner, self._doubts = manner._replace(form=manner.form + 1), 0
+        else:
+            self.manner = manner._replace(form=0)  # it is this question that is refused
+            return False
+        return True

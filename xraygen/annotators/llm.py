@@ -1,0 +1,309 @@
+"""The annotator `llm` on a server: each distinct question is asked once, its answer kept as it arrives, and never asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from xraygen.annotators.batch import DISCOUNT, Batches
+from xraygen.annotators.budget import Budget, Plan, Price, estimate
+from xraygen.annotators.dialect import Dialect, Manner
+from xraygen.annotators.json_answer import parse
+from xraygen.annotators.prompts import Prompts
+from xraygen.answers import Answers
+from xraygen.errors import UserError
+from xraygen.files import sha256
+from xraygen.server import Asker, Refusal, Server, Unusable, hidden
+from xraygen.study import AnnotationRecord, Case
+from xraygen.vlm import conversation
+
+if TYPE_CHECKING:
+    from xraygen.params import LlmApproach, LlmParams
+
+_AHEAD = 32  # questions under way or waiting for an earlier one, for each request at a time
+
+
+class Question(NamedTuple):
+    """`key`: a hash of all that the model is shown."""
+
+    case: Case
+    turns: list[dict[str, str]]
+    key: str
+
+
+class Reply(NamedTuple):
+    """What a server said, and the tokens of all tries. `cut`: it had not ended at the limit."""
+
+    text: str
+    cut: bool
+    tokens_in: int
+    tokens_out: int
+
+    def problem(self) -> str | None:
+        """Why it is worth asking again. What was cut at the limit would be again."""
+        if self.cut:
+            return None
+        try:
+            _, repaired = parse(self.text)
+        except ValueError as reason:
+            return str(reason)
+        if repaired and self.text.count("{") > self.text.count("}"):  # other damage is a model's habit and loses nothing
+            return "the JSON of the answer ends too early"
+        return None
+
+
+class Llm:
+    """Cases to records, in their order. `images`: the folder that image paths are relative to."""
+
+    def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
+        self.approach, self.llm, self.images, self.start = approach, llm, images, time.monotonic()
+        self.prompts = Prompts(approach, root)
+        self.server = Server(llm.base_url, llm.model, llm.key, llm.concurrency, llm.timeout)
+        self.kept = Answers({"base_url": llm.base_url, "model": llm.model, "max_tokens": llm.max_tokens, "temperature": 0})
+        price, factor = llm.prices.get(llm.model), DISCOUNT if llm.mode == "batch" else 1
+        self.price = Price(factor * price.tokens_in, factor * price.tokens_out) if price else None
+        self.budget, self.dialect = Budget(self.price, llm.max_cost_usd, llm.model), Dialect(f"{llm.model} at {llm.base_url}")
+        self.asker: Asker | None = None
+        self._under_way: dict[str, asyncio.Task] = {}
+        self._counted: set[str] = set()
+        self._requests = self._retries = self._hits = self._cases = self._tokens_in = self._tokens_out = 0
+
+    def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
+        """UserError: the server cannot be reached, rejects the key, has no such model, or `max_cost_usd` would be passed; the answers
+        until then are kept."""
+        if self.llm.mode == "batch":
+            yield from self._by_batch(list(cases))
+            return
+        pending: deque[tuple[Case, Question | str, str | Reply | asyncio.Task]] = deque()
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+
+            def first() -> AnnotationRecord:
+                case, question, reply = pending.popleft()
+                reply = loop.run_until_complete(reply) if isinstance(reply, asyncio.Task) else reply
+                return self._record(case, question, reply)
+
+            try:
+                for case in cases:
+                    question = self.question(case)
+                    pending.append((case, question, self._begin(question, loop)))
+                    loop.run_until_complete(asyncio.sleep(0))  # what is under way goes on
+                    while len(pending) > _AHEAD * self.llm.concurrency or pending and _is_there(pending[0][2]):
+                        yield first()
+                while pending:
+                    yield first()
+            except (UserError, GeneratorExit) as stop:  # nothing new is asked then; what is under way is paid for
+                if self.asker:
+                    self.asker.failure = self.asker.failure or UserError(f"stopped: {stop}")
+                    loop.run_until_complete(asyncio.gather(*self.asker.under_way, return_exceptions=True))
+                raise
+            finally:
+                tasks = [reply for *_, reply in pending if isinstance(reply, asyncio.Task)]
+                for task in tasks:
+                    task.cancel()
+                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+                if self.asker:
+                    loop.run_until_complete(self.asker.client.close())
+                    self._requests, self._retries = self._requests + self.asker.requests, self._retries + self.asker.retries
+                    self.asker = None  # it belongs to this loop
+
+    def _by_batch(self, cases: list[Case]) -> Iterator[AnnotationRecord]:
+        asked = [self.question(case) for case in cases]
+        distinct = {question.key: question for question in asked if isinstance(question, Question)}
+        new = [question for question in distinct.values() if not self.find(question)]
+        reasons = {}
+        if new:
+            batches = Batches(self)
+            reasons = batches.answer(new)
+            self._requests, self._retries = self._requests + batches.sent, self._retries + batches.sent_again
+        self._hits += sum(isinstance(question, Question) for question in asked) - len(new)
+        for case, question in zip(cases, asked, strict=True):
+            reply = question if isinstance(question, str) else self.find(question) or reasons[question.key]
+            yield self._record(case, question, reply)
+
+    def _begin(self, question: Question | str, loop: asyncio.AbstractEventLoop) -> str | Reply | asyncio.Task:
+        """Why there is nothing to ask, the answer that is kept, or the asking of it."""
+        if isinstance(question, str):
+            return question
+        if question.key in self._under_way:
+            self._hits += 1
+            return self._under_way[question.key]
+        if reply := self.find(question):
+            self._hits += 1
+            return reply
+        self.asker = self.asker or Asker(self.server)
+        task = self._under_way[question.key] = loop.create_task(self._ask(question))
+        task.add_done_callback(lambda _: self._under_way.pop(question.key, None))
+        return task
+
+    def question(self, case: Case) -> Question | str:
+        """Or why there is nothing to ask."""
+        if lacking := conversation.lacking(case, self.approach.inputs):
+            return lacking
+        turns, shown = self.prompts.turns(case), []
+        if "image" in self.approach.inputs:
+            shown = [[view.sha256 or self._sha256(view.path), self.llm.max_pixels] for view in self._views(case)]
+        return Question(case, turns, hashlib.sha256(json.dumps([turns, shown]).encode()).hexdigest())
+
+    def _views(self, case: Case):
+        return conversation.views(case)[: self.llm.max_views] if "image" in self.approach.inputs else []
+
+    def _sha256(self, path: str) -> str:
+        try:
+            return sha256([self.images / path])
+        except OSError as error:
+            raise UserError(f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report") from None
+
+    def find(self, question: Question) -> Reply | None:
+        kept = self.kept.find([question.key]).get(question.key)
+        return Reply(**json.loads(kept)) if kept else None
+
+    def keep(self, key: str, id: str, reply: Reply) -> None:
+        self.kept.keep(key, {"id": id}, json.dumps(reply._asdict()))
+
+    async def _ask(self, question: Question) -> Reply | str:
+        """The answer, or why there is none."""
+        last: Reply | None = None
+
+        def read(body) -> Reply:
+            nonlocal last
+            reply = reply_of(body, self.asker.key)
+            before = last or Reply("", False, 0, 0)
+            last = reply._replace(tokens_in=before.tokens_in + reply.tokens_in, tokens_out=before.tokens_out + reply.tokens_out)
+            if problem := last.problem():
+                raise Unusable(problem)
+            return last
+
+        async with self.asker.places:
+            result = await self.asker.ask(lambda client: self._send(client, question), read)
+        if isinstance(result, Refusal) and last is None:
+            return result.reason
+        self.keep(question.key, question.case.id, last)
+        return last
+
+    async def _send(self, client, question: Question):
+        """The raw response, in the strictest form of answer that the server takes."""
+        import openai
+
+        expected, tried = (self.expected(question), self.llm.max_tokens), set()
+        while True:
+            manner = self.dialect.manner
+            tried.add(manner)
+            async with self.budget.reserve(*expected) as bill:
+                if self.asker.failure:  # meanwhile
+                    bill(0, 0)
+                    raise self.asker.failure
+                try:
+                    raw = await self.asker.in_time(client.chat.completions.with_raw_response.create(**self.body(question, manner)))
+                    usage = raw.parse().usage
+                    bill(*((usage.prompt_tokens, usage.completion_tokens) if usage else expected))
+                    self.dialect.taken(manner)
+                    return raw
+                except openai.APIStatusError as error:
+                    bill(0, 0)
+                    if not self.dialect.refused(manner, error) or self.dialect.manner in tried:
+                        raise
+
+    def expected(self, question: Question, letters: float = 3.0) -> int:
+        """Tokens of the prompt, rather too many."""
+        return estimate(question.turns, letters) + 1000 * len(self._views(question.case))
+
+    def body(self, question: Question, manner: Manner) -> dict:
+        return {"model": self.llm.model, "messages": self._messages(question), **manner.fields(self.llm.max_tokens)}
+
+    def _messages(self, question: Question) -> list[dict]:
+        """The views stand before the words of the last turn."""
+        views = []
+        for view in self._views(question.case):
+            try:
+                url = "data:image/png;base64," + base64.b64encode(self._png(view.path)).decode()
+            except UserError as error:
+                raise UserError(f"study {question.case.id}: {error}") from None
+            views.append({"type": "image_url", "image_url": {"url": url}})
+        if not views:
+            return question.turns
+        *turns, last = question.turns
+        return [*turns, last | {"content": [*views, {"type": "text", "text": last["content"]}]}]
+
+    def _png(self, path: str) -> bytes:
+        """Of at most max_pixels, and in the same upright 8 bits that a fine-tuned model is shown."""
+        picture, file = conversation.view(self.images / path), io.BytesIO()
+        scale = (self.llm.max_pixels / (picture.width * picture.height)) ** 0.5
+        if scale < 1:
+            picture = picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
+        picture.convert("L").save(file, "PNG")
+        return file.getvalue()
+
+    def _record(self, case: Case, question: Question | str, reply: Reply | str) -> AnnotationRecord:
+        """Tokens are those of the first case with this question; they were paid for once."""
+        self._cases += 1
+        if isinstance(reply, str):
+            return AnnotationRecord(id=case.id, annotation=None, error=reply)
+        usage = {}
+        if question.key not in self._counted:
+            self._counted.add(question.key)
+            self._tokens_in, self._tokens_out = self._tokens_in + reply.tokens_in, self._tokens_out + reply.tokens_out
+            usage = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
+        try:
+            annotation, repaired = parse(reply.text)
+        except ValueError as reason:
+            error = f"the answer had not ended after {self.llm.max_tokens:,} tokens" if reply.cut else str(reason)
+            return AnnotationRecord(id=case.id, annotation=None, error=error, raw=reply.text, usage=usage)
+        return AnnotationRecord(id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired})
+
+    def usage(self) -> dict[str, float]:
+        """Of this run: requests, retries and answers that were there already. Cost is that of each answer, whenever it was paid for."""
+        sent = {"requests": self._requests, "retries": self._retries, "cache_hits": self._hits}
+        sent |= {"seconds": round(time.monotonic() - self.start, 1)}
+        if self.price is None:
+            return sent
+        cost = self.price.of(self._tokens_in, self._tokens_out)
+        return sent | {"cost_usd": round(cost, 6), "cost_usd_per_1000_reports": round(1000 * cost / max(1, self._cases), 4)}
+
+    def plan(self, cases: Iterable[Case]) -> Plan:
+        """What __call__ would ask; no key is used. Tokens are reckoned from letters, and by those of the answers that are kept."""
+        total = silent = repeated = asked = tokens_in = 0
+        seen: set[str] = set()
+        found: list[tuple[int, Reply]] = []
+        lengths: list[int] = []
+        for case in cases:
+            total += 1
+            question = self.question(case)
+            if isinstance(question, str):
+                silent += 1
+            elif question.key in seen:
+                repeated += 1
+            else:
+                seen.add(question.key)
+                expected = self.expected(question, letters=4)
+                if reply := self.find(question):
+                    found.append((expected, reply))
+                else:
+                    tokens_in, asked = tokens_in + expected, asked + 1
+                    lengths.append(len(case.report) // 4 + 40)
+        tokens_out = sum(lengths)
+        if found and (expected := sum(one for one, _ in found)):
+            tokens_in = round(tokens_in * sum(reply.tokens_in for _, reply in found) / expected)
+            tokens_out = round(asked * sum(reply.tokens_out for _, reply in found) / len(found))
+        cost = self.price.of(tokens_in, tokens_out) if self.price else None
+        return Plan(total, silent, repeated, len(found), asked, tokens_in, tokens_out, cost, self.llm.model)
+
+
+def reply_of(body, key: str) -> Reply:
+    """Of the body of a chat completion; a refusal in words is an answer that cannot be read."""
+    choice, usage = body.choices[0], body.usage
+    text = (choice.message.content or choice.message.refusal or "").encode("utf-8", "replace").decode()
+    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    return Reply(hidden(text, key), choice.finish_reason == "length", *tokens)
+
+
+def _is_there(reply: str | Reply | asyncio.Task) -> bool:
+    return not isinstance(reply, asyncio.Task) or reply.done()

@@ -1,0 +1,38 @@
+"""The annotator `llm` in this process: the prompts of an approach, put to a checkpoint of transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraygen.annotators.prompts import Prompts
+from xraygen.annotators.vlm import Vlm
+from xraygen.params import VlmApproach
+from xraygen.study import Case
+from xraygen.vlm import conversation, encoding
+
+if TYPE_CHECKING:
+    import torch
+
+    from xraygen.params import LlmApproach, LlmParams
+
+
+class Local(Vlm):
+    """As Vlm, which batches and keeps the answers."""
+
+    def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
+        settings = VlmApproach(
+            annotator="vlm", model=approach.model, inputs=approach.inputs, max_views=llm.max_views, max_pixels=llm.max_pixels,
+            batch_tokens=llm.batch_tokens, max_new_tokens=llm.max_tokens,
+        )  # fmt: skip
+        super().__init__(settings, str(root / approach.model), images)
+        self.prompts = Prompts(approach, root)
+
+    def row(self, case: Case) -> dict[str, torch.Tensor]:
+        tokenizer = self.processor.tokenizer
+        turns = [
+            {"role": turn["role"], "content": [{"type": "text", "text": encoding.without_control_tokens(turn["content"], tokenizer)}]}
+            for turn in self.prompts.turns(case)
+        ]
+        turns[-1]["content"] = conversation.pictures(case, self.approach.inputs, self.approach.max_views, self.images) + turns[-1]["content"]
+        return encoding.row_of(self.processor, case.id, turns)

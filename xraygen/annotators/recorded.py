@@ -1,0 +1,72 @@
+"""The annotator `recorded`: annotations that were made elsewhere, looked up in a file by study id."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraygen.annotators.json_answer import parse
+from xraygen.errors import UserError
+from xraygen.rows import read_rows
+from xraygen.study import AnnotationRecord, Case
+
+if TYPE_CHECKING:
+    from xraygen.params import RecordedApproach
+
+
+class Recorded:
+    """Cases to records, in their order; a case that the file has no row for fails. UserError: the file cannot be read, a row has
+    no id or no text, or two rows of one id have different answers."""
+
+    def __init__(self, approach: "RecordedApproach", root: Path) -> None:
+        self.file, self.answers = approach.model, {}
+        columns = list(approach.columns.values()) if approach.columns else [approach.answer]
+        if approach.answer:
+            try:
+                import json_repair  # noqa: F401 - not found out after the first damaged answer
+            except ImportError as error:
+                why = f"answers as JSON need one more package ({error}); install it with `pip install -e '.[vlm]'`"
+                raise UserError(why) from None
+        for number, row in read_rows(root / self.file, needed=(approach.id, *columns)):
+            where = f"{self.file}:{number}"
+            id = row[approach.id]
+            id = str(id) if isinstance(id, int) else id
+            if not (isinstance(id, str) and id.strip()):
+                raise UserError(f"{where}: {approach.id}: not a study id")
+            texts = {column: "" if row[column] is None else row[column] for column in columns}
+            for column, text in texts.items():
+                if not isinstance(text, str):
+                    raise UserError(f"{where}: {column}: not a text")
+            if approach.columns:
+                answer = json.dumps({region: texts[column] for region, column in approach.columns.items()}, ensure_ascii=False)
+            else:
+                answer = texts[approach.answer]
+            if self.answers.setdefault(id, answer) != answer:
+                raise UserError(f"{where}: another answer for {id} than further up; leave one of them")
+
+    def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
+        """UserError: the file has a row for none of the cases, and its ids are of another kind than theirs. To have no row is no
+        mistake by itself: a file often covers one split only."""
+        first, found, kinds = None, False, {_kind(id) for id in self.answers}
+        for case in cases:
+            first, found = first or case.id, found or _kind(case.id) in kinds
+            yield self._record(case)
+        if first and not found:
+            there = f"those of the file like {next(iter(self.answers))}" if self.answers else "the file has none"
+            raise UserError(f"{self.file}: study ids do not fit: those of the studies look like {first}, {there}")
+
+    def _record(self, case: Case) -> AnnotationRecord:
+        answer = self.answers.get(case.id)
+        if answer is None:
+            return AnnotationRecord(id=case.id, annotation=None, error=f"no row in {self.file}")
+        try:
+            annotation, repaired = parse(answer)
+        except ValueError as reason:
+            return AnnotationRecord(id=case.id, annotation=None, error=str(reason), raw=answer)
+        return AnnotationRecord(id=case.id, annotation=annotation, raw=answer, usage={"repaired": repaired})
+
+
+def _kind(id: str) -> str:
+    """What ids of one collection have in common: all but their numbers."""
+    return re.sub("[0-9]+", "0", id)

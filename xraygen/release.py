@@ -1,0 +1,98 @@
+"""The release: which approach is best on dev, by how much, and what is handed out of its annotations of the val split."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from xraygen.compare import VERSUS
+from xraygen.errors import UserError
+from xraygen.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, Record
+
+if TYPE_CHECKING:
+    from xraygen.params import Approach
+
+COLUMNS = ("id", *REGIONS, "error", "approach", "judge")
+
+
+class Released(Record):
+    """A study as val.jsonl has it: what was said of it or why nothing was, by which approach, and the judge that chose it."""
+
+    id: NonEmpty
+    annotation: Annotation | None
+    error: str | None
+    approach: str
+    judge: str
+
+
+def choose(approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pairs: Mapping[str, dict]) -> dict:
+    """The first entries of metrics/release.json: the approach with the best macro score on dev, the first by name among equals,
+    and its paired comparison with the next one. `scores`: metrics/scores by approach; `pairs`: `dev` of metrics/comparison.json.
+
+    Approaches of the annotator recorded are left out, because they have no answer to a study that nobody asked them about; they
+    are named. UserError: no other has a score on dev, or the comparison is not of these approaches.
+    """
+    recorded = sorted(name for name, approach in approaches.items() if approach.annotator == "recorded")
+    macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
+    ranked = sorted((name for name in macro if macro[name]["score"] is not None), key=lambda name: (-macro[name]["score"], name))
+    if not ranked:
+        raise UserError("no approach that can annotate has a score on dev; params.yaml needs one whose annotator is not recorded")
+    best = ranked[0]
+    chosen = {"approach": best, "judge": scores[best]["judge"], "candidates": len(ranked)}
+    chosen |= {key: macro[best][key] for key in ("score", "ci_low", "ci_high")}
+    if len(ranked) > 1:
+        chosen |= {"runner_up": ranked[1]} | _margin(best, ranked[1], pairs)
+    return chosen | ({"left_out": recorded} if recorded else {})
+
+
+def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
+    """The difference best minus second as it was tested, whichever way round the pair was written."""
+    for sign, key in ((1, f"{best}{VERSUS}{second}"), (-1, f"{second}{VERSUS}{best}")):
+        if key in pairs:
+            macro = pairs[key]["score"]["macro"]
+            break
+    else:
+        raise UserError(f"metrics/comparison.json: no comparison of {best} with {second} on dev; run `dvc repro compare`")
+    margin, *ends = (value and sign * value for value in (macro["difference"], macro["ci_low"], macro["ci_high"]))
+    low, high = ends[::sign]
+    # Pairs that the judge could not score count in neither side of a comparison, which may turn a small lead round.
+    holds = macro["holds"] and margin is not None and margin > 0
+    return {"margin": margin, "margin_ci_low": low, "margin_ci_high": high, "p_holm": macro["p_holm"], "holds": holds}
+
+
+def released(record: AnnotationRecord, chosen: dict) -> Released:
+    return Released(
+        id=record.id, annotation=record.annotation, error=record.error, approach=chosen["approach"], judge=chosen["judge"]
+    )
+
+
+def rows(members: Sequence[Released]) -> list[dict]:
+    """val.csv: the regions of a study that failed are empty, and its error says why."""
+    return [member.model_dump(exclude={"annotation"}) | dict(member.annotation or Annotation()) for member in members]
+
+
+def readme(facts: dict) -> str:
+    """README.md beside the files, out of what metrics/release.json holds."""
+    judge = facts["judge"] + (", the embedded approximation of GREEN" if facts["judge"] == "proxy" else "")
+    lines = [
+        f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their column `error` says why.",
+        f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro score on dev.",
+        f"Judge: {judge}.",
+        f"Macro score on dev: {_interval(facts['score'], facts['ci_low'], facts['ci_high'])}. Scores on test stand in "
+        "reports/comparison.md: the best of several on dev looks a little better there than it is.",
+    ]
+    if "margin" in facts and facts["margin"] is None:
+        lines.append(f"Margin over the next, {facts['runner_up']}: could not be told from the studies that both were scored on.")
+    elif "margin" in facts:
+        margin = _interval(facts["margin"], facts["margin_ci_low"], facts["margin_ci_high"])
+        verdict = "This holds" if facts["holds"] else "This is noise at this number of studies"
+        p = f"p = {facts['p_holm']:.4f} after Holm's correction"
+        lines.append(f"Margin over the next, {facts['runner_up']}: {margin}, {p}. {verdict}.")
+    if "left_out" in facts:
+        names = ", ".join(facts["left_out"])
+        lines.append(f"Left out of the choice: {names}. Answers recorded elsewhere cover only the studies that were asked about.")
+    listed = "".join(f"- {line}\n" for line in lines)
+    return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    numbers = ["–" if number is None else f"{number:.3f}" for number in (value, low, high)]
+    return "{} [{}, {}]".format(*numbers)
