@@ -156,8 +156,8 @@ class ChatServer(ThreadingHTTPServer):
     `script`: what to do with the next requests instead of answering, or that by a request's number; see `_Chat.act`. `spoilt`: the same
     for all requests about a report. `refuses`: of a request's fields the status and error that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
     those whose answer found its asker still there; `bodies`: all fields; `billed`: (tokens in, tokens out) of each answer, by `tokens`
-    of a request's fields. `batch_script`: what becomes of the next batches, "expire" with every other line answered, "fail" as a
-    whole, "hang up" when one is made; a set of numbers = these lines fail; each is ended when it was looked at `looks` times."""
+    of a request's fields. `batch_script`: what becomes of the next batches, "expire" with every other line answered, "expire
+    all" with none, "fail" as a whole, "hang up" when one is made; a set of numbers = these lines fail; each is ended when it was looked at `looks` times."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -232,7 +232,7 @@ class _Chat(BaseHTTPRequestHandler):
 
     def act(self, act, body: dict) -> None:
         """200, another status, (status, headers), (status, headers, error); "hang up", "late", "not JSON", "no choices", "empty",
-        "truncated", "cut" = of the body half is sent; "tell" = a refusal that repeats the key; a dict: fields of the choice, or with
+        "truncated", "cut" = of the body half is sent, "drip" = it is sent letter by letter; "tell" = a refusal that repeats the key; a dict: fields of the choice, or with
         `text` what is answered, in which {key} is the key."""
         server = self.server
         status, headers, error = (*act, {})[:3] if isinstance(act, tuple) else (act, {}, {})
@@ -256,15 +256,19 @@ class _Chat(BaseHTTPRequestHandler):
             text = {"empty": "", "truncated": spoken(body)[: len(spoken(body)) // 2]}.get(act) if isinstance(act, str) else None
             choice = dict(act) if isinstance(act, dict) else {}
             text = choice.pop("text").replace("{key}", key) if "text" in choice else text
-            self.say(server.completion(body, text, **choice), 200, headers, cut=act == "cut", question=question_of(body))
+            self.say(server.completion(body, text, **choice), 200, headers, act, question_of(body))
 
-    def say(self, body, status: int = 200, headers=(), cut: bool = False, question: str | None = None) -> None:
+    def say(self, body, status: int = 200, headers=(), act=None, question: str | None = None) -> None:
         content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **dict(headers)}.items():
             self.send_header(name, value)
         self.end_headers()
-        if cut:
+        if act == "drip":
+            for letter in content:
+                self.wfile.write(bytes([letter]))
+                time.sleep(0.02)
+        elif act == "cut":
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -301,7 +305,7 @@ class _Chat(BaseHTTPRequestHandler):
                 failed.append(said | {"response": {"status_code": refused[0], "body": {"error": error}}})
             elif isinstance(act, set) and number in act:
                 failed.append(said | {"response": {"status_code": 500, "body": {"error": {"message": "it happens"}}}})
-            elif act == "expire" and number % 2:
+            elif act == "expire all" or act == "expire" and number % 2:
                 failed.append(said | {"error": {"code": "batch_expired", "message": "This request could not be executed in time."}})
             else:
                 server.answered.append(question_of(body))
@@ -312,7 +316,7 @@ class _Chat(BaseHTTPRequestHandler):
         for name, said in (("output_file_id", out), ("error_file_id", failed)):
             made[name] = f"{id}-{name}" if said else None
             server.files[made[name]] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in said).encode()
-        made["ended"] = {"expire": "expired", "fail": "failed"}.get(act if isinstance(act, str) else None, "completed")
+        made["ended"] = {"expire": "expired", "expire all": "expired", "fail": "failed"}.get(act if isinstance(act, str) else None, "completed")
         if act == "fail":
             made["errors"] = {"object": "list", "data": [{"code": "invalid", "message": "no such model", "line": 1, "param": None}]}
         server.batches[id] = made | {"looks": 0, "lines": lines}

@@ -99,6 +99,12 @@ def test_an_expired_batch_leaves_what_it_answered_even_if_all_of_it_expired(chat
     assert Counter(server.answered).most_common(1)[0][1] == 1
 
 
+def test_batches_that_expire_without_an_answer_do_not_lower_the_form(chat_server, annotator):
+    server = chat_server(batch_script=["expire all"] * 3)
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 4
+    assert all(body["response_format"] == FORMS["json_schema"] for body in server.bodies)
+
+
 def test_lines_that_keep_failing_are_failed_records_and_may_be_asked_later(chat_server, annotator):
     server = chat_server(batch_script=[{0}] * 6)
     records = list(annotator(server)(CASES))

@@ -251,6 +251,13 @@ def test_a_wait_that_is_too_long_and_a_quota_that_is_spent_end_at_once(chat_comp
     assert len(server.asked) == 2
 
 
+def test_an_answer_that_drips_is_a_time_out_too(chat_completions):
+    server, ask = chat_completions
+    server.script, start = ["drip"], time.monotonic()
+    assert len(ask(["a", "b"], 2, timeout=0.4)) == 2 and len(server.asked) == 3
+    assert time.monotonic() - start < 3, "though no pause between two letters is long"
+
+
 @pytest.fixture
 def chat_completions(chat_server):
     """A chat server, and what asks it."""
@@ -258,9 +265,9 @@ def chat_completions(chat_server):
 
     server = chat_server()
 
-    def ask(prompts: list[str], concurrency: int) -> list:
+    def ask(prompts: list[str], concurrency: int, **limits) -> list:
         async def all_of_them() -> list:
-            async with Asker(Server(server.url, "model", "SOME_KEY", concurrency)) as asker:
+            async with Asker(Server(server.url, "model", "SOME_KEY", concurrency, **limits)) as asker:
 
                 def send(client, prompt: str):
                     turns = [{"role": "user", "content": prompt}]
@@ -293,8 +300,8 @@ def test_a_key_is_hidden_and_a_word_that_servers_without_keys_are_given_is_no_ke
 
 
 def test_half_a_key_at_the_end_of_a_long_reason_is_hidden_too(chat_completions, monkeypatch):
-    monkeypatch.setenv("SOME_KEY", "sk-0123456789")
+    monkeypatch.setenv("SOME_KEY", key := "sk-0123456789abcdefghij")
     server, ask = chat_completions
     server.script = ["tell"]
     (refusal,) = ask(["a"], 1)
-    assert server.keys == {"Bearer sk-0123456789"} and len(refusal.reason) <= 205 and "sk-" not in refusal.reason
+    assert server.keys == {f"Bearer {key}"} and len(refusal.reason) <= 205 and "sk-" not in refusal.reason

@@ -198,7 +198,7 @@ class Batches:
 
         try:
             response = line.get("response") or {}
-            status, body = response.get("status_code", 500), response.get("body") or {}
+            status, body = response.get("status_code", 504), response.get("body") or {}  # none: it has expired
             if status == 200:
                 return reply_of(ChatCompletion.construct(**body), self.key)
             error = body.get("error") or line.get("error") or {}

@@ -46,7 +46,7 @@ class Term(NamedTuple):
 TERMS = (
     Term(5000, 1e-3, 200, images=32, texts=10, listed=0.3, views=(0, 1, 2), strange=0, normal_hearts=1),
     Term(2500, 1e-3, 100, images=16, texts=24, listed=0.1, views=(0, 0, 0, 1), strange=0.7, normal_hearts=0.5),
-    Term(600, 5e-4, 50, images=16, texts=8, listed=0.2, views=(0, 0, 0, 1), strange=0.7, normal_hearts=0.5, talks=8),
+    Term(300, 3e-4, 30, images=16, texts=8, listed=0.2, views=(0, 0, 0, 1), strange=0.7, normal_hearts=0.5, talks=8),
 )
 LEAST = 0.02  # share of the rate at a term's end
 EVERY = 50  # steps between two savings
