@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pictures
 
-from xraygen import annotate as annotators
+from xraygen.annotators.vlm import Vlm
 from xraygen.errors import UserError
 from xraygen.params import VlmApproach
 from xraygen.sources.phantom import draw, phantom
@@ -47,6 +47,11 @@ ROPE = {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6}
 APPROACH = VlmApproach(
     annotator="vlm", model="models/x", inputs="image+report", max_views=2, max_pixels=112 * 112, batch_tokens=1, max_new_tokens=12
 )  # fmt: skip
+
+
+def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, str(root / approach.model), images or root)
+
 PARAMS = FinetuneParams(
     base="models/x", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=2,
     max_pixels=112 * 112, max_tokens=600, rate=0.05, schedule="cosine", warmup=0.0, epochs=1, steps=2, batch_tokens=1200,
@@ -139,7 +144,7 @@ def studies(project) -> list[Study]:
 
 
 def answers(cases, **changes) -> list:
-    return list(annotators.load(APPROACH.model_copy(update=changes), Path())(cases))
+    return list(vlm(APPROACH.model_copy(update=changes), Path())(cases))
 
 
 def test_a_padded_batch_answers_as_each_case_alone(studies):

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from xraygen import annotate as annotators
 from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
+from xraygen.annotators.vlm import Vlm
 from xraygen.errors import UserError
 from xraygen.params import VlmApproach
 from xraygen.sources.phantom import draw, phantom
@@ -38,6 +38,10 @@ APPROACH = VlmApproach(
     batch_tokens=600,
     max_new_tokens=24,
 )
+
+
+def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, str(root / approach.model), images or root)
 
 
 def approach(**changes) -> VlmApproach:
@@ -236,7 +240,7 @@ def test_no_prompt_of_a_real_study_holds_its_reference(processor, inputs):
 
 
 def test_annotations_do_not_hang_on_references(root, studies):
-    annotate = annotators.load(APPROACH, root)
+    annotate = vlm(APPROACH, root)
     without = [one.model_copy(update={"reference": None}) for one in studies]
     said = list(annotate(one.case() for one in studies))
     assert said == list(annotate(one.case() for one in without)) and len({record.raw for record in said}) > 6
@@ -285,8 +289,8 @@ def test_what_is_too_long_is_set_aside_whole_and_counted(processor, root, studie
 
 def test_a_padded_batch_answers_as_each_case_alone(root, studies):
     cases = [one.case() for one in studies]
-    together = list(annotators.load(approach(batch_tokens=100_000), root)(cases))
-    apart = list(annotators.load(approach(batch_tokens=1), root)(cases))
+    together = list(vlm(approach(batch_tokens=100_000), root)(cases))
+    apart = list(vlm(approach(batch_tokens=1), root)(cases))
     assert together == apart and [record.id for record in together] == [case.id for case in cases]
     assert len({record.raw for record in together}) > 6
     assert all(record.usage["tokens_out"] <= 24 and record.usage["tokens_in"] > 20 for record in together)
@@ -297,7 +301,7 @@ def test_the_picture_counts_and_the_other_view_too(root, studies):
     swapped = [case.model_copy(update={"images": other.images}) for case, other in zip(cases, cases[1:] + cases[:1], strict=True)]
 
     def raws(cases: list[Case], **changes) -> list[str]:
-        return [record.raw for record in annotators.load(approach(**changes), root)(cases)]
+        return [record.raw for record in vlm(approach(**changes), root)(cases)]
 
     assert raws(cases) != raws(swapped) and raws(cases) != raws(cases, max_views=1)
     assert raws(cases, inputs="report") == raws(swapped, inputs="report")
@@ -307,16 +311,16 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(root, 
     empty = Case(id="empty")
     cases = [studies[0].case(), empty, studies[2].case()]
     for inputs, failed in (("image", [1, 2]), ("report", [1]), ("image+report", [1])):
-        said = list(annotators.load(approach(inputs=inputs), root)(cases))
+        said = list(vlm(approach(inputs=inputs), root)(cases))
         assert [record.id for record in said] == [case.id for case in cases]
         assert [n for n, record in enumerate(said) if not record.usage] == failed
         assert all(said[n].annotation is None and "no" in said[n].error for n in failed)
-    assert list(annotators.load(APPROACH, root)([])) == []
+    assert list(vlm(APPROACH, root)([])) == []
 
 
 def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, monkeypatch):
     cases, taken = [one.case() for one in studies], []
-    annotate = annotators.load(APPROACH, root)
+    annotate = vlm(APPROACH, root)
     whole = list(annotate(cases))
     monkeypatch.setattr("xraygen.annotators.vlm._CASES", 5)
     stream = annotate(taken.append(case.id) or case for case in cases)
@@ -326,7 +330,7 @@ def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, m
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing(root, studies, tmp_path, monkeypatch, capsys):
     cases = [one.case() for one in studies]
-    annotate = annotators.load(approach(batch_tokens=100_000), root)
+    annotate = vlm(approach(batch_tokens=100_000), root)
     whole, generate = list(annotate(cases)), annotate.model.generate
 
     def scarce(**batch):
@@ -347,7 +351,7 @@ def test_what_was_answered_before_it_was_killed_is_not_computed_again(root, stud
     cases, batches = [one.case() for one in studies], []
 
     def annotate(fail_at: int | None = None, **changes) -> list[AnnotationRecord]:
-        annotator = annotators.load(approach(**changes), root)
+        annotator = vlm(approach(**changes), root)
         generate, before = annotator.model.generate, len(batches)
 
         def counted(**batch):
@@ -379,7 +383,7 @@ def test_a_models_own_settings_do_not_shape_greedy_answers(root, studies, tmp_pa
     path = tmp_path / "models/tiny/generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"repetition_penalty": 3.0, "do_sample": True, "temperature": 5.0}))
     cases = [one.case() for one in studies]
-    assert list(annotators.load(APPROACH, tmp_path, images=root)(cases)) == list(annotators.load(APPROACH, root)(cases))
+    assert list(vlm(APPROACH, tmp_path, images=root)(cases)) == list(vlm(APPROACH, root)(cases))
 
 
 @pytest.fixture(scope="module")
@@ -404,7 +408,7 @@ def taught(root, tiny_vlm, studies) -> str:
 
 
 def test_what_was_learned_is_annotated_and_the_answer_ends_there(root, studies, taught):
-    annotate = annotators.load(approach(model=taught, max_new_tokens=200), root)
+    annotate = vlm(approach(model=taught, max_new_tokens=200), root)
     cases = [one.case() for one in studies[:6]]
     said = list(annotate(cases))
     assert [record.annotation for record in said] == [one.reference for one in studies[:6]]

@@ -137,17 +137,21 @@ def compare(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict:
     """
     from scipy.stats import permutation_test
 
-    n, both = len(a), np.concatenate([a, b])
+    n = len(a)
     difference = macro(a) - macro(b) if n else math.nan
     result: dict = {"n": n, "difference": difference}
-    low, high, error = interval(lambda drawn: _macro(a[drawn]) - _macro(b[drawn]), n, resamples, seed)
+    if np.isnan(a).any() or np.isnan(b).any():
+        both, of = np.concatenate([a, b]), _macro
+    else:  # the mean of the region means is that of the studies' means, which are far fewer numbers to draw from
+        both, of = np.concatenate([a.mean(axis=-1), b.mean(axis=-1)]), lambda drawn: drawn.mean(axis=-1)
+    low, high, error = interval(lambda drawn: of(both[drawn]) - of(both[drawn + n]), n, resamples, seed)
     sd = error * math.sqrt(n)
     result |= {"ci_low": low, "ci_high": high, "sd": sd, "effect": difference / sd if sd > 1e-9 else math.nan}
     if n < 2 or math.isnan(difference) or np.array_equal(a, b, equal_nan=True):
         return result | {"p": 1.0}
     test = permutation_test(
         (np.arange(n), np.arange(n, 2 * n)),
-        lambda x, y, axis: _macro(both[np.moveaxis(x, axis, -1)]) - _macro(both[np.moveaxis(y, axis, -1)]),
+        lambda x, y, axis: of(both[np.moveaxis(x, axis, -1)]) - of(both[np.moveaxis(y, axis, -1)]),
         permutation_type="samples",
         n_resamples=resamples,
         batch=_batch(n),
