@@ -211,3 +211,21 @@ def test_holm_by_hand():
 def test_studies_to_tell_by_hand():
     assert studies_to_tell(0.5, 0.05, 0.8) == 32  # (1.95996 + 0.84162)^2 / 0.25 = 31.4
     assert studies_to_tell(0, 0.05, 0.8) is None and studies_to_tell(float("nan"), 0.05, 0.8) is None
+
+
+@pytest.mark.parametrize(("n", "tolerance"), [(8, 1e-12), (60, 0.02)])
+@pytest.mark.parametrize("unscored", [0, 0.3])
+def test_the_permutation_test_is_that_of_scipy(n, tolerance, unscored):
+    from scipy.stats import permutation_test
+
+    rng = np.random.default_rng(n)
+    for shift in (0, 0.05, 0.2):
+        a, b = rng.random((n, 4)), rng.random((n, 4)) - shift
+        for side in (a, b):
+            side[2:][rng.random((n - 2, 4)) < unscored] = np.nan
+        both = np.concatenate([a, b])
+        theirs = permutation_test(
+            (np.arange(n), np.arange(n, 2 * n)), lambda x, y: macro(both[x.astype(int)]) - macro(both[y.astype(int)]),
+            permutation_type="samples", vectorized=False, n_resamples=2000, rng=np.random.default_rng(1),
+        )  # fmt: skip
+        assert compare(a, b, 2000, 0)["p"] == pytest.approx(theirs.pvalue, abs=2 * tolerance)

@@ -4,6 +4,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -132,11 +134,9 @@ def rounded(value: float) -> float | None:
 def compare(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict:
     """Paired comparison of two (studies, regions) arrays over the same studies in the same order: macro(a) - macro(b).
 
-    `p` is the two-sided permutation test of scipy.stats that swaps a study's two rows, `sd` the difference's standard deviation
-    by study (its bootstrap standard error times the root of the number of studies), `effect` the difference over that.
+    `p` is the two-sided permutation test that swaps a study's two rows, `sd` the difference's standard deviation by study (its
+    bootstrap standard error times the root of the number of studies), `effect` the difference over that.
     """
-    from scipy.stats import permutation_test
-
     n = len(a)
     difference = macro(a) - macro(b) if n else math.nan
     result: dict = {"n": n, "difference": difference}
@@ -149,16 +149,31 @@ def compare(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict:
     result |= {"ci_low": low, "ci_high": high, "sd": sd, "effect": difference / sd if sd > 1e-9 else math.nan}
     if n < 2 or math.isnan(difference) or np.array_equal(a, b, equal_nan=True):
         return result | {"p": 1.0}
-    test = permutation_test(
-        (np.arange(n), np.arange(n, 2 * n)),
-        lambda x, y, axis: of(both[np.moveaxis(x, axis, -1)]) - of(both[np.moveaxis(y, axis, -1)]),
-        permutation_type="samples",
-        n_resamples=resamples,
-        batch=_batch(n),
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    )
-    return result | {"p": float(test.pvalue)}
+    return result | {"p": _p_by_swaps(a, b, difference, resamples, seed)}
+
+
+def _p_by_swaps(a: np.ndarray, b: np.ndarray, difference: float, resamples: int, seed: int) -> float:
+    """Two-sided p as scipy.stats.permutation_test has it for paired samples, which takes ten times as long: twice the smaller tail, the
+    observed difference among the drawn ones (Phipson and Smyth, 2010), all swaps where there are no more than `resamples`."""
+    swapped, exact = _swaps(len(a), resamples, seed)
+    sides = []
+    for rows, other in ((a, b), (b, a)):
+        sums, counts = (
+            known(rows).sum(axis=0) + swapped @ (known(other) - known(rows)) for known in (np.nan_to_num, lambda x: (~np.isnan(x)).astype(float))
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sides.append((sums / counts).mean(axis=-1))
+    drawn, slack = sides[0] - sides[1], 1e-12
+    tails = [int((drawn >= difference - slack).sum()), int((drawn <= difference + slack).sum())]
+    return min(1.0, 2 * (min(tails) + (not exact)) / (len(drawn) + (not exact)))
+
+
+@cache
+def _swaps(n: int, resamples: int, seed: int) -> tuple[np.ndarray, bool]:
+    """((resamples, n) of 0 and 1, whether these are all that there are)."""
+    if 2**n <= resamples:
+        return np.array(list(product((0.0, 1.0), repeat=n))), True
+    return np.random.default_rng(seed).integers(0, 2, (resamples, n)).astype(float), False
 
 
 def holm(p_values: list[float]) -> list[float]:
