@@ -1,6 +1,6 @@
 """Do the pictures count? The small model is fine-tuned to write the findings of phantom studies from their pictures alone.
 
-    python bench/pictures.py [--train 1000] [--test 300] [--model models/tiny-qwen2-vl]
+    python bench/pictures.py [--train 2500] [--test 600] [--model models/tiny-qwen2-vl]
 
 Settings of params.yaml with `inputs: image`. Prints one JSON line: the share of test studies in which the annotation names the right
 heart size (of five), mediastinal width, and effusion, pneumothorax, consolidation and nodule (present or not, and the side); the
@@ -87,8 +87,8 @@ def shuffled(cases: Sequence[Case]) -> list[Case]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=int, default=1000)
-    parser.add_argument("--test", type=int, default=300)
+    parser.add_argument("--train", type=int, default=2500)
+    parser.add_argument("--test", type=int, default=600)
     parser.add_argument("--model", type=Path, default=ROOT / "models/tiny-qwen2-vl")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of finetune")
     arguments = parser.parse_args()
