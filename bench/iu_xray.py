@@ -39,7 +39,7 @@ SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "inputs": "report",
     "rate": 0.001,
     "epochs": 4,
-    "recombined": 6,
+    "recombined": 7,
     "swaps": 0.3,
     "prompt": "Quote the report by region, in JSON.",
 }
