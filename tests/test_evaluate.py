@@ -1,12 +1,14 @@
 """Judging annotations: nothing is dropped, nothing passes unnoticed, and what an annotator says does not hang on the reference."""
 
+import numpy as np
 import pytest
 
 from xraygen import annotate as annotators
 from xraygen import evaluate, judges, params
 from xraygen.annotators import router
 from xraygen.errors import UserError
-from xraygen.report import comparison_markdown, examples, page
+from xraygen.report import _comparisons, comparison_markdown, examples, page
+from xraygen.scores import StudyScores, summarise
 from xraygen.sources.phantom import phantom
 from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
 
@@ -116,3 +118,25 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
         comparison = compare_all({name: evaluate.scores_of(judged, members) for name in names}, params)
         text = comparison_markdown(scores, comparison, data, PROXY.about(), params)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
+
+
+def test_the_best_is_held_against_each_and_each_against_the_next():
+    from xraygen.compare import compare_all
+    from xraygen.params import CompareParams
+
+    rng = np.random.default_rng(0)
+    base, by_name = rng.random((60, 4)) * 0.2, {}
+    for name, gain in {"poor": 0.0, "best": 0.5, "good": 0.3, "alike": 0.299}.items():
+        values = base + gain + rng.normal(0, 0.01, base.shape)
+        by_name[name] = {"test": StudyScores(tuple(map(str, range(60))), values, values, values)}
+    params = CompareParams(resamples=2000, alpha=0.05, power=0.8, seed=0)
+    pairs = compare_all(by_name, params)["test"]
+    scores = {name: {"test": summarise(sets["test"], 50, 0)} for name, sets in by_name.items()}
+    table = [[cell.strip() for cell in row.split("|")[1:-1]] for row in _comparisons(scores, pairs, "test").splitlines()[2:]]
+    second, third = sorted(("good", "alike"), key=lambda name: -scores[name]["test"]["macro"]["score"])
+    assert [row[:2] for row in table] == [["best", second], ["best", third], ["best", "poor"], [second, third], [third, "poor"]]
+    gaps = {tuple(row[:2]): row[2:] for row in table}
+    difference = pairs["poor vs best"]["score"]["macro"]["difference"]
+    assert difference < -0.4 and gaps["best", "poor"][0].startswith(f"**{-difference:+.3f}** [+0.4")
+    assert all(cell.startswith("**+") for cell in gaps["best", "poor"]) and "noise" not in str(gaps["best", "poor"])
+    assert "noise; " in gaps[second, third][0] and "**" not in str(gaps[second, third])

@@ -27,6 +27,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from xraygen.vlm import encoding  # noqa: E402
 from xraygen.vlm.conversation import PROMPT  # noqa: E402
 from xraygen.vlm.finetune import FinetuneParams, finetune  # noqa: E402
+from xraygen.vlm.greedy import greedy  # noqa: E402
 from xraygen.vlm.model import load, load_processor  # noqa: E402
 
 PARTS = "{% for part in turn['content'] %}{{ part['text'] if part['type'] == 'text' else 'IMAGE' }}{% endfor %}"
@@ -151,6 +152,23 @@ def test_a_padded_batch_answers_as_each_case_alone(studies):
     cases = [one.case() for one in studies]
     together = answers(cases, batch_tokens=100_000)
     assert together == answers(cases) and len({record.raw for record in together}) > 4
+
+
+def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop(studies):
+    annotate = vlm(APPROACH, Path())
+    batch = encoding.collate([annotate.row(one.case()) for one in studies], annotate.processor.tokenizer.pad_token_id)
+    begin, widths = batch["input_ids"].shape[1], []
+
+    def ending(input_ids, scores, **kwargs):  # rows end one by one, and never all of them
+        widths.append(len(input_ids))
+        made, lengths = input_ids.shape[1] - begin, (input_ids[:, :begin] != annotate.processor.tokenizer.pad_token_id).sum(1)
+        return made > lengths % 17 + lengths // 40
+
+    out = [
+        annotate.model.generate(**batch, min_new_tokens=30, max_new_tokens=30, stopping_criteria=[ending], custom_generate=loop)
+        for loop in (None, greedy)
+    ]
+    assert torch.equal(*out) and widths[0] == 9 and len(set(widths)) > 4
 
 
 def test_the_picture_counts(studies):

@@ -571,6 +571,32 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
     assert processor.tokenizer.decode(seen["input_ids"]).endswith("<|vision_end|>In JSON.\nReport: Clear.<|im_end|>\n<|im_start|>assistant\n")
 
 
+def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(project, settings, here, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from xraygen.annotators.local import Local
+
+    system = " ".join(f"Rule {k}: say what the report says." for k in range(20))
+    approach = LlmApproach.model_validate(APPROACH.model_dump() | {"system": system, "inputs": "image+report"})
+    cases = []
+    for k in range(12):  # with no picture, one or two; of several lengths
+        images = [Image(path=pictured(here, f"{k}{n}", 40 * n + 10 * k, (56, 56))) for n in range(k % 3)]
+        cases.append(Case(id=f"c{k}", report="Clear lungs. " * (1 + k % 5), images=images))
+
+    def answers(batch_tokens: int) -> tuple[list[str], list[tuple[int, int]]]:
+        llm = settings.model_copy(update={"provider": "local", "max_tokens": 30, "batch_tokens": batch_tokens, "max_pixels": 56 * 56})
+        monkeypatch.setattr("xraygen.answers.cache_folder", lambda: tmp_path / str(batch_tokens))
+        annotate, reads = Local(approach, llm, project, here), []
+        once = annotate._read_once
+        annotate._read_once = lambda tokens, rows: reads.append((tokens.shape[1], rows)) or once(tokens, rows)
+        return [record.raw for record in annotate(cases)], reads
+
+    apart, reads = answers(1)
+    assert len(set(apart)) > 8 and reads == []
+    for batch_tokens in (100_000, 3_000):
+        together, reads = answers(batch_tokens)
+        assert together == apart and sum(rows for _, rows in reads) > 9 and min(tokens for tokens, _ in reads) > 64
+
+
 def test_a_report_cannot_act_as_the_frame_of_the_conversation_in_this_process(project, settings, here):
     pytest.importorskip("torch")
     from xraygen.annotators.local import Local

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from xraygen.compare import compare_all
 from xraygen.judges import decide, opinions
 from xraygen.params import CompareParams
-from xraygen.scores import StudyScores, by_study, compare, holm, interval, macro, studies_to_tell, summarise
+from xraygen.scores import StudyScores, by_study, compare, holm, intervals, macro, studies_to_tell, summarise
 from xraygen.study import SCORED_REGIONS, Judgement
 from xraygen.text import token_f1, tokens
 
@@ -103,7 +103,7 @@ def test_each_open_pair_is_asked_once_and_answered_in_place(pairs):
 def test_interval_covers_the_mean_at_its_rate():
     rng = np.random.default_rng(0)
     samples = [rng.normal(0.5, 0.2, size=(60, 1)) for _ in range(200)]
-    bounds = [interval(lambda drawn, sample=sample: sample[drawn].mean(axis=(1, 2)), 60, 400, 0) for sample in samples]
+    bounds = [intervals(lambda times, sample=sample: times @ sample / 60, 60, 400, 0)[0] for sample in samples]
     covered = sum(bound.low <= 0.5 <= bound.high for bound in bounds)
     assert 178 <= covered <= 199
 
@@ -229,3 +229,20 @@ def test_the_permutation_test_is_that_of_scipy(n, tolerance, unscored):
             permutation_type="samples", vectorized=False, n_resamples=2000, rng=np.random.default_rng(1),
         )  # fmt: skip
         assert compare(a, b, 2000, 0)["p"] == pytest.approx(theirs.pvalue, abs=2 * tolerance)
+
+
+@pytest.mark.parametrize("studies", [60, 1500])
+def test_the_interval_is_that_of_scipy(studies):
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(studies)
+    values = rng.random((studies, 4))
+    values[2:][rng.random((studies - 2, 4)) < 0.3] = np.nan
+    theirs = bootstrap(
+        (np.arange(studies),), lambda drawn: macro(values[drawn]), vectorized=False, n_resamples=1000, method="percentile",
+        rng=np.random.default_rng(5),
+    )  # fmt: skip
+    ours = summarise(StudyScores(tuple(map(str, range(studies))), values, values, values), 1000, 5)["macro"]
+    assert [ours["ci_low"], ours["ci_high"]] == pytest.approx(list(theirs.confidence_interval), abs=1e-6)
+    error = compare(values, np.zeros_like(values), 1000, 5)["sd"] / studies**0.5
+    assert error == pytest.approx(theirs.standard_error, rel=1e-6)

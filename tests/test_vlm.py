@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 
 from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
-from xraygen.annotators.vlm import Vlm
+from xraygen.annotators.vlm import Vlm, _Ends
 from xraygen.errors import UserError
 from xraygen.params import VlmApproach
 from xraygen.sources.phantom import draw, phantom
@@ -294,6 +294,19 @@ def test_a_padded_batch_answers_as_each_case_alone(root, studies):
     assert together == apart and [record.id for record in together] == [case.id for case in cases]
     assert len({record.raw for record in together}) > 6
     assert all(record.usage["tokens_out"] <= 24 and record.usage["tokens_in"] > 20 for record in together)
+
+
+def test_an_answer_that_goes_round_in_circles_is_ended(processor):
+    ends, prompt = _Ends(processor.tokenizer, begin=3), [1, 2, 3]
+    said = {
+        "circle": [9] * 8 + [5, 6, 7, 8, 9] * 13, "one": [4] * 80, "twice": [*range(100, 130)] * 3, "none": [*range(200, 280)],
+        "left": [5, 6, 7] * 20 + [*range(30, 42)],
+    }  # fmt: skip
+    rows = torch.tensor([prompt + tokens[:72] for tokens in said.values()])
+    assert dict(zip(said, ends(rows, None).tolist(), strict=True)) == {
+        "circle": True, "one": True, "twice": False, "none": False, "left": False,
+    }  # fmt: skip
+    assert not ends(torch.tensor([[4] * 3 + [4] * 56]), None).any()  # a prompt's own repeats are not the answer's
 
 
 def test_the_picture_counts_and_the_other_view_too(root, studies):

@@ -5,11 +5,11 @@ from itertools import combinations
 import numpy as np
 
 from xraygen.params import CompareParams
-from xraygen.scores import MEASURES, StudyScores, compare, holm, rounded, studies_to_tell
+from xraygen.scores import MEASURES, StudyScores, compare_each, holm, rounded, studies_to_tell
 from xraygen.study import SCORED_REGIONS
 
 VERSUS = " vs "  # between two names, which hold no spaces
-COLUMNS = {"macro": slice(None)} | {region: slice(index, index + 1) for index, region in enumerate(SCORED_REGIONS)}
+COLUMNS = ("macro", *SCORED_REGIONS)
 
 
 def compare_all(approaches: dict[str, dict[str, StudyScores]], params: CompareParams) -> dict:
@@ -33,10 +33,7 @@ def _compare_set(scores: dict[str, StudyScores], params: CompareParams) -> dict:
             if measure == "score":  # a pair that the judge could not score on one side counts on neither
                 unscored = np.isnan(left) | np.isnan(right)
                 left, right = np.where(unscored, np.nan, left), np.where(unscored, np.nan, right)
-            pair[measure] = {
-                name: compare(left[:, column], right[:, column], params.resamples, params.seed)
-                for name, column in COLUMNS.items()
-            }
+            pair[measure] = dict(zip(COLUMNS, compare_each(left, right, params.resamples, params.seed), strict=True))
     for measure in MEASURES:
         _correct([pair[measure]["macro"] for pair in table.values()], params)
         _correct([pair[measure][region] for pair in table.values() for region in SCORED_REGIONS], params)

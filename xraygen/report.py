@@ -17,14 +17,14 @@ TITLES = {
     "dev": "Dev (for choosing, not for reporting)",
 }
 EXAMPLES = 12  # studies shown on the page
-WORDS = {"score": "Score", "token_f1": "Token F1"}
 LEGEND = """\
 `score` is the judge's mean; right silence (both sides empty) counts 1. `as published` is the mean that green-score itself would
 print, which gives right silence 0. `token F1` is the overlap of words with the reference. Macro is the mean of bone, heart, lung
 and mediastinal. In brackets: 95 % bootstrap intervals over studies."""
 METHOD = """\
-A difference *holds* when its p-value, from a paired permutation test over studies with {resamples:,} resamples, corrected by Holm
-for the number of comparisons, is below {alpha:g}; otherwise it is *noise* at this sample size. "Would tell": the studies that a
+The last table of each set has the best approach against each, and each against the next; all pairs are in metrics/comparison.json. A
+difference is **bold** and *holds* when its p-value, from a paired permutation test over studies with {resamples:,} resamples, corrected
+by Holm for the number of comparisons, is below {alpha:g}; otherwise it is *noise* at this sample size. "Would tell": the studies that a
 two-sided test at {alpha:g} over the number of comparisons needs to see a difference of this size with power {power:g}."""
 
 
@@ -38,7 +38,7 @@ def comparison_markdown(scores: dict, comparison: dict, data: dict, about: str, 
         parts.append(f"## {title} ({studies:,} studies)")
         if studies:
             parts += [_score_table(scores, name), about, _token_f1_table(scores, name, data["ceiling"])]
-            parts.append("\n".join(f"- {line}" for line in _sentences(comparison[name])))
+            parts.append(_comparisons(scores, comparison[name], name))
     return "\n\n".join([*parts, METHOD.format(**params.model_dump())]) + "\n"
 
 
@@ -70,32 +70,36 @@ def _token_f1_table(scores: dict, name: str, ceiling: dict) -> str:
     return _table(rows, ["approach", "token F1, macro", *SCORED_REGIONS])
 
 
-def _sentences(pairs: dict) -> list[str]:
-    """Which differences hold and which are noise, one line for each pair of approaches and measure."""
-    if not pairs:
-        return ["One approach only: nothing to compare it with."]
-    return [_sentence(*pair.split(VERSUS), measure, table[measure]) for pair, table in pairs.items() for measure in MEASURES]
+def _comparisons(scores: dict, pairs: dict, name: str) -> str:
+    """The best approach against each, and each against the next one; every other pair is in metrics/comparison.json."""
+    order = sorted(scores, key=lambda approach: -(scores[approach][name]["macro"]["score"] or 0))
+    if len(order) < 2:
+        return "One approach only: nothing to compare it with."
+    shown = dict.fromkeys([(order[0], other) for other in order[1:]] + list(zip(order[1:], order[2:], strict=False)))
+    rows = []
+    for ahead, behind in shown:
+        sign, pair = (1, f"{ahead}{VERSUS}{behind}") if f"{ahead}{VERSUS}{behind}" in pairs else (-1, f"{behind}{VERSUS}{ahead}")
+        score, f1 = (pairs[pair][measure] for measure in MEASURES)
+        regions = [_difference(score[region], sign) for region in SCORED_REGIONS]
+        rows.append([ahead, behind, _compared(score["macro"], sign), *regions, _compared(f1["macro"], sign)])
+    return _table(rows, ["approach", "against", "score, macro", *SCORED_REGIONS, "token F1, macro"])
 
 
-def _sentence(a: str, b: str, measure: str, table: dict) -> str:
-    macro = table["macro"]
-    if macro["difference"] is None or macro["ci_low"] is None:
-        return f"{WORDS[measure]}: {a} and {b} could not be compared; too few studies have what it takes in every region."
-    if not macro["difference"]:
-        return f"{WORDS[measure]}: no difference was seen between {a} and {b}."
-    sign, ahead, behind = (1, a, b) if macro["difference"] > 0 else (-1, b, a)
-    low, high = sorted(sign * macro[bound] for bound in ("ci_low", "ci_high"))
-    p = "p < 0.001" if macro["p_holm"] < 0.001 else f"p = {macro['p_holm']:.3f}"
-    verdict = "this **holds**" if macro["holds"] else f"**noise** at {macro['n']:,} studies"
-    if not macro["holds"] and macro["studies_to_tell"]:
-        verdict += f"; about {macro['studies_to_tell']:,} would tell a difference of this size"
-    regions = ", ".join(
-        f"{region} {sign * table[region]['difference']:+.3f} {'holds' if table[region]['holds'] else 'noise'}"
-        for region in SCORED_REGIONS
-        if table[region]["difference"]
-    )
-    gap = f"{sign * macro['difference']:.3f} [{low:.3f}, {high:.3f}]"
-    return f"{WORDS[measure]}: **{ahead}** is ahead of {behind} by {gap}, {p}: {verdict}. By region: {regions}."
+def _difference(found: dict, sign: int) -> str:
+    if found["difference"] is None:
+        return "–"
+    text = f"{sign * found['difference']:+.3f}"
+    return f"**{text}**" if found["holds"] else text
+
+
+def _compared(found: dict, sign: int) -> str:
+    if found["difference"] is None or found["ci_low"] is None:
+        return "too few studies have what it takes in every region"
+    low, high = sorted(sign * found[bound] for bound in ("ci_low", "ci_high"))
+    text = f"{_difference(found, sign)} [{low:+.3f}, {high:+.3f}]"
+    if found["holds"]:
+        return text
+    return f"{text} noise" + (f"; {found['studies_to_tell']:,} would tell" if found["studies_to_tell"] else "")
 
 
 def scores_rows(scores: dict) -> list[dict]:

@@ -1,10 +1,9 @@
 """From judgements to numbers: scores by region with intervals, and paired tests between approaches. Everything is by study."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -62,16 +61,19 @@ def by_study(judgements: Iterable[Judgement]) -> StudyScores:
 
 def macro(values: np.ndarray) -> float:
     """(studies, regions) -> the mean of the region means, NaN left out; NaN if a region has no value at all."""
-    return float(_macro(values))
+    return float(_means(np.ones((1, len(values)), dtype=np.uint8), values)[0, 0])
 
 
-def _macro(values: np.ndarray) -> np.ndarray:
-    """(..., studies, regions) -> (...)."""
-    counted = ~np.isnan(values)
-    count = counted.sum(axis=-2)
-    with np.errstate(invalid="ignore"):
-        means = np.where(counted, values, 0.0).sum(axis=-2) / np.where(count, count, np.nan)
-    return means.mean(axis=-1)
+def _means(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(resamples, studies), how often each study was drawn, and (studies, regions) -> (resamples, 1 + regions): macro, then the mean of
+    each region; NaN where nothing is known."""
+    known = ~np.isnan(values)
+    both = np.concatenate([np.where(known, values, 0.0), known], axis=1)
+    rows = max(1, 4_000_000 // max(1, len(values)))  # at a time: some tens of megabytes
+    sums, counts = np.split(np.concatenate([times[at : at + rows].astype(float) @ both for at in range(0, len(times), rows)]), 2, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums / counts
+    return np.concatenate([means.mean(axis=1, keepdims=True), means], axis=1)
 
 
 class Interval(NamedTuple):
@@ -80,45 +82,42 @@ class Interval(NamedTuple):
     error: float  # standard error: the standard deviation over the resamples
 
 
-def interval(statistic: Callable[[np.ndarray], np.ndarray], studies: int, resamples: int, seed: int) -> Interval:
-    """95 % percentile bootstrap over studies. `statistic`: indices of drawn studies (resamples, studies) -> (resamples,).
+def intervals(means: Callable[[np.ndarray], np.ndarray], studies: int, resamples: int, seed: int) -> list[Interval]:
+    """95 % percentile bootstrap over studies, as scipy.stats.bootstrap draws it. `means`: how often each study was drawn
+    (resamples, studies) -> (resamples, numbers), of which each gets an interval.
 
-    NaN below two studies, or where so few were scored that a resample may hold none of a region.
+    NaN where so few were scored that a resample may hold none of a region.
     """
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
-    if studies < 2:
-        return Interval(math.nan, math.nan, math.nan)
-    with warnings.catch_warnings(action="ignore", category=DegenerateDataWarning):
-        result = bootstrap(
-            (np.arange(studies),),
-            lambda drawn, axis: statistic(np.moveaxis(drawn, axis, -1)),
-            n_resamples=resamples,
-            batch=_batch(studies),
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    low, high = result.confidence_interval
-    return Interval(float(low), float(high), float(result.standard_error))
+    drawn = means(_draws(studies, resamples, seed))
+    bounds = np.percentile(drawn, (2.5, 97.5), axis=0)
+    return [Interval(*map(float, one)) for one in zip(*bounds, drawn.std(axis=0, ddof=1), strict=True)]
 
 
-def _batch(studies: int) -> int:
-    """Resamples at a time, so that one batch stays within some tens of megabytes."""
-    return max(1, 1_000_000 // studies)
+@lru_cache(8)
+def _draws(studies: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, studies): how often each study was drawn, with replacement."""
+    rng, rows, times = np.random.default_rng(seed), max(1, 1_000_000 // studies), []
+    for at in range(0, resamples, rows):
+        drawn = rng.integers(0, studies, (min(rows, resamples - at), studies))
+        cells = drawn + studies * np.arange(len(drawn))[:, None]
+        times.append(np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.uint8))
+    return np.concatenate(times)
 
 
 def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
     """{"<region>" | "macro": {"score", "ci_low", "ci_high", "n", "unscored", "as_published", "token_f1"}} of metrics/scores."""
-    columns = {region: [index] for index, region in enumerate(SCORED_REGIONS)} | {"macro": list(range(len(SCORED_REGIONS)))}
-    summary = {}
-    for name, chosen in columns.items():
+    n, summary = len(scores.ids), {}
+    bounds = [Interval(math.nan, math.nan, math.nan)] * (1 + len(SCORED_REGIONS))
+    if n > 1:
+        bounds = intervals(lambda times: _means(times, scores.score), n, resamples, seed)
+    columns = {region: slice(index, index + 1) for index, region in enumerate(SCORED_REGIONS)} | {"macro": slice(None)}
+    for (name, chosen), bound in zip(columns.items(), [*bounds[1:], bounds[0]], strict=True):
         score = scores.score[:, chosen]
-        low, high, _ = interval(lambda drawn, score=score: _macro(score[drawn]), len(score), resamples, seed)
         summary[name] = {
             "score": rounded(macro(score)),
-            "ci_low": rounded(low),
-            "ci_high": rounded(high),
-            "n": len(scores.ids),
+            "ci_low": rounded(bound.low),
+            "ci_high": rounded(bound.high),
+            "n": n,
             "unscored": int(np.isnan(score).sum()),
             "as_published": rounded(macro(scores.as_published[:, chosen])),
             "token_f1": rounded(macro(scores.token_f1[:, chosen])),
@@ -137,43 +136,44 @@ def compare(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict:
     `p` is the two-sided permutation test that swaps a study's two rows, `sd` the difference's standard deviation by study (its
     bootstrap standard error times the root of the number of studies), `effect` the difference over that.
     """
-    n = len(a)
-    difference = macro(a) - macro(b) if n else math.nan
-    result: dict = {"n": n, "difference": difference}
-    if np.isnan(a).any() or np.isnan(b).any():
-        both, of = np.concatenate([a, b]), _macro
-    else:  # the mean of the region means is that of the studies' means, which are far fewer numbers to draw from
-        both, of = np.concatenate([a.mean(axis=-1), b.mean(axis=-1)]), lambda drawn: drawn.mean(axis=-1)
-    low, high, error = interval(lambda drawn: of(both[drawn]) - of(both[drawn + n]), n, resamples, seed)
-    sd = error * math.sqrt(n)
-    result |= {"ci_low": low, "ci_high": high, "sd": sd, "effect": difference / sd if sd > 1e-9 else math.nan}
-    if n < 2 or math.isnan(difference) or np.array_equal(a, b, equal_nan=True):
-        return result | {"p": 1.0}
-    return result | {"p": _p_by_swaps(a, b, difference, resamples, seed)}
+    return compare_each(a, b, resamples, seed)[0]
 
 
-def _p_by_swaps(a: np.ndarray, b: np.ndarray, difference: float, resamples: int, seed: int) -> float:
+def compare_each(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> list[dict]:
+    """The same of macro, then of each region."""
+    n, nothing = len(a), Interval(math.nan, math.nan, math.nan)
+    once = np.ones((1, n), dtype=np.uint8)
+    differences = (_means(once, a) - _means(once, b))[0]
+    bounds, p_values = [nothing] * len(differences), np.ones(len(differences))
+    if n > 1:
+        bounds = intervals(lambda times: _means(times, a) - _means(times, b), n, resamples, seed)
+        p_values = _p_by_swaps(a, b, differences, resamples, seed)
+    results = []
+    for difference, bound, p in zip(differences.tolist(), bounds, p_values.tolist(), strict=True):
+        sd = bound.error * math.sqrt(n)
+        results.append({
+            "n": n, "difference": difference, "ci_low": bound.low, "ci_high": bound.high, "sd": sd,
+            "effect": difference / sd if sd > 1e-9 else math.nan, "p": 1.0 if math.isnan(difference) else p,
+        })  # fmt: skip
+    return results
+
+
+def _p_by_swaps(a: np.ndarray, b: np.ndarray, differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Two-sided p as scipy.stats.permutation_test has it for paired samples, which takes ten times as long: twice the smaller tail, the
     observed difference among the drawn ones (Phipson and Smyth, 2010), all swaps where there are no more than `resamples`."""
     swapped, exact = _swaps(len(a), resamples, seed)
-    sides = []
-    for rows, other in ((a, b), (b, a)):
-        sums, counts = (
-            known(rows).sum(axis=0) + swapped @ (known(other) - known(rows)) for known in (np.nan_to_num, lambda x: (~np.isnan(x)).astype(float))
-        )
-        with np.errstate(invalid="ignore", divide="ignore"):
-            sides.append((sums / counts).mean(axis=-1))
-    drawn, slack = sides[0] - sides[1], 1e-12
-    tails = [int((drawn >= difference - slack).sum()), int((drawn <= difference + slack).sum())]
-    return min(1.0, 2 * (min(tails) + (not exact)) / (len(drawn) + (not exact)))
+    times = np.concatenate([1 - swapped, swapped], axis=1)
+    drawn, slack = _means(times, np.concatenate([a, b])) - _means(times, np.concatenate([b, a])), 1e-12
+    tails = np.minimum((drawn >= differences - slack).sum(axis=0), (drawn <= differences + slack).sum(axis=0))
+    return np.minimum(1.0, 2 * (tails + (not exact)) / (len(drawn) + (not exact)))
 
 
-@cache
+@lru_cache(8)
 def _swaps(n: int, resamples: int, seed: int) -> tuple[np.ndarray, bool]:
     """((resamples, n) of 0 and 1, whether these are all that there are)."""
     if 2**n <= resamples:
-        return np.array(list(product((0.0, 1.0), repeat=n))), True
-    return np.random.default_rng(seed).integers(0, 2, (resamples, n)).astype(float), False
+        return np.array(list(product((0, 1), repeat=n)), dtype=np.uint8), True
+    return np.random.default_rng(seed).integers(0, 2, (resamples, n)).astype(np.uint8), False
 
 
 def holm(p_values: list[float]) -> list[float]:

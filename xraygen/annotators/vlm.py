@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xraygen.params import VlmApproach
 
 _CASES, _TOKENS = 256, 100_000  # of a window: that much is encoded at a time, at most 2 GB of pixels
+_CIRCLING = 64  # last tokens that are one thing said three times or oftener
+_SHARED = 64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
 
 
 class Vlm:
@@ -131,12 +133,20 @@ class Vlm:
         import torch
         from transformers import StoppingCriteriaList
 
-        tokenizer, model = self.processor.tokenizer, self.model
-        batch = encoding.collate(rows, tokenizer.pad_token_id)
+        from xraygen.vlm.greedy import greedy
+        from xraygen.vlm.model import QWEN
+
+        tokenizer, model, beams = self.processor.tokenizer, self.model, self.approach.beams
+        can = len(rows) > 1 and beams == 1 and model.config.model_type in QWEN
+        shared = shared if can and (shared := encoding.shared_tokens(rows)) >= _SHARED else 0
+        batch = encoding.collate(rows, tokenizer.pad_token_id, shared)
         batch = {name: x.to(model.device, model.dtype if x.is_floating_point() else None) for name, x in batch.items()}
         begin = batch["input_ids"].shape[1]
         with torch.inference_mode():
-            out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([_EndOfJson(tokenizer, begin)]))
+            if shared:
+                batch["past_key_values"] = self._read_once(batch["input_ids"][:1, :shared], len(rows))
+            ends = StoppingCriteriaList([_Ends(tokenizer, begin)])
+            out = model.generate(**batch, stopping_criteria=ends, custom_generate=greedy if beams == 1 else None)
         made = []
         for row, tokens in zip(rows, out[:, begin:].tolist(), strict=True):
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
@@ -145,9 +155,20 @@ class Vlm:
             made.append((text, {"tokens_in": len(row["input_ids"]), "tokens_out": len(tokens)}))
         return made
 
+    def _read_once(self, tokens: torch.Tensor, rows: int):
+        """The cache of the tokens that all prompts begin with, for so many rows."""
+        from transformers import DynamicCache
 
-class _EndOfJson:
-    """Ends the rows whose answer holds a whole annotation: what a model says after it is not asked for."""
+        self.model.base_model.rope_deltas = None  # what the last batch left, which would move this one's positions
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+
+class _Ends:
+    """Ends the rows whose answer holds a whole annotation, as what a model says after it is not asked for, and those that only repeat
+    themselves, as a greedy model does so until it is stopped."""
 
     def __init__(self, tokenizer, begin: int) -> None:
         import torch
@@ -162,6 +183,10 @@ class _EndOfJson:
         done = torch.isin(input_ids[:, -1], self.closing)
         for i in done.nonzero().flatten().tolist():
             done[i] = is_whole(self.tokenizer.decode(input_ids[i, self.begin :], skip_special_tokens=True))
+        if (made := input_ids.shape[1] - self.begin) >= _CIRCLING and not made % 8:
+            last = input_ids[:, -_CIRCLING:]
+            for period in range(1, _CIRCLING // 3 + 1):
+                done |= (last[:, period:] == last[:, :-period]).all(1)
         return done
 
 

@@ -92,8 +92,20 @@ def examples(
     return rows, aside
 
 
-def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int) -> dict[str, torch.Tensor]:
-    """A batch: prompts padded on the left, completions (where there are) on the right, so that these begin at one column.
+def shared_tokens(rows: Sequence[dict[str, torch.Tensor]]) -> int:
+    """How many tokens all prompts begin with, before any picture; the last of a prompt is not among them."""
+    import torch
+
+    first = min((row["input_ids"] for row in rows), key=len)
+    same = torch.ones(len(first) - 1, dtype=torch.bool)
+    for row in rows:
+        same &= (row["input_ids"][: len(same)] == first[:-1]) & (row["mm_token_type_ids"][: len(same)] == 0)
+    return int(same.long().cumprod(0).sum())
+
+
+def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int, shared: int = 0) -> dict[str, torch.Tensor]:
+    """A batch: prompts padded on the left, completions (where there are) on the right, so that these begin at one column. What is
+    left of the padding are `shared` tokens, the same in all rows.
 
     `labels` are the completions' tokens, -100 elsewhere. Views of all rows follow one another.
     """
@@ -112,8 +124,9 @@ def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int) -> dict[str, torc
         start, said = prompt - len(row["input_ids"]), row.get("completion", ())
         end = prompt + len(said)
         for name in along:
-            batch[name][i, start:prompt] = row[name]
-        batch["attention_mask"][i, start:end] = 1
+            batch[name][i, :shared] = row[name][:shared]
+            batch[name][i, start + shared : prompt] = row[name][shared:]
+        batch["attention_mask"][i, :shared] = batch["attention_mask"][i, start + shared : end] = 1
         if longest:
             batch["input_ids"][i, prompt:end] = batch["labels"][i, prompt:end] = said
     for name in dict.fromkeys(name for row in rows for name in row if name not in (*along, "completion")):
