@@ -52,6 +52,7 @@ def test_an_answer_is_read_in_whatever_form_it_comes_and_what_was_repaired_is_to
         ("", "no JSON in the answer"),
         ("The heart is large.", "no JSON in the answer"),
         ("<think>" + completion(PLAIN) + "</think> I cannot say.", "no JSON in the answer"),
+        ("<think>A draft: " + completion(PLAIN) + ", but maybe", "the answer ended amid thinking aloud; raise max_tokens"),
         ('{"Herz": "groß"}', "names no region"),
         ('{"heart": {"size": "large"}}', "heart: not a text"),
         ('{"heart": 3}', "heart: not a text"),
@@ -131,7 +132,7 @@ def holds(answer: str) -> bool:
     try:
         annotation, repaired = parse(answer)
     except ValueError as reason:
-        assert re.match(r"no JSON|damaged JSON|the JSON of the answer names no region|\w+: (not a text|half of a)", str(reason)), reason
+        assert re.match(r"no JSON|damaged JSON|the JSON of the answer names no region|the answer ended amid|\w+: (not a text|half of a)", str(reason)), reason
         return False
     assert isinstance(annotation, Annotation) and isinstance(repaired, bool)
     spoken = (answer, unescaped(answer), answer.replace("\\'", "'"))

@@ -1,18 +1,23 @@
 """The annotator llm by way of OpenAI's batch API, spoken by a server on loopback."""
 
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from conftest import question_of
+from PIL import Image as Pictures
 
 from xraygen.annotators.batch import Batches
 from xraygen.annotators.dialect import FORMS
 from xraygen.annotators.llm import Llm
 from xraygen.errors import UserError
 from xraygen.params import LlmApproach, LlmParams, TokenPrice
-from xraygen.study import Annotation, AnnotationRecord, Case
+from xraygen.study import Annotation, AnnotationRecord, Case, Image
 
 pytest.importorskip("openai")
 
@@ -29,14 +34,22 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+PICTURED = APPROACH.model_copy(update={"inputs": "image+report"})
+
+
+def pictured(folder: Path, cases: list[Case]) -> list[Case]:
+    Pictures.new("L", (60, 40), 90).save(folder / "view.png")
+    return [case.model_copy(update={"images": (Image(path="view.png"),)}) for case in cases]
+
+
 @pytest.fixture
 def annotator(here):
-    def make(server, **changes) -> Llm:
+    def make(server, approach=APPROACH, **changes) -> Llm:
         settings = LlmParams(
             provider="openai", base_url=server.url, model="m", key="SOME_KEY", mode="batch", concurrency=4, timeout=5.0,
             max_tokens=512, max_views=2, max_pixels=262144, max_cost_usd=None, max_failed=0.05, batch_tokens=24000, prices={},
         )  # fmt: skip
-        return Llm(APPROACH, settings.model_copy(update=changes), here, here)
+        return Llm(approach, settings.model_copy(update=changes), here, here)
 
     return make
 
@@ -139,8 +152,70 @@ def test_a_batch_that_is_refused_in_every_form_ends_with_its_reason(chat_server,
     server = chat_server(refuses=lambda body: (400, {"message": "no system turns"}))
     records = list(annotator(server)(CASES))
     assert {record.error for record in records} == {"400: no system turns"} and len(server.batches) == len(FORMS)
-    server = chat_server(batch_script=["fail"] * 9)
-    assert {record.error for record in annotator(server)(CASES)} == {"no such model"} and len(server.batches) <= len(FORMS)
+
+
+def test_a_batch_that_fails_as_a_whole_is_one_line_and_sent_anew_by_the_next_run(chat_server, annotator, here, monkeypatch):
+    monkeypatch.setattr("xraygen.annotators.batch.MOST", 5)
+    server = chat_server(batch_script=[None, "fail"])
+    with pytest.raises(UserError, match="batch batch-1 failed, invalid: no such model; what was answered is kept, run again"):
+        list(annotator(server)(CASES))
+    assert len(server.batches) == 3 and len(server.answered) == 7 and not list((here / ".cache/batches").iterdir())
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 4
+    assert max(Counter(server.answered).values()) == 1
+    assert all(body["response_format"] == FORMS["json_schema"] for body in server.bodies)
+
+
+def test_all_parts_are_sent_before_one_is_waited_for_and_pictures_are_encoded_once(chat_server, annotator, here, monkeypatch):
+    server, there, encoded = chat_server(), [], []
+
+    def wait(self, id, count, wait=Batches._wait):
+        there.append(len(server.batches))
+        return wait(self, id, count)
+
+    def png(self, path, png=Llm._png):
+        encoded.append(path)
+        return png(self, path)
+
+    monkeypatch.setattr("xraygen.annotators.batch.MOST", 5)
+    monkeypatch.setattr(Batches, "_wait", wait)
+    monkeypatch.setattr(Llm, "_png", png)
+    llm = annotator(server, PICTURED)
+    assert lungs(list(llm(pictured(here, CASES)))) == REPORTS and there == [3, 3, 3]
+    assert sorted(len(batch["lines"]) for batch in server.batches.values()) == [2, 5, 5] and len(encoded) == 12
+
+
+@pytest.mark.parametrize("limit, sizes", [(10**9, [12]), (2600, None)])
+def test_files_are_no_larger_than_allowed(chat_server, annotator, monkeypatch, limit, sizes):
+    monkeypatch.setattr("xraygen.annotators.batch.BYTES", limit)
+    server = chat_server()
+    assert lungs(list(annotator(server)(CASES))) == REPORTS
+    uploaded = [file for name, file in server.files.items() if name and name.startswith("file-")]
+    assert all(0 < len(file) <= limit for file in uploaded)
+    assert sizes is None and len(uploaded) > 3 or [len(batch["lines"]) for batch in server.batches.values()] == sizes
+
+
+@pytest.mark.parametrize("times", [1, 3, 9])
+def test_an_answer_that_cannot_be_read_is_asked_for_as_often_as_directly(chat_server, annotator, monkeypatch, times):
+    from conftest import spoken
+
+    said = Counter()
+
+    def at_times(body: dict) -> str:
+        said[question_of(body)] += 1
+        return "No." if "Report 2." in question_of(body) and said[question_of(body)] <= times else spoken(body)
+
+    monkeypatch.setattr("conftest.spoken", at_times)
+    server = chat_server()
+    llm = annotator(server, prices={"m": TokenPrice(tokens_in=1000, tokens_out=1000)})
+    records = list(llm(CASES))
+    asked = min(times + 1, 4)
+    assert [len(batch["lines"]) for batch in server.batches.values()] == [12] + [1] * (asked - 1)
+    paid = sum(map(sum, server.billed)) * 1000 / 1e6 / 2
+    assert llm.usage()["cost_usd"] == pytest.approx(paid) and llm.budget.spent == pytest.approx(paid)
+    if times < 4:
+        assert lungs(records) == REPORTS
+    else:
+        assert (records[2].error, records[2].raw) == ("no JSON in the answer", "No.") and lungs(records).count(None) == 1
 
 
 # Killed
@@ -182,8 +257,8 @@ def test_killed_amid_collecting_it_takes_the_rest_from_the_same_batch(chat_serve
 def test_killed_between_sending_and_writing_it_down_the_batch_is_found_at_the_server(chat_server, annotator, monkeypatch):
     server = chat_server()
 
-    def send_and_die(self, part, name, send=Batches._send):
-        send(self, part, name)
+    def send_and_die(self, part, file, name, send=Batches._send):
+        send(self, part, file, name)
         raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
@@ -192,6 +267,79 @@ def test_killed_between_sending_and_writing_it_down_the_batch_is_found_at_the_se
     more = [*CASES, Case(id="new", report="New.")]
     assert lungs(list(annotator(server)(more))) == [*REPORTS, "New."]
     assert [len(batch["lines"]) for batch in server.batches.values()] == [12, 1], "though there is more to ask now"
+
+
+def test_killed_while_it_waits_for_several_it_goes_on_with_them(chat_server, annotator, monkeypatch):
+    monkeypatch.setattr("xraygen.annotators.batch.MOST", 5)
+    server = chat_server(looks=2)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("xraygen.annotators.batch.time.sleep", kill)
+        list(annotator(server)(CASES))
+    assert len(server.batches) == 3
+    more = [*CASES, Case(id="new", report="New.")]
+    assert lungs(list(annotator(server)(more))) == [*REPORTS, "New."] and len(server.batches) == 4
+
+
+def test_two_at_a_time_send_once(chat_server, annotator, monkeypatch, here):
+    server, sending, results = chat_server(), threading.Event(), []
+
+    def slow(self, part, file, name, send=Batches._send):
+        sending.set()
+        time.sleep(0.5)
+        return send(self, part, file, name)
+
+    monkeypatch.setattr(Batches, "_send", slow)
+    threads = [threading.Thread(target=lambda: results.append(lungs(list(annotator(server)(CASES))))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        sending.wait(5)
+    for thread in threads:
+        thread.join(20)
+    assert results == [REPORTS] * 2 and len(server.batches) == 1 and not list((here / ".cache/batches").iterdir())
+
+
+def test_what_is_collected_while_another_looks_for_it_is_not_sent_again(chat_server, annotator, monkeypatch):
+    server, waiting, looking = chat_server(), threading.Event(), threading.Event()
+    wait, look = Batches._wait, Batches._under_way
+
+    def wait_on(self, *rest):
+        waiting.set()
+        looking.wait(5)
+        return wait(self, *rest)
+
+    def look_late(self, missing):
+        if waiting.is_set() and missing:
+            looking.set()
+            time.sleep(0.5)
+        return look(self, missing)
+
+    monkeypatch.setattr(Batches, "_wait", wait_on)
+    monkeypatch.setattr(Batches, "_under_way", look_late)
+    beside = threading.Thread(target=lambda: list(annotator(server)(CASES)))
+    beside.start()
+    waiting.wait(5)
+    assert lungs(list(annotator(server)(CASES))) == REPORTS
+    beside.join(20)
+    assert len(server.batches) == 1
+
+
+def test_a_killed_process_leaves_no_lock(chat_server, annotator, here):
+    (here / ".cache").mkdir()
+    code = "import fcntl, os; f = open('.cache/batches.lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=here).returncode == -9
+    assert lungs(list(annotator(chat_server())(CASES))) == REPORTS
+
+
+def test_what_another_process_has_done_with_meanwhile_is_no_error(chat_server, annotator, here, monkeypatch):
+    server, folder = chat_server(), here / ".cache/batches"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Batches, "_wait", kill)
+        list(annotator(server)(CASES))
+    (state,) = folder.iterdir()
+    (folder / "gone.json").symlink_to("nowhere")  # as one that was there when the folder was read
+    wait = Batches._wait
+    monkeypatch.setattr(Batches, "_wait", lambda self, *rest: (state.unlink(), wait(self, *rest))[1])
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 1
 
 
 def test_killed_before_sending_it_sends(chat_server, annotator, monkeypatch):
@@ -232,7 +380,79 @@ def test_a_batch_that_a_server_has_forgotten_is_one_line_that_says_what_to_do(ch
     assert lungs(list(annotator(server)(CASES))) == REPORTS
 
 
+def test_answers_that_a_server_has_lost_are_asked_for_anew(chat_server, annotator, monkeypatch, here):
+    server = chat_server()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Batches, "_wait", kill)
+        list(annotator(server)(CASES))
+    del server.files["batch-0-output_file_id"]
+    assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 2
+
+    def lose(self, id, count, wait=Batches._wait):
+        server.files.pop(f"{id}-output_file_id", None)
+        return wait(self, id, count)
+
+    monkeypatch.setattr(Batches, "_wait", lose)
+    with pytest.raises(UserError, match="has lost the answers of batch batch-2; run again to send, and pay, its questions anew"):
+        list(annotator(server, model="another")(CASES))
+    assert len(server.batches) == 3 and not list((here / ".cache/batches").iterdir()), "it is not paid for again and again"
+
+
 # What it says and costs
+
+
+def test_a_package_that_is_missing_is_one_line(chat_server, annotator, monkeypatch):
+    llm = annotator(chat_server())
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(UserError, match="asking a server needs one more package .*pip install"):
+        list(llm(CASES))
+
+
+def views_of(body: dict) -> int:
+    content = body["messages"][-1]["content"]
+    return 0 if isinstance(content, str) else len(content) - 1
+
+
+DEAR_VIEWS = {"prices": {"m": TokenPrice(tokens_in=1, tokens_out=0)}}  # a dollar for a million tokens
+
+
+def bills(body: dict) -> tuple[int, int]:
+    """As gpt-4o-mini does."""
+    return 20 + 8500 * views_of(body), 5
+
+
+def dollars(server) -> float:
+    return sum(tokens_in for tokens_in, _ in server.billed) / 1e6
+
+
+def test_a_batch_sends_few_with_views_until_it_has_seen_what_they_cost(chat_server, annotator, here):
+    server, cases = chat_server(tokens=bills), [Case(id=f"s{k}", report=f"Report {k}.") for k in range(100)]
+    cases = [*pictured(here, cases[:80]), *cases[80:]]
+    for _ in range(2):  # then the answers that are kept tell it
+        with pytest.raises(UserError, match="92 questions may cost up to .* more than llm.max_cost_usd leaves"):
+            list(annotator(server, PICTURED, **DEAR_VIEWS, max_cost_usd=0.1)(cases))
+        assert [len(batch["lines"]) for batch in server.batches.values()] == [8] and dollars(server) / 2 <= 0.1
+    assert lungs(list(annotator(server, PICTURED, **DEAR_VIEWS, max_cost_usd=0.5)(cases))) == [case.report for case in cases]
+    assert [len(batch["lines"]) for batch in server.batches.values()] == [8, 92] and dollars(server) / 2 <= 0.5
+
+
+def test_where_no_question_with_views_is_answered_the_rest_is_not_sent(chat_server, annotator, here):
+    server = chat_server(refuses=lambda body: (400, {"code": "content_filter"}) if views_of(body) else None)
+    cases = pictured(here, [Case(id=f"s{k}", report=f"Report {k}.") for k in range(100)])
+    records = list(annotator(server, PICTURED, **DEAR_VIEWS, max_cost_usd=1.0)(cases))
+    assert Counter(record.error.partition(":")[0] for record in records) == {"400": 48, "not sent": 52}
+    assert len(server.batches) == 6
+
+
+@pytest.mark.parametrize("texts", [0, 1, 50])
+def test_directly_too_views_are_asked_one_at_a_time_until_the_first_bill(chat_server, annotator, here, texts):
+    server = chat_server(tokens=bills, delay=0.02)
+    cases = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(100)]
+    cases = [*cases[:texts], *pictured(here, cases[texts:])]
+    llm = annotator(server, PICTURED, **DEAR_VIEWS, max_cost_usd=0.2, concurrency=64, mode="direct")
+    with pytest.raises(UserError, match="stopped before llm.max_cost_usd"):
+        list(llm(cases))
+    assert 0.15 < dollars(server) <= 0.2 and llm.budget.spent == pytest.approx(dollars(server)) and server.most > 8
 
 
 def test_characters_that_end_lines_elsewhere_do_no_harm(chat_server, annotator, monkeypatch):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -155,14 +156,15 @@ def test_a_second_run_asks_nothing_needs_no_key_and_no_server(chat_server, annot
     server.spoilt = {"Report 0.": REFUSED, "Report 1.": {"text": "{'lung': 'Clear.',}"}, "Report 2.": {"text": "Not today."}}
     first = list(annotator(server)(CASES[:20]))
     assert [record.error for record in first[:4]] == ["400: so the server says: 400", None, "no JSON in the answer", None]
-    server.spoilt = {}
-    assert lungs(list(annotator(server)(CASES[:1]))) == ["Report 0."], "a question that was refused is asked again"
-    asked = len(server.asked)
+    server.spoilt, asked = {}, len(server.asked)
+    mended = list(annotator(server)(CASES[:3]))
+    assert lungs(mended) == ["Report 0.", "Clear.", "Report 2."], "what was refused or cannot be read is asked again"
+    assert len(server.asked) == asked + 2
     monkeypatch.delenv("SOME_KEY")
     server.shutdown()
     again = annotator(server)
-    assert list(again(CASES[1:20])) == first[1:] and len(server.asked) == asked
-    assert again.usage() | {"seconds": 0} == {"requests": 0, "retries": 0, "cache_hits": 19, "seconds": 0}
+    assert list(again(CASES[:20])) == mended + first[3:] and len(server.asked) == asked + 2
+    assert again.usage() | {"seconds": 0} == {"requests": 0, "retries": 0, "cache_hits": 20, "seconds": 0}
 
 
 @pytest.mark.parametrize("changes", [{"model": "n"}, {"max_tokens": 100}])
@@ -197,14 +199,62 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(chat_s
         ('{"LUNG": ["Clear."], "heart": null}', 1, None),
     ],
 )
-def test_only_an_answer_that_lacks_something_is_asked_again_and_it_is_kept_in_the_end(chat_server, annotator, impatient, text, tries, error):
+def test_only_an_answer_that_lacks_something_is_asked_again_and_by_a_later_run_only_one_that_cannot_be_read(
+    chat_server, annotator, impatient, text, tries, error
+):
     server = chat_server(script=[{"text": text}] * 4)
     llm = annotator(server)
     (record,) = llm(CASES[:1])
     assert (len(server.asked), record.error, record.raw) == (tries, error, text)
     assert (record.annotation is None) == bool(error) and (record.annotation is None or record.annotation.lung == "Clear.")
     assert record.usage["tokens_in"] == sum(tokens for tokens, _ in server.billed), "of all tries"
-    assert list(annotator(server)(CASES[:1])) == [record] and len(server.asked) == tries
+    (same,) = llm(CASES[:1])
+    assert (same.annotation, same.error, len(server.asked)) == (record.annotation, error, tries), "in the same run"
+    (later,) = annotator(server)(CASES[:1])
+    assert later.annotation == Annotation(lung="Report 0.") if error else later == record
+    assert later.usage["tokens_in"] == sum(tokens for tokens, _ in server.billed), "of all runs"
+    assert list(annotator(server)(CASES[:1])) == [later] and len(server.asked) == tries + bool(error)
+
+
+def test_each_run_asks_as_often_for_an_answer_that_cannot_be_read(chat_server, annotator, impatient):
+    server = chat_server(script=lambda number: {"text": "No."})
+    for run in (1, 2, 3):
+        llm = annotator(server, prices={"m": DEAR})
+        (record,) = llm(CASES[:1])
+        assert (record.error, record.raw, len(server.asked)) == ("no JSON in the answer", "No.", 4 * run)
+        assert record.usage == {"tokens_in": sum(bill[0] for bill in server.billed), "tokens_out": 80 * run}
+        assert llm.usage()["cost_usd"] == pytest.approx(cost(server)) and llm.usage()["requests"] == 4
+
+
+@pytest.mark.parametrize(
+    ("then", "requests", "error"),
+    [(REFUSED, 2, "400: so the server says: 400"), (503, 8, "status 503 after 8 tries (so the server says: 503)")],
+)
+def test_after_another_mishap_an_answer_that_could_not_be_read_is_paid_for_and_not_kept(
+    chat_server, annotator, impatient, then, requests, error
+):
+    def script(number: int) -> int:
+        first = sum("Report 0." in question for question in server.asked) == 1
+        server.spoilt["Report 0."] = {"text": '{"lung": "Clear.", "heart": "Lar'} if first else then
+        return 200
+
+    server = chat_server(script=script)
+    llm = annotator(server, prices={"m": DEAR})
+    records = list(llm(CASES[:5]))
+    assert lungs(records) == [None, *(case.report for case in CASES[1:5])] and len(server.asked) == 4 + requests
+    assert (records[0].error, records[0].raw) == (error, "") and not llm.kept.find([llm.question(CASES[0]).key])
+    assert llm.usage()["cost_usd"] == pytest.approx(cost(server)) and len(server.billed) == 5
+    server.script = server.spoilt = {}
+    assert lungs(list(annotator(server)(CASES[:5]))) == [case.report for case in CASES[:5]] and len(server.asked) == 5 + requests
+
+
+def test_what_was_paid_for_counts_when_a_later_run_gets_no_answer_at_all(chat_server, annotator, impatient):
+    server = chat_server(script=[{"text": "No."}] * 4 + [REFUSED])
+    list(annotator(server)(CASES[:1]))
+    llm = annotator(server, prices={"m": DEAR})
+    (record,) = llm(CASES[:1])
+    assert record.error == "400: so the server says: 400" and len(server.billed) == 4
+    assert llm.usage()["cost_usd"] == pytest.approx(cost(server))
 
 
 def test_what_was_repaired_is_counted(chat_server, annotator):
@@ -294,7 +344,7 @@ def strict(status: int, *taken: str, limit: str = "max_tokens", temperature: boo
 @pytest.mark.parametrize(
     ("refuses", "form", "most"),
     [
-        (without_schema, "json_object with a schema", 2),
+        (without_schema, "json_object with a schema", 3),  # each of those that wait for a place asks twice at most
         (strict(400, "json_object with a schema", "json_object", "plain text"), "json_object with a schema", 1),
         (strict(400, "json_object", "plain text"), "json_object", 2),
         (strict(422, "plain text"), "plain text", 3),
@@ -327,6 +377,12 @@ def test_mishaps_at_the_start_do_not_lower_the_form(chat_server, annotator, impa
     assert len(server.asked) == 5 + len(mishaps)
 
 
+def test_a_burst_of_server_errors_at_the_start_does_not_lower_the_form(chat_server, annotator):
+    server = chat_server(delay=0.05, script=[500] * 8)
+    assert lungs(list(annotator(server)(CASES[:20]))) == [case.report for case in CASES[:20]]
+    assert all(body["response_format"] == FORMS["json_schema"] for body in server.bodies) and len(server.asked) == 28
+
+
 def test_server_errors_among_the_first_questions_do_not_lower_the_form_for_good(chat_server, annotator):
     server = chat_server(delay=lambda number: 0.3 if 2 <= number < 8 else 0.01, script=[500, 500])
     list(annotator(server)(CASES[:120]))
@@ -340,7 +396,8 @@ def test_the_strictest_form_that_was_answered_stays(capsys):
         param: None = None
 
     dialect, strict, looser = Dialect("m"), Manner(), Manner(form=1)
-    assert not dialect.refused(strict, Failed()) and dialect.refused(strict, Failed()) and dialect.manner == looser
+    assert not dialect.refused(strict, Failed(), "a") and not dialect.refused(strict, Failed(), "b") and dialect.manner == strict
+    assert dialect.refused(strict, Failed(), "a") and dialect.manner == looser, "the same question"
     dialect.taken(looser)
     dialect.taken(strict)  # was on its way all the time
     dialect.taken(looser)
@@ -432,12 +489,50 @@ def test_what_waits_for_room_asks_nothing_after_a_rejected_key(chat_server, anno
     assert len(server.asked) == 1, "the first bill is waited for"
 
 
+def test_what_waits_for_room_leaves_the_server_alone_for_as_long_as_it_asks_to(chat_server, annotator):
+    server = chat_server(script=[(429, {"Retry-After": "0.5"})])
+    records = list(annotator(server, prices={"m": DEAR}, max_cost_usd=100.0)(CASES[:12]))
+    assert lungs(records) == [case.report for case in CASES[:12]]
+    assert sum(time - server.times[0] < 0.49 for time in server.times) == 1
+
+
+def test_an_end_is_not_kept_waiting_by_what_waits_for_a_server_to_open(chat_server, annotator):
+    server = chat_server(delay=lambda number: 0.5 if "Report 1." in server.asked[number] else 0.02)
+    server.spoilt = {"Report 1.": 401, "Report 2.": (429, {"Retry-After": "60"})}
+    start = time.monotonic()
+    with pytest.raises(UserError, match="SOME_KEY"):
+        list(annotator(server, prices={"m": DEAR}, max_tokens=60, max_cost_usd=0.75)(CASES[:12]))
+    assert time.monotonic() - start < 5
+
+
 def test_waiting_for_room_is_no_time_out(chat_server, annotator):
     server = chat_server(delay=0.15)
     llm = annotator(server, prices={"m": DEAR}, max_tokens=60, max_cost_usd=0.75, timeout=0.3)
     with pytest.raises(UserError, match="max_cost_usd"):
         list(llm(CASES[:20]))
     assert llm.usage()["retries"] == 0 and cost(server) <= 0.75
+
+
+def test_an_answer_costs_what_was_paid_for_it_however_a_later_run_asks(chat_server, annotator, impatient, monkeypatch):
+    monkeypatch.setattr("xraygen.annotators.batch._PATIENCE", (0.01, 0.02))
+    server = chat_server()
+    dear = {"prices": {"m": DEAR}}
+    list(annotator(server, mode="batch")(CASES[:4]))
+    half = cost(server) / 2
+    direct = annotator(server, **dear)
+    list(direct(CASES[:6]))
+    paid = cost(server) - half
+    assert direct.usage()["cost_usd"] == pytest.approx(paid) and len(server.asked) == 6
+    batch = annotator(server, mode="batch", **dear)
+    list(batch(CASES[:6]))
+    assert batch.usage()["cost_usd"] == pytest.approx(paid) and len(server.asked) == 6
+
+    server = chat_server(script=[{"text": "No."}] * 4)
+    list(annotator(server)(CASES[:1]))
+    unread = cost(server)
+    batch = annotator(server, mode="batch", **dear)
+    assert lungs(list(batch(CASES[:1]))) == ["Report 0."]
+    assert batch.usage()["cost_usd"] == pytest.approx(unread + (cost(server) - unread) / 2)
 
 
 def test_a_limit_without_a_price_is_refused_at_once(chat_server, annotator):

@@ -226,9 +226,21 @@ def test_the_permutation_test_is_that_of_scipy(n, tolerance, unscored):
         both = np.concatenate([a, b])
         theirs = permutation_test(
             (np.arange(n), np.arange(n, 2 * n)), lambda x, y: macro(both[x.astype(int)]) - macro(both[y.astype(int)]),
-            permutation_type="samples", vectorized=False, n_resamples=2000, rng=np.random.default_rng(1),
+            permutation_type="samples", vectorized=False, n_resamples=10_000, rng=np.random.default_rng(1),
         )  # fmt: skip
-        assert compare(a, b, 2000, 0)["p"] == pytest.approx(theirs.pvalue, abs=2 * tolerance)
+        assert compare(a, b, 10_000, 0)["p"] == pytest.approx(theirs.pvalue, abs=2 * tolerance)
+
+
+def test_a_region_that_hardly_any_study_speaks_of_makes_nothing_certain():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((40, 4)), rng.random((40, 4))
+    b[:, 1:] -= 0.1
+    a[1:, 0] = b[:, 0] = np.nan
+    b[1, 0] = 0.5
+    sparse, silent = compare(a, b, 2000, 0), [side.copy() for side in (a, b)]
+    for side in silent:
+        side[:, 0] = 0
+    assert sparse["p"] >= compare(*silent, 2000, 0)["p"] and sparse["p"] > 0.05 and np.isnan(sparse["ci_low"])
 
 
 @pytest.mark.parametrize("studies", [60, 1500])

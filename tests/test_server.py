@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from xraygen.errors import UserError
-from xraygen.server import Gate, Refusal, Server, _retry_after, _used_up, complete, hidden, secret
+from xraygen.server import Gate, Refusal, Server, _retry_after, _used_up, complete, hidden, no_password, secret
 
 pytest.importorskip("openai")
 
@@ -292,6 +292,45 @@ def test_a_key_stands_in_the_environment_or_else_in_the_file_env(tmp_path, monke
     assert secret("SOME_KEY") == "from the file"
     monkeypatch.setenv("SOME_KEY", "from the environment")
     assert secret("SOME_KEY") == "from the environment"
+
+
+def test_a_queued_experiment_has_the_key_of_its_project(tmp_path, monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    (tmp_path / ".env").write_text("SOME_KEY=sesame\n")
+    (copy := tmp_path / ".dvc" / "tmp" / "exps" / "copy").mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert secret("SOME_KEY") == "sesame"
+
+
+def test_a_file_of_keys_that_cannot_be_read_is_one_line_without_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    (tmp_path / ".env").write_text("SOME_KEY=sesame\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"\.env: cannot be read: not UTF-8; .*set the environment variable SOME_KEY") as error:
+        secret("SOME_KEY")
+    assert "sesame" not in str(error.value) and "0x" not in str(error.value) and "\n" not in str(error.value)
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").symlink_to("/proc/self/mem")  # which nobody can read from its beginning
+    with pytest.raises(UserError, match=r"\.env: cannot be read: Input/output error; "):
+        secret("SOME_KEY")
+    monkeypatch.setenv("SOME_KEY", "from the environment")
+    assert secret("SOME_KEY") == "from the environment"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["user@host/v1", ":sesame@host/v1", "sesame:@host/v1", "host/v1?api-key=sesame", "host/v1?", "host/v1#sesame", "a:sesame@host:x"],
+)
+@pytest.mark.parametrize("scheme", ["https", "http", "no"])
+def test_a_url_has_no_place_for_a_key_and_none_is_repeated(scheme, url):
+    with pytest.raises(ValueError) as error:
+        no_password(f"{scheme}://{url}")
+    assert "sesame" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_url_of_a_server_is_taken_as_it_is():
+    for url in ("http://127.0.0.1:9/v1", "https://name.openai.azure.com/openai/v1", "https://host/a@b/v1"):
+        assert no_password(url) == url
 
 
 def test_a_key_is_hidden_and_a_word_that_servers_without_keys_are_given_is_no_key():

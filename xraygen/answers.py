@@ -18,11 +18,15 @@ _TABLE = """CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID"""
 
 
-def cache_folder() -> Path:
-    """.cache of the project; a queued experiment, which runs in a copy below the project's .dvc/tmp, shares the project's own."""
+def project_folder() -> Path:
+    """This folder; of a queued experiment, which runs in a copy below the project's .dvc/tmp, the project's own."""
     here = Path.cwd()
     above = [folder.parent for folder in here.parents if folder.name == ".dvc"]
-    return (above[-1] if above else here) / ".cache"
+    return above[-1] if above else here
+
+
+def cache_folder() -> Path:
+    return project_folder() / ".cache"
 
 
 class Answers:
@@ -49,11 +53,13 @@ class Answers:
                     found[prompt] = row[0]
         return found
 
-    def keep(self, prompt: str, about: dict, answer: str, seconds: float | None = None) -> None:
-        """Keep an answer; a question that has one keeps its first. `about`: what `all` shall say of it. `seconds`: what it took."""
-        row = [self.key(prompt), self.asked, prompt, json.dumps(about, ensure_ascii=False), answer, seconds]
+    def keep(self, prompt: str, about: dict, answer: str, seconds: float | None = None, instead: str | None = None) -> None:
+        """Keep an answer; a question that has one keeps its first, unless that is `instead`. `about`: what `all` shall say of it.
+        `seconds`: what it took."""
+        row = [self.key(prompt), self.asked, prompt, json.dumps(about, ensure_ascii=False), answer, seconds, instead]
+        replace = "ON CONFLICT (key) DO UPDATE SET answer = excluded.answer, seconds = excluded.seconds WHERE answers.answer = ?"
         with self._mishaps():
-            self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute(f"INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?) {replace}", row)
 
     def all(self) -> Iterator[tuple[dict, str]]:
         """(about, answer), sorted by `about`."""

@@ -12,11 +12,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import HttpUrl
+from pydantic import HttpUrl, ValidationError
 
+from xraygen.answers import project_folder
 from xraygen.errors import UserError
 
 TRIES = 8  # of one question: where a fifth of all requests fail, one question in 400,000 stays without an answer
@@ -36,16 +36,21 @@ class Server(NamedTuple):
 
 
 def no_password(url: str) -> str:
-    """For params: a URL of a server. ValueError: it is none, or holds a key or a password."""
-    if HttpUrl(url).username:
-        raise ValueError("keys and passwords stand in the environment, not in a URL")
+    """For params: a URL of a server. ValueError, without the URL: it is none, or has a place for a key or a password."""
+    try:
+        parts = HttpUrl(url)
+    except ValidationError as error:
+        raise ValueError(f"is no URL of a server: {error.errors()[0]['msg']}") from None
+    if parts.username or parts.password or parts.query is not None or parts.fragment is not None:
+        raise ValueError("keys and passwords stand in the environment, not in a URL; leave out all before @ and from ? or # on")
     return url
 
 
 class Refusal(NamedTuple):
-    """The server will not answer this question, however often it is asked."""
+    """The server will not answer this question, however often it is asked. `unusable`: the last that came was an Unusable."""
 
     reason: str
+    unusable: bool = False
 
 
 class Unusable(Exception):
@@ -53,11 +58,15 @@ class Unusable(Exception):
 
 
 def secret(name: str) -> str:
-    """A key from the environment, or else from the file .env, which git ignores; "" where there is none."""
+    """A key from the environment, or else from the project's file .env, which git ignores; "" where there is none."""
     from dotenv import dotenv_values
 
-    file = Path(".env")
-    key = (os.environ.get(name) or (dotenv_values(file).get(name) if file.is_file() else None) or "").strip()
+    file = project_folder() / ".env"
+    try:
+        key = (os.environ.get(name) or (dotenv_values(file).get(name) if file.is_file() else None) or "").strip()
+    except (OSError, UnicodeDecodeError) as error:  # which may show what is in the file
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"{file}: cannot be read: {why}; save it as UTF-8, or set the environment variable {name}") from None
     if not (key.isascii() and (key.isprintable() or not key)):
         raise UserError(f"the environment variable {name} holds no key: it has characters that no key has")
     return key
@@ -126,9 +135,14 @@ class Asker:
             await asyncio.sleep(0 if problem.waited else random.uniform(0.5, 1) * 0.5 * 2 ** (attempt - 1))
         few = problem.tries < TRIES  # nobody else may have been answered meanwhile
         if not problem.remedy or self.answered > (0 if few else answered):
-            return Refusal(problem.reason)
+            return Refusal(problem.reason, problem.unusable)
         self.failure = UserError(f"{self.server.base_url}: {problem.reason}; {problem.remedy}")
         raise self.failure
+
+    async def opening(self) -> None:
+        """For who has passed the gate and then waited for something else: it may have shut again."""
+        while not self.failure and (closed := self.gate.opens - time.monotonic()) > 0:
+            await asyncio.sleep(min(1.0, closed))
 
     async def in_time(self, request: Awaitable[T]) -> T:
         """For `send`, around the request alone: the client's own time-out is between two bytes."""
@@ -147,7 +161,7 @@ class Asker:
             self.gate.went_well(raw.headers)
             return read(body)
         except Unusable as unusable:
-            raise _Again(str(unusable), "", tries=4) from None  # mostly the same comes again
+            raise _Again(str(unusable), "", tries=4, unusable=True) from None  # mostly the same comes again
         except openai.RateLimitError as error:
             if "quota" in f"{error.code} {error.type}":
                 raise UserError(f"{url}: the account has no quota left ({self.reason(error)})") from None
@@ -195,12 +209,12 @@ class Asker:
 
 
 class _Again(Exception):
-    """Worth another try: why, what to do where all fail, after how many such problems to give up, and whether the gate has done the
-    waiting."""
+    """Worth another try: why, what to do where all fail, after how many such problems to give up, whether the gate has done the
+    waiting, and whether an answer came that is none."""
 
-    def __init__(self, reason: str, remedy: str, tries: int = 100, waited: bool = False):
+    def __init__(self, reason: str, remedy: str, tries: int = 100, waited: bool = False, unusable: bool = False):
         super().__init__(reason)
-        self.reason, self.remedy, self.tries, self.waited = reason, remedy, tries, waited
+        self.reason, self.remedy, self.tries, self.waited, self.unusable = reason, remedy, tries, waited, unusable
 
 
 class Gate:

@@ -37,7 +37,7 @@ class Dialect:
     """`manner` is that of the next request; the strictest that was answered stays."""
 
     def __init__(self, name: str):
-        self.name, self.manner, self._proven, self._doubts = name, Manner(), None, 0
+        self.name, self.manner, self._proven, self._doubts = name, Manner(), None, set()
 
     def taken(self, manner: Manner) -> None:
         """A request in this manner was answered."""
@@ -45,8 +45,9 @@ class Dialect:
             self._proven = self.manner = manner
             print(f"{self.name}: answers are bound to: {list(FORMS)[manner.form]}", file=sys.stderr)
 
-    def refused(self, manner: Manner, error) -> bool:
-        """Whether to ask again, in what is now the manner, after a status that says no to a request."""
+    def refused(self, manner: Manner, error, question: str = "") -> bool:
+        """Whether to ask again, in what is now the manner, after a status that says no to a request. Those of a batch are one
+        `question`: they come together."""
         bad = error.status_code in (400, 422)  # llama.cpp says 500; 502, 503 and 504 are no words of the model's server
         if self._proven or not (bad or error.status_code == 500) or "context" in str(error.code) or "content" in str(error.code):
             return self._proven is not None and self._proven != manner and bad
@@ -56,11 +57,11 @@ class Dialect:
             self.manner = manner._replace(limit="max_completion_tokens")
         elif bad and error.param == "temperature" and manner.temperature:
             self.manner = manner._replace(temperature=False)
-        elif not bad and self._doubts == 0:
-            self._doubts = 1  # it may just have been busy: the same is asked again, after the wait that a 500 has
+        elif not bad and (question, manner) not in self._doubts:
+            self._doubts.add((question, manner))  # it may just have been busy: it is asked again, after the wait that a 500 has
             return False
         elif manner.form + 1 < len(FORMS):
-            self.manner, self._doubts = manner._replace(form=manner.form + 1), 0
+            self.manner = manner._replace(form=manner.form + 1)
         else:
             self.manner = manner._replace(form=0)  # it is this question that is refused
             return False

@@ -5,7 +5,6 @@ import re
 
 from xraygen.study import REGIONS, Annotation
 
-
 _STARTS, _REPAIRS = 20, 5  # braces from which an answer is tried to be read, and to be repaired
 
 
@@ -16,7 +15,9 @@ def parse(answer: str) -> tuple[Annotation, bool]:
     Damaged JSON, one that ends too early among them, is repaired by json-repair, and a repaired text has to stand in the answer. Keys in
     capitals, null for an empty text and a list of sentences are repaired, too. ValueError: why the answer is no annotation.
     """
-    answer = answer.rpartition("</think>")[2]
+    answer = _said(answer)
+    if "<think>" in answer:
+        raise ValueError("the answer ended amid thinking aloud; raise max_tokens")
     starts = [match.start() for match in re.finditer(r"{(?!\s*{)", answer)][:_STARTS]
     if not starts:
         raise ValueError("no JSON in the answer")
@@ -59,11 +60,17 @@ def _whole(answer: str, start: int) -> object:
 
 def is_whole(answer: str) -> bool:
     """Whether the answer's first JSON object has ended."""
+    answer = _said(answer)
     try:
         json.JSONDecoder().raw_decode(answer, answer.index("{"))
     except (ValueError, RecursionError):
         return False
-    return True
+    return "<think>" not in answer
+
+
+def _said(answer: str) -> str:
+    """Without what was thought aloud, as far as that has ended."""
+    return answer.rpartition("</think>")[2]
 
 
 def _repaired(answer: str, start: int) -> dict:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from xraygen.annotators.batch import DISCOUNT, Batches
-from xraygen.annotators.budget import Budget, Plan, Price, estimate
+from xraygen.annotators.budget import VIEW, Budget, Plan, Price, estimate
 from xraygen.annotators.dialect import Dialect, Manner
 from xraygen.annotators.json_answer import parse
 from xraygen.annotators.prompts import Prompts
@@ -40,12 +40,27 @@ class Question(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a server said, and the tokens of all tries. `cut`: it had not ended at the limit."""
+    """What a server said, and the tokens of all `tries`, those among them that were paid for at the price of a batch once more.
+    `cut`: it had not ended at the limit."""
 
     text: str
     cut: bool
     tokens_in: int
     tokens_out: int
+    tries: int = 1
+    batch_in: int = 0
+    batch_out: int = 0
+
+    def after(self, before: Reply | None) -> Reply:
+        """With what was paid for earlier ones to the same question."""
+        return Reply(*self[:2], *(now + then for now, then in zip(self[2:], before[2:], strict=True))) if before else self
+
+    def is_read(self) -> bool:
+        try:
+            parse(self.text)
+        except ValueError:
+            return False
+        return True
 
     def problem(self) -> str | None:
         """Why it is worth asking again. What was cut at the limit would be again."""
@@ -60,6 +75,13 @@ class Reply(NamedTuple):
         return None
 
 
+class Failed(NamedTuple):
+    """Why there is no answer, and what was paid for those that came and could not be read."""
+
+    reason: str
+    paid: Reply
+
+
 class Llm:
     """Cases to records, in their order. `images`: the folder that image paths are relative to."""
 
@@ -70,11 +92,13 @@ class Llm:
         self.kept = Answers({"base_url": llm.base_url, "model": llm.model, "max_tokens": llm.max_tokens, "temperature": 0})
         price, factor = llm.prices.get(llm.model), DISCOUNT if llm.mode == "batch" else 1
         self.price = Price(factor * price.tokens_in, factor * price.tokens_out) if price else None
+        self.direct_price = Price(price.tokens_in, price.tokens_out) if price else Price(0, 0)
         self.budget, self.dialect = Budget(self.price, llm.max_cost_usd, llm.model), Dialect(f"{llm.model} at {llm.base_url}")
         self.asker: Asker | None = None
         self._under_way: dict[str, asyncio.Task] = {}
         self._counted: set[str] = set()
-        self._requests = self._retries = self._hits = self._cases = self._tokens_in = self._tokens_out = 0
+        self._final: set[str] = set()  # questions of which this run has kept the reply, whatever it is
+        self._requests = self._retries = self._hits = self._cases = self._cost = 0
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: the server cannot be reached, rejects the key, has no such model, or `max_cost_usd` would be passed; the answers
@@ -163,41 +187,59 @@ class Llm:
             raise UserError(f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report") from None
 
     def find(self, question: Question) -> Reply | None:
-        kept = self.kept.find([question.key]).get(question.key)
-        return Reply(**json.loads(kept)) if kept else None
+        """The reply that is kept; none that cannot be read and is of an earlier run: server or model may have been mended."""
+        reply, _ = self._kept(question.key)
+        if reply is None or not (question.key in self._final or reply.is_read()):
+            return None
+        expected = self.expected(question)
+        self.budget.learn(reply.tokens_in / reply.tries or expected, expected, self.views(question))
+        return reply
 
     def keep(self, key: str, id: str, reply: Reply) -> None:
-        self.kept.keep(key, {"id": id}, json.dumps(reply._asdict()))
+        """In the place of one that cannot be read, and with what that has cost."""
+        if self.llm.mode == "batch":
+            reply = reply._replace(batch_in=reply.tokens_in, batch_out=reply.tokens_out)
+        before, text = self._kept(key)
+        unread = text if before and not before.is_read() else None
+        self.kept.keep(key, {"id": id}, json.dumps(reply.after(before)._asdict()), instead=unread)
+        self._final.add(key)
 
-    async def _ask(self, question: Question) -> Reply | str:
+    def _kept(self, key: str) -> tuple[Reply | None, str | None]:
+        """The reply, and the text as which it is kept."""
+        text = self.kept.find([key]).get(key)
+        return (Reply(**json.loads(text)) if text else None), text
+
+    async def _ask(self, question: Question) -> Reply | Failed | str:
         """The answer, or why there is none."""
         last: Reply | None = None
 
         def read(body) -> Reply:
             nonlocal last
             reply = reply_of(body, self.asker.key)
-            before = last or Reply("", False, 0, 0)
-            last = reply._replace(tokens_in=before.tokens_in + reply.tokens_in, tokens_out=before.tokens_out + reply.tokens_out)
+            last = reply.after(last)
             if problem := last.problem():
                 raise Unusable(problem)
             return last
 
         async with self.asker.places:
             result = await self.asker.ask(lambda client: self._send(client, question), read)
-        if isinstance(result, Refusal) and last is None:
-            return result.reason
+        if isinstance(result, Refusal) and not result.unusable:
+            before, _ = self._kept(question.key)
+            paid = last.after(before) if last else before
+            return Failed(result.reason, paid) if paid else result.reason
         self.keep(question.key, question.case.id, last)
-        return last
+        return self.find(question)
 
     async def _send(self, client, question: Question):
         """The raw response, in the strictest form of answer that the server takes."""
         import openai
 
-        expected, tried = (self.expected(question), self.llm.max_tokens), set()
+        expected, views, tried = (self.expected(question), self.llm.max_tokens), self.views(question), set()
         while True:
             manner = self.dialect.manner
             tried.add(manner)
-            async with self.budget.reserve(*expected) as bill:
+            async with self.budget.reserve(*expected, views) as bill:
+                await self.asker.opening()
                 if self.asker.failure:  # meanwhile
                     bill(0, 0)
                     raise self.asker.failure
@@ -209,12 +251,15 @@ class Llm:
                     return raw
                 except openai.APIStatusError as error:
                     bill(0, 0)
-                    if not self.dialect.refused(manner, error) or self.dialect.manner in tried:
+                    if not self.dialect.refused(manner, error, question.key) or self.dialect.manner in tried:
                         raise
 
     def expected(self, question: Question, letters: float = 3.0) -> int:
         """Tokens of the prompt, rather too many."""
-        return estimate(question.turns, letters) + 1000 * len(self._views(question.case))
+        return estimate(question.turns, letters) + VIEW * self.views(question)
+
+    def views(self, question: Question) -> int:
+        return len(self._views(question.case))
 
     def body(self, question: Question, manner: Manner) -> dict:
         return {"model": self.llm.model, "messages": self._messages(question), **manner.fields(self.llm.max_tokens)}
@@ -242,16 +287,19 @@ class Llm:
         picture.convert("L").save(file, "PNG")
         return file.getvalue()
 
-    def _record(self, case: Case, question: Question | str, reply: Reply | str) -> AnnotationRecord:
+    def _record(self, case: Case, question: Question | str, reply: Reply | Failed | str) -> AnnotationRecord:
         """Tokens are those of the first case with this question; they were paid for once."""
         self._cases += 1
         if isinstance(reply, str):
             return AnnotationRecord(id=case.id, annotation=None, error=reply)
-        usage = {}
+        paid, usage = reply.paid if isinstance(reply, Failed) else reply, {}
         if question.key not in self._counted:
             self._counted.add(question.key)
-            self._tokens_in, self._tokens_out = self._tokens_in + reply.tokens_in, self._tokens_out + reply.tokens_out
-            usage = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
+            usage = {"tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out}
+            price = self.direct_price
+            self._cost += price.of(paid.tokens_in, paid.tokens_out) - (1 - DISCOUNT) * price.of(paid.batch_in, paid.batch_out)
+        if isinstance(reply, Failed):
+            return AnnotationRecord(id=case.id, annotation=None, error=reply.reason, usage=usage)
         try:
             annotation, repaired = parse(reply.text)
         except ValueError as reason:
@@ -260,13 +308,14 @@ class Llm:
         return AnnotationRecord(id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired})
 
     def usage(self) -> dict[str, float]:
-        """Of this run: requests, retries and answers that were there already. Cost is that of each answer, whenever it was paid for."""
+        """Of this run: requests, retries and answers that were there already. Cost is that of each answer, whenever it was
+        paid for, and at the price of that time's mode."""
         sent = {"requests": self._requests, "retries": self._retries, "cache_hits": self._hits}
         sent |= {"seconds": round(time.monotonic() - self.start, 1)}
         if self.price is None:
             return sent
-        cost = self.price.of(self._tokens_in, self._tokens_out)
-        return sent | {"cost_usd": round(cost, 6), "cost_usd_per_1000_reports": round(1000 * cost / max(1, self._cases), 4)}
+        each = self._cost / max(1, self._cases)
+        return sent | {"cost_usd": round(self._cost, 6), "cost_usd_per_1000_reports": round(1000 * each, 4)}
 
     def plan(self, cases: Iterable[Case]) -> Plan:
         """What __call__ would ask; no key is used. Tokens are reckoned from letters, and by those of the answers that are kept."""
