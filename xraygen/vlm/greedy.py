@@ -47,7 +47,8 @@ def greedy(
 
 def _rows(inputs: dict, kept: torch.Tensor) -> dict:
     inputs["past_key_values"].batch_select_indices(kept)
-    return {name: value[..., kept, :] if name in _BY_ROW else value for name, value in inputs.items()}
+    by_row = {name: value[..., kept, :] for name, value in inputs.items() if name in _BY_ROW and value is not None}
+    return inputs | by_row
 
 
 class _Roomy(DynamicLayer):
