@@ -24,10 +24,10 @@ from transformers import PreTrainedTokenizerFast as Tokenizer  # noqa: E402
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil  # noqa: E402
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil  # noqa: E402
 
+from xraygen.greedy import greedy  # noqa: E402
 from xraygen.vlm import encoding  # noqa: E402
 from xraygen.vlm.conversation import PROMPT  # noqa: E402
 from xraygen.vlm.finetune import FinetuneParams, finetune  # noqa: E402
-from xraygen.vlm.greedy import greedy  # noqa: E402
 from xraygen.vlm.model import load, load_processor  # noqa: E402
 
 PARTS = "{% for part in turn['content'] %}{{ part['text'] if part['type'] == 'text' else 'IMAGE' }}{% endfor %}"

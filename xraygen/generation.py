@@ -150,41 +150,30 @@ class CausalModel:
             waiting = [index for index in waiting if index not in ended]
 
     def _batch(self, prompts: list[Tokens]) -> Iterator[tuple[int, Tokens]]:
-        """(row, answer). Padding is on the left, so that all rows go on at the same place; a row that ends leaves the batch at once,
-        and costs nothing more."""
+        """(row, answer) as answers end."""
         import torch
         from transformers import DynamicCache
 
+        from xraygen.greedy import decode
+
         longest = max(map(len, prompts))
-        padding = [longest - len(prompt) for prompt in prompts]
-        tokens = [[self.end] * pad + prompt for pad, prompt in zip(padding, prompts, strict=True)]
-        tokens = torch.tensor(tokens, device=self.device)  # (rows, longest)
-        mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding], device=self.device)
-        position = (mask.cumsum(-1) - 1).clamp(min=0)
-        rows, answers = list(range(len(prompts))), [[] for _ in prompts]
-        cache = DynamicCache(config=self.model.config)
-        while True:
-            with torch.inference_mode():
-                output = self.model(
-                    input_ids=tokens, attention_mask=mask, position_ids=position, past_key_values=cache, logits_to_keep=1
-                )
-                chosen = output.logits[:, -1].float().argmax(-1)  # (rows,)
-                going, ended = [], []
-                for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-                    answers[row] += [token] if token != self.end else []
-                    goes_on = token != self.end and len(prompts[row]) + len(answers[row]) < self.limit
-                    (going if goes_on else ended).append(place)
-            for place in ended:  # outside inference mode, which would hold for whoever asked, too
-                yield rows[place], answers[rows[place]]
-            if not going:
-                return
-            with torch.inference_mode():
-                if ended:
-                    kept = torch.tensor(going, device=self.device)
-                    rows, chosen, mask, position = [rows[place] for place in going], chosen[kept], mask[kept], position[kept]
-                    cache.batch_select_indices(kept)
-                tokens, position = chosen[:, None], position[:, -1:] + 1
-                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
+        padding = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
+        tokens = torch.tensor([[self.end] * (longest - len(prompt)) + prompt for prompt in prompts], device=self.device)
+        mask = (torch.arange(longest, device=self.device) >= padding[:, None]).long()  # (rows, longest), as tokens
+        inputs = {
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+            "past_key_values": DynamicCache(config=self.model.config),
+            "use_cache": True,
+            "logits_to_keep": 1,
+        }
+
+        def stop(tokens: torch.Tensor, scores: None, rows: torch.Tensor) -> torch.Tensor:
+            return (tokens[:, -1] == self.end) | (tokens.shape[1] - padding[rows] >= self.limit)
+
+        for row, said in decode(self.model, tokens, inputs, lambda tokens, scores: scores, stop, self.model.generation_config):
+            answer = said[longest:].tolist()
+            yield row, answer[:-1] if answer[-1] == self.end else answer
 
 
 @contextlib.contextmanager

@@ -61,7 +61,12 @@ def by_study(judgements: Iterable[Judgement]) -> StudyScores:
 
 def macro(values: np.ndarray) -> float:
     """(studies, regions) -> the mean of the region means, NaN left out; NaN if a region has no value at all."""
-    return float(_means(np.ones((1, len(values)), dtype=np.uint8), values)[0, 0])
+    return _whole(values)[0]
+
+
+def _whole(values: np.ndarray) -> list[float]:
+    """Macro, then the mean of each region, each study once."""
+    return _means(np.ones((1, len(values)), dtype=np.uint8), values)[0].tolist()
 
 
 def _means(times: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -106,23 +111,22 @@ def _draws(studies: int, resamples: int, seed: int) -> np.ndarray:
 
 def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
     """{"<region>" | "macro": {"score", "ci_low", "ci_high", "n", "unscored", "as_published", "token_f1"}} of metrics/scores."""
-    n, summary = len(scores.ids), {}
+    n = len(scores.ids)
     bounds = [Interval(math.nan, math.nan, math.nan)] * (1 + len(SCORED_REGIONS))
     if n > 1:
         bounds = intervals(lambda times: _means(times, scores.score), n, resamples, seed)
-    columns = {region: slice(index, index + 1) for index, region in enumerate(SCORED_REGIONS)} | {"macro": slice(None)}
-    for (name, chosen), bound in zip(columns.items(), [*bounds[1:], bounds[0]], strict=True):
-        score = scores.score[:, chosen]
-        summary[name] = {
-            "score": rounded(macro(score)),
-            "ci_low": rounded(bound.low),
-            "ci_high": rounded(bound.high),
-            "n": n,
-            "unscored": int(np.isnan(score).sum()),
-            "as_published": rounded(macro(scores.as_published[:, chosen])),
-            "token_f1": rounded(macro(scores.token_f1[:, chosen])),
-        }
-    return summary
+    unscored = np.isnan(scores.score).sum(axis=0).tolist()
+    columns = {
+        "score": _whole(scores.score),
+        "ci_low": [bound.low for bound in bounds],
+        "ci_high": [bound.high for bound in bounds],
+        "n": [n] * len(bounds),
+        "unscored": [sum(unscored), *unscored],
+        "as_published": _whole(scores.as_published),
+        "token_f1": _whole(scores.token_f1),
+    }
+    rows = [{name: rounded(value) for name, value in zip(columns, row, strict=True)} for row in zip(*columns.values(), strict=True)]
+    return dict(zip((*SCORED_REGIONS, "macro"), [*rows[1:], rows[0]], strict=True))
 
 
 def rounded(value: float) -> float | None:
@@ -142,8 +146,7 @@ def compare(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict:
 def compare_each(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> list[dict]:
     """The same of macro, then of each region."""
     n, nothing = len(a), Interval(math.nan, math.nan, math.nan)
-    once = np.ones((1, n), dtype=np.uint8)
-    differences = (_means(once, a) - _means(once, b))[0]
+    differences = np.subtract(_whole(a), _whole(b))
     bounds, p_values = [nothing] * len(differences), np.ones(len(differences))
     if n > 1:
         bounds = intervals(lambda times: _means(times, a) - _means(times, b), n, resamples, seed)
@@ -162,8 +165,7 @@ def _p_by_swaps(a: np.ndarray, b: np.ndarray, differences: np.ndarray, resamples
     """Two-sided p as scipy.stats.permutation_test has it for paired samples, which takes ten times as long: twice the smaller tail, the
     observed difference among the drawn ones (Phipson and Smyth, 2010), all swaps where there are no more than `resamples`. A swap that
     leaves a side without any value in a region counts as one that is as far apart as what was observed."""
-    swapped, exact = _swaps(len(a), resamples, seed)
-    times = np.concatenate([1 - swapped, swapped], axis=1)
+    times, exact = _swaps(len(a), resamples, seed)
     drawn, slack = _means(times, np.concatenate([a, b])) - _means(times, np.concatenate([b, a])), 1e-12
     tails = np.minimum((~(drawn < differences - slack)).sum(axis=0), (~(drawn > differences + slack)).sum(axis=0))
     return np.minimum(1.0, 2 * (tails + (not exact)) / (len(drawn) + (not exact)))
@@ -171,10 +173,12 @@ def _p_by_swaps(a: np.ndarray, b: np.ndarray, differences: np.ndarray, resamples
 
 @lru_cache(8)
 def _swaps(n: int, resamples: int, seed: int) -> tuple[np.ndarray, bool]:
-    """((resamples, n) of 0 and 1, whether these are all that there are)."""
-    if 2**n <= resamples:
-        return np.array(list(product((0, 1), repeat=n)), dtype=np.uint8), True
-    return np.random.default_rng(seed).integers(0, 2, (resamples, n), dtype=np.uint8), False
+    """((resamples, 2 n): how often each study's own row is taken, then the other one; whether these are all swaps that there are)."""
+    if exact := 2**n <= resamples:
+        swapped = np.array(list(product((0, 1), repeat=n)), dtype=np.uint8)
+    else:
+        swapped = np.random.default_rng(seed).integers(0, 2, (resamples, n), dtype=np.uint8)
+    return np.concatenate([1 - swapped, swapped], axis=1), exact
 
 
 def holm(p_values: list[float]) -> list[float]:

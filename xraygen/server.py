@@ -20,6 +20,7 @@ from xraygen.answers import project_folder
 from xraygen.errors import UserError
 
 TRIES = 8  # of one question: where a fifth of all requests fail, one question in 400,000 stays without an answer
+UNUSABLE_TRIES = 4  # of one that gets answers that are none: mostly the same comes again
 LONGEST_WAIT = 600.0  # seconds that a server may ask for; a longer wait ends the run
 T = TypeVar("T")
 
@@ -72,6 +73,15 @@ def secret(name: str) -> str:
     return key
 
 
+def client_library():
+    """The module openai. UserError: it is not installed."""
+    try:
+        import openai
+    except ImportError as error:
+        raise UserError(f"asking a server needs one more package ({error}); install it with `pip install -e '.[llm]'`") from None
+    return openai
+
+
 def hidden(text: str, key: str) -> str:
     """The text without the key, which a server may repeat. So short a one as "none" or "EMPTY" is no secret, and may be a word."""
     return text.replace(key, "[key]") if len(key) > 5 else text
@@ -82,16 +92,11 @@ class Asker:
     are for those who ask many questions at once, so that where all fail, few are tried before the first gives up."""
 
     def __init__(self, server: Server):
-        try:
-            from openai import AsyncOpenAI
-        except ImportError as error:
-            raise UserError(f"asking a server needs one more package ({error}); install it with `pip install -e '.[llm]'`") from None
-
         self.server, self.requests, self.retries, self.answered = server, 0, 0, 0
         self.failure: UserError | None = None  # after which nothing more is asked
         self.under_way: set[asyncio.Task] = set()
         self.key = secret(server.key)
-        self.client = AsyncOpenAI(base_url=server.base_url, api_key=self.key or "none", timeout=server.timeout, max_retries=0)
+        self.client = client_library().AsyncOpenAI(base_url=server.base_url, api_key=self.key or "none", timeout=server.timeout, max_retries=0)
         self.gate = Gate(server.concurrency)
         self.places = asyncio.Semaphore(2 * server.concurrency)
 
@@ -161,7 +166,7 @@ class Asker:
             self.gate.went_well(raw.headers)
             return read(body)
         except Unusable as unusable:
-            raise _Again(str(unusable), "", tries=4, unusable=True) from None  # mostly the same comes again
+            raise _Again(str(unusable), "", tries=UNUSABLE_TRIES, unusable=True) from None
         except openai.RateLimitError as error:
             if "quota" in f"{error.code} {error.type}":
                 raise UserError(f"{url}: the account has no quota left ({self.reason(error)})") from None

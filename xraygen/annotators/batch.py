@@ -21,7 +21,7 @@ from xraygen.answers import cache_folder
 from xraygen.errors import UserError
 from xraygen.files import replacing
 from xraygen.progress import progress_bar
-from xraygen.server import hidden, secret
+from xraygen.server import UNUSABLE_TRIES, client_library, hidden, secret
 
 if TYPE_CHECKING:
     from xraygen.annotators.llm import Llm, Question, Reply
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 DISCOUNT = 0.5  # of the price, as OpenAI has it
 MOST, BYTES = 50_000, 190_000_000  # requests and bytes of a file; OpenAI takes 50,000 and 200 MB
 ROUNDS = 6  # in which what failed is sent again
-TRIES = 4  # of a question whose answers cannot be read, as Asker has it
 FIRST = 8  # questions with views, at most, that are sent before what views cost is known
 _ID = 40  # of the 64 letters of a key
 _PATIENCE = 1.0, 60.0  # seconds between two looks, at first and at most
@@ -49,18 +48,13 @@ class Batches:
     """Asks the questions of an `Llm`, and keeps the answers there."""
 
     def __init__(self, llm: Llm):
-        try:
-            from openai import OpenAI
-        except ImportError as error:
-            lacking = f"asking a server needs one more package ({error}); install it with `pip install -e '.[llm]'`"
-            raise UserError(lacking) from None
-
         self.llm, self.key, self.reasons = llm, secret(llm.server.key), {}
         self.sent, self.sent_again, self._tried = 0, 0, set()
         self._unreadable: dict[str, Reply] = {}  # the last to each question
         self._failures: list[str] = []  # of whole batches
         self.folder = cache_folder() / "batches"
-        self.client = OpenAI(base_url=llm.server.base_url, api_key=self.key or "none", timeout=llm.server.timeout, max_retries=5)
+        server, openai = llm.server, client_library()
+        self.client = openai.OpenAI(base_url=server.base_url, api_key=self.key or "none", timeout=server.timeout, max_retries=5)
 
     def answer(self, questions: Sequence[Question]) -> dict[str, str]:
         """{key: why there is no answer}; of all others there is one when this returns. UserError: as Asker.ask, a batch failed as a
@@ -78,8 +72,8 @@ class Batches:
                     now = [] if costs_first else self._first(left)
                     if now:
                         self._check_price(left)
-                    resumed, sent = under_way, self._send_all(now)
-                again = any([self._finish(*one, resumed=True) for one in resumed] + [self._finish(*one) for one in sent])
+                    sent = self._send_all(now)
+                again = any([self._finish(*one, resumed=True) for one in under_way] + [self._finish(*one) for one in sent])
                 if self._failures:
                     raise UserError("; ".join(self._failures))
                 if not again and len(now) == len(left):
@@ -259,7 +253,7 @@ class Batches:
         self.llm.budget.spent += self.llm.budget.price.of(reply.tokens_in, reply.tokens_out)
         reply = reply.after(self._unreadable.get(key))
         why = reply.problem()
-        if why and reply.tries < TRIES:
+        if why and reply.tries < UNUSABLE_TRIES:
             self._unreadable[key] = reply
             return Problem(200, None, None, why)
         self.llm.keep(key, id, reply)

@@ -37,6 +37,7 @@ class Vlm:
             import peft  # noqa: F401
             from transformers import GenerationConfig
 
+            from xraygen import greedy
             from xraygen.vlm.model import load, workings
         except ImportError as error:
             raise UserError(
@@ -66,7 +67,7 @@ class Vlm:
                 "device": [self.model.device.type, str(self.model.dtype), approach.four_bit],
                 "max_new_tokens": approach.max_new_tokens,
                 "beams": approach.beams,
-                "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__)])},
+                "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__), Path(greedy.__file__)])},
             }
         )
 
@@ -133,12 +134,13 @@ class Vlm:
         import torch
         from transformers import StoppingCriteriaList
 
-        from xraygen.vlm.greedy import greedy
+        from xraygen.greedy import greedy
         from xraygen.vlm.model import QWEN
 
         tokenizer, model, beams = self.processor.tokenizer, self.model, self.approach.beams
-        can = len(rows) > 1 and beams == 1 and model.config.model_type in QWEN
-        shared = shared if can and (shared := encoding.shared_tokens(rows)) >= _SHARED else 0
+        shared = encoding.shared_tokens(rows) if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN else 0
+        if shared < _SHARED:
+            shared = 0
         batch = encoding.collate(rows, tokenizer.pad_token_id, shared)
         batch = {name: x.to(model.device, model.dtype if x.is_floating_point() else None) for name, x in batch.items()}
         begin = batch["input_ids"].shape[1]
