@@ -5,6 +5,7 @@ python -m stages.annotate APPROACH --dry-run says what would be asked, and at wh
 
 import sys
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 from xraygen import params
@@ -18,14 +19,16 @@ def main(name: str, *dry_run: str) -> None:
     if dry_run not in ((), ("--dry-run",)):
         raise UserError(f"{' '.join(dry_run)}: unknown; there is only --dry-run")
     annotate = load(params.load(), name, root=Path.cwd())
-    splits = {split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("dev", "test")}
+    sizes = {split: sum(1 for _ in read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("dev", "test")}
+    cases = (study.case() for split in sizes for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
     if dry_run:
-        print(plan(annotate, (case for cases in splits.values() for case in cases)))
+        print(plan(annotate, cases))
         return
     usage: Counter[str] = Counter(cases=0, failed=0)
-    for split, cases in splits.items():
+    records = progress(annotate(cases), name, "studies", total=sum(sizes.values()))  # both splits at once: fuller batches
+    for split, size in sizes.items():
         out = Path("data/annotations") / name / f"{split}.jsonl"
-        usage["cases"] += write_jsonl(out, progress(annotate(cases), f"{name} {split}", "studies"))
+        usage["cases"] += write_jsonl(out, islice(records, size) if split == "dev" else records)  # the last to its very end
         for record in read_jsonl(out, AnnotationRecord):
             usage["failed"] += record.annotation is None
             usage.update(record.usage)

@@ -1,6 +1,7 @@
 """The one error class for what a user can cause and mend: printed as one line, exit status 2, no traceback."""
 
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,3 +23,5 @@ def one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        gc.freeze()  # the process ends: to look for garbage in all of torch and transformers takes it most of a second

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xraygen import generation
 from xraygen.annotators import json_answer
 from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from xraygen.params import VlmApproach
 
-_CASES, _TOKENS = 256, 100_000  # of a window: that much is encoded at a time, at most 2 GB of pixels
+_CASES, _BYTES = 512, 2 * 10**9  # of a window: that much is encoded at a time
 _CIRCLING = 64  # last tokens that are one thing said three times or oftener
 _SHARED = 64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
 
@@ -31,6 +32,7 @@ class Vlm:
     """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's name on the hub. `images`: the
     folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again."""
 
+    @generation.uncollected()
     def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
         try:
             import json_repair  # noqa: F401 - not found out after the first damaged answer
@@ -80,16 +82,16 @@ class Vlm:
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""
-        window, tokens = [], 0
+        window, size = [], 0
         for case in cases:
             row = conversation.lacking(case, self.approach.inputs)
             if row is None:
                 row = self.row(case)
-                tokens += len(row["input_ids"])
+                size += sum(tensor.nbytes for tensor in row.values())
             window.append((case, row))
-            if len(window) == _CASES or tokens >= _TOKENS:
+            if len(window) == _CASES or size >= _BYTES:
                 yield window
-                window, tokens = [], 0
+                window, size = [], 0
         if window:
             yield window
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from xraygen import __version__
+from xraygen import __version__, generation
 from xraygen.answers import cache_folder
 from xraygen.errors import UserError
 from xraygen.files import identity, replacing_folder, sha256
@@ -117,9 +117,10 @@ def finetune(
     is left to train on, or the loss is no longer a number.
     """
     try:
-        from accelerate import PartialState
+        with generation.uncollected():
+            from accelerate import PartialState
 
-        from xraygen.vlm import trainer
+            from xraygen.vlm import trainer
     except ImportError as error:
         raise UserError(f"fine-tuning needs more packages ({error}): pip install -c constraints.txt -e '.[vlm]'") from None
     processes = PartialState(cpu=trainer.on_cpu())
