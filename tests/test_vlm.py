@@ -297,16 +297,15 @@ def test_a_padded_batch_answers_as_each_case_alone(root, studies):
 
 
 def test_an_answer_that_goes_round_in_circles_is_ended(processor):
-    ends, prompt = _Ends(processor.tokenizer, begin=3), [1, 2, 3]
+    ends = _Ends(processor.tokenizer, {2}, 250)
     said = {
         "circle": [9] * 8 + [5, 6, 7, 8, 9] * 13, "one": [4] * 80, "twice": [*range(100, 130)] * 3, "none": [*range(200, 280)],
         "left": [5, 6, 7] * 20 + [*range(30, 42)],
     }  # fmt: skip
-    rows = torch.tensor([prompt + tokens[:72] for tokens in said.values()])
-    assert dict(zip(said, ends(rows, None).tolist(), strict=True)) == {
+    assert {name: ends(tokens[:72]) for name, tokens in said.items()} == {
         "circle": True, "one": True, "twice": False, "none": False, "left": False,
     }  # fmt: skip
-    assert not ends(torch.tensor([[4] * 3 + [4] * 56]), None).any()  # a prompt's own repeats are not the answer's
+    assert not ends([4] * 63) and ends([5, 2]) and ends([*range(300, 550)]) and not ends([*range(300, 549)])
 
 
 def test_the_picture_counts_and_the_other_view_too(root, studies):

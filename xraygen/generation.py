@@ -169,12 +169,11 @@ class CausalModel:
             "logits_to_keep": 1,
         }
 
-        def stop(tokens: torch.Tensor, scores: None, rows: torch.Tensor) -> torch.Tensor:
-            return (tokens[:, -1] == self.end) | (tokens.shape[1] - padding[rows] >= self.limit)
+        def stop(row: int, said: Tokens) -> bool:
+            return said[-1] == self.end or len(prompts[row]) + len(said) >= self.limit
 
-        for row, said in decode(self.model, tokens, inputs, lambda tokens, scores: scores, stop, self.model.generation_config):
-            answer = said[longest:].tolist()
-            yield row, answer[:-1] if answer[-1] == self.end else answer
+        for row, said in decode(self.model, tokens, inputs, stop, self.model.generation_config):
+            yield row, said[:-1] if said[-1] == self.end else said
 
 
 @contextlib.contextmanager

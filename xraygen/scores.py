@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -193,8 +194,7 @@ def holm(p_values: list[float]) -> list[float]:
 def studies_to_tell(effect: float, alpha: float, power: float) -> int | None:
     """How many studies a paired two-sided z-test needs to tell a difference of this size, `effect` in standard deviations
     (n = ((z_{1-alpha/2} + z_power) / effect)^2); None where there is none, or no spread to reckon with."""
-    from scipy.stats import norm
-
     if math.isnan(effect) or abs(effect) < 1e-6:
         return None
-    return max(2, math.ceil(((norm.ppf(1 - alpha / 2) + norm.ppf(power)) / effect) ** 2))
+    quantile = NormalDist().inv_cdf
+    return max(2, math.ceil(((quantile(1 - alpha / 2) + quantile(power)) / effect) ** 2))

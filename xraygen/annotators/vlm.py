@@ -149,10 +149,17 @@ class Vlm:
         with torch.inference_mode():
             if shared:
                 batch["past_key_values"] = self._read_once(batch["input_ids"][:1, :shared], len(rows))
-            ends = StoppingCriteriaList([_Ends(tokenizer, begin)])
-            out = model.generate(**batch, stopping_criteria=ends, custom_generate=greedy if beams == 1 else None)
+            ends = _Ends(tokenizer, self.ends, self.approach.max_new_tokens)
+            if beams == 1:
+                out = model.generate(**batch, custom_generate=greedy, stop=lambda row, said: ends(said))
+            else:
+
+                def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+                    return torch.tensor([ends(said) for said in tokens[:, begin:].tolist()], device=tokens.device)
+
+                out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[:, begin:].tolist()
         made = []
-        for row, tokens in zip(rows, out[:, begin:].tolist(), strict=True):
+        for row, tokens in zip(rows, out, strict=True):
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
                 tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
@@ -171,27 +178,20 @@ class Vlm:
 
 
 class _Ends:
-    """Ends the rows whose answer holds a whole annotation, as what a model says after it is not asked for, and those that only repeat
-    themselves, as a greedy model does so until it is stopped."""
+    """Ends an answer at the model's own end, when it holds a whole annotation, as what a model says after it is not asked for, and when
+    it only repeats itself, as a greedy model does so until it is stopped."""
 
-    def __init__(self, tokenizer, begin: int) -> None:
-        import torch
+    def __init__(self, tokenizer, ends: set[int], most: int) -> None:
+        self.tokenizer, self.ends, self.most = tokenizer, ends, most
+        self.closing = {id for token, id in tokenizer.get_vocab().items() if "}" in token}
 
-        self.tokenizer, self.begin = tokenizer, begin
-        self.closing = torch.tensor([id for token, id in tokenizer.get_vocab().items() if "}" in token])
-
-    def __call__(self, input_ids, scores, **kwargs):
-        import torch
-
-        self.closing = self.closing.to(input_ids.device)
-        done = torch.isin(input_ids[:, -1], self.closing)
-        for i in done.nonzero().flatten().tolist():
-            done[i] = is_whole(self.tokenizer.decode(input_ids[i, self.begin :], skip_special_tokens=True))
-        if (made := input_ids.shape[1] - self.begin) >= _CIRCLING and not made % 8:
-            last = input_ids[:, -_CIRCLING:]
-            for period in range(1, _CIRCLING // 3 + 1):
-                done |= (last[:, period:] == last[:, :-period]).all(1)
-        return done
+    def __call__(self, said: list[int]) -> bool:
+        if said[-1] in self.ends or len(said) >= self.most:
+            return True
+        if said[-1] in self.closing and is_whole(self.tokenizer.decode(said, skip_special_tokens=True)):
+            return True
+        last = said[-_CIRCLING:]
+        return len(last) == _CIRCLING and any(last[period:] == last[:-period] for period in range(1, _CIRCLING // 3 + 1))
 
 
 def _failed(case: Case, error: str) -> AnnotationRecord:
