@@ -4,6 +4,10 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 comma := ,
+# Python compiles a module when it is first imported, and keeps that; compiling all of torch and its like took longer than the rest of
+# the installation.
+PIP := .venv/bin/pip install -q --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: repro green test tiny-model
 repro: .venv/.installed-pipeline,vlm,llm
@@ -28,9 +32,9 @@ tiny-model: .venv/.installed-pipeline,vlm,llm
 
 # green-score asks for Python 3.12.1 and the libraries of its day; it runs with ours, and its numbers are held by a test.
 .venv/.installed-green-score: | .venv/bin/pip
-	.venv/bin/pip install -q --disable-pip-version-check --no-deps --ignore-requires-python green-score==0.0.12
+	$(PIP) --no-deps --ignore-requires-python green-score==0.0.12
 	@touch $@
 
 .venv/.installed-%: pyproject.toml constraints.txt | .venv/bin/pip
-	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	$(PIP) -c constraints.txt -e '.[$*]'
 	@touch $@
