@@ -2,11 +2,11 @@
 
     python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora] [--batch-tokens 4096]
 
-Run in the project's folder. Ours is trained as params.yaml says, so many passes. The plain loop (see plain_loop.py) trains the same
-matrices by one optimiser step an example, with logits for every position, in one pass, as all of its passes cost the same. Both are
-timed from the end of their first step, without loading, encoding and looking at dev; to ours is added what it takes to see the views,
-where the vision tower does so once for all passes. tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and
-studies as long as those of IU X-Ray, and is meant for a GPU.
+Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py) trains the same matrices by one
+optimiser step an example, with logits for every position, in one pass, as all of its passes cost the same. Both are timed from the
+end of their first step, without loading, encoding and looking at dev; to ours is added what it takes to see the views, where the
+vision tower does so once for all passes. tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and studies
+as long as those of IU X-Ray, and is meant for a GPU.
 
 `loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain is transformers' own, of one
 study at a time, in float32.
@@ -143,8 +143,8 @@ def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -
 
 def adapted(settings: FinetuneParams, changed: dict, arguments: argparse.Namespace) -> FinetuneParams:
     """The rate so low that random weights do not run away."""
-    batch_tokens = arguments.batch_tokens or settings.batch_tokens
-    changed |= {"method": arguments.method, "targets": ("language",), "steps": None, "patience": None, "rate": 1e-5}
+    batch_tokens = arguments.batch_tokens
+    changed |= {"method": arguments.method, "targets": ("language",), "epochs": 2, "steps": None, "patience": None, "rate": 1e-5}
     changed |= {"accumulation": 1, "dropout": 0.0, "swaps": 0.0, "recombined": 0.0}
     changed |= {"batch_tokens": batch_tokens, "max_tokens": min(2048, batch_tokens)}
     return FinetuneParams.model_validate(settings.model_dump() | changed)
@@ -153,7 +153,7 @@ def adapted(settings: FinetuneParams, changed: dict, arguments: argparse.Namespa
 def main() -> None:
     parser = plain_loop.parser(__doc__)
     parser.add_argument("--method", choices=["lora", "qlora"], default="lora")
-    parser.add_argument("--batch-tokens", type=int, help="of ours; as in params.yaml if not given")
+    parser.add_argument("--batch-tokens", type=int, default=4096, help="of ours")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
