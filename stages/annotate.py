@@ -5,7 +5,6 @@ python -m stages.annotate APPROACH --dry-run says what would be asked, and at wh
 
 import sys
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 from xraygen import params
@@ -19,16 +18,14 @@ def main(name: str, *dry_run: str) -> None:
     if dry_run not in ((), ("--dry-run",)):
         raise UserError(f"{' '.join(dry_run)}: unknown; there is only --dry-run")
     annotate = load(params.load(), name, root=Path.cwd())
-    sizes = {split: sum(1 for _ in read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("dev", "test")}
-    cases = (study.case() for split in sizes for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
+    splits = {split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("dev", "test")}
     if dry_run:
-        print(plan(annotate, cases))
+        print(plan(annotate, (case for cases in splits.values() for case in cases)))
         return
     usage: Counter[str] = Counter(cases=0, failed=0)
-    records = progress(annotate(cases), name, "studies", total=sum(sizes.values()))  # both splits at once: fuller batches
-    for split, size in sizes.items():
+    for split, cases in splits.items():
         out = Path("data/annotations") / name / f"{split}.jsonl"
-        usage["cases"] += write_jsonl(out, islice(records, size) if split == "dev" else records)  # the last to its very end
+        usage["cases"] += write_jsonl(out, progress(annotate(cases), f"{name} {split}", "studies"))
         for record in read_jsonl(out, AnnotationRecord):
             usage["failed"] += record.annotation is None
             usage.update(record.usage)

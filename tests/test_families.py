@@ -90,7 +90,7 @@ def configured(family: str, tokenizer: Tokenizer):
         if family == "qwen2_5_vl":
             text, vision = text | {"rope_parameters": dict(ROPE)}, QWEN | {"window_size": 56, "fullatt_block_indexes": [1]}
         else:
-            text |= {"rope_parameters": ROPE | {"mrope_interleaved": True}, "head_dim": 64}
+            text |= {"rope_parameters": ROPE | {"mrope_interleaved": True}, "head_dim": 64, "num_attention_heads": 2}
             vision = QWEN | {"deepstack_visual_indexes": [0], "num_position_embeddings": 64, "patch_size": 16}
     return AutoConfig.for_model(family, text_config=text, vision_config=vision, **ids)
 
@@ -167,13 +167,14 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop
     def draft(said, row: int, most: int) -> list[int]:
         """Right for two tokens to five, and wrong from there on: an untrained model hardly says what it said before."""
         at = len(said.answers[row])
-        return [*whole[row][at : at + 2 + row % 4], 9, 9][:most]
+        return [*whole[row][at : at + 2 + row % 4], 9, 9][: max(most, 0)]
 
     def look(_, args, given) -> None:
         shapes.append(tuple(given["input_ids"].shape))
 
     if right:
         monkeypatch.setattr("xraygen.greedy._Said.draft", draft)
+        monkeypatch.setattr("xraygen.greedy._ROOM", 5)  # columns of drafts in vain, and they leave the cache
     with annotate.model.register_forward_pre_hook(look, with_kwargs=True):
         ended = annotate.model.generate(
             **batch, generation_config=own, custom_generate=greedy, stop=lambda row, said: len(said) == limits[row]
@@ -181,9 +182,9 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop
     assert ended == [said[:limit] for said, limit in zip(whole, limits, strict=True)] and len(set(limits)) > 4
     steps = shapes[1:]
     assert steps[0][0] == 9 and len({width for width, _ in steps}) > 1
-    # A layer that keeps a window of the last tokens has no room for what was drafted in vain.
-    window = project.name == "gemma3"
-    assert (max(tokens for _, tokens in steps) == 1) == window and (len(steps) < max(limits) / 2) == (right and not window)
+    # A layer that keeps a window of the last tokens has no room for what was drafted in vain; heads that share keys take too long.
+    single = project.name in ("gemma3", "qwen3_vl")
+    assert (max(tokens for _, tokens in steps) == 1) == single and (len(steps) < max(limits) / 2) == (right and not single)
 
 
 def test_the_picture_counts(studies):

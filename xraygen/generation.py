@@ -178,7 +178,8 @@ class CausalModel:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the garbage collector, for imports: it looks through all that is there again and again, a fifth of their time."""
+    """Without the garbage collector, while libraries and a model are loaded: it looks through all that is there again and again, a fifth
+    of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

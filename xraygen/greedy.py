@@ -2,13 +2,14 @@
 
 What a row may say next is looked up: what followed its last two tokens before, in its prompt, its answer or another row's answer. The
 model reads these drafts with the last token in one go, and as many as are what it says itself are said (Saxena, "Prompt lookup decoding",
-2023; Leviathan et al., "Fast inference from transformers via speculative decoding", 2023). Annotations quote reports and each other, so
-that a step gives about three tokens. transformers' own loops give one, go on computing each row until the last has ended, and copy the
-whole cache for each token; its lookup is for one row alone.
+2023; Leviathan et al., "Fast inference from transformers via speculative decoding", 2023). Annotations quote reports and each other:
+a step gives two tokens to four. transformers' own loops give one, go on computing each row until the last has ended, and copy the whole
+cache for each token; its lookup is for one row alone.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,8 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 Stop = Callable[[int, list[int]], bool]  # (row, its answer so far): whether it ends there; asked after each token
 _DRAFT = 7  # tokens of a draft, at most
-_READ = {"cpu": 128}  # tokens of all rows that a step reads; with more it takes longer than drafts save
-_ROOM = 64  # tokens that a cache grows by
+_ROOM = 64  # tokens that a cache grows by, and columns that drafts in vain may take of it
 _BY_ROW = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")  # (..., rows, tokens); pictures are read by then
 _SHARE = 8  # a batch shrinks when one in so many rows has ended, as shrinking copies the cache
 
@@ -25,17 +25,15 @@ _SHARE = 8  # a batch shrinks when one in so many rows has ended, as shrinking c
 def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings) -> Iterator[tuple[int, list[int]]]:
     """(row, its answer) as rows end. `tokens`: (rows, columns), padded on the left or amid; `inputs`: what the model is given beside
     them, a cache among it; `settings`: a GenerationConfig."""
-    cache = inputs["past_key_values"]
-    # What was drafted in vain stays in the cache, masked: a layer that keeps the last tokens alone would count it.
-    lookup = all(type(layer) is DynamicLayer for layer in cache.layers)
+    cache, budget, last = inputs["past_key_values"], _budget(model, inputs["past_key_values"]), _last_position(model)
     cache.layers = [_Roomy(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    said, budget = _Said(tokens.tolist()), _READ.get(tokens.device.type, 512)
-    going, ended, drafts = list(range(len(tokens))), set(), [[]] * len(tokens)
+    said = _Said(tokens.tolist(), bool(budget))
+    going, ended, drafts, told = list(range(len(tokens))), set(), [[]] * len(tokens), False
     with torch.inference_mode():
         output = model._prefill(tokens, settings, inputs)
         chosen = output.logits[:, -1:].argmax(-1)
-    if lookup and inputs.get("attention_mask") is None:  # transformers leaves it out where nothing is padded
-        inputs["attention_mask"] = torch.ones_like(tokens)
+    if budget and inputs.get("attention_mask") is None:  # transformers leaves it out where nothing is padded
+        inputs["attention_mask"] = tokens.new_ones(len(tokens), cache.get_seq_length())
     while True:
         agreed = [_agreed(answer, draft) for answer, draft in zip(chosen.tolist(), drafts, strict=True)]
         for row, answer in zip(going, agreed, strict=True):
@@ -48,22 +46,42 @@ def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings) -> I
         if len(ended) == len(tokens):
             return
         with torch.inference_mode():
-            if lookup:
-                _mask(inputs, torch.tensor([len(answer) for answer in agreed], device=tokens.device), max(map(len, drafts)))
+            if any(drafts):
+                _leave_out(cache, inputs, torch.tensor([len(answer) for answer in agreed], device=tokens.device), max(map(len, drafts)))
             if sum(row in ended for row in going) * _SHARE >= len(going):
                 kept = torch.tensor([place for place, row in enumerate(going) if row not in ended], device=tokens.device)
                 cache.batch_select_indices(kept)
                 inputs |= {name: inputs[name][..., kept, :] for name in _BY_ROW if inputs.get(name) is not None}
                 going = [row for row in going if row not in ended]
-            most = min(_DRAFT, max(0, budget // len(going) - 1)) if lookup else 0
-            drafts = [said.draft(row, most) if row not in ended else [] for row in going]
+            most = min(_DRAFT, budget // len(going) - 1, last - tokens.shape[1] - max(len(said.answers[row]) for row in going))
+            drafts = [said.draft(row, most) if told and row not in ended else [] for row in going]
             width = 1 + max(map(len, drafts))
             read = [[said.answers[row][-1], *draft, *[0] * (width - 1 - len(draft))] for row, draft in zip(going, drafts, strict=True)]
             inputs = model._update_model_kwargs_for_generation(output, inputs, num_new_tokens=width)
             inputs |= {"logits_to_keep": width} if "logits_to_keep" in inputs else {}
             given = model.prepare_inputs_for_generation(torch.tensor(read, device=tokens.device), next_sequence_length=width, **inputs)
+            told = given.get("position_ids") is not None  # else the model would count what was drafted in vain
             output = model(**given, return_dict=True)
             chosen = output.logits.argmax(-1)
+
+
+def _budget(model, cache) -> int:
+    """How many tokens of all rows a step may read; 0: no drafts.
+
+    What is drafted in vain stays in the cache for a while, masked: a layer that keeps the last tokens alone would count it. Where heads
+    share keys, transformers copies the whole cache for a step of several tokens, which takes longer than drafts save.
+    """
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", 0)
+    if heads != (getattr(config, "num_key_value_heads", None) or heads) or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return 0
+    if model.device.type != "cpu":
+        return 256  # not measured: about where a GPU's products begin to take longer than reading the weights does
+    return 128 if sum(weight.numel() for weight in model.parameters()) < 10**8 else 16  # small weights stay in a CPU's cache
+
+
+def _last_position(model) -> int:
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
 def _agreed(answer: list[int], draft: list[int]) -> list[int]:
@@ -72,16 +90,22 @@ def _agreed(answer: list[int], draft: list[int]) -> list[int]:
     return answer[: right + 1]
 
 
-def _mask(inputs: dict, right: torch.Tensor, drafted: int) -> None:
-    """Leaves what was drafted in vain out of the mask, and goes on counting positions at the last token that was right. `right`: (rows),
-    how many of the last 1 + `drafted` columns are."""
-    if not drafted:
-        return
-    columns = torch.arange(1 + drafted, device=right.device)
-    inputs["attention_mask"][:, -len(columns) :] = columns < right[:, None]
+def _leave_out(cache, inputs: dict, right: torch.Tensor, drafted: int) -> None:
+    """Takes what was drafted in vain out of the mask, and out of the cache when it is much, and goes on counting positions at the last
+    token that was right. `right`: (rows), how many of the last 1 + `drafted` columns are."""
+    columns, mask = torch.arange(1 + drafted, device=right.device), inputs["attention_mask"]
+    mask[:, -len(columns) :] = columns < right[:, None]
     if (places := inputs.get("position_ids")) is not None:  # (..., rows, columns)
         last = (places.shape[-1] - len(columns) + right - 1)[:, None].expand(*places.shape[:-1], 1)
         inputs["position_ids"] = places.gather(-1, last)
+    longest = int(mask.sum(-1).max())
+    if mask.shape[1] - longest >= _ROOM:
+        kept = mask.argsort(dim=-1, stable=True)[:, -longest:]  # what counts, in its order, on the right
+        inputs["attention_mask"] = mask.gather(-1, kept)
+        for layer in cache.layers:
+            for name in ("keys", "values"):
+                held = getattr(layer, name)  # (rows, heads, columns, width)
+                setattr(layer, name, held.gather(2, kept[:, None, :, None].expand(-1, held.shape[1], -1, held.shape[3])))
 
 
 def greedy(model, input_ids, logits_processor, stopping_criteria, generation_config, stop: Stop, synced_gpus=False, **inputs) -> list:
@@ -94,12 +118,13 @@ def greedy(model, input_ids, logits_processor, stopping_criteria, generation_con
 class _Said:
     """What was said in each row, and what has followed which tokens."""
 
-    def __init__(self, prompts: list[list[int]]) -> None:
+    def __init__(self, prompts: list[list[int]], drafting: bool) -> None:
         self.answers: list[list[int]] = [[] for _ in prompts]
         self.texts = prompts
         # {(row, two tokens), two tokens of any answer, or one: (text, where what followed stands in it)}
         self.after = {
-            (row, *text[at - 2 : at]): (text, at) for row, text in enumerate(prompts) for at in range(2, len(text))
+            (row, *text[at - 2 : at]): (text, at)
+            for row, text in enumerate(prompts if drafting else ()) for at in range(2, len(text))
         }  # fmt: skip
 
     def add(self, row: int, token: int) -> None:
@@ -110,8 +135,8 @@ class _Said:
         self.answers[row].append(token)
 
     def draft(self, row: int, most: int) -> list[int]:
-        text = self.texts[row]
-        for seen in ((row, *text[-2:]), tuple(text[-2:]), text[-1]):
+        text = self.texts[row] if most > 0 else ()
+        for seen in ((row, *text[-2:]), tuple(text[-2:]), text[-1]) if text else ():
             if seen in self.after:
                 text, at = self.after[seen]
                 return text[at : at + most]
