@@ -39,6 +39,7 @@ SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "inputs": "report",
     "rate": 0.001,
     "epochs": 4,
+    "batch_tokens": 4096,
     "recombined": 7,
     "swaps": 0.3,
     "prompt": "Quote the report by region, in JSON.",

@@ -2,9 +2,10 @@
 
     python bench/pictures.py [--train 2500] [--test 600] [--model models/tiny-qwen2-vl]
 
-Settings of params.yaml with `inputs: image`. Prints one JSON line: the share of test studies in which the annotation names the right
-heart size (of five), mediastinal width, and effusion, pneumothorax, consolidation and nodule (present or not, and the side); the
-same where every study is shown the pictures of another; and the share that the best constant answer gets right.
+Settings of params.yaml with `inputs: image`, two passes in batches of 4,096 tokens. Prints one JSON line: the share of test studies in
+which the annotation names the right heart size (of five), mediastinal width, and effusion, pneumothorax, consolidation and nodule
+(present or not, and the side); the same where every study is shown the pictures of another; and the share that the best constant
+answer gets right.
 """
 
 import argparse
@@ -94,7 +95,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = params.load(ROOT / "params.yaml")
     changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in arguments.set)}
-    changed = {"inputs": "image", "base": str(arguments.model.resolve())} | changed
+    changed = {"inputs": "image", "epochs": 2, "batch_tokens": 4096, "base": str(arguments.model.resolve())} | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)
     drawn = settings.phantom.model_copy(update={"train": arguments.train, "test": arguments.test, "val": 0})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
