@@ -134,3 +134,18 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama):
     done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, tiny_llama], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cpu: out of memory; batches of 32 from here on" in done.stderr
+
+
+def test_drafts_end_at_the_models_last_position():
+    from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+
+    from xraygen.greedy import greedy
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=30, n_positions=48, n_embd=16, n_layer=1, n_head=1)).eval()
+    prompt, widths = torch.tensor([[5, 6, 7, 8] * 3]), []
+    own = GenerationConfig(do_sample=False, max_new_tokens=36, eos_token_id=None, pad_token_id=0)
+    whole = model.generate(prompt, generation_config=own)[0, 12:].tolist()
+    with model.register_forward_pre_hook(lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True):
+        (said,) = model.generate(prompt, generation_config=own, custom_generate=greedy, stop=lambda row, said: len(said) == 36)
+    assert said == whole and max(widths[1:]) > 1
