@@ -143,10 +143,9 @@ def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -
 
 def adapted(settings: FinetuneParams, changed: dict, arguments: argparse.Namespace) -> FinetuneParams:
     """The rate so low that random weights do not run away."""
-    batch_tokens = arguments.batch_tokens
     changed |= {"method": arguments.method, "targets": ("language",), "epochs": 2, "steps": None, "patience": None, "rate": 1e-5}
     changed |= {"accumulation": 1, "dropout": 0.0, "swaps": 0.0, "recombined": 0.0}
-    changed |= {"batch_tokens": batch_tokens, "max_tokens": min(2048, batch_tokens)}
+    changed |= {"batch_tokens": arguments.batch_tokens, "max_tokens": min(2048, arguments.batch_tokens)}
     return FinetuneParams.model_validate(settings.model_dump() | changed)
 
 

@@ -53,8 +53,9 @@ def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings) -> I
                 cache.batch_select_indices(kept)
                 inputs |= {name: inputs[name][..., kept, :] for name in _BY_ROW if inputs.get(name) is not None}
                 going = [row for row in going if row not in ended]
-            most = min(_DRAFT, budget // len(going) - 1, last - tokens.shape[1] - max(len(said.answers[row]) for row in going))
-            drafts = [said.draft(row, most) if told and row not in ended else [] for row in going]
+            longest = tokens.shape[1] + max(len(said.answers[row]) for row in going)
+            most = max(0, min(_DRAFT, budget // len(going) - 1, last - longest)) if told else 0
+            drafts = [said.draft(row, most) if row not in ended else [] for row in going]
             width = 1 + max(map(len, drafts))
             read = [[said.answers[row][-1], *draft, *[0] * (width - 1 - len(draft))] for row, draft in zip(going, drafts, strict=True)]
             inputs = model._update_model_kwargs_for_generation(output, inputs, num_new_tokens=width)
@@ -127,20 +128,19 @@ class _Said:
             for row, text in enumerate(prompts if drafting else ()) for at in range(2, len(text))
         }  # fmt: skip
 
+    def _seen(self, row: int) -> tuple:
+        two = tuple(self.texts[row][-2:])
+        return (row, *two), two, two[-1]
+
     def add(self, row: int, token: int) -> None:
-        text = self.texts[row]
-        for seen in ((row, *text[-2:]), tuple(text[-2:]), text[-1]):
-            self.after[seen] = text, len(text)
-        text.append(token)
+        for seen in self._seen(row):
+            self.after[seen] = self.texts[row], len(self.texts[row])
+        self.texts[row].append(token)
         self.answers[row].append(token)
 
     def draft(self, row: int, most: int) -> list[int]:
-        text = self.texts[row] if most > 0 else ()
-        for seen in ((row, *text[-2:]), tuple(text[-2:]), text[-1]) if text else ():
-            if seen in self.after:
-                text, at = self.after[seen]
-                return text[at : at + most]
-        return []
+        text, at = next((self.after[seen] for seen in self._seen(row) if seen in self.after), ([], 0))
+        return text[at : at + most]
 
 
 class _Roomy(DynamicLayer):
