@@ -1,13 +1,16 @@
 """More studies out of few: sentences of curated reports, each with what the curators made of it, in new company."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from xraygen.annotators.alignment import Aligner, words
 from xraygen.study import REGIONS, Annotation, Study
 from xraygen.text import sentences, token_f1
 
-_LIKE = 0.3  # token F1 from which on a curated sentence is taken to be made of the report's sentence that it is most like
+# Two silences have no token F1, as no study is scored for them; they count as much as two curators mostly agree.
+_SILENCE = 0.8
 
 
 class Piece(NamedTuple):
@@ -20,25 +23,48 @@ class Piece(NamedTuple):
 def recombined(studies: Sequence[Study], count: int, seed: int) -> list[Study]:
     """So many studies without images: each is one of `studies` in which half of the sentences are those of others, in any order.
 
-    Studies whose curated text cannot be traced to sentences of the report are left out.
+    Of a sentence that several reports have, the curators' words are those that are most like what they wrote of it elsewhere.
     """
+    if not count:
+        return []
     rng = Random(f"recombine {seed}")
-    known = [found for study in studies if study.reference and (found := pieces(study.report, study.reference))]
-    every = [piece for found in known for piece in found]
+    known = [report for report in agreed(pieces([study for study in studies if study.reference])) if report]
+    every = [piece for report in known for piece in report]
     return [_recombined(number, rng.choice(known), every, rng) for number in range(count)] if known else []
 
 
-def pieces(report: str, reference: Annotation) -> list[Piece] | None:
-    """The sentences of a report in order; None where a curated sentence is like none of them."""
-    found = [Piece(said, {}) for said in sentences(" ".join(report.split()))]
-    for region in REGIONS:
-        for text in sentences(reference[region]):
-            likeness = [token_f1(piece.said, text) or 0.0 for piece in found]
-            if max(likeness, default=0) < _LIKE:
-                return None
-            curated = found[likeness.index(max(likeness))].curated
-            curated[region] = f"{curated[region]} {text}" if region in curated else text
+def pieces(studies: Sequence[Study]) -> list[list[Piece]]:
+    """The sentences of each report in order. What was written without any sentence to make it of is with one of them nevertheless."""
+    pairs = [(" ".join(study.report.split()), study.reference) for study in studies]
+    aligner, found = Aligner(pairs), []
+    for report, reference in pairs:
+        parts = [words(sentence) for sentence in sentences(report)]
+        cut = [aligner.pieces(reference[region], parts) for region in REGIONS]
+        made = [{region: text for region, text in zip(REGIONS, texts, strict=True) if text} for texts in zip(*cut, strict=True)]
+        found.append([Piece(part.text, curated) for part, curated in zip(parts, made, strict=True)])
     return found
+
+
+def agreed(known: Sequence[list[Piece]]) -> list[list[Piece]]:
+    """The same reports, each sentence with the words on which the curators come nearest to agreement, by region: of all that they wrote of
+    this sentence, or that they wrote nothing, what has the highest mean token F1 with all of it."""
+    written = defaultdict(lambda: defaultdict(Counter))
+    for said, curated in (piece for report in known for piece in report):
+        regions = written[words(said).key]
+        for region in REGIONS:
+            regions[region][curated.get(region, "")] += 1
+    middle = {said: {region: _middle(texts) for region, texts in regions.items()} for said, regions in written.items()}
+    return [
+        [Piece(said, {region: text for region, text in middle[words(said).key].items() if text}) for said, _ in report]
+        for report in known
+    ]  # fmt: skip
+
+
+def _middle(texts: Counter[str]) -> str:
+    def likeness(text: str) -> float:
+        return sum(count * (_SILENCE if not text and not other else token_f1(other, text)) for other, count in texts.items())
+
+    return max(sorted(texts), key=lambda text: (likeness(text), texts[text]))
 
 
 def _recombined(number: int, original: list[Piece], every: list[Piece], rng: Random) -> Study:
