@@ -103,7 +103,7 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dic
     seconds = plain_loop.now() - start
     done = plain_loop.measures(precision)
 
-    from xraygen.vlm.trainer import completion_loss
+    from xraygen.vlm.loss import completion_loss
 
     return done | {
         "examples": len(batches) - 1,

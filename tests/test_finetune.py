@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 pytest.importorskip("dvclive")
 
-from xraygen.vlm import encoding, trainer  # noqa: E402
+from xraygen.vlm import encoding, loss, trainer  # noqa: E402
 from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, finetune, patience_is_over, plan  # noqa: E402
 from xraygen.vlm.merge import merge  # noqa: E402
 from xraygen.vlm.model import load  # noqa: E402
@@ -128,8 +128,24 @@ def test_loss_is_that_of_each_completion_alone(here):
         start = len(row["input_ids"])
         expected -= sum(said[start + i - 1, token].item() for i, token in enumerate(row["completion"]))
     with torch.no_grad():
-        loss = trainer.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
-    assert loss.item() == pytest.approx(expected, rel=1e-4)
+        found = loss.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_cross_entropy_and_its_gradient_are_torchs(monkeypatch, kind):
+    torch.manual_seed(0)
+    ours, torchs = (torch.randn(50, 70).mul(20).to(kind).requires_grad_() for _ in range(2))
+    torchs.data.copy_(ours.data)
+    labels = torch.randint(70, (50,)).where(torch.rand(50) < 0.7, -100)
+    monkeypatch.setitem(loss._AT_ONCE, "cpu", 70 * 9)
+    found = loss._CrossEntropy.apply(ours, labels)
+    expected = torch.nn.functional.cross_entropy(torchs.float(), labels, reduction="sum")
+    (found / 3).backward()
+    (expected / 3).backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(ours.grad, torchs.grad, atol=1e-7 if kind == torch.float32 else 4e-3) and ours.grad.abs().max() > 0.3
+    assert loss._CrossEntropy.apply(ours.detach(), torch.full((50,), -100)).item() == 0
 
 
 def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
@@ -181,7 +197,7 @@ def test_a_frozen_vision_tower_sees_the_views_once_and_the_loss_stays(here, monk
 
     def losses() -> list[float]:
         with torch.no_grad():
-            return [trainer.completion_loss(network, encoding.collate([r[i] for i in range(8)], 0)).item() for r in (rows, dev)]
+            return [loss.completion_loss(network, encoding.collate([r[i] for i in range(8)], 0)).item() for r in (rows, dev)]
 
     before = losses()
     monkeypatch.setattr("xraygen.vlm.rows._AT_ONCE", 3)
@@ -260,6 +276,27 @@ def test_goes_on_from_the_last_whole_checkpoint(here, undisturbed, monkeypatch, 
     assert results(here) == undisturbed
 
 
+@pytest.mark.parametrize("optimiser", ["muon", "adamw_torch_fused"])
+def test_so_does_a_whole_model(here, monkeypatch, optimiser):
+    settings, seal, made, muon = params(method="full", optimiser=optimiser, epochs=2), trainer.seal, [], trainer.MuonWithAdamW
+    beside = shutil.copytree(here, here.with_name("beside"))
+
+    def stop(folder):
+        seal(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "seal", stop)
+    monkeypatch.setattr(trainer, "MuonWithAdamW", lambda *given: made.append(muon(*given)) or made[-1])
+    with pytest.raises(KeyboardInterrupt):
+        run(here, settings)
+    monkeypatch.setattr(trainer, "seal", seal)
+    metrics = run(here, settings)
+    assert metrics["speed"]["steps"] < metrics["steps"] and len(made) == 2 * (optimiser == "muon")
+    monkeypatch.chdir(beside)
+    run(beside, settings)
+    assert results(here) == results(beside)
+
+
 def start(folder: Path, settings: FinetuneParams, *launcher: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, *(["run.py"] if launcher else ["-c", RUN]), settings.model_dump_json()]
     (folder / "run.py").write_text(RUN)
@@ -326,8 +363,8 @@ def test_the_best_pass_is_kept_and_training_stops_when_dev_gets_no_better(here):
     network, processor = load("adapter", dtype=torch.float32, device="cpu")
     rows, _ = encoding.examples(processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600)
     with torch.no_grad():
-        loss = trainer.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
-    assert loss.item() / metrics["dev"]["completion_tokens"] == pytest.approx(metrics["dev_loss"], abs=2e-4)
+        found = loss.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
+    assert found.item() / metrics["dev"]["completion_tokens"] == pytest.approx(metrics["dev_loss"], abs=2e-4)
 
 
 def test_patience():
@@ -401,7 +438,7 @@ def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
     rows, _ = encoding.examples(processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600)
     batch = encoding.collate(rows, processor.tokenizer.pad_token_id)
     with torch.no_grad():
-        losses = [trainer.completion_loss(network.eval(), batch).item() for network in (base, tuned, merged)]
+        losses = [loss.completion_loss(network.eval(), batch).item() for network in (base, tuned, merged)]
     assert losses[2] == pytest.approx(losses[1], rel=1e-4) and abs(losses[2] - losses[0]) > 10
     with pytest.raises(UserError, match="merged: exists already"):
         merge(Path("adapter"), Path("merged"))
@@ -417,6 +454,7 @@ def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
         ({"dropout": 1.0}, "dropout: Input should be less than 1"),
         ({"targets": []}, "targets: Tuple should have at least 1"),
         ({"inputs": "report", "targets": ["language", "vision"]}, "with inputs: report there are no pictures"),
+        ({"optimiser": "muon", "sharded": True}, "muon needs whole matrices"),
         ({"max_tokens": 2000}, "max_tokens is 2,000, more than a batch may have"),
     ],
 )

@@ -1,5 +1,5 @@
 """The same Qwen2-VL model, faster on a CPU: all views of a batch in one attention call, attention in float32 under bfloat16
-autocast, and LoRA in one matrix product.
+autocast, what stands between matrix products in few passes over memory, and LoRA in one matrix product.
 
 transformers calls attention once a view and layer, and the bfloat16 backward of attention is several times slower than float32's
 where matrix products are several times faster. peft multiplies by the thin matrices of LoRA one after the other, which is slow for its
@@ -11,11 +11,11 @@ from types import MethodType
 from typing import TypeVar
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
-from transformers.models.qwen2_vl.modeling_qwen2_vl import VisionAttention, apply_rotary_pos_emb_vision, rotate_half
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRMSNorm, VisionAttention, apply_rotary_pos_emb_vision
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -24,11 +24,14 @@ def quicken(model: M) -> M:
     """Changes a Qwen2-VL model in place, and returns it; any other model stays as it is."""
     if model.config.model_type == "qwen2_vl":
         model.set_attn_implementation("sdpa_float")
+        layers, forward = model.model.language_model.layers, model.forward
         for module in model.modules():
             if isinstance(module, VisionAttention):
                 module.forward = MethodType(_attention_of_views, module)
-        last, forward = model.model.language_model.layers[-1], model.forward
-        last.forward = MethodType(_last_columns, last)
+            elif isinstance(module, Qwen2VLRMSNorm):
+                module.forward = MethodType(_normed, module)
+        for layer in layers:
+            layer.forward = MethodType(_last_layer if layer is layers[-1] else _layer, layer)
 
         @functools.wraps(forward)  # generate looks at its signature
         def telling(*args, logits_to_keep=0, **kwargs):
@@ -39,30 +42,88 @@ def quicken(model: M) -> M:
     return model
 
 
-def _last_columns(
-    self, hidden_states, attention_mask=None, past_key_values=None, position_embeddings=None, columns=0, **kwargs
-):
-    """(rows, tokens, width) -> (rows, columns, width) where logits are wanted of the last columns alone: the last layer reads all
-    tokens, and computes no more than these."""
-    rows, tokens, _ = hidden_states.shape
-    if not 0 < columns < tokens or past_key_values is not None:
+def _layer(self, hidden_states, columns=0, **kwargs):
+    """(rows, tokens, width) -> the same shape."""
+    return _last_layer(self, hidden_states, **kwargs)
+
+
+def _last_layer(self, hidden_states, attention_mask=None, past_key_values=None, position_embeddings=None, columns=0, **kwargs):
+    """(rows, tokens, width) -> (rows, columns, width) where logits are wanted of the last columns alone: the layer reads all tokens, and
+    computes no more than these."""
+    if past_key_values is not None:
         named = {"attention_mask": attention_mask, "past_key_values": past_key_values, "position_embeddings": position_embeddings}
         return type(self).forward(self, hidden_states, **named, **kwargs)
-    attention, normed, asking = self.self_attn, self.input_layernorm(hidden_states), slice(-columns, None)
-    q, k, v = attention.q_proj(normed[:, asking]), attention.k_proj(normed), attention.v_proj(normed)
-    q, k, v = (x.view(rows, x.shape[1], -1, attention.head_dim).transpose(1, 2) for x in (q, k, v))
-    cos, sin = (x.unsqueeze(1) for x in position_embeddings)
-    q = q * cos[:, :, asking] + rotate_half(q) * sin[:, :, asking]
-    k = k * cos + rotate_half(k) * sin
-    if attention_mask is None:
+    rows, tokens, _ = hidden_states.shape
+    attention, normed, asked = self.self_attn, self.input_layernorm(hidden_states), slice(-columns, None)
+    cos, sin = (x[:, :, None, : attention.head_dim // 2] for x in position_embeddings)  # the other half is the same
+    turn = torch.complex(cos.float(), sin.float())
+    q, k, v = attention.q_proj(normed[:, asked]), attention.k_proj(normed), attention.v_proj(normed)
+    q, k, v = (x.unflatten(-1, (-1, attention.head_dim)) for x in (q, k, v))
+    q, k = _Turned.apply(q, turn[:, asked]), _Turned.apply(k, turn)
+    if attention_mask is None and columns:
         attention_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).tril()[None, None]
-    out, _ = _attention_in_float(attention, q, k, v, attention_mask[:, :, asking], scaling=attention.scaling)
-    hidden_states = hidden_states[:, asking] + attention.o_proj(out.reshape(rows, columns, -1))
+    attention_mask = attention_mask if attention_mask is None else attention_mask[:, :, asked]
+    heads, dropout = (x.transpose(1, 2) for x in (q, k, v)), attention.attention_dropout if self.training else 0.0
+    out, _ = _attention_in_float(attention, *heads, attention_mask, scaling=attention.scaling, dropout=dropout)
+    hidden_states = hidden_states[:, asked]
+    hidden_states = hidden_states + attention.o_proj(out.flatten(2).to(v.dtype))
     return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
 
+class _Turned(torch.autograd.Function):
+    """Rotary embedding (Su et al., "RoFormer", 2021) as a product of complex numbers: x (rows, tokens, heads, width) in two halves, turn
+    (rows, tokens, 1, width / 2) -> the same shape in float32, with real and imaginary parts by turns. That is another order than
+    transformers', which attention does not see, as queries and keys have the same."""
+
+    @staticmethod
+    def forward(ctx, x, turn):
+        ctx.save_for_backward(turn)
+        ctx.dtype = x.dtype
+        return torch.view_as_real(torch.complex(*x.float().chunk(2, -1)).mul_(turn)).flatten(-2)
+
+    @staticmethod
+    def backward(ctx, given):
+        (turn,) = ctx.saved_tensors
+        back = torch.view_as_complex(given.contiguous().unflatten(-1, (-1, 2))) * turn.conj()
+        return torch.cat([back.real, back.imag], -1).to(ctx.dtype), None
+
+
+def _normed(self, x):
+    """(..., width) -> the same shape, in the precision of the matrix product that follows."""
+    if not torch.is_grad_enabled():
+        return type(self).forward(self, x)
+    return _Normed.apply(x, self.weight, self.variance_epsilon, _precision(x))
+
+
+class _Normed(torch.autograd.Function):
+    """RMSNorm (Zhang and Sennrich, 2019), x / sqrt(mean x^2 + epsilon) * weight, in float32."""
+
+    @staticmethod
+    def forward(ctx, x, weight, epsilon, dtype):
+        ctx.dtype, x = x.dtype, x.float()
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight).to(dtype)
+
+    @staticmethod
+    def backward(ctx, given):
+        x, weight, scale = ctx.saved_tensors
+        unit, given = x * scale, given.float()
+        of_weight = (given * unit).flatten(0, -2).sum(0).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        given = given * weight
+        mean = torch.linalg.vecdot(unit, given).unsqueeze(-1).div_(x.shape[-1])
+        return given.addcmul_(unit, mean, value=-1).mul_(scale).to(ctx.dtype), of_weight, None, None
+
+
+def _precision(x: torch.Tensor) -> torch.dtype:
+    """Of matrix products."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 def join_lora(network: M) -> M:
-    """The same for a peft model in training: a layer multiplies by W + s B A, as it is after a merge (Hu et al., "LoRA", 2021, 4.1)."""
+    """The same for a peft model in training: a layer multiplies by W + s B A, as it is after a merge (Hu et al., "LoRA", 2021, 4.1). For
+    one adapter without biases of its own or other extras, as `trainer` makes it."""
     from peft.tuners.lora import Linear
 
     for module in network.modules():
@@ -75,10 +136,30 @@ def join_lora(network: M) -> M:
 
 def _joined(self, x):
     (name,) = self.active_adapters
-    base = self.base_layer
+    a, b, x = self.lora_A[name].weight, self.lora_B[name].weight, x.to(_precision(x))
     with torch.autocast(x.device.type, enabled=False):
-        weight = torch.addmm(base.weight, self.lora_B[name].weight, self.lora_A[name].weight, alpha=self.scaling[name])
-    return torch.nn.functional.linear(x, weight, base.bias)
+        return _Joined.apply(x, self.base_layer.weight, self.base_layer.bias, a, b, self.scaling[name])
+
+
+class _Joined(torch.autograd.Function):
+    """x (..., in) -> x (W + s B A)^T + bias. The gradients of A (r, in) and B (out, r) need none of W's, which takes (in x out) / (2 r (in +
+    out)) times their operations."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, a, b, scale):
+        joined = torch.addmm(weight, b, a, alpha=scale).to(x.dtype)
+        ctx.save_for_backward(x, joined, a, b)
+        ctx.scale = scale
+        return linear(x, joined, bias if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx, given):
+        x, joined, a, b = ctx.saved_tensors
+        of_x = given @ joined if ctx.needs_input_grad[0] else None
+        x, given = x.flatten(0, -2), given.flatten(0, -2)
+        of_b = given.T @ (x @ a.to(x.dtype).T)
+        of_a = (given @ b.to(x.dtype)).T @ x
+        return of_x, None, None, of_a.to(a.dtype) * ctx.scale, of_b.to(b.dtype) * ctx.scale, None
 
 
 def _attention_in_float(module, query, key, value, *args, **kwargs):

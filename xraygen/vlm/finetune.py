@@ -44,8 +44,8 @@ class FinetuneParams(Record):
     `max_pixels`: of a view, larger ones are scaled down; 784 to an image token of Qwen2-VL.
     `max_tokens`: longer studies are set aside and counted, never cut: that would cut pictures or answers.
 
-    `recombined`: so many more studies for each one, made of the sentences of several reports and what the curators made of these;
-    without images.
+    `recombined`: so many more studies for each one, made of the sentences of several reports and what the curators mostly made of
+    these; without images.
     `swaps`: share of the times that a study is shown with words replaced by others, in prompt and answer alike: where there are few
     studies, a model then learns to read them instead of knowing their sentences by heart.
 
@@ -56,7 +56,7 @@ class FinetuneParams(Record):
     `checkpointing`: compute activations again instead of keeping them: less memory, a third slower.
     `precision`: of the arithmetic; bfloat16 is several times faster than float32 on recent CPUs and GPUs; float16 is for GPUs
     without it. `optimiser`: the 8-bit ones (bitsandbytes) keep their state in a quarter of the memory, paged ones also spill to
-    the host.
+    the host; muon learns more from a step, and takes twice AdamW's rate; tried with full.
     `sharded`: weights, gradients and optimiser state are divided among the GPUs of several processes (FSDP), for models that one
     does not hold.
     `patience`: training stops after so many passes without a better loss on dev; null = never. The best pass is kept either way.
@@ -86,7 +86,7 @@ class FinetuneParams(Record):
     checkpointing: bool
     sharded: bool = False
     precision: Literal["float32", "bfloat16", "float16"]
-    optimiser: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]
+    optimiser: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "muon"]
     patience: PositiveInt | None
     seed: NonNegativeInt
 
@@ -94,6 +94,12 @@ class FinetuneParams(Record):
     def _what_trains_is_used(self) -> "FinetuneParams":
         if self.inputs == "report" and self.targets != ("language",):
             raise ValueError("targets: with inputs: report there are no pictures to learn to see; take [language]")
+        return self
+
+    @model_validator(mode="after")
+    def _muon_sees_whole_matrices(self) -> "FinetuneParams":
+        if self.sharded and self.optimiser == "muon":
+            raise ValueError("optimiser: muon needs whole matrices; with sharded: true take adamw_torch_fused")
         return self
 
     @model_validator(mode="after")

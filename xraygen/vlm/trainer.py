@@ -26,6 +26,8 @@ from xraygen.errors import UserError
 from xraygen.study import Study
 from xraygen.vlm import encoding, model
 from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, patience_is_over, plan, seal, write_done
+from xraygen.vlm.loss import completion_loss
+from xraygen.vlm.muon import MuonWithAdamW
 from xraygen.vlm.rows import Rows, keep_views
 from xraygen.vlm.swaps import Swapped
 
@@ -116,7 +118,7 @@ def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
         warmup_steps=params.warmup,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        optim=params.optimiser,
+        optim="adamw_torch_fused" if params.optimiser == "muon" else params.optimiser,
         bf16=params.precision == "bfloat16",
         fp16=params.precision == "float16",
         activation_checkpointing=params.checkpointing,
@@ -206,6 +208,11 @@ class CompletionTrainer(Trainer):
         kept = [{name: entry[name] for name in names if name in entry} for entry in self.state.log_history]
         return [entry for entry in kept if len(entry) > 1]
 
+    def create_optimizer(self, model=None):
+        if self.optimizer is None and self.params.optimiser == "muon":
+            self.optimizer = MuonWithAdamW(self.model, self.args.learning_rate)
+        return super().create_optimizer(model)
+
     def get_train_dataloader(self) -> DataLoader:
         numbered = [[(index, number) for index in batch] for number, batch in enumerate(self.batches)]
         return self._loader(self.train_dataset, numbered[self.args.process_index :: self.args.world_size])
@@ -289,7 +296,9 @@ class CompletionTrainer(Trainer):
         network = self.accelerator.unwrap_model(self.model)
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         if self.params.method == "full":
-            network.save_pretrained(output_dir, state_dict=state_dict)
+            # Trainer reads a checkpoint by the names that weights have in memory, and says nothing where it finds none of them.
+            resumed = Path(output_dir).name.startswith("checkpoint-")
+            network.save_pretrained(output_dir, state_dict=state_dict, save_original_format=not resumed)
             return
         from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
@@ -315,15 +324,6 @@ class _At(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         if state.global_step in self.steps:
             control.should_log = control.should_evaluate = control.should_save = True
-
-
-def completion_loss(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Cross entropy of the completion tokens, summed; logits are made for their columns alone."""
-    batch = dict(batch)
-    labels = batch.pop("labels")
-    columns = int((labels != -100).any(0).sum())  # they are the last ones
-    logits = network(**batch, use_cache=False, logits_to_keep=columns + 1).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, -columns:].flatten(), reduction="sum")
 
 
 def draw(history: Sequence[dict], curves: Path) -> None:
