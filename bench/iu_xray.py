@@ -37,11 +37,12 @@ def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, 
 SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "method": "full",
     "inputs": "report",
-    "rate": 0.001,
-    "epochs": 4,
+    "optimiser": "muon",
+    "rate": 0.002,
+    "epochs": 2,
     "batch_tokens": 4096,
-    "recombined": 7,
-    "swaps": 0.3,
+    "recombined": 14,
+    "swaps": 0.5,
     "prompt": "Quote the report by region, in JSON.",
 }
 
