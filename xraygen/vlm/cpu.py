@@ -31,7 +31,7 @@ def quicken(model: M) -> M:
             elif isinstance(module, Qwen2VLRMSNorm):
                 module.forward = MethodType(_normed, module)
         for layer in layers:
-            layer.forward = MethodType(_last_layer if layer is layers[-1] else _layer, layer)
+            layer.forward = MethodType(_layer if layer is layers[-1] else _inner_layer, layer)
 
         @functools.wraps(forward)  # generate looks at its signature
         def telling(*args, logits_to_keep=0, **kwargs):
@@ -42,31 +42,30 @@ def quicken(model: M) -> M:
     return model
 
 
-def _layer(self, hidden_states, columns=0, **kwargs):
-    """(rows, tokens, width) -> the same shape."""
-    return _last_layer(self, hidden_states, **kwargs)
+def _inner_layer(self, hidden_states, columns=0, **kwargs):
+    """The next layer reads all columns, whichever logits are wanted."""
+    return _layer(self, hidden_states, **kwargs)
 
 
-def _last_layer(self, hidden_states, attention_mask=None, past_key_values=None, position_embeddings=None, columns=0, **kwargs):
-    """(rows, tokens, width) -> (rows, columns, width) where logits are wanted of the last columns alone: the layer reads all tokens, and
-    computes no more than these."""
+def _layer(self, hidden_states, attention_mask=None, past_key_values=None, position_embeddings=None, columns=0, **kwargs):
+    """(rows, tokens, width) -> (rows, columns, width): the layer reads all tokens, and computes the last `columns` alone; 0 = all."""
     if past_key_values is not None:
         named = {"attention_mask": attention_mask, "past_key_values": past_key_values, "position_embeddings": position_embeddings}
         return type(self).forward(self, hidden_states, **named, **kwargs)
-    rows, tokens, _ = hidden_states.shape
+    tokens = hidden_states.shape[1]
     attention, normed, asked = self.self_attn, self.input_layernorm(hidden_states), slice(-columns, None)
     cos, sin = (x[:, :, None, : attention.head_dim // 2] for x in position_embeddings)  # the other half is the same
     turn = torch.complex(cos.float(), sin.float())
     q, k, v = attention.q_proj(normed[:, asked]), attention.k_proj(normed), attention.v_proj(normed)
     q, k, v = (x.unflatten(-1, (-1, attention.head_dim)) for x in (q, k, v))
     q, k = _Turned.apply(q, turn[:, asked]), _Turned.apply(k, turn)
-    if attention_mask is None and columns:
-        attention_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).tril()[None, None]
-    attention_mask = attention_mask if attention_mask is None else attention_mask[:, :, asked]
+    if columns:
+        if attention_mask is None:
+            attention_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).tril()[None, None]
+        attention_mask = attention_mask[:, :, asked]
     heads, dropout = (x.transpose(1, 2) for x in (q, k, v)), attention.attention_dropout if self.training else 0.0
     out, _ = _attention_in_float(attention, *heads, attention_mask, scaling=attention.scaling, dropout=dropout)
-    hidden_states = hidden_states[:, asked]
-    hidden_states = hidden_states + attention.o_proj(out.flatten(2).to(v.dtype))
+    hidden_states = hidden_states[:, asked] + attention.o_proj(out.flatten(2).to(v.dtype))
     return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
 

@@ -25,8 +25,9 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, labels):
         total = torch.zeros((), device=logits.device)
-        gradient = torch.empty_like(logits).index_fill_(0, (labels == -100).nonzero()[:, 0], 0) if ctx.needs_input_grad[0] else None
-        for rows in (labels != -100).nonzero()[:, 0].split(max(1, _AT_ONCE.get(logits.device.type, 2**24) // logits.shape[1])):
+        silent, at_once = labels == -100, max(1, _AT_ONCE.get(logits.device.type, 2**24) // logits.shape[1])
+        gradient = torch.empty_like(logits).index_fill_(0, silent.nonzero()[:, 0], 0) if ctx.needs_input_grad[0] else None
+        for rows in (~silent).nonzero()[:, 0].split(at_once):
             part, said = logits[rows].float(), labels[rows, None]
             part -= part.amax(1, keepdim=True)
             total -= part.gather(1, said).sum()

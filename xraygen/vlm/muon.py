@@ -1,7 +1,5 @@
 """Muon for the layers' matrices, AdamW for all else, as one optimiser."""
 
-from itertools import chain
-
 import torch
 
 
@@ -23,7 +21,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def _groups(self) -> list[dict]:
         """The parts' own, so that a schedule of the whole sets their rates."""
-        return list(chain.from_iterable(part.param_groups for part in self.parts))
+        return [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
