@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as Pictures
 
@@ -20,11 +21,12 @@ pytest.importorskip("dvclive")
 
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoConfig, AutoModelForImageTextToText, Gemma3Processor, GenerationConfig, Idefics3Processor  # noqa: E402
+from transformers import LogitsProcessor, LogitsProcessorList  # noqa: E402
 from transformers import PreTrainedTokenizerFast as Tokenizer  # noqa: E402
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil  # noqa: E402
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil  # noqa: E402
 
-from xraygen.greedy import greedy  # noqa: E402
+from xraygen import decoding  # noqa: E402
 from xraygen.vlm import encoding  # noqa: E402
 from xraygen.vlm.conversation import PROMPT  # noqa: E402
 from xraygen.vlm.finetune import FinetuneParams, finetune  # noqa: E402
@@ -173,11 +175,11 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop
         shapes.append(tuple(given["input_ids"].shape))
 
     if right:
-        monkeypatch.setattr("xraygen.greedy._Said.draft", draft)
-        monkeypatch.setattr("xraygen.greedy._ROOM", 5)  # columns of drafts in vain, and they leave the cache
+        monkeypatch.setattr("xraygen.decoding._Said.draft", draft)
+        monkeypatch.setattr("xraygen.decoding._ROOM", 5)  # columns of drafts in vain, and they leave the cache
     with annotate.model.register_forward_pre_hook(look, with_kwargs=True):
         ended = annotate.model.generate(
-            **batch, generation_config=own, custom_generate=greedy, stop=lambda row, said: len(said) == limits[row]
+            **batch, generation_config=own, custom_generate=decoding.decoded, stop=lambda row, said: len(said) == limits[row]
         )
     assert ended == [said[:limit] for said, limit in zip(whole, limits, strict=True)] and len(set(limits)) > 4
     steps = shapes[1:]
@@ -185,6 +187,36 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop
     # A layer that keeps a window of the last tokens has no room for what was drafted in vain; heads that share keys take too long.
     single = project.name in ("gemma3", "qwen3_vl")
     assert (max(tokens for _, tokens in steps) == 1) == single and (len(steps) < max(limits) / 2) == (right and not single)
+
+
+class Drawn(LogitsProcessor):
+    """Nothing is likely but the token in whose share of the distribution the row's number for this place falls."""
+
+    def __init__(self, numbers: np.ndarray, begin: int) -> None:
+        self.numbers, self.begin = numbers, begin
+
+    def __call__(self, tokens, scores):
+        shares = np.exp(scores.double().numpy())
+        shares /= shares.sum(1, keepdims=True)
+        column = self.numbers[:, tokens.shape[1] - self.begin]
+        chosen = [int((row.cumsum() <= number).sum()) for row, number in zip(shares, column, strict=True)]
+        return torch.full_like(scores, -torch.inf).scatter(1, torch.tensor(chosen)[:, None], 0.0)
+
+
+def test_samples_are_those_of_transformers_own_loop(studies):
+    annotate, samples, length = vlm(APPROACH, Path()), 5, 16
+    rows, pad = [annotate.row(one.case()) for one in studies[:4]], annotate.processor.tokenizer.pad_token_id
+    batch, many = encoding.collate(rows, pad), encoding.collate([row for row in rows for _ in range(samples)], pad)
+    begin, annotate.model.generation_config.eos_token_id = batch["input_ids"].shape[1], None
+    own = GenerationConfig(do_sample=False, max_new_tokens=length, pad_token_id=pad)
+    drawn = Drawn(np.tile(decoding.strata(samples, length + 8).numpy(), (len(rows), 1)), begin)
+    whole = annotate.model.generate(**many, generation_config=own, logits_processor=LogitsProcessorList([drawn]))[:, begin:].tolist()
+    ended = annotate.model.generate(
+        **batch, generation_config=own, custom_generate=decoding.decoded, samples=samples,
+        stop=lambda row, said: len(said) == length - row % 3,
+    )  # fmt: skip
+    assert ended == [said[: length - row % 3] for row, said in enumerate(whole)]
+    assert len({tuple(said) for said in whole}) > 2 * len(rows)
 
 
 def test_the_picture_counts(studies):

@@ -1,5 +1,6 @@
 """Vision-language models: the conversation, the pictures, the tensors, the answers; and that no reference reaches a prompt."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -13,12 +14,12 @@ from PIL import Image as Pictures
 
 from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
-from xraygen.annotators.vlm import Vlm, _Ends
+from xraygen.annotators.vlm import Vlm, _Ends, _record
 from xraygen.errors import UserError
 from xraygen.params import VlmApproach
 from xraygen.sources.phantom import draw, phantom
 from xraygen.study import REGIONS, Annotation, AnnotationRecord, Case, Image, Study
-from xraygen.text import sentences
+from xraygen.text import sentences, token_f1
 from xraygen.vlm import conversation
 
 torch = pytest.importorskip("torch")
@@ -384,7 +385,7 @@ def test_what_was_answered_before_it_was_killed_is_not_computed_again(root, stud
     assert annotate() == undisturbed and batches == whole[2:]
     batches.clear()
     assert annotate() == undisturbed and not batches
-    for changes in ({"max_views": 1}, {"max_new_tokens": 23}, {"beams": 2}, {"prompt": "Say it."}, {"inputs": "report"}):
+    for changes in ({"max_views": 1}, {"max_new_tokens": 23}, {"beams": 2}, {"samples": 2}, {"prompt": "Say it."}, {"inputs": "report"}):
         batches.clear()
         annotate(**changes)
         assert batches, changes
@@ -426,6 +427,40 @@ def test_what_was_learned_is_annotated_and_the_answer_ends_there(root, studies, 
     assert [record.annotation for record in said] == [one.reference for one in studies[:6]]
     annotate.model.generation_config.eos_token_id = annotate.processor.video_token_id  # a model that does not end its turn
     assert list(annotate(cases)) == said
+
+
+def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, studies, taught):
+    settings = {"model": taught, "max_new_tokens": 200, "samples": 5}
+    cases = [one.case() for one in studies]
+    said = list(vlm(approach(batch_tokens=10**6, **settings), root)(cases))
+    assert said == list(vlm(approach(batch_tokens=1, **settings), root)(cases))
+    several = 0
+    for record in said:
+        answers = []
+        for answer in json.loads(record.raw):
+            with contextlib.suppress(ValueError):
+                answers.append(parse(answer)[0])
+        assert len(answers) + record.usage.get("unread", 0) == 5 and record.usage["tokens_out"] > 5 * 20
+        for region in REGIONS:
+            texts = [answer[region] for answer in answers]
+            worth = [sum(0.8 if token_f1(a, b) is None else token_f1(a, b) for b in texts) for a in texts]
+            assert worth[texts.index(record.annotation[region])] == pytest.approx(max(worth))
+            several += len(set(texts)) > 2
+    assert several > 3
+    shown = {"inputs": "report", "prompt": f"{PROMPT} " * 5}  # what all prompts begin with is read once
+    together, apart = (list(vlm(approach(batch_tokens=tokens, **settings, **shown), root)(cases)) for tokens in (10**6, 1))
+    assert together == apart and len({record.raw for record in together}) > 6
+    with pytest.raises(ValueError, match="either beams or samples"):
+        VlmApproach(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
+
+
+def test_samples_that_cannot_be_read_do_not_count_unless_none_can():
+    case, answers = Case(id="x", report="Clear."), ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', '{"lung": "lungs clear"']
+    record = _record(case, answers, {"tokens_out": 9})
+    assert record.annotation == Annotation(lung="Lungs clear.") and json.loads(record.raw) == answers
+    assert record.usage == {"tokens_out": 9, "repaired": True, "unread": 1}
+    record = _record(case, ["no", "{"], {"tokens_out": 9})
+    assert record.annotation is None and record.error == "no JSON in the answer" and record.raw == '["no", "{"]'
 
 
 # Answers
@@ -569,6 +604,34 @@ def test_a_quickened_model_learns_as_the_same_model(tiny_vlm, processor, tmp_pat
     for name, gradient in plain.items():
         near = (0.15 if "bfloat16" in method else 1e-4) * float(gradient.abs().max())
         assert torch.allclose(gradient, quickened[name], atol=near), name
+
+
+@pytest.mark.parametrize("kept", [2**24, 0])
+def test_attention_in_bfloat16_and_its_gradients_are_those_of_float32(monkeypatch, kept):
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLAttention, Qwen2VLTextConfig
+
+    from xraygen.vlm import cpu
+
+    monkeypatch.setattr(cpu, "_KEPT", kept)
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}
+    module = Qwen2VLAttention(Qwen2VLTextConfig(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, rope_parameters=rope), 0)
+    rows, heads, shared, tokens, columns, width = 3, 4, 2, 9, 5, 16
+    torch.manual_seed(0)
+    shapes = (rows, heads, columns, width), (rows, shared, tokens, width), (rows, shared, tokens, width)
+    given = [torch.randn(shape).bfloat16() for shape in shapes]
+    padded = torch.arange(tokens) < torch.tensor([0, 2, 6])[:, None]  # of the last row a column that is asked for, too
+    mask = (torch.ones(tokens, tokens, dtype=torch.bool).tril() & ~padded[:, None, :])[:, None, -columns:]
+    wanted = torch.randn(rows, columns, heads, width) * ~padded[:, -columns:, None, None]
+
+    def learned(dtype) -> list:
+        leaves = [x.to(dtype).detach().requires_grad_() for x in given]
+        out = cpu._attended(module, *leaves, mask)
+        assert out.dtype == dtype and out.shape == wanted.shape
+        (out.float() * wanted).sum().backward()
+        return [out.detach().float() * ~padded[:, -columns:, None, None], *(leaf.grad.float() for leaf in leaves)]
+
+    for half, whole in zip(learned(torch.bfloat16), learned(torch.float32), strict=True):
+        assert torch.allclose(half, whole, atol=0.02 * float(whole.abs().max())), (half - whole).abs().max()
 
 
 @pytest.fixture(scope="module")

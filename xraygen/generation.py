@@ -155,7 +155,7 @@ class CausalModel:
         import torch
         from transformers import DynamicCache
 
-        from xraygen.greedy import decode
+        from xraygen.decoding import decode
 
         longest = max(map(len, prompts))
         padding = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)

@@ -49,7 +49,9 @@ class VlmApproach(Record):
     """`model`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, which is taken in its place, at
     `revision`. `inputs`: what of a case is shown: its views, its report or both. `max_views`: the first so many, frontal first.
     `max_pixels`: of a view, 784 to an image token of Qwen2-VL. `batch_tokens`: in memory at a time, rows times the longest prompt
-    with its answer. `beams`: 1 = the likeliest token each time; more = the likeliest answer among so many at a time. `four_bit`: weights in NF4, for a small GPU."""
+    with its answer, times beams or samples. `beams`: 1 = the likeliest token each time; more = the likeliest answer among so many at a
+    time. `samples`: of so many sampled answers, by region the one most like all of them; 0 = none, as with beams. `four_bit`: weights in
+    NF4, for a small GPU."""
 
     annotator: Literal["vlm"]
     model: ModelFolder
@@ -62,7 +64,14 @@ class VlmApproach(Record):
     batch_tokens: PositiveInt
     max_new_tokens: PositiveInt
     beams: PositiveInt = 1
+    samples: NonNegativeInt = 0
     four_bit: bool = False
+
+    @model_validator(mode="after")
+    def _beams_or_samples(self) -> "VlmApproach":
+        if self.samples and self.beams > 1:
+            raise ValueError("give either beams or samples")
+        return self
 
 
 class RecordedApproach(Record):

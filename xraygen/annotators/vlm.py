@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
 from xraygen.errors import UserError
 from xraygen.files import identity, sha256
-from xraygen.study import AnnotationRecord, Case
+from xraygen.study import REGIONS, Annotation, AnnotationRecord, Case
+from xraygen.text import medoid
 from xraygen.vlm import conversation, encoding
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Vlm:
             import peft  # noqa: F401
             from transformers import GenerationConfig
 
-            from xraygen import greedy
+            from xraygen import decoding
             from xraygen.vlm.model import load, workings
         except ImportError as error:
             raise UserError(
@@ -69,7 +71,8 @@ class Vlm:
                 "device": [self.model.device.type, str(self.model.dtype), approach.four_bit],
                 "max_new_tokens": approach.max_new_tokens,
                 "beams": approach.beams,
-                "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__), Path(greedy.__file__)])},
+                "samples": approach.samples,
+                "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__), Path(decoding.__file__)])},
             }
         )
 
@@ -101,9 +104,9 @@ class Vlm:
         (row,) = encoding.encode(self.processor, [case], self.images, approach.inputs, approach.prompt, approach.max_views)
         return row
 
-    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[str, dict[str, float]]]:
-        """(text, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
-        longest prompt with its answer, times beams. Out of memory, it is halved from there on.
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[list[str], dict[str, float]]]:
+        """(texts, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
+        longest prompt with its answer, times beams or samples. Out of memory, it is halved from there on.
 
         A batch is kept whole or made anew: with other rows beside it, a row may round to another answer."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -111,7 +114,7 @@ class Vlm:
         answers, keys = {}, [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
-            length = (len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens) * self.approach.beams
+            length = (len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens) * max(self.approach.beams, self.approach.samples)
             chosen = waiting[-max(1, self.batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
@@ -122,7 +125,8 @@ class Vlm:
                     raise
                 if len(chosen) == 1:
                     where = self.model.device
-                    raise UserError(f"{where}: out of memory with a single case; set max_pixels or max_views lower") from None
+                    remedy = "lower max_pixels, max_views, samples, beams or max_new_tokens"
+                    raise UserError(f"{where}: out of memory with a single case; {remedy}") from None
                 self.batch_tokens = len(chosen) * length // 2
                 print(f"out of memory; batch_tokens is {self.batch_tokens:,} from here on", file=sys.stderr)
                 clear_device_cache(garbage_collection=True)
@@ -132,14 +136,14 @@ class Vlm:
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 
-    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[tuple[str, dict[str, float]]]:
+    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[tuple[list[str], dict[str, float]]]:
         import torch
         from transformers import StoppingCriteriaList
 
-        from xraygen.greedy import greedy
+        from xraygen.decoding import decoded
         from xraygen.vlm.model import QWEN
 
-        tokenizer, model, beams = self.processor.tokenizer, self.model, self.approach.beams
+        tokenizer, model, beams, samples = self.processor.tokenizer, self.model, self.approach.beams, self.approach.samples
         shared = encoding.shared_tokens(rows) if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN else 0
         if shared < _SHARED:
             shared = 0
@@ -151,20 +155,23 @@ class Vlm:
                 batch["past_key_values"] = self._read_once(batch["input_ids"][:1, :shared], len(rows))
             ends = _Ends(tokenizer, self.ends, self.approach.max_new_tokens)
             if beams == 1:
-                out = model.generate(**batch, custom_generate=greedy, stop=lambda row, said: ends(said))
+                out = model.generate(**batch, custom_generate=decoded, stop=lambda row, said: ends(said), samples=samples)
             else:
 
                 def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
                     return torch.tensor([ends(said) for said in tokens[:, begin:].tolist()], device=tokens.device)
 
                 out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[:, begin:].tolist()
-        made = []
-        for row, tokens in zip(rows, out, strict=True):
+        each = samples or 1
+        return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
+
+    def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> tuple[list[str], dict[str, float]]:
+        tokenizer = self.processor.tokenizer
+        for tokens in answers:
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
                 tokens.pop()
-            text = tokenizer.decode(tokens, skip_special_tokens=True)
-            made.append((text, {"tokens_in": len(row["input_ids"]), "tokens_out": len(tokens)}))
-        return made
+        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
+        return texts, {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
         """The cache of the tokens that all prompts begin with, for so many rows."""
@@ -198,12 +205,20 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
     return AnnotationRecord(id=case.id, annotation=None, error=error)
 
 
-def _record(case: Case, answer: str, usage: dict[str, float]) -> AnnotationRecord:
-    try:
-        annotation, repaired = parse(answer)
-    except ValueError as reason:
-        return AnnotationRecord(id=case.id, annotation=None, error=str(reason), raw=answer, usage=usage)
-    return AnnotationRecord(id=case.id, annotation=annotation, raw=answer, usage=usage | {"repaired": repaired})
+def _record(case: Case, answers: list[str], usage: dict[str, float]) -> AnnotationRecord:
+    """Of several answers, by region the one that is most like all of them."""
+    read, reasons = [], []
+    for answer in answers:
+        try:
+            read.append(parse(answer))
+        except ValueError as reason:
+            reasons.append(str(reason))
+    raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
+    if not read:
+        return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)
+    said = {region: medoid(Counter(annotation[region] for annotation, _ in read)) for region in REGIONS}
+    usage = usage | {"repaired": any(repaired for _, repaired in read)} | ({"unread": len(reasons)} if reasons else {})
+    return AnnotationRecord(id=case.id, annotation=Annotation(**said), raw=raw, usage=usage)
 
 
 def _key(row: dict[str, torch.Tensor]) -> str:

@@ -1,9 +1,10 @@
-"""The same Qwen2-VL model, faster on a CPU: all views of a batch in one attention call, attention in float32 under bfloat16
-autocast, what stands between matrix products in few passes over memory, and LoRA in one matrix product.
+"""The same Qwen2-VL model, faster on a CPU: all views of a batch in one attention call, attention that suits bfloat16 autocast, what
+stands between matrix products in few passes over memory, and LoRA in one matrix product.
 
-transformers calls attention once a view and layer, and the bfloat16 backward of attention is several times slower than float32's
-where matrix products are several times faster. peft multiplies by the thin matrices of LoRA one after the other, which is slow for its
-few operations.
+transformers calls attention once a view and layer, and the bfloat16 backward of torch's fused attention is several times slower than
+float32's, where matrix products are several times faster. So text in training is attended to by matrix products in bfloat16, as far as
+their results can be kept, and all else by the fused attention in float32. peft multiplies by the thin matrices of LoRA one after the
+other, which is slow for its few operations.
 """
 
 import functools
@@ -16,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRMSNorm, VisionAttention, apply_rotary_pos_emb_vision
+
+_KEPT = 2**24  # attention weights that a layer keeps for its backward pass, at most
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -58,32 +61,70 @@ def _layer(self, hidden_states, attention_mask=None, past_key_values=None, posit
     turn = torch.complex(cos.float(), sin.float())
     q, k, v = attention.q_proj(normed[:, asked]), attention.k_proj(normed), attention.v_proj(normed)
     q, k, v = (x.unflatten(-1, (-1, attention.head_dim)) for x in (q, k, v))
-    q, k = _Turned.apply(q, turn[:, asked]), _Turned.apply(k, turn)
     if columns:
-        if attention_mask is None:
-            attention_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).tril()[None, None]
-        attention_mask = attention_mask[:, :, asked]
-    heads, dropout = (x.transpose(1, 2) for x in (q, k, v)), attention.attention_dropout if self.training else 0.0
-    out, _ = _attention_in_float(attention, *heads, attention_mask, scaling=attention.scaling, dropout=dropout)
-    hidden_states = hidden_states[:, asked] + attention.o_proj(out.flatten(2).to(v.dtype))
+        attention_mask = (_causal(tokens, q.device) if attention_mask is None else attention_mask)[:, :, asked]
+    heads = (x.transpose(1, 2) for x in (_Turned.apply(q, turn[:, asked]), _Turned.apply(k, turn), v))
+    out = _attended(attention, *heads, attention_mask)
+    hidden_states = hidden_states[:, asked] + attention.o_proj(out.flatten(2))
     return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+
+
+def _causal(tokens: int, device: torch.device) -> torch.Tensor:
+    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()[None, None]
+
+
+def _attended(module, q, k, v, mask) -> torch.Tensor:
+    """q (rows, heads, columns, width), k and v (rows, heads or fewer, tokens, width), mask (rows or 1, 1, columns, tokens), None = causal
+    -> (rows, columns, heads, width)."""
+    dropout = module.attention_dropout if module.training else 0.0
+    if q.dtype == torch.float32 or dropout or q.shape[:-1].numel() * k.shape[2] > _KEPT:
+        return _attention_in_float(module, q, k, v, mask, scaling=module.scaling, dropout=dropout)[0]
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    mask = _causal(k.shape[2], q.device) if mask is None else mask
+    return _Attended.apply(q, k, v, mask, module.scaling).transpose(1, 2)
+
+
+class _Attended(torch.autograd.Function):
+    """softmax(scaling q k^T) v by matrix products in the precision of q. The weights are kept for the backward pass; torch's fused one
+    computes them anew."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, mask, scaling):
+        shape = q.shape
+        q, k, v = (x.flatten(0, 1) for x in (q, k, v))
+        weights = torch.baddbmm(q.new_empty(()), q, k.mT, beta=0, alpha=scaling)
+        # Not -inf: what stands on padding sees nothing, and would be no number. As it is, it sees all alike, and nothing reads it.
+        weights.unflatten(0, shape[:2]).masked_fill_(~mask, torch.finfo(q.dtype).min)
+        weights = weights.softmax(-1)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.scaling = scaling
+        return (weights @ v).view(shape)
+
+    @staticmethod
+    def backward(ctx, given):
+        q, k, v, weights = ctx.saved_tensors
+        shape, given = given.shape[:2], given.flatten(0, 1)
+        of_scores = torch._softmax_backward_data(given @ v.mT, weights, -1, weights.dtype)
+        of_q = torch.baddbmm(q.new_empty(()), of_scores, k, beta=0, alpha=ctx.scaling)
+        of_k = torch.baddbmm(q.new_empty(()), of_scores.mT, q, beta=0, alpha=ctx.scaling)
+        return *(x.unflatten(0, shape) for x in (of_q, of_k, weights.mT @ given)), None, None
 
 
 class _Turned(torch.autograd.Function):
     """Rotary embedding (Su et al., "RoFormer", 2021) as a product of complex numbers: x (rows, tokens, heads, width) in two halves, turn
-    (rows, tokens, 1, width / 2) -> the same shape in float32, with real and imaginary parts by turns. That is another order than
+    (rows, tokens, 1, width / 2) -> the same shape, with real and imaginary parts by turns. That is another order than
     transformers', which attention does not see, as queries and keys have the same."""
 
     @staticmethod
     def forward(ctx, x, turn):
         ctx.save_for_backward(turn)
         ctx.dtype = x.dtype
-        return torch.view_as_real(torch.complex(*x.float().chunk(2, -1)).mul_(turn)).flatten(-2)
+        return torch.view_as_real(torch.complex(*x.float().chunk(2, -1)).mul_(turn)).flatten(-2).to(x.dtype)
 
     @staticmethod
     def backward(ctx, given):
         (turn,) = ctx.saved_tensors
-        back = torch.view_as_complex(given.contiguous().unflatten(-1, (-1, 2))) * turn.conj()
+        back = torch.view_as_complex(given.float().contiguous().unflatten(-1, (-1, 2))) * turn.conj()
         return torch.cat([back.real, back.imag], -1).to(ctx.dtype), None
 
 

@@ -24,18 +24,19 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, labels):
-        total = torch.zeros((), device=logits.device)
-        silent, at_once = labels == -100, max(1, _AT_ONCE.get(logits.device.type, 2**24) // logits.shape[1])
-        gradient = torch.empty_like(logits).index_fill_(0, silent.nonzero()[:, 0], 0) if ctx.needs_input_grad[0] else None
-        for rows in (~silent).nonzero()[:, 0].split(at_once):
-            part, said = logits[rows].float(), labels[rows, None]
+        total, at_once = torch.zeros((), device=logits.device), max(1, _AT_ONCE.get(logits.device.type, 2**24) // logits.shape[1])
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        for at in range(0, len(labels), at_once):
+            rows = slice(at, at + at_once)
+            part, said = logits[rows].to(torch.float32, copy=True), labels[rows, None]
+            counts, said = said != -100, said.clamp(min=0)
             part -= part.amax(1, keepdim=True)
-            total -= part.gather(1, said).sum()
+            total -= torch.where(counts, part.gather(1, said), 0).sum()
             sums = part.exp_().sum(1, keepdim=True)
-            total += sums.log().sum()
+            total += torch.where(counts, sums.log(), 0).sum()
             if gradient is not None:
                 part.div_(sums).scatter_add_(1, said, part.new_full(said.shape, -1))
-                gradient[rows] = part.to(gradient.dtype)
+                gradient[rows] = part.masked_fill_(~counts, 0)
         ctx.save_for_backward(gradient)
         return total
 

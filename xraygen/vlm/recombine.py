@@ -7,10 +7,7 @@ from typing import NamedTuple
 
 from xraygen.annotators.alignment import Aligner, words
 from xraygen.study import REGIONS, Annotation, Study
-from xraygen.text import sentences, token_f1
-
-# Two silences have no token F1, as no study is scored for them; they count as much as two curators mostly agree.
-_SILENCE = 0.8
+from xraygen.text import medoid, sentences
 
 
 class Piece(NamedTuple):
@@ -53,18 +50,11 @@ def agreed(known: Sequence[list[Piece]]) -> list[list[Piece]]:
         regions = written[words(said).key]
         for region in REGIONS:
             regions[region][curated.get(region, "")] += 1
-    middle = {said: {region: _middle(texts) for region, texts in regions.items()} for said, regions in written.items()}
+    middle = {said: {region: medoid(texts) for region, texts in regions.items()} for said, regions in written.items()}
     return [
         [Piece(said, {region: text for region, text in middle[words(said).key].items() if text}) for said, _ in report]
         for report in known
     ]  # fmt: skip
-
-
-def _middle(texts: Counter[str]) -> str:
-    def likeness(text: str) -> float:
-        return sum(count * (_SILENCE if not text and not other else token_f1(other, text)) for other, count in texts.items())
-
-    return max(sorted(texts), key=lambda text: (likeness(text), texts[text]))
 
 
 def _recombined(number: int, original: list[Piece], every: list[Piece], rng: Random) -> Study:

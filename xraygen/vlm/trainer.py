@@ -61,14 +61,15 @@ def train(
     if not len(rows):
         raise UserError(f"finetune: no study is left to train on; set aside: {dict(rows.aside) or 'none'}")
     batches, ends = plan(rows.lengths, params, args.world_size * params.accumulation)
-    if len(ends) > args.world_size:  # else it would not pay: every process sees all views
-        keep_views(network, rows, dev_rows)
     args.max_steps = len(batches) // (args.world_size * params.accumulation)
     args.logging_steps = max(1, args.max_steps // 100)
     args.save_steps = 5 * args.logging_steps  # where a loss is logged, too: what is averaged for the next one is in no checkpoint
     collate = functools.partial(encoding.collate, pad=processor.tokenizer.pad_token_id)
     shown = Swapped(rows, processor.tokenizer, params.prompt, params.swaps, params.seed)
     trainer = CompletionTrainer(params, network, args, shown, batches, dev_rows, ends, collate, curves)
+    if len(ends) > args.world_size:  # else it would not pay: every process sees all views
+        with trainer.accelerator.autocast():  # as training would see them
+            keep_views(network, rows, dev_rows)
     if args.process_index == 0:
         checkpoint(folder)
     trainer.accelerator.wait_for_everyone()

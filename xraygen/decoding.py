@@ -1,10 +1,14 @@
-"""Greedy decoding of several tokens at a time, of which rows leave the batch as they end.
+"""Decoding, greedy or sampled, of several tokens at a time, of which rows leave the batch as they end.
 
 What a row may say next is looked up: what followed its last two tokens before, in its prompt, its answer or another row's answer. The
 model reads these drafts with the last token in one go, and as many as are what it says itself are said (Saxena, "Prompt lookup decoding",
 2023; Leviathan et al., "Fast inference from transformers via speculative decoding", 2023). Annotations quote reports and each other:
 a step gives two tokens to four. transformers' own loops give one, go on computing each row until the last has ended, and copy the whole
 cache for each token; its lookup is for one row alone.
+
+Sampled answers are drawn by inverting the distribution of the next token at one number in [0, 1) for each sample and place. At a place,
+the numbers of `n` samples are one in each n-th of [0, 1) (McKay et al., "Latin hypercube sampling", 1979), the same for all prompts: they
+cover the distribution better than as many drawn one by one, and hang on no other row, up to rounding.
 """
 
 from __future__ import annotations
@@ -22,16 +26,23 @@ _BY_ROW = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_id
 _SHARE = 8  # a batch shrinks when one in so many rows has ended, as shrinking copies the cache
 
 
-def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings) -> Iterator[tuple[int, list[int]]]:
+def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings, samples: int = 0) -> Iterator[tuple[int, list[int]]]:
     """(row, its answer) as rows end. `tokens`: (rows, columns), padded on the left or amid; `inputs`: what the model is given beside
-    them, a cache among it; `settings`: a GenerationConfig."""
+    them, a cache among it; `settings`: a GenerationConfig. With `samples`, each prompt gets so many rows, one after another, with
+    sampled answers instead of the greedy one."""
     cache, budget, last = inputs["past_key_values"], _budget(model, inputs["past_key_values"]), _last_position(model)
     cache.layers = [_Roomy(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    said = _Said(tokens.tolist(), bool(budget))
-    going, ended, drafts, told = list(range(len(tokens))), set(), [[]] * len(tokens), False
     with torch.inference_mode():
         output = model._prefill(tokens, settings, inputs)
-        chosen = output.logits[:, -1:].argmax(-1)
+        logits, numbers = output.logits[:, -1:], []
+        if samples:
+            numbers = strata(samples, settings.max_new_tokens + 1 + _DRAFT).tolist() * len(tokens)
+            tokens, logits = tokens.repeat_interleave(samples, 0), logits.repeat_interleave(samples, 0)
+            inputs |= {name: inputs[name].repeat_interleave(samples, -2) for name in _BY_ROW if inputs.get(name) is not None}
+            cache.batch_repeat_interleave(samples)
+        chosen = _choose(logits, [row[:1] for row in numbers])
+    said = _Said(tokens.tolist(), samples or 1, bool(budget))
+    going, ended, drafts, told = list(range(len(tokens))), set(), [[]] * len(tokens), False
     if budget and inputs.get("attention_mask") is None:  # transformers leaves it out where nothing is padded
         inputs["attention_mask"] = tokens.new_ones(len(tokens), cache.get_seq_length())
     while True:
@@ -63,7 +74,24 @@ def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings) -> I
             given = model.prepare_inputs_for_generation(torch.tensor(read, device=tokens.device), next_sequence_length=width, **inputs)
             told = given.get("position_ids") is not None  # else the model would count what was drafted in vain
             output = model(**given, return_dict=True)
-            chosen = output.logits.argmax(-1)
+            chosen = _choose(output.logits, [numbers[row][len(said.answers[row]) :][:width] for row in going if samples])
+
+
+def strata(samples: int, places: int) -> torch.Tensor:
+    """(samples, places): where in [0, 1) each answer stands at each of its tokens. More places leave the first ones as they are."""
+    order, within = torch.rand(places, 2, samples, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind(1)
+    return ((order.argsort(1) + within) / samples).T
+
+
+def _choose(logits: torch.Tensor, at: list[list[float]]) -> torch.Tensor:
+    """(rows, columns, vocabulary) -> (rows, columns): the tokens in whose shares of the distribution `at` (rows, columns) falls; the
+    likeliest ones where it is empty."""
+    if not at:
+        return logits.argmax(-1)
+    shares = logits.float().softmax(-1)
+    upto = (shares.cpu() if shares.device.type == "mps" else shares).cumsum(-1, dtype=torch.float64)  # mps has no float64
+    at = torch.tensor(at, dtype=torch.float64, device=upto.device)[..., None] * upto[..., -1:]
+    return torch.searchsorted(upto, at, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)  # of no number: past the last
 
 
 def _budget(model, cache) -> int:
@@ -109,28 +137,30 @@ def _leave_out(cache, inputs: dict, right: torch.Tensor, drafted: int) -> None:
                 setattr(layer, name, held.gather(2, kept[:, None, :, None].expand(-1, held.shape[1], -1, held.shape[3])))
 
 
-def greedy(model, input_ids, logits_processor, stopping_criteria, generation_config, stop: Stop, synced_gpus=False, **inputs) -> list:
-    """What `generate(custom_generate=greedy, stop=...)` runs: the answers of the rows, as lists of tokens. Of `generation_config` nothing
-    else than greedy decoding is heeded."""
-    answered = dict(decode(model, input_ids, inputs, stop, generation_config))
-    return [answered[row] for row in range(len(input_ids))]
+def decoded(
+    model, input_ids, logits_processor, stopping_criteria, generation_config, stop: Stop, samples: int = 0, synced_gpus=False, **inputs
+) -> list[list[int]]:
+    """What `generate(custom_generate=decoded, stop=..., samples=...)` runs: the answers, those of the first prompt first. How tokens are
+    chosen is not asked of `generation_config`."""
+    answered = dict(decode(model, input_ids, inputs, stop, generation_config, samples))
+    return [answered[row] for row in sorted(answered)]
 
 
 class _Said:
-    """What was said in each row, and what has followed which tokens."""
+    """What was said in each row, and what has followed which tokens; a prompt has `samples` rows."""
 
-    def __init__(self, prompts: list[list[int]], drafting: bool) -> None:
+    def __init__(self, prompts: list[list[int]], samples: int, drafting: bool) -> None:
         self.answers: list[list[int]] = [[] for _ in prompts]
-        self.texts = prompts
-        # {(row, two tokens), two tokens of any answer, or one: (text, where what followed stands in it)}
+        self.texts, self.samples = prompts, samples
+        # {(prompt, two tokens), two tokens of any answer, or one: (text, where what followed stands in it)}
         self.after = {
-            (row, *text[at - 2 : at]): (text, at)
-            for row, text in enumerate(prompts if drafting else ()) for at in range(2, len(text))
+            (number, *text[at - 2 : at]): (text, at)
+            for number, text in enumerate(prompts[::samples] if drafting else ()) for at in range(2, len(text))
         }  # fmt: skip
 
     def _seen(self, row: int) -> tuple:
         two = tuple(self.texts[row][-2:])
-        return (row, *two), two, two[-1]
+        return (row // self.samples, *two), two, two[-1]
 
     def add(self, row: int, token: int) -> None:
         for seen in self._seen(row):
