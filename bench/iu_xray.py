@@ -1,17 +1,23 @@
 """The main job on the real collection: seconds to prepare and to fit, and how near the router's words come to the curators'.
 
-    python bench/iu_xray.py ../shared/iu-xray [--answers ../shared/recorded/gpt-4o-mini_test.csv] [--finetune [NAME=VALUE ...]]
+    python bench/iu_xray.py ../shared/iu-xray [--answers ../shared/recorded/gpt-4o-mini_test.csv]
+        [--finetune [NAME=VALUE ...] [--processes 2]]
 
 Works in a temporary folder with the settings of params.yaml and prints one JSON line. `token_f1` is on dev, test and test_novel;
 with --answers (columns id, report and any number of response_... with a JSON object), also on the studies of that file, for the
 router and for each recorded response; with --finetune, also for the small model that ships, fine-tuned with the settings of docs/vlm.md
-for this collection and two cores, other values in JSON, with greedy answers and with samples, and how long that took.
+for this collection and two cores, other values in JSON, with greedy answers and with samples, and how long that took. The stage trains, in
+so many processes with a core each.
 """
 
 import argparse
 import contextlib
 import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,9 +26,9 @@ from xraygen import params, prepare
 from xraygen.annotators import router
 from xraygen.annotators.vlm import Vlm
 from xraygen.fetch import fetch_iu_xray
-from xraygen.study import SCORED_REGIONS, Annotation, Study
+from xraygen.study import SCORED_REGIONS, Annotation, Study, read_json, write_jsonl
 from xraygen.text import token_f1
-from xraygen.vlm.finetune import FinetuneParams, finetune
+from xraygen.vlm.finetune import FinetuneParams
 
 
 def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, float]:
@@ -40,28 +46,33 @@ SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "optimiser": "muon",
     "rate": 0.0015,
     "epochs": 2,
-    "batch_tokens": 4096,
-    "recombined": 12,
+    "recombined": 14,
     "swaps": 0.5,
     "prompt": "Quote the report by region, in JSON.",
 }
+STEP_TOKENS = 4096  # batch_tokens of all processes
 SAMPLES = 16  # of the approach
 
 
-def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: list[str]) -> dict:
-    values = {name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)}
-    tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | SETTINGS | values)
-    base = Path(__file__).parents[1] / tuning.base
-    shown = {"inputs": tuning.inputs, "prompt": tuning.prompt}
+def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: list[str], processes: int) -> dict:
+    changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)}
+    values = SETTINGS | {"batch_tokens": STEP_TOKENS // processes} | changed
+    tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | values)
+    project, shown = Path(__file__).parents[1].resolve(), {"inputs": tuning.inputs, "prompt": tuning.prompt}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
+        shutil.copytree(project / tuning.base, root / tuning.base)
+        for split in ("train", "dev"):
+            write_jsonl(f"data/prepared/{split}.jsonl", splits[split])
+        written = settings.model_copy(update={"finetune": tuning}).model_dump_json()
+        Path("params.yaml").write_text(written, encoding="utf-8")  # JSON is YAML, too
         start = time.perf_counter()
-        told = finetune(tuning.model_copy(update={"base": str(base)}), splits["train"], splits["dev"], root, root / "out", root / "curves")
-        tuned = time.perf_counter() - start
-        result = {"settings": SETTINGS | values, "finetune_seconds": round(tuned, 1)}
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "stages.finetune"]
+        subprocess.run(launch, env=os.environ | {"PYTHONPATH": str(project)}, stdout=sys.stderr, check=True)
+        result = {"settings": values, "processes": processes, "finetune_seconds": round(time.perf_counter() - start, 1)}
         for name, samples in (("greedy", 0), (f"{SAMPLES} samples", SAMPLES)):
             approach = settings.approach("vlm-finetuned").model_copy(update=shown | {"samples": samples})
-            annotate = Vlm(approach, str(root / "out"), root)
+            annotate = Vlm(approach, "models/adapter", root)
             start = time.perf_counter()
             records = [list(annotate(study.case() for study in splits[split])) for split in ("dev", "test")]
             result[name] = {"annotate_seconds": round(time.perf_counter() - start, 1)}
@@ -69,7 +80,7 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
                 said = [record.annotation or Annotation() for record in made]
                 failed = sum(record.annotation is None for record in made)
                 result[name][split] = by_region(splits[split], said) | {"failed": failed}
-    return result | {"finetune": told}
+        return result | {name: read_json(Path(f"metrics/{name}.json")) for name in ("finetune", "finetune_speed")}
 
 
 def main() -> None:
@@ -77,6 +88,7 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("--answers", type=Path)
     parser.add_argument("--finetune", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     settings = params.load(Path(__file__).parents[1] / "params.yaml")
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"source": "iu-xray"})})
@@ -111,7 +123,7 @@ def main() -> None:
         },
     }
     if arguments.finetune is not None:
-        result["finetuned"] = finetuned(settings, splits, arguments.finetune)
+        result["finetuned"] = finetuned(settings, splits, arguments.finetune, arguments.processes)
     if arguments.answers:
         with arguments.answers.open(encoding="utf-8", newline="") as file:
             rows = {row["id"]: row for row in csv.DictReader(file)}
