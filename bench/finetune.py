@@ -168,9 +168,11 @@ def main() -> None:
         folder = Path(name).resolve()
         studies, changed = plain_loop.prepare(arguments, folder)
         settings = adapted(params.load().finetune, changed, arguments)
-        given, rounds = (settings, studies, folder), []
-        while len(rounds) < arguments.rounds or not rounds:
-            rounds.append((plain_loop.in_child(ours, *given), plain_loop.in_child(plain, *given, not rounds)))
+        given = settings, studies, folder
+        rounds = [
+            (plain_loop.in_child(ours, *given), plain_loop.in_child(plain, *given, number == 0))
+            for number in range(max(1, arguments.rounds))
+        ]
         loss = plain_loop.in_child(plain_loss, *given)
     flops = rounds[0][1]["flops"]
     ratios = [times_faster(*both) for both in rounds]

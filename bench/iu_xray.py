@@ -6,8 +6,8 @@
 Works in a temporary folder with the settings of params.yaml and prints one JSON line. `token_f1` is on dev, test and test_novel;
 with --answers (columns id, report and any number of response_... with a JSON object), also on the studies of that file, for the
 router and for each recorded response; with --finetune, also for the small model that ships, fine-tuned with the settings of docs/vlm.md
-for this collection and two cores, other values in JSON, with greedy answers and with samples, and how long that took. The stage trains, in
-so many processes with a core each.
+for this collection and two cores, other values in JSON, with greedy answers and with samples, and how long that took. The stage
+trains, in so many processes with a core each.
 """
 
 import argparse
