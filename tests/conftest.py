@@ -15,10 +15,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # The models of the tests are so small that threads only wait for one another, long where others use the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
+
+# Of each property the same examples on every run; `pytest --hypothesis-profile=thorough` draws many more, others each time.
+settings.register_profile("default", max_examples=500, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=10_000, deadline=None, print_blob=True)
+settings.load_profile("default")
 
 
 def recorded_rows() -> list[dict]:
