@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import forked
 import pytest
 from PIL import Image as Pictures
 from pydantic import ValidationError
@@ -317,15 +318,16 @@ def test_killed_three_times_it_ends_with_the_same_weights(here):
     beside = here.with_name("beside")
     shutil.copytree(here, beside)
     whole = start(beside, settings)
+    (here / "run.py").write_text(RUN)
     for _ in range(3):
         before = steps_kept(here)
-        process = start(here, settings)
-        while process.poll() is None and steps_kept(here) <= before:
+        process = forked.start("run", settings.model_dump_json(), cwd=here)
+        while process.is_alive() and steps_kept(here) <= before:
             time.sleep(0.01)
         time.sleep(draw.uniform(0, 0.6))
-        assert process.poll() is None, "over before it was killed: " + process.communicate()[1]
+        assert process.is_alive(), "over before it was killed"
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.join()
     end(start(here, settings))
     metrics = read_json(here / "metrics.json")
     assert metrics["speed"]["steps"] < metrics["steps"]
@@ -342,7 +344,9 @@ def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
     beside = here.with_name("beside")
     shutil.copytree(here, beside)
     plain = params(dropout=0.0, precision="float32", targets=["language", "vision", "projector"])
-    end(start(beside, plain.model_copy(update={"accumulation": 2})))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(beside)
+        run(beside, plain.model_copy(update={"accumulation": 2}))
     end(start(here, plain, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
     assert read_json(here / "metrics.json")["speed"]["device"].startswith("2 processes on ")
     for name in ("train/loss", "dev/loss"):

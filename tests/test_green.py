@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from conftest import answer_to, recorded_rows
@@ -356,12 +357,17 @@ def project(tmp_path, root) -> Path:
     return tmp_path
 
 
-def evaluate(project: Path, root: Path, url: str) -> subprocess.Popen:
+def ask(project: Path, root: Path, url: str) -> None:
+    """Sets the server in params.yaml."""
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["evaluate"] |= {"judge": "green", "resamples": 50}
     params["evaluate"]["green"] |= {"base_url": url, "concurrency": 4}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    return subprocess.Popen([sys.executable, "-m", "stages.evaluate", "router"], cwd=project)
+
+
+def evaluated(project: Path) -> int:
+    """Its exit status."""
+    return subprocess.run([sys.executable, "-m", "stages.evaluate", "router"], cwd=project).returncode
 
 
 def judged(project: Path) -> list[Judgement]:
@@ -372,28 +378,31 @@ def judged(project: Path) -> list[Judgement]:
 @pytest.mark.slow
 def test_killed_at_ten_moments_evaluate_ends_as_undisturbed_and_asks_nothing_twice(completion_server, project, root):
     quiet, server = completion_server(), completion_server(delay=0.1)
-    assert evaluate(project, root, quiet.url).wait() == 0
+    ask(project, root, quiet.url)
+    assert evaluated(project) == 0
     expected, asked = judged(project), set(quiet.answered)
     assert len(asked) == len(quiet.asked) > 150
     shutil.rmtree(project / ".cache")
     shutil.rmtree(project / "data/judgements")
 
     draw = random.Random(0)
+    ask(project, root, server.url)
     for _ in range(10):
         before = len(server.asked)
         kept = kept_questions(project, server.url)
-        running = evaluate(project, root, server.url)
+        running = forked.start("stages.evaluate", "router", cwd=project)
         until = before + draw.randint(1, 20)
-        while len(server.asked) < until and running.poll() is None:
+        while len(server.asked) < until and running.is_alive():
             signal.sigtimedwait([], 0.001)
         signal.sigtimedwait([], draw.random() * 0.1)
-        running.send_signal(signal.SIGKILL)
-        assert running.wait() == -signal.SIGKILL, "there is work left at each kill"
+        running.kill()
+        running.join()
+        assert running.exitcode == -signal.SIGKILL, "there is work left at each kill"
         signal.sigtimedwait([], 0.3)  # what was under way meets nobody
         assert not kept & set(server.asked[before:]), "what was answered is not asked again"
         assert not (project / "data/judgements/router/test.jsonl").exists()
     before, kept = len(server.asked), kept_questions(project, server.url)
-    assert evaluate(project, root, server.url).wait() == 0
+    assert evaluated(project) == 0
     assert judged(project) == expected and set(server.answered) == asked
     assert set(server.asked[before:]) == asked - kept and len(server.asked[before:]) == len(asked - kept)
 
