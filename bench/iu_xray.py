@@ -58,7 +58,7 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
     changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)}
     values = SETTINGS | {"batch_tokens": STEP_TOKENS // processes} | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | values)
-    project, shown = Path(__file__).parents[1].resolve(), {"inputs": tuning.inputs, "prompt": tuning.prompt}
+    project = Path(__file__).parents[1].resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
         shutil.copytree(project / tuning.base, root / tuning.base)
@@ -71,7 +71,7 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
         subprocess.run(launch, env=os.environ | {"PYTHONPATH": str(project)}, stdout=sys.stderr, check=True)
         result = {"settings": values, "processes": processes, "finetune_seconds": round(time.perf_counter() - start, 1)}
         for name, samples in (("greedy", 0), (f"{SAMPLES} samples", SAMPLES)):
-            approach = settings.approach("vlm-finetuned").model_copy(update=shown | {"samples": samples})
+            approach = settings.approach("vlm-finetuned").model_copy(update={"samples": samples})
             annotate = Vlm(approach, "models/adapter", root)
             start = time.perf_counter()
             records = [list(annotate(study.case() for study in splits[split])) for split in ("dev", "test")]

@@ -11,7 +11,7 @@ from PIL import Image as Pictures
 
 from xraygen.annotators.vlm import Vlm
 from xraygen.errors import UserError
-from xraygen.params import VlmApproach
+from xraygen.annotators.settings import VlmApproach
 from xraygen.sources.phantom import draw, phantom
 from xraygen.study import Case, Image, Study
 

@@ -25,7 +25,7 @@ from xraygen.annotators.dialect import FORMS, Dialect, Manner
 from xraygen.annotators.llm import Llm
 from xraygen.answers import Answers
 from xraygen.errors import UserError
-from xraygen.params import LlmApproach, LlmParams, TokenPrice
+from xraygen.annotators.settings import LlmApproach, LlmParams, TokenPrice
 from xraygen.study import REGIONS, Annotation, AnnotationRecord, Case, Image, Study, read_json, read_jsonl, write_jsonl
 
 pytest.importorskip("openai")

@@ -15,7 +15,7 @@ from xraygen import params
 from xraygen.annotators.json_answer import parse
 from xraygen.annotators.recorded import Recorded
 from xraygen.errors import UserError
-from xraygen.params import RecordedApproach
+from xraygen.annotators.settings import RecordedApproach
 from xraygen.sources import iu_xray
 from xraygen.study import REGIONS, SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study, read_jsonl, write_jsonl
 from xraygen.text import token_f1

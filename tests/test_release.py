@@ -12,9 +12,10 @@ import yaml
 from xraygen import evaluate, judges, params, release
 from xraygen.annotate import load
 from xraygen.annotators import router
+from xraygen.annotators.settings import RecordedApproach, RouterApproach
 from xraygen.compare import compare_all
 from xraygen.errors import UserError
-from xraygen.params import CompareParams, RecordedApproach, RouterApproach
+from xraygen.params import CompareParams
 from xraygen.sources.phantom import phantom
 from xraygen.study import REGIONS, Annotation, Study, read_json, read_jsonl, write_json, write_jsonl
 

@@ -16,7 +16,7 @@ from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
 from xraygen.annotators.vlm import Vlm, _Ends, _record
 from xraygen.errors import UserError
-from xraygen.params import VlmApproach
+from xraygen.annotators.settings import VlmApproach
 from xraygen.sources.phantom import draw, phantom
 from xraygen.study import REGIONS, Annotation, AnnotationRecord, Case, Image, Study
 from xraygen.text import sentences, token_f1

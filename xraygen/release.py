@@ -8,7 +8,7 @@ from xraygen.errors import UserError
 from xraygen.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, Record
 
 if TYPE_CHECKING:
-    from xraygen.params import Approach
+    from xraygen.annotators.settings import Approach
 
 COLUMNS = ("id", *REGIONS, "error", "approach", "judge")
 

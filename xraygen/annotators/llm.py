@@ -26,7 +26,7 @@ from xraygen.study import AnnotationRecord, Case
 from xraygen.vlm import conversation
 
 if TYPE_CHECKING:
-    from xraygen.params import LlmApproach, LlmParams
+    from xraygen.annotators.settings import LlmApproach, LlmParams
 
 _AHEAD = 32  # questions under way or waiting for an earlier one, for each request at a time
 

@@ -12,7 +12,7 @@ from xraygen.rows import read_rows
 from xraygen.study import AnnotationRecord, Case
 
 if TYPE_CHECKING:
-    from xraygen.params import RecordedApproach
+    from xraygen.annotators.settings import RecordedApproach
 
 
 class Recorded:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xraygen import generation
 from xraygen.annotators import json_answer
 from xraygen.annotators.json_answer import is_whole, parse
+from xraygen.annotators.settings import VlmApproach, as_trained
 from xraygen.answers import Answers
 from xraygen.errors import UserError
 from xraygen.files import identity, sha256
@@ -23,8 +24,6 @@ from xraygen.vlm import conversation, encoding
 if TYPE_CHECKING:
     import torch
 
-    from xraygen.params import VlmApproach
-
 _CASES, _BYTES = 512, 2 * 10**9  # of a window: that much is encoded at a time
 _CIRCLING = 64  # last tokens that are one thing said three times or oftener
 _SHARED = 64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
@@ -32,7 +31,10 @@ _SHARED = 64  # tokens that all prompts of a batch begin with, from which on it 
 
 class Vlm:
     """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's name on the hub. `images`: the
-    folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again."""
+    folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again.
+
+    UserError: the approach states other inputs, prompt, max_views or max_pixels than a fine-tuned model was trained with.
+    """
 
     @generation.uncollected()
     def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
@@ -48,6 +50,7 @@ class Vlm:
                 f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
             ) from None
 
+        approach = as_trained(approach, name)
         self.model, self.processor = load(name, approach.revision, four_bit=approach.four_bit, max_pixels=approach.max_pixels)
         if self.model.device.type == "cpu":
             from xraygen.vlm.cpu import quicken
