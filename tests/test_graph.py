@@ -1,5 +1,6 @@
 """The graph, end to end, in a temporary clone with few and small studies: what runs, what re-runs, what is shown."""
 
+import inspect
 import json
 import os
 import shutil
@@ -7,11 +8,14 @@ import subprocess
 import sys
 from modulefinder import ModuleFinder
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import field_validator
 
-from xraygen.study import SCORED_REGIONS
+from xraygen.params import Params
+from xraygen.study import SCORED_REGIONS, Record
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -167,14 +171,85 @@ def test_the_committed_lock_fits_the_committed_files(root, tmp_path):
 
 
 def test_each_stage_depends_on_the_library_files_that_it_imports(root):
-    """Lazily too. Left out: params.py, which only checks what DVC tracks by value, and what shapes no result."""
+    """Lazily too. Left out: what shapes no result, and params.py, of which the next test sees to it that it only composes."""
     shapes_nothing = {"xraygen/__init__.py", "xraygen/errors.py", "xraygen/progress.py"}
     missing = {}
-    for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items():
-        deps = stage.get("do", stage)["deps"]
+    for name, stage in stages_of(root).items():
         finder = ModuleFinder(path=[str(root)], excludes=["xraygen.params"])
         finder.run_script(str(root / "stages" / f"{name}.py"))
         files = (Path(module.__file__).resolve() for module in finder.modules.values() if module.__file__)
         used = {file.relative_to(root).as_posix() for file in files if file.is_relative_to(root / "xraygen")} - shapes_nothing
-        missing[name] = sorted(file for file in used if not any(file == dep or file.startswith(f"{dep}/") for dep in deps))
+        missing[name] = sorted(file for file in used if not depends(stage, file))
     assert missing == dict.fromkeys(missing, [])
+
+
+def test_a_default_that_is_changed_in_code_reruns_the_stages_that_use_it(root):
+    """DVC tracks params.yaml by value, which a setting that is left out has none of: its default is in a class. The file of every
+    class behind the parameters of a stage is a dependency of that stage; only classes that add nothing may be in params.py."""
+    missing = []
+    for name, stage in stages_of(root).items():
+        for path in stage.get("params", []):
+            for settings in settings_behind(path):
+                file = Path(inspect.getfile(settings)).relative_to(root).as_posix()
+                if not depends(stage, file) and not (file == "xraygen/params.py" and adds_nothing(settings)):
+                    missing.append((name, path, settings.__name__, file))
+    assert missing == []
+
+
+def test_what_adds_a_value_is_told_from_what_does_not():
+    class Required(Record):
+        n: int
+
+    class Default(Record):
+        n: int = 1
+
+    class Nested(Record):
+        inner: tuple[Required, ...] | dict[str, Default]
+
+    class Checked(Record):
+        n: int
+
+        @field_validator("n")
+        @classmethod
+        def _positive(cls, n: int) -> int:
+            return max(n, 0)
+
+    assert [adds_nothing(settings) for settings in (Required, Default, Nested, Checked)] == [True, False, True, False]
+    assert records_in(Nested) == [Nested, Required, Default]
+    assert {"VlmApproach", "LlmApproach", "Neighbours"} <= {settings.__name__ for settings in settings_behind("approaches.${key}")}
+    assert [settings.__name__ for settings in settings_behind("evaluate.green.model")] == ["EvaluateParams", "GreenParams"]
+
+
+def stages_of(root: Path) -> dict[str, dict]:
+    return {name: stage.get("do", stage) for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items()}
+
+
+def depends(stage: dict, file: str) -> bool:
+    return any(file == dep or file.startswith(f"{dep}/") for dep in stage["deps"])
+
+
+def settings_behind(path: str) -> list[type[Record]]:
+    """The classes that the value at a path of params.yaml goes through, and those below it."""
+    found, here = [], Params
+    for key in path.split("."):
+        if not (isinstance(here, type) and key in here.model_fields):  # a name that users give: approaches.<name>
+            break
+        here = here.model_fields[key].annotation
+        if isinstance(here, type) and issubclass(here, Record):
+            found.append(here)
+    return list(dict.fromkeys([*found, *records_in(here)]))
+
+
+def records_in(annotation: object) -> list[type[Record]]:
+    """The settings classes of a type annotation, each followed by those of its fields."""
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        below = [kind for field in annotation.model_fields.values() for kind in records_in(field.annotation)]
+        return list(dict.fromkeys([annotation, *below]))
+    return list(dict.fromkeys(kind for part in get_args(annotation) for kind in records_in(part)))
+
+
+def adds_nothing(settings: type[Record]) -> bool:
+    """No value comes from the class: all fields are required, and no validator may replace one."""
+    checks = settings.__pydantic_decorators__
+    validators = [*checks.validators, *checks.field_validators, *checks.root_validators, *checks.model_validators]
+    return not validators and all(field.is_required() for field in settings.model_fields.values())

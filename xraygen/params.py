@@ -1,42 +1,32 @@
-"""params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names file and key."""
+"""params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names file and key.
+
+No stage depends on this file, so nothing in it may supply a value: a section whose class has defaults or validators is defined
+next to the code that uses it, which the stages do depend on.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from xraygen.annotators.router import RouterParams
 from xraygen.annotators.settings import Approach, LlmParams
 from xraygen.errors import UserError
 from xraygen.judges.green import GreenParams
+from xraygen.prepare import DataParams
 from xraygen.sources.phantom import PhantomParams
-from xraygen.study import SPLITS, Record, Split, first_problem
+from xraygen.study import Record, Share, first_problem
 from xraygen.vlm.finetune import FinetuneParams
 
-Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-
-
-class DataParams(Record):
-    """`sample`: at most so many studies of a split, None = all of them."""
-
-    source: Literal["phantom", "iu-xray"]
-    seed: int
-    dev_share: Share
-    sample: dict[Split, PositiveInt | None]
-
-    @field_validator("sample")
-    @classmethod
-    def _every_split(cls, sample: dict) -> dict:
-        return {split: sample.get(split) for split in SPLITS}
 
 
 class EvaluateParams(Record):
     """`resamples`: bootstrap resamples behind each interval. `green`: settings of the judge green, whether it is the one or not."""
 
     judge: Literal["proxy", "green"]
-    green: GreenParams = GreenParams()
+    green: GreenParams
     resamples: PositiveInt
     seed: NonNegativeInt
 

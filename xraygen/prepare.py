@@ -4,14 +4,33 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from xraygen.params import Params
+from pydantic import PositiveInt, field_validator
+
 from xraygen.sources import Collection, Incident
-from xraygen.study import REGIONS, SCORED_REGIONS, SPLITS, Annotation, Study
+from xraygen.study import REGIONS, SCORED_REGIONS, SPLITS, Annotation, Record, Share, Split, Study
 from xraygen.text import token_f1
 
+if TYPE_CHECKING:
+    from xraygen.params import Params
 
-def collect(params: Params, raw: Path, drawn: Path, root: Path) -> Collection:
+
+class DataParams(Record):
+    """`dev_share`: of the training studies. `sample`: at most this many studies of a split; None or left out = all of them."""
+
+    source: Literal["phantom", "iu-xray"]
+    seed: int
+    dev_share: Share
+    sample: dict[Split, PositiveInt | None]
+
+    @field_validator("sample")
+    @classmethod
+    def _every_split(cls, sample: dict) -> dict:
+        return {split: sample.get(split) for split in SPLITS}
+
+
+def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
     """Read the source that params.yaml names: real files from `raw`, or generated studies whose pictures go to `drawn`."""
     if params.data.source == "phantom":
         from xraygen.sources import phantom

@@ -23,6 +23,7 @@ Projection = Literal["frontal", "lateral", "unknown"]
 Verdict = Literal["judged", "identical", "both_empty", "reference_empty", "candidate_empty", "unparseable", "failed"]
 Category = Literal["a", "b", "c", "d", "e", "f"]
 NonEmpty = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Record(BaseModel):
