@@ -2,8 +2,9 @@
 
     python tests/record_session.py      rewrites it in README.md, in a minute
 
-The project is a clone of the working tree with the two routers alone and few, small studies. `tests/test_graph.py` runs the same
-commands in such a project, and holds what they print against README.md.
+The project is a clone of the working tree with the two routers alone and few, small studies.
+`tests/test_graph.py` runs the same commands in such a project, and holds what they print against
+README.md.
 """
 
 import re
@@ -27,7 +28,8 @@ COMMANDS = (
 
 
 def leave_two_routers(folder: Path) -> None:
-    """Take every other approach out of the project in `folder`, with what it left; run the rest and commit it."""
+    """Take every other approach out of the project in `folder`, with what it left; run the rest and
+    commit it."""
     from test_graph import run
 
     params = yaml.safe_load((folder / "params.yaml").read_text())

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import record_session
 import yaml
 from pydantic import field_validator
 
 from xraygen.params import Params
-from xraygen.study import SCORED_REGIONS, Record
+from xraygen.study import SCORED_REGIONS, Record, Study, read_jsonl, write_jsonl
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -87,6 +88,15 @@ def clone(root, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def routers(clone, tmp_path_factory) -> Path:
+    """The same with the two routers alone."""
+    folder = tmp_path_factory.mktemp("routers") / "project"
+    shutil.copytree(clone, folder, symlinks=True)
+    record_session.leave_two_routers(folder)
+    return folder
+
+
 @pytest.mark.slow
 def test_the_graph_leaves_what_the_design_names(clone):
     for split, studies in {"train": 108, "dev": 12, "test": 30, "val": 10}.items():
@@ -138,6 +148,41 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
     comparison = json.loads((copy / "metrics/comparison.json").read_text())
     assert len(comparison["test"]) == 36 and {"router vs router-verbatim", "router vs third"} < set(comparison["test"])
     assert comparison["test"]["router vs third"]["score"]["macro"]["p"] == 1
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_the_commands_print(routers, root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(routers, copy, symlinks=True)
+    shown = record_session.session((root / "README.md").read_text())
+    assert record_session.timeless(record_session.record(copy)) == record_session.timeless(shown), record_session.__doc__
+
+
+@pytest.mark.slow
+def test_the_release_follows_the_model_of_the_winner_wherever_it_lies(routers, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(routers, copy, symlinks=True)
+    shutil.copytree(copy / "models/router", copy / "models/mine")
+    edit(copy, approaches__router__model="models/mine")
+    assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "release"]
+    assert json.loads((copy / "metrics/release.json").read_text())["approach"] == "router"
+    (copy / "models/mine/another").write_text("A change that shows in no annotation of dev and test.")
+    assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "release"]
+
+
+@pytest.mark.slow
+def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(routers, copy, symlinks=True)
+    for split in ("dev", "test"):
+        studies = list(read_jsonl(copy / f"data/prepared/{split}.jsonl", Study))
+        bare = [study.model_copy(update={"reference": None}) if k % 2 else study for k, study in enumerate(studies)]
+        write_jsonl(copy / f"data/prepared/{split}.jsonl", bare)
+    for name in record_session.KEPT:
+        run(copy, sys.executable, "-m", "stages.evaluate", name)
+        assert len((copy / f"data/judgements/{name}/test.jsonl").read_text().splitlines()) == 15 * len(SCORED_REGIONS)
+    run(copy, sys.executable, "-m", "stages.compare")
+    assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Files and folders that are never half-written, and what they hold as a hash.
 
-What is promised holds for a process that is killed at any moment (kill -9): a path has its old content or its new one. It does
-not hold when the machine loses power, because nothing waits for the disk (no fsync): a result can be computed again.
+What is promised holds for a process that is killed at any moment (kill -9): a path has its old
+content or its new one. It does not hold when the machine loses power, because nothing waits for the
+disk (no fsync): a result can be computed again.
 """
 
 import contextlib
@@ -16,26 +17,33 @@ from typing import IO
 from xraygen.errors import UserError
 
 # Of a model's files, what no library reads.
-_SHAPES_NOTHING = ("README*", "LICENSE*", "NOTICE*", "*.md", "*.log", "events.out.tfevents*", "*.png", "*.jpg", "*.svg")
+_SHAPES_NOTHING = (
+    "README*", "LICENSE*", "NOTICE*", "*.md", "*.log", "events.out.tfevents*", "*.png", "*.jpg", "*.svg",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
-    """A file that is written next to `path` and renamed to it at the end, so that nothing half-written ever stands at `path`.
+    """A file that is written next to `path` and renamed to it at the end, so that nothing
+    half-written ever stands at `path`.
 
-    `mode`: "w" = text in UTF-8, line ends as written; "wb" = bytes. A symbolic link at `path` is replaced, not followed: it may
-    lead into DVC's cache. UserError: the file cannot be written; whatever else the body raises is left as it is.
+    `mode`: "w" = text in UTF-8, line ends as written; "wb" = bytes. A symbolic link at `path` is
+    replaced, not followed: it may lead into DVC's cache. UserError: the file cannot be written;
+    whatever else the body raises is left as it is.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}; name a file to write")
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise UserError(f"{path}: is {kind}; name a file to write")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with _written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             raw = _Output(beside, path)
-        buffered = io.BufferedWriter(raw)
-        with buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8", newline="") as file:
+        file = io.BufferedWriter(raw)
+        if "b" not in mode:
+            file = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        with file:
             yield file
         with _written(path):
             os.replace(beside, path)
@@ -45,7 +53,8 @@ def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
 
 
 def is_being_written(part: Path) -> bool:
-    """Of a file that `replacing` left or is writing: whether the process that its name tells is alive on this machine."""
+    """Of a file that `replacing` left or is writing: whether the process that its name tells is
+    alive on this machine."""
     pid = part.name.removesuffix(".part").rpartition(".")[2]
     if not pid.isdecimal():
         return False
@@ -59,7 +68,8 @@ def is_being_written(part: Path) -> bool:
 
 
 class _Output(io.FileIO):
-    """A new file whose errors in writing name the path that it will replace. Raised here, they are told from others of a body."""
+    """A new file whose errors in writing name the path that it will replace. Raised here, they are
+    told from others of a body."""
 
     def __init__(self, file: Path, path: Path):
         super().__init__(file, "w")
@@ -86,13 +96,15 @@ def _written(path: Path) -> Iterator[None]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a folder: what is yielded is where to put it, and does not exist yet.
 
-    Folders cannot be exchanged in one step: the old one is moved aside, the new one to its place, and the old one removed last.
-    Killed between the first two, the old one is left at `.<name>.former.part`, from where the next call brings it back. Libraries
-    write into the folder by name, so that any OSError of the body is taken for one of writing.
+    Folders cannot be exchanged in one step: the old one is moved aside, the new one to its place,
+    and the old one removed last. Killed between the first two, the old one is left at
+    `.<name>.former.part`, from where the next call brings it back. Libraries write into the folder
+    by name, so that any OSError of the body is taken for one of writing.
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is no folder; name a folder to write")
-    beside, former = path.with_name(f".{path.name}.{os.getpid()}.part"), path.with_name(f".{path.name}.former.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    former = path.with_name(f".{path.name}.former.part")
     try:
         with _written(path):
             if former.exists() and not path.exists():
@@ -132,14 +144,19 @@ def sha256(files: Iterable[Path]) -> str:
 def identity(model: str) -> str:
     """Of a model: a name on the hub as it is; of a folder the content, wherever it lies.
 
-    Every file counts, as a library may read any (merges.txt, generation_config.json, a folder of chat templates), except what is
-    known to shape nothing: hidden files, READMEs, licences, pictures and curves of a training.
+    Every file counts, as a library may read any (merges.txt, generation_config.json, a folder of
+    chat templates), except what is known to shape nothing: hidden files, READMEs, licences,
+    pictures and curves of a training.
     """
     folder = Path(model)
     if not folder.is_dir():
         return model
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    counted = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    counted = [name for name in counted if not any(name.match(pattern) for pattern in _SHAPES_NOTHING)]
+    counted = (name for name in names if _shapes_answers(name))
     listing = "\n".join(f"{sha256([folder / name])} {name.as_posix()}" for name in counted)
     return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+
+
+def _shapes_answers(name: Path) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)
+    return not hidden and not any(name.match(pattern) for pattern in _SHAPES_NOTHING)

@@ -1,7 +1,7 @@
 """params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names file and key.
 
-No stage depends on this file, so nothing in it may supply a value: a section whose class has defaults or validators is defined
-next to the code that uses it, which the stages do depend on.
+No stage depends on this file, so nothing in it may supply a value: a section whose class has
+defaults or validators is defined next to the code that uses it, which the stages do depend on.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The settings of approaches, and of the language model behind the annotator llm.
 
-They are in this folder, and not in params.py, because defaults and checks shape results: every stage that annotates depends on
-`xraygen/annotators`, none on params.py.
+They are in this folder, and not in params.py, because defaults and checks shape results: every
+stage that annotates depends on `xraygen/annotators`, none on params.py.
 """
 
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ ModelFolder = Annotated[str, Field(pattern=r"^models(/[A-Za-z0-9][A-Za-z0-9._-]*
 
 
 class RouterApproach(Record):
-    """`wording`: `learned` = as the curators would put it, `verbatim` = the report's own sentences."""
+    """`wording`: learned = as the curators would put it, verbatim = the report's own sentences."""
 
     annotator: Literal["router"]
     model: ModelFolder
@@ -32,15 +32,18 @@ class RouterApproach(Record):
 class VlmApproach(Record):
     """A vision-language model, base or fine-tuned.
 
-    `model`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, used instead of the folder, at
-    `revision`.
-    `inputs`, `prompt`, `max_views`, `max_pixels`: what the model is shown of a case: its views, its report or both; at most
-    `max_views` views, frontal first, of at most `max_pixels` pixels each (784 to an image token of Qwen2-VL). A fine-tuned model
-    is shown what it was trained on, so these are read from its training.json, and an approach that states another value is
-    refused (`as_trained`). For a base model they have to be stated; `prompt` has a default.
-    `batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times beams or samples.
-    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many answers and take for each region the
-    text most like all of them; 0 = none, and always with beams. `four_bit`: weights in NF4, for a small GPU.
+    `model`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, used
+    instead of the folder, at `revision`.
+    `inputs`, `prompt`, `max_views`, `max_pixels`: what the model is shown of a case: its views, its
+    report or both; at most `max_views` views, frontal first, of at most `max_pixels` pixels each
+    (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
+    these are read from its training.json, and an approach that states another value is refused
+    (`as_trained`). For a base model they have to be stated; `prompt` has a default.
+    `batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times beams
+    or samples.
+    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
+    answers and take for each region the text most like all of them; 0 = none, and always with
+    beams. `four_bit`: weights in NF4, for a small GPU.
     """
 
     annotator: Literal["vlm"]
@@ -65,9 +68,10 @@ class VlmApproach(Record):
 
 
 class RecordedApproach(Record):
-    """`model`: the .csv or .jsonl file with what a model answered elsewhere, in the project's folder; called so because dvc.yaml
-    has `${item.model}` as what an approach depends on. `id`: the column with study ids. Then either `answer`: the column with the
-    model's own words, which hold JSON, or `columns`: for each region that was asked about the column with its text."""
+    """`model`: the .csv or .jsonl file with what a model answered elsewhere, in the project's
+    folder; called so because dvc.yaml has `${item.model}` as what an approach depends on. `id`: the
+    column with study ids. Then either `answer`: the column with the model's own words, which hold
+    JSON, or `columns`: for each region that was asked about the column with its text."""
 
     annotator: Literal["recorded"]
     model: str
@@ -98,15 +102,17 @@ class Example(Record):
 
 
 class Neighbours(Record):
-    """The `k` curated training studies whose reports are most similar, as examples; by tf-idf cosine, or by words in common."""
+    """The `k` curated training studies whose reports are most similar, as examples; by tf-idf
+    cosine, or by words in common."""
 
     k: PositiveInt
     similarity: Literal["tfidf", "jaccard"]
 
 
 class LlmApproach(Record):
-    """`system` and `user`: the prompt; the report stands in place of {report}. `examples`, and then the `nearest`, come before it as
-    turns of their own. `model`: the folder of the checkpoint that llm.provider local runs. `inputs`: whether the views go along."""
+    """`system` and `user`: the prompt; the report stands in place of {report}. `examples`, and then
+    the `nearest`, come before it as turns of their own. `model`: the folder of the checkpoint that
+    llm.provider local runs. `inputs`: whether the views go along."""
 
     annotator: Literal["llm"]
     model: ModelFolder
@@ -132,11 +138,13 @@ class TokenPrice(Record):
 
 
 class LlmParams(Record):
-    """The model behind all approaches of the annotator llm. `provider`: local = a checkpoint in this process, the approach's `model`;
-    openai = `model` on the OpenAI-compatible server at `base_url`, with the key that the environment variable `key` or the file .env
-    holds. `mode`: batch = OpenAI's batch API. `concurrency`: requests at a time, at most. `timeout`: seconds, of one request.
-    `max_tokens`: of an answer. `max_views`, `max_pixels`: of a case and of a view, where views go along. `max_cost_usd`: of one run of
-    one approach. `max_failed`: share of cases without an annotation above which an approach stops. `batch_tokens`: as for vlm, local."""
+    """The model behind all approaches of the annotator llm. `provider`: local = a checkpoint in
+    this process, the approach's `model`; openai = `model` on the OpenAI-compatible server at
+    `base_url`, with the key that the environment variable `key` or the file .env holds. `mode`:
+    batch = OpenAI's batch API. `concurrency`: requests at a time, at most. `timeout`: seconds, of
+    one request. `max_tokens`: of an answer. `max_views`, `max_pixels`: of a case and of a view,
+    where views go along. `max_cost_usd`: of one run of one approach. `max_failed`: share of cases
+    without an annotation above which an approach stops. `batch_tokens`: as for vlm, local."""
 
     provider: Literal["local", "openai"]
     base_url: Annotated[str, AfterValidator(no_password)]
@@ -158,26 +166,33 @@ Approach = Annotated[RouterApproach | VlmApproach | LlmApproach | RecordedApproa
 
 
 def as_trained(approach: VlmApproach, name: str, where: str = "the approach") -> VlmApproach:
-    """The approach with what the model is shown filled in: from the training.json of the folder `name`, or for a base model (also a name on
-    the hub) as stated. `where`: what an error calls the approach.
+    """The approach with what the model is shown filled in: from the training.json of the folder
+    `name`, or for a base model (also a name on the hub) as stated. `where`: what an error calls the
+    approach.
 
-    UserError: it states another value than the model was trained with, or leaves one out for a base model.
+    UserError: it states another value than the model was trained with, or leaves one out for a base
+    model.
     """
-    stated = {key: value for key in training_record.Shown.model_fields if (value := getattr(approach, key)) is not None}
+    keys = training_record.Shown.model_fields
+    stated = {key: getattr(approach, key) for key in keys if getattr(approach, key) is not None}
     trained = training_record.read(Path(name))
     if trained is None:
         stated.setdefault("prompt", PROMPT)
-        missing = [key for key in training_record.Shown.model_fields if key not in stated]
-        if missing:
-            raise UserError(f"{where}: {' and '.join(missing)} missing: {name} is a base model, so say what it is to be shown")
+        if missing := " and ".join(key for key in keys if key not in stated):
+            raise UserError(
+                f"{where}: {missing} missing: {name} is a base model, so say what it is to be shown"
+            )
         return approach.model_copy(update=stated)
-    _compare({f"{where}.{key}": (value, getattr(trained, key)) for key, value in stated.items()}, name)
+    pairs = {f"{where}.{key}": (value, getattr(trained, key)) for key, value in stated.items()}
+    _compare(pairs, name)
     return approach.model_copy(update=trained.model_dump())
 
 
-def check_prompts(approach: LlmApproach, llm: LlmParams, name: str, where: str = "the approach") -> None:
-    """The same for the annotator llm, which states everything itself. A fine-tuned model in the folder `name` has been shown one
-    user's turn, its prompt and the report, and nothing else.
+def check_prompts(
+    approach: LlmApproach, llm: LlmParams, name: str, where: str = "the approach"
+) -> None:
+    """The same for the annotator llm, which states everything itself. A fine-tuned model in the
+    folder `name` has been shown one user's turn, its prompt and the report, and nothing else.
 
     UserError: it would be shown anything else.
     """
@@ -198,9 +213,11 @@ def check_prompts(approach: LlmApproach, llm: LlmParams, name: str, where: str =
 
 
 def _compare(asked: dict[str, tuple], name: str) -> None:
+    """`asked`: {setting: (what it is, what it was in training)}."""
+    record = Path(name) / training_record.FILE
     for key, (value, trained) in asked.items():
         if value != trained:
             raise UserError(
-                f"{key} is {value!r}, but {name} was trained with {trained!r} ({Path(name) / training_record.FILE}); "
+                f"{key} is {value!r}, but {name} was trained with {trained!r} ({record}); "
                 "remove or change the setting, or fine-tune with it"
             )
