@@ -1,4 +1,5 @@
-"""A fine-tuned model is shown what it was trained on, wherever it is used; an approach that states otherwise is refused."""
+"""A fine-tuned model is shown what it was trained on, wherever it is used; an approach that states
+otherwise is refused."""
 
 import json
 import shutil
@@ -11,7 +12,7 @@ import yaml
 
 from xraygen import params
 from xraygen.annotate import load
-from xraygen.annotators.settings import LlmApproach, VlmApproach, as_trained, check_prompts
+from xraygen.annotators.settings import LlmApproach, VlmApproach, as_prompted, as_trained
 from xraygen.errors import UserError
 from xraygen.study import Case, Study, read_json, write_json, write_jsonl
 
@@ -90,13 +91,13 @@ def test_a_prompt_may_not_show_a_fine_tuned_model_anything_else(root, tmp_path, 
     llm = params.load(root / "params.yaml").llm
     fits = {"annotator": "llm", "model": "models/tuned", "user": TRAINED["prompt"] + "\nReport: {report}"}
     asked = LlmApproach.model_validate(fits | change)
-    check_prompts(asked, llm, str(tmp_path))  # a base model may be asked anything
+    as_prompted(asked, llm, str(tmp_path))  # a base model may be asked anything
     folder_of(tmp_path)
     if at_fault is None:
-        check_prompts(asked, llm, str(tmp_path))
+        as_prompted(asked, llm, str(tmp_path))
         return
     with pytest.raises(UserError, match=at_fault):
-        check_prompts(asked, llm, str(tmp_path), "approaches.mine")
+        as_prompted(asked, llm, str(tmp_path), "approaches.mine")
 
 
 @pytest.mark.parametrize("key", ["max_views", "max_pixels"])
@@ -105,8 +106,8 @@ def test_the_views_of_all_prompts_are_bound_as_in_training_where_views_were_show
     user = TRAINED["prompt"] + "\nReport: {report}"
     asked = LlmApproach(annotator="llm", model="models/tuned", user=user, inputs="image+report")
     with pytest.raises(UserError, match=f"llm.{key} is {OTHER[key]}"):
-        check_prompts(asked, llm, str(folder_of(tmp_path, inputs="image+report")))
-    check_prompts(asked.model_copy(update={"inputs": "report"}), llm, str(folder_of(tmp_path)))
+        as_prompted(asked, llm, str(folder_of(tmp_path, inputs="image+report")))
+    as_prompted(asked.model_copy(update={"inputs": "report"}), llm, str(folder_of(tmp_path)))
 
 
 # The model itself
@@ -114,7 +115,8 @@ def test_the_views_of_all_prompts_are_bound_as_in_training_where_views_were_show
 
 @pytest.fixture(scope="module")
 def project(root, tmp_path_factory) -> Path:
-    """A project with the small model fine-tuned in two ways: as a whole, and as an adapter; two studies for each split."""
+    """A project with the small model fine-tuned in two ways: as a whole, and as an adapter; two
+    studies for each split."""
     pytest.importorskip("peft")
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen2VLForConditionalGeneration
@@ -168,6 +170,27 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
         stating(root, project, model, max_views=1)
         with pytest.raises(UserError, match="approaches.mine.max_views is 1, but .* was trained with 2"):
             load(params.load("params.yaml"), "mine", project)
+
+
+@pytest.mark.slow
+def test_a_prompt_that_is_the_one_of_training_is_put_to_it(root, project):
+    pytest.importorskip("peft")
+    from xraygen.annotators.local import Local
+
+    user = TRAINED["prompt"] + "\nReport: {report}"
+    asked = LlmApproach(annotator="llm", model="models/tuned", user=user)
+    llm = params.load(root / "params.yaml").llm
+    annotate = Local(asked, llm, project, project)
+    row = annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
+    tuned = load_tuned(root, project).row(Case(id="a", report="Heart is large."))["input_ids"]
+    assert row.tolist() == tuned.tolist(), "as the annotator vlm shows it"
+    with pytest.raises(UserError, match="the approach.inputs is 'image"):
+        Local(asked.model_copy(update={"inputs": "image+report"}), llm, project, project)
+
+
+def load_tuned(root: Path, project: Path):
+    stating(root, project)
+    return load(params.load(project / "params.yaml"), "mine", project)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraygen.annotators.settings import as_trained, check_prompts
+from xraygen.annotators.settings import as_prompted, as_trained
 from xraygen.errors import UserError
 from xraygen.study import AnnotationRecord, Case
 
@@ -34,7 +34,7 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
         return Recorded(approach, root)
     if approach.annotator == "llm":
         if settings.llm.provider == "local":
-            check_prompts(approach, settings.llm, str(root / approach.model), where)
+            as_prompted(approach, settings.llm, str(root / approach.model), where)
             from xraygen.annotators.local import Local as Annotate
         else:
             from xraygen.annotators.llm import Llm as Annotate

@@ -188,17 +188,19 @@ def as_trained(approach: VlmApproach, name: str, where: str = "the approach") ->
     return approach.model_copy(update=trained.model_dump())
 
 
-def check_prompts(
+def as_prompted(
     approach: LlmApproach, llm: LlmParams, name: str, where: str = "the approach"
-) -> None:
-    """The same for the annotator llm, which states everything itself. A fine-tuned model in the
-    folder `name` has been shown one user's turn, its prompt and the report, and nothing else.
+) -> training_record.Shown:
+    """What the annotator llm shows the model in the folder `name`: for a base model as stated. A
+    fine-tuned one has been shown one user's turn, its prompt and the report, and nothing else.
 
     UserError: it would be shown anything else.
     """
     trained = training_record.read(Path(name))
     if trained is None:
-        return
+        return training_record.Shown(
+            prompt=approach.user, inputs=approach.inputs, max_views=llm.max_views, max_pixels=llm.max_pixels
+        )  # fmt: skip
     asked = {
         f"{where}.inputs": (approach.inputs, trained.inputs),
         f"{where}.user": (approach.user, f"{trained.prompt}\nReport: {{report}}"),
@@ -210,6 +212,7 @@ def check_prompts(
         asked["params.yaml: llm.max_views"] = (llm.max_views, trained.max_views)
         asked["params.yaml: llm.max_pixels"] = (llm.max_pixels, trained.max_pixels)
     _compare(asked, name)
+    return trained
 
 
 def _compare(asked: dict[str, tuple], name: str) -> None:
