@@ -21,6 +21,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[float] = ()) -> bool:
+    """Whether the model chooses the tokens `said` after a row's prompt: the likeliest ones, or those in whose shares of the
+    distribution `numbers` fall. The row is read by itself, in one pass.
+
+    The other rows of a batch move the last bits of a row's logits, and each CPU in its own way. Where two tokens are almost
+    equally likely, or a number falls on the border of two shares, that makes it another token, and another answer from there
+    on. So an answer is compared with the model, not with the answer that another batch gave.
+    """
+    import torch
+
+    from xraygen.vlm import encoding
+
+    batch = encoding.collate([row | {"completion": torch.tensor(said)}], 0)
+    del batch["labels"]
+    with torch.no_grad():
+        logits = model(**batch, use_cache=False).logits[0, -1 - len(said) : -1].double()
+    tokens = torch.tensor(said)[:, None]
+    if not len(numbers):
+        return bool((logits.amax(1) - logits.gather(1, tokens)[:, 0]).max() < 1e-3)
+    shares = logits.softmax(1)
+    upto = shares.cumsum(1).gather(1, tokens)[:, 0]
+    at = torch.tensor(numbers, dtype=torch.float64)[: len(said)]
+    return bool(((upto - shares.gather(1, tokens)[:, 0] - at < 1e-4) & (at - upto < 1e-4)).all())
+
+
 def recorded_rows() -> list[dict]:
     """Every recorded answer of GREEN in ../shared/recorded."""
     rows = []

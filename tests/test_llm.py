@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from conftest import question_of
+from conftest import chosen_up_to_rounding, question_of
 from PIL import Image as Pictures
 
 from xraygen import annotate as annotators
@@ -669,6 +669,7 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
 def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(project, settings, here, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     from xraygen.annotators.local import Local
+    from xraygen.vlm.model import load
 
     system = " ".join(f"Rule {k}: say what the report says." for k in range(20))
     approach = LlmApproach.model_validate(APPROACH.model_dump() | {"system": system, "inputs": "image+report"})
@@ -677,19 +678,26 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(project,
         images = [Image(path=pictured(here, f"{k}{n}", 40 * n + 10 * k, (56, 56))) for n in range(k % 3)]
         cases.append(Case(id=f"c{k}", report="Clear lungs. " * (1 + k % 5), images=images))
 
-    def answers(batch_tokens: int) -> tuple[list[str], list[tuple[int, int]]]:
+    def answers(batch_tokens: int) -> tuple[list[tuple[dict, list[int]]], list[tuple[int, int]]]:
+        """(each row with its tokens, (tokens, rows) of what was read once)"""
         llm = settings.model_copy(update={"provider": "local", "max_tokens": 30, "batch_tokens": batch_tokens, "max_pixels": 56 * 56})
         monkeypatch.setattr("xraygen.answers.cache_folder", lambda: tmp_path / str(batch_tokens))
-        annotate, reads = Local(approach, llm, project, here), []
-        once = annotate._read_once
+        annotate, found, reads = Local(approach, llm, project, here), [], []
+        once, said = annotate._read_once, annotate._said
+        annotate._said = lambda row, tokens: found.append((row, list(tokens[0]))) or said(row, tokens)
         annotate._read_once = lambda tokens, rows: reads.append((tokens.shape[1], rows)) or once(tokens, rows)
-        return [record.raw for record in annotate(cases)], reads
+        assert [record.id for record in annotate(cases)] == [case.id for case in cases]
+        return found, reads
 
-    apart, reads = answers(1)
-    assert len(set(apart)) > 8 and reads == []
-    for batch_tokens in (100_000, 3_000):
-        together, reads = answers(batch_tokens)
-        assert together == apart and sum(rows for _, rows in reads) > 9 and min(tokens for tokens, _ in reads) > 64
+    model, _ = load(project / approach.model)
+    for batch_tokens in (100_000, 3_000, 1):
+        found, reads = answers(batch_tokens)
+        assert len(found) == 12 and len({tuple(said) for _, said in found}) > 8
+        assert all(chosen_up_to_rounding(model, row, said) for row, said in found)
+        if batch_tokens == 1:
+            assert reads == []
+        else:
+            assert sum(rows for _, rows in reads) > 9 and min(tokens for tokens, _ in reads) > 64
 
 
 def test_a_report_cannot_act_as_the_frame_of_the_conversation_in_this_process(project, settings, here):

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class Vlm:
     def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
         try:
             import json_repair  # noqa: F401 - not found out after the first damaged answer
-            import peft  # noqa: F401
+            version("peft")  # only adapters import it, as that takes as long as all else
             from transformers import GenerationConfig
 
             from xraygen import decoding

@@ -50,7 +50,8 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
         if int(patches.max()) * processor.image_processor.patch_size**2 > processor.image_processor.size["longest_edge"]:
             raise UserError(f"study {id}: a picture is so narrow a strip that it takes more than max_pixels; remove it")
         tokens = int(patches.sum()) // processor.image_processor.merge_size**2
-        assert int((row["input_ids"] == processor.image_token_id).sum()) == tokens, (id, tokens)
+        if (found := int((row["input_ids"] == processor.image_token_id).sum())) != tokens:
+            raise UserError(f"study {id}: {found} image tokens for pictures that take {tokens}; take the image token out of the prompt")
     return row
 
 
