@@ -21,6 +21,8 @@ def main(raw: str) -> None:
         write_jsonl(out / f"{name}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
     write_json("metrics/data.json", prepare.describe(settings.data.source, splits, curated, incidents))
+    if lost := prepare.summary(incidents):
+        print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,19 @@ def describe(source: str, splits: dict[str, list[Study]], curated: Sequence[Stud
     }
 
 
+def summary(incidents: Iterable[Incident]) -> str:
+    """What was excluded and what was repaired, by kind, in one line; "" where nothing was."""
+    kinds: dict[str, Counter] = {"excluded": Counter(), "repaired": Counter()}
+    for incident in incidents:
+        kinds["repaired" if incident.action == "repaired" else "excluded"][incident.kind] += 1
+    parts = [
+        f"{action} " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        for action, counts in kinds.items()
+        if counts
+    ]
+    return "; ".join(parts)
+
+
 def _describe_split(studies: Sequence[Study]) -> dict:
     references = [study.reference for study in studies if study.reference is not None]
     views = Counter(image.projection for study in studies for image in study.images)

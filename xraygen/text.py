@@ -9,6 +9,16 @@ _END = re.compile(r"(?<=[.!?;])\s+(?=[^a-z])|\n+|(?<=[a-z)][.])(?=[A-Z][a-z])")
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
 
 
+_NO_VALUE = frozenset(("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--"))
+
+
+def has_no_value(cell: object) -> bool:
+    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None", "<NA>"), as pandas writes it."""
+    if isinstance(cell, str):
+        return cell.strip().rstrip(".").casefold() in _NO_VALUE
+    return cell is None or (isinstance(cell, float) and cell != cell)
+
+
 def tokens(text: str) -> list[str]:
     """Lower-case runs of letters and digits, as `token_f1` counts them."""
     return _TOKEN.findall(text.lower())

@@ -146,12 +146,23 @@ class Llm:
         reasons = {}
         if new:
             batches = Batches(self)
-            reasons = batches.answer(new)
+            reasons = self._unreadable(new)
+            reasons |= batches.answer([question for question in new if question.key not in reasons])
             self._requests, self._retries = self._requests + batches.sent, self._retries + batches.sent_again
         self._hits += sum(isinstance(question, Question) for question in asked) - len(new)
         for case, question in zip(cases, asked, strict=True):
             reply = question if isinstance(question, str) else self.find(question) or reasons[question.key]
             yield self._record(case, question, reply)
+
+    def _unreadable(self, questions: Iterable[Question]) -> dict[str, str]:
+        """{key: why it cannot be asked} of the questions with a picture that cannot be read."""
+        reasons = {}
+        for question in questions:
+            try:
+                self._messages(question)
+            except conversation.UnreadablePicture as error:
+                reasons[question.key] = conversation.PictureProblem(error)
+        return reasons
 
     def _begin(self, question: Question | str, loop: asyncio.AbstractEventLoop) -> str | Reply | asyncio.Task:
         """Why there is nothing to ask, the answer that is kept, or the asking of it."""
@@ -174,7 +185,10 @@ class Llm:
             return lacking
         turns, shown = self.prompts.turns(case), []
         if "image" in self.approach.inputs:
-            shown = [[view.sha256 or self._sha256(view.path), self.llm.max_pixels] for view in self._views(case)]
+            try:
+                shown = [[view.sha256 or self._sha256(view.path), self.llm.max_pixels] for view in self._views(case)]
+            except conversation.UnreadablePicture as error:
+                return conversation.PictureProblem(error)
         return Question(case, turns, hashlib.sha256(json.dumps([turns, shown]).encode()).hexdigest())
 
     def _views(self, case: Case):
@@ -184,7 +198,8 @@ class Llm:
         try:
             return sha256([self.images / path])
         except OSError as error:
-            raise UserError(f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report") from None
+            problem = f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report"
+            raise conversation.UnreadablePicture(problem) from None
 
     def find(self, question: Question) -> Reply | None:
         """The reply that is kept; none that cannot be read and is of an earlier run: server or model may have been mended."""
@@ -222,7 +237,11 @@ class Llm:
             return last
 
         async with self.asker.places:
-            result = await self.asker.ask(lambda client: self._send(client, question), read)
+            try:
+                messages = self._messages(question)
+            except conversation.UnreadablePicture as error:
+                return conversation.PictureProblem(error)
+            result = await self.asker.ask(lambda client: self._send(client, question, messages), read)
         if isinstance(result, Refusal) and not result.unusable:
             before, _ = self._kept(question.key)
             paid = last.after(before) if last else before
@@ -230,7 +249,7 @@ class Llm:
         self.keep(question.key, question.case.id, last)
         return self.find(question)
 
-    async def _send(self, client, question: Question):
+    async def _send(self, client, question: Question, messages: list[dict]):
         """The raw response, in the strictest form of answer that the server takes."""
         import openai
 
@@ -244,7 +263,7 @@ class Llm:
                     bill(0, 0)
                     raise self.asker.failure
                 try:
-                    raw = await self.asker.in_time(client.chat.completions.with_raw_response.create(**self.body(question, manner)))
+                    raw = await self.asker.in_time(client.chat.completions.with_raw_response.create(**self._body(messages, manner)))
                     usage = raw.parse().usage
                     bill(*((usage.prompt_tokens, usage.completion_tokens) if usage else expected))
                     self.dialect.taken(manner)
@@ -262,7 +281,10 @@ class Llm:
         return len(self._views(question.case))
 
     def body(self, question: Question, manner: Manner) -> dict:
-        return {"model": self.llm.model, "messages": self._messages(question), **manner.fields(self.llm.max_tokens)}
+        return self._body(self._messages(question), manner)
+
+    def _body(self, messages: list[dict], manner: Manner) -> dict:
+        return {"model": self.llm.model, "messages": messages, **manner.fields(self.llm.max_tokens)}
 
     def _messages(self, question: Question) -> list[dict]:
         """The views stand before the words of the last turn."""
@@ -270,8 +292,8 @@ class Llm:
         for view in self._views(question.case):
             try:
                 url = "data:image/png;base64," + base64.b64encode(self._png(view.path)).decode()
-            except UserError as error:
-                raise UserError(f"study {question.case.id}: {error}") from None
+            except conversation.UnreadablePicture as error:
+                raise conversation.UnreadablePicture(f"study {question.case.id}: {error}") from None
             views.append({"type": "image_url", "image_url": {"url": url}})
         if not views:
             return question.turns
@@ -291,7 +313,7 @@ class Llm:
         """Tokens are those of the first case with this question; they were paid for once."""
         self._cases += 1
         if isinstance(reply, str):
-            return AnnotationRecord(id=case.id, annotation=None, error=reply)
+            return AnnotationRecord(id=case.id, annotation=None, error=reply, usage=conversation.counted(reply))
         paid, usage = reply.paid if isinstance(reply, Failed) else reply, {}
         if question.key not in self._counted:
             self._counted.add(question.key)

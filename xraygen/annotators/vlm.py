@@ -81,7 +81,7 @@ class Vlm:
         )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: a picture is missing or cannot be read, or one case alone does not fit into memory."""
+        """A case with a picture that is missing or cannot be read fails. UserError: one case alone does not fit into memory."""
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
@@ -93,8 +93,11 @@ class Vlm:
         for case in cases:
             row = conversation.lacking(case, self.approach.inputs)
             if row is None:
-                row = self.row(case)
-                size += sum(tensor.nbytes for tensor in row.values())
+                try:
+                    row = self.row(case)
+                    size += sum(tensor.nbytes for tensor in row.values())
+                except conversation.UnreadablePicture as error:
+                    row = conversation.PictureProblem(error)
             window.append((case, row))
             if len(window) == _CASES or size >= _BYTES:
                 yield window
@@ -206,7 +209,7 @@ class _Ends:
 
 
 def _failed(case: Case, error: str) -> AnnotationRecord:
-    return AnnotationRecord(id=case.id, annotation=None, error=error)
+    return AnnotationRecord(id=case.id, annotation=None, error=error, usage=conversation.counted(error))
 
 
 def _record(case: Case, answers: list[str], usage: dict[str, float]) -> AnnotationRecord:
