@@ -1,12 +1,12 @@
 """Annotations against references: a judgement for each study and scored region, and the scores that follow from them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from xraygen.errors import UserError
 from xraygen.judges import Judge, opinions
-from xraygen.scores import StudyScores, by_study, summarise
+from xraygen.scores import scores_of, summarise
 from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Judgement, Study, read_jsonl
 
 
@@ -55,28 +55,6 @@ def judge_splits(
     )
     split_of = {study.id: split for split, kept in studies.items() for study in kept}
     return {split: [judgement for judgement in judged if split_of[judgement.id] == split] for split in studies}
-
-
-def subsets(split: str, studies: Sequence[Study]) -> dict[str, set[str]]:
-    """The study sets that are reported for a split: itself, and for test also the studies whose report is not in training."""
-    curated = [study for study in studies if study.reference is not None]
-    named = {split: {study.id for study in curated}}
-    if split == "test":
-        named["test_novel"] = {study.id for study in curated if study.novel}
-    return named
-
-
-def scores_of(judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]]) -> dict[str, StudyScores]:
-    """Judgements and studies by split -> scores by reported study set. UserError: they do not fit together."""
-    scores = {}
-    for split, judged in judgements.items():
-        named = subsets(split, studies[split])
-        cells = Counter((judgement.id, judgement.region) for judgement in judged)
-        if cells != Counter((id, region) for id in named[split] for region in SCORED_REGIONS):
-            raise UserError(f"the judgements of {split} are not those of its studies; run `dvc repro evaluate` again")
-        everyone = by_study(judged)
-        scores |= {name: everyone.only(ids) for name, ids in named.items()}
-    return scores
 
 
 def metrics(
