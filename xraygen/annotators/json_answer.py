@@ -33,7 +33,9 @@ def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
     found = _decoded(text)
     piece = _latest(found.groups())
     if piece is not None and not _is_damaged(found, piece):
-        return _annotation(piece, ended and not found.open_list)
+        if found.is_open() and not piece.is_complete():
+            raise ValueError(CUT)
+        return _annotation(piece, ended)
     if piece is not None and piece.is_complete():
         piece = _with_tail(piece, text[found.end :])
     else:
@@ -148,11 +150,33 @@ def _piece(value: object) -> _Piece | None:
     for key, item in value.items():
         if region := region_of(key):
             own.append(_region_piece(key, region, item))
-        elif inner := _piece(item) if isinstance(item, dict | list) else None:
+        elif inner := _piece(_nested(item)):
             nested.append(inner)
         elif _has_text(item):
             own.append(_Piece({}, repaired=True) if is_aside(key) else _Piece({}, unknown=(key,)))
+        elif isinstance(item, str) and not is_aside(key):
+            own.append(_Piece({}, repaired=True))
     return _joined([*own, *nested]) if own else _together(nested)
+
+
+def _nested(item: object) -> object:
+    """JSON within a string, as in the arguments of a tool call, decoded."""
+    if isinstance(item, str) and item.lstrip().startswith("{"):
+        try:
+            return json.loads(item, object_pairs_hook=_pairs)
+        except (ValueError, RecursionError):
+            return item
+    return item
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON. What a key that is duplicated stands for is a list of all its values: json would keep the last alone."""
+    values: dict[str, list] = {}
+    for key, value in pairs:
+        said = values.setdefault(key, [])
+        if value not in said:
+            said.append(value)
+    return {key: said[0] if len(said) == 1 else said for key, said in values.items()}
 
 
 def _region_piece(key: str, region: str, item: object) -> _Piece:
@@ -286,17 +310,26 @@ def _latest(pieces: Sequence[_Piece]) -> _Piece | None:
 # JSON that is whole
 
 
+_START = re.compile(r"{(?!\s*{)|\[(?=\s*{)")
+_OPEN = re.compile(r"(?:\[|[{,]\s*\"[^\"{}]*\"\s*:\s*\[?)\s*\Z")
+
+
 class _Found(NamedTuple):
-    """Pieces, each with where it starts and ends in `text`, in order. `open_list`: a list of them has no end."""
+    """Pieces, each with where it starts and ends in `text`, in order."""
 
     text: str
     pieces: list[tuple[_Piece, int, int]]
-    open_list: bool
 
     @property
     def end(self) -> int:
         """Of the last piece that names a region."""
         return max((end for piece, _, end in self.pieces if piece.texts), default=0)
+
+    def is_open(self) -> bool:
+        """Whether they stand in a list or an object that has no end."""
+        if not self.pieces or not _OPEN.search(self.text, 0, self.pieces[0][1]):
+            return False
+        return not re.search(r"[\]}]", self.text[self.pieces[-1][2] :])
 
     def groups(self) -> list[_Piece]:
         """Those with nothing but commas between them are one."""
@@ -319,19 +352,16 @@ class _Found(NamedTuple):
 
 
 def _decoded(text: str) -> _Found:
-    decoder, at, failed, pieces, opened = json.JSONDecoder(), 0, 0, [], None
-    while failed < _STARTS and (match := re.compile(r"{(?!\s*{)|\[(?=\s*{)").search(text, at)):
-        start = match.start()
+    decoder, at, failed, pieces = json.JSONDecoder(object_pairs_hook=_pairs), 0, 0, []
+    while failed < _STARTS and (match := _START.search(text, at)):
         try:
-            value, at = decoder.raw_decode(text, start)
+            value, at = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
-            at, failed = start + 1, failed + 1
-            opened = start if match[0] == "[" else opened
-            continue
-        if piece := _piece(value):
-            pieces.append((piece, start, at))
-    open_list = opened is not None and bool(pieces) and "]" not in text[pieces[-1][2] :]
-    return _Found(text, pieces, open_list)
+            at, failed = match.start() + 1, failed + 1
+        else:
+            if piece := _piece(value):
+                pieces.append((piece, match.start(), at))
+    return _Found(text, pieces)
 
 
 def _is_damaged(found: _Found, piece: _Piece) -> bool:
