@@ -76,7 +76,7 @@ def answer(tokenizer, reference: Annotation) -> torch.Tensor:
 def examples(
     processor, studies: Sequence[Study], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int, limit: int
 ) -> tuple[list[dict[str, torch.Tensor]], dict[str, int]]:
-    """(rows with `completion`, why other studies were set aside and how many). A row has at most `limit` tokens; none is cut."""
+    """(rows with `completion`, why other studies were skipped and how many). A row has at most `limit` tokens; none is cut."""
     rows, aside = [], {}
     for study in studies:
         case, row = study.case(), None

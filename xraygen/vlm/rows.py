@@ -16,7 +16,7 @@ _AT_ONCE = 64  # rows whose views are seen together
 
 
 class Rows:
-    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are set aside."""
+    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are skipped and counted."""
 
     def __init__(self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str):
         shown = processor, root, params.inputs, params.prompt, params.max_views, params.max_tokens
