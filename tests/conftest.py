@@ -33,10 +33,14 @@ def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[f
 
     from xraygen.vlm import encoding
 
-    batch = encoding.collate([row | {"completion": torch.tensor(said)}], 0)
-    del batch["labels"]
+    # An image token in an answer stands for no picture, so what comes after it cannot be read in one pass.
+    image = getattr(model.config, "image_token_id", None)
+    if image in said:
+        said = said[: said.index(image) + 1]
+    batch = encoding.collate([row | {"completion": torch.tensor(said[:-1], dtype=torch.long)}], 0)
+    batch.pop("labels", None)
     with torch.no_grad():
-        logits = model(**batch, use_cache=False).logits[0, -1 - len(said) : -1].double()
+        logits = model(**batch, use_cache=False).logits[0, -len(said) :].double()
     tokens = torch.tensor(said)[:, None]
     if not len(numbers):
         return bool((logits.amax(1) - logits.gather(1, tokens)[:, 0]).max() < 1e-3)

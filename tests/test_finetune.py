@@ -501,7 +501,7 @@ def test_a_wrong_setting_is_named(changes, said):
 def test_a_base_that_is_not_there_is_named(here):
     with pytest.raises(UserError, match="models/other"):
         run(here, params(base="models/other"))
-    with pytest.raises(UserError, match="no study is left to train on; set aside: .*more than 5 tokens"):
+    with pytest.raises(UserError, match="no study is left to train on; skipped: .*more than 5 tokens"):
         run(here, params(max_tokens=5))
     with pytest.raises(UserError, match="finetune.sharded needs several GPUs"):
         run(here, params(sharded=True))

@@ -43,16 +43,16 @@ class FinetuneParams(Record):
     On what:
     `inputs`: what of a case the model is shown. `prompt`: the instruction. `max_views`: of a study, frontal first.
     `max_pixels`: of a view, larger ones are scaled down; 784 to an image token of Qwen2-VL.
-    `max_tokens`: longer studies are set aside and counted, never cut: that would cut pictures or answers.
+    `max_tokens`: longer studies are skipped and counted, never cut: that would cut pictures or answers.
 
-    `recombined`: so many more studies for each one, made of the sentences of several reports and what the curators mostly made of
+    `recombined`: how many more studies for each one, made of the sentences of several reports and what the curators mostly made of
     these; without images.
     `swaps`: share of the times that a study is shown with words replaced by others, in prompt and answer alike: where there are few
     studies, a model then learns to read them instead of knowing their sentences by heart.
 
     How:
     `rate`: the highest learning rate, reached after the share `warmup` of the steps; then it follows `schedule`.
-    `epochs`: passes over the studies; `steps`: so many steps instead.
+    `epochs`: passes over the studies; `steps`: the number of steps instead.
     `batch_tokens`: of a batch in one process, padding included; it bounds memory. `accumulation`: batches to a step and process.
     `checkpointing`: compute activations again instead of keeping them: less memory, a third slower.
     `precision`: of the arithmetic. auto = bfloat16 where the device has it natively (CUDA compute capability 8.0 or higher; a CPU
@@ -60,7 +60,7 @@ class FinetuneParams(Record):
     the host; muon learns more from a step, and takes twice AdamW's rate; tried with full.
     `sharded`: weights, gradients and optimiser state are divided among the GPUs of several processes (FSDP), for models that one
     does not hold.
-    `patience`: training stops after so many passes without a better loss on dev; null = never. The best pass is kept either way.
+    `patience`: training stops after this many passes without a better loss on dev; null = never. The best pass is kept either way.
     """
 
     base: NonEmpty

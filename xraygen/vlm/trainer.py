@@ -59,7 +59,7 @@ def train(
     rows = Rows(processor, train, params, root, "encode train")
     dev_rows = Rows(processor, dev, params, root, "encode dev")
     if not len(rows):
-        raise UserError(f"finetune: no study is left to train on; set aside: {dict(rows.aside) or 'none'}")
+        raise UserError(f"finetune: no study is left to train on; skipped: {dict(rows.aside) or 'none'}")
     batches, ends = plan(rows.lengths, params, args.world_size * params.accumulation)
     args.max_steps = len(batches) // (args.world_size * params.accumulation)
     args.logging_steps = max(1, args.max_steps // 100)
