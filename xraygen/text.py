@@ -61,7 +61,12 @@ def without_list_markers(text: str) -> str:
             return "\n"
 
         text = _LATER_IN_A_LIST.sub(following, text)
-    return _LIST_MARKER.sub("\n", text).strip()
+
+    def item(marker: re.Match) -> str:
+        number = marker[0].strip()
+        return marker[0] if number and _goes_on(marker.string[: marker.start()], number[0]) else "\n"  # "see fig. 2. Ribs"
+
+    return _LIST_MARKER.sub(item, text).strip()
 
 
 def sentences(text: str) -> list[str]:
@@ -72,7 +77,7 @@ def sentences(text: str) -> list[str]:
     text = without_list_markers(text)
     parts, start = [], 0
     for end in _END.finditer(text):
-        if not _goes_on(text[max(0, end.start() - 20) : end.start()], text[end.end() : end.end() + 1]):
+        if not _goes_on(text[: end.start()], text[end.end() : end.end() + 1]):
             parts.append(text[start : end.start()].strip())
             start = end.end()
     parts.append(text[start:].strip())
@@ -81,7 +86,7 @@ def sentences(text: str) -> list[str]:
 
 def _goes_on(before: str, following: str) -> bool:
     """Whether a sentence goes on after a full stop, which is that of an abbreviation; `following` is the next letter."""
-    last = _LAST_WORD.search(before)
+    last = _LAST_WORD.search(before[-20:])
     if not last:
         return False
     word = last[0].casefold()
