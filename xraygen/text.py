@@ -63,8 +63,8 @@ def without_list_markers(text: str) -> str:
         text = _LATER_IN_A_LIST.sub(following, text)
 
     def item(marker: re.Match) -> str:
-        number = marker[0].strip()
-        return marker[0] if number and _goes_on(marker.string[: marker.start()], number[0]) else "\n"  # "see fig. 2. Ribs"
+        before = marker.string[max(0, marker.start() - 20) : marker.start()]
+        return marker[0] if _goes_on(before, marker[0].strip()[:1]) else "\n"  # "see fig. 2. Ribs"
 
     return _LIST_MARKER.sub(item, text).strip()
 
@@ -77,7 +77,7 @@ def sentences(text: str) -> list[str]:
     text = without_list_markers(text)
     parts, start = [], 0
     for end in _END.finditer(text):
-        if not _goes_on(text[: end.start()], text[end.end() : end.end() + 1]):
+        if not _goes_on(text[max(0, end.start() - 20) : end.start()], text[end.end() : end.end() + 1]):
             parts.append(text[start : end.start()].strip())
             start = end.end()
     parts.append(text[start:].strip())
@@ -86,7 +86,7 @@ def sentences(text: str) -> list[str]:
 
 def _goes_on(before: str, following: str) -> bool:
     """Whether a sentence goes on after a full stop, which is that of an abbreviation; `following` is the next letter."""
-    last = _LAST_WORD.search(before[-20:])
+    last = _LAST_WORD.search(before)
     if not last:
         return False
     word = last[0].casefold()
