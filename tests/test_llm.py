@@ -613,16 +613,17 @@ def test_a_question_is_another_one_with_another_picture(chat_server, annotator, 
     assert len(server.asked) == 4
 
 
-def test_a_picture_that_is_missing_or_none_is_one_line_and_what_is_under_way_is_kept(chat_server, annotator, here):
-    server, approach = chat_server(delay=0.05), APPROACH.model_copy(update={"inputs": "image+report"})
+@pytest.mark.parametrize("mode", ["direct", "batch"])
+def test_a_picture_that_is_missing_or_none_fails_its_case_alone_and_is_not_asked(chat_server, annotator, here, mode):
+    server, approach = chat_server(), APPROACH.model_copy(update={"inputs": "image+report"})
     (here / "none.png").write_text("no picture")
-    for name, said in (("absent.png", "absent.png"), ("none.png", "study x: .*none.png")):
-        cases = [*CASES[:60], Case(id="x", report="Clear.", images=[Image(path=name)]), *CASES[60:100]]
-        with pytest.raises(UserError, match=said):
-            list(annotator(server, approach)(cases))
-        assert len(server.answered) == len(set(server.asked)) == len(server.asked)
-        if name == "absent.png":
-            assert 1 <= len(server.asked) < 40, "what was only waiting is not asked"
+    absent, none = (Case(id=name, report="Unlike any.", images=[Image(path=f"{name}.png")]) for name in ("absent", "none"))
+    records = list(annotator(server, approach, mode=mode)([*CASES[:5], absent, none, *CASES[5:12]]))
+    failed = {record.id: record for record in records if record.annotation is None}
+    assert [record.id for record in records[5:7]] == list(failed) == ["absent", "none"]
+    assert all(f"{id}.png" in record.error and record.usage == {"unreadable_pictures": 1} for id, record in failed.items())
+    assert lungs([record for record in records if record.annotation]) == [case.report for case in CASES[:12]]
+    assert not any("Unlike any." in str(asked) for asked in server.asked)
 
 
 # In this process

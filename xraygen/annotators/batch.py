@@ -22,6 +22,7 @@ from xraygen.errors import UserError
 from xraygen.files import replacing
 from xraygen.progress import progress_bar
 from xraygen.server import UNUSABLE_TRIES, client_library, hidden, secret
+from xraygen.vlm.conversation import PictureProblem, UnreadablePicture
 
 if TYPE_CHECKING:
     from xraygen.annotators.llm import Llm, Question, Reply
@@ -64,7 +65,9 @@ class Batches:
         with self._in_one_line(), self.client:
             for _ in range(ROUNDS):
                 with self._alone():
-                    missing = {question.key: question for question in questions if not self.llm.find(question)}
+                    unseen = {key for key, reason in self.reasons.items() if isinstance(reason, PictureProblem)}
+                    asked_for = [question for question in questions if question.key not in unseen]
+                    missing = {question.key: question for question in asked_for if not self.llm.find(question)}
                     under_way = self._under_way(missing.keys())
                     asked = {key for _, state in under_way for key in state["questions"]}
                     left = [question for key, question in missing.items() if key not in asked]
@@ -114,7 +117,11 @@ class Batches:
         part = []
         with tempfile.TemporaryFile() as file:
             for question in sorted(questions, key=lambda question: question.key):
-                line = self._line(question)
+                try:
+                    line = self._line(question)
+                except UnreadablePicture as error:
+                    self.reasons[question.key] = PictureProblem(error)
+                    continue
                 if part and (len(part) == MOST or file.tell() + len(line) > BYTES):
                     yield part, file
                     part = []

@@ -146,23 +146,12 @@ class Llm:
         reasons = {}
         if new:
             batches = Batches(self)
-            reasons = self._unreadable(new)
-            reasons |= batches.answer([question for question in new if question.key not in reasons])
+            reasons = batches.answer(new)
             self._requests, self._retries = self._requests + batches.sent, self._retries + batches.sent_again
         self._hits += sum(isinstance(question, Question) for question in asked) - len(new)
         for case, question in zip(cases, asked, strict=True):
             reply = question if isinstance(question, str) else self.find(question) or reasons[question.key]
             yield self._record(case, question, reply)
-
-    def _unreadable(self, questions: Iterable[Question]) -> dict[str, str]:
-        """{key: why it cannot be asked} of the questions with a picture that cannot be read."""
-        reasons = {}
-        for question in questions:
-            try:
-                self._messages(question)
-            except conversation.UnreadablePicture as error:
-                reasons[question.key] = conversation.PictureProblem(error)
-        return reasons
 
     def _begin(self, question: Question | str, loop: asyncio.AbstractEventLoop) -> str | Reply | asyncio.Task:
         """Why there is nothing to ask, the answer that is kept, or the asking of it."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xraygen.judges import Opinion
 from xraygen.judges.comparison import FEATURES, Comparison, counts, features
 from xraygen.study import Listed
-from xraygen.text import sentences, tokens
+from xraygen.text import sentences, tokens, without_list_markers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,8 @@ class Proxy:
         """One opinion for each (reference, candidate), in order. The same words on both sides, or none, score 1; one side empty, 0."""
         opinions: list[Opinion | None] = []
         rows, comparisons, open_at = [], [], []
-        for reference, candidate in pairs:
+        for pair in pairs:
+            reference, candidate = map(without_list_markers, pair)  # "1." is no finding, and no word that one side lacks
             row, comparison = features(reference, candidate)
             matched, errors = counts(comparison)
             named = listed(comparison)
