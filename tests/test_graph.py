@@ -61,10 +61,9 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
-@pytest.fixture(scope="module")
-def clone(root, tmp_path_factory) -> Path:
-    """A clone with a small graph that has run once and is committed."""
-    folder = clone_of(root, tmp_path_factory.mktemp("clone"))
+def small_project(root: Path, folder: Path) -> Path:
+    """A clone of the working tree whose graph is small, not run yet."""
+    clone_of(root, folder)
     edit(
         folder,
         phantom__train=120,
@@ -75,6 +74,13 @@ def clone(root, tmp_path_factory) -> Path:
         compare__resamples=500,
         finetune__steps=2,
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clone(root, tmp_path_factory) -> Path:
+    """A clone with a small graph that has run once and is committed."""
+    folder = small_project(root, tmp_path_factory.mktemp("clone"))
     run(folder, "dvc", "repro")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "ran")

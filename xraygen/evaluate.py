@@ -13,19 +13,23 @@ from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Judgemen
 def judge_annotations(studies: Iterable[Study], annotations: Iterable[AnnotationRecord], judge: Judge) -> list[Judgement]:
     """One judgement for each study with a reference and each scored region, in the order of `studies`.
 
-    An annotation that failed is judged as empty. UserError: an annotation is missing, doubled, or of no study.
+    An annotation that failed is judged as empty; one of a study without a reference is passed over. UserError: an annotation is
+    missing, doubled, or of no study; or there are studies, but no reference to judge anything by.
     """
+    studies = list(studies)
     curated = [study for study in studies if study.reference is not None]
+    if studies and not curated:
+        raise UserError(f"none of the {len(studies):,} studies has a reference to judge by; see `data:` in params.yaml")
     answers = {}
     for record in annotations:
         if record.id in answers:
             raise UserError(f"study {record.id} is annotated twice; run `dvc repro annotate` again")
         answers[record.id] = record
     missing = [study.id for study in curated if study.id not in answers]
-    if missing or len(answers) > len(curated):
-        strangers = sorted(answers.keys() - {study.id for study in curated})
+    strangers = sorted(answers.keys() - {study.id for study in studies})
+    if missing or strangers:
         raise UserError(
-            f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no curated study "
+            f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no study "
             f"{strangers[:3]}; run `dvc repro annotate` again"
         )
     cells = [(study, region) for study in curated for region in SCORED_REGIONS]
