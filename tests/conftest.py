@@ -183,7 +183,7 @@ class ChatServer(ThreadingHTTPServer):
     """Speaks /v1/chat/completions and the batch API of OpenAI on loopback, and says of a report that all of it speaks of the lungs.
 
     `script`: what to do with the next requests instead of answering, or that by a request's number; see `_Chat.act`. `spoilt`: the same
-    for all requests about a report. `refuses`: of a request's fields the status and error that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
+    for all requests about a report. `refuses`: of a request's fields the status and error (or, as bytes, body) that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
     those whose answer found its asker still there; `bodies`: all fields; `billed`: (tokens in, tokens out) of each answer, by `tokens`
     of a request's fields. `batch_script`: what becomes of the next batches, "expire" with every other line answered, "expire
     all" with none, "fail" as a whole, "hang up" when one is made; a set of numbers = these lines fail; each is ended when it was looked at `looks` times."""
@@ -280,7 +280,8 @@ class _Chat(BaseHTTPRequestHandler):
         elif act == "tell":
             self.say({"error": {"message": f"{'x' * 170} no to {key}"}}, 400)
         elif isinstance(status, int) and status >= 400:
-            self.say({"error": {"message": f"so the server says: {status}"} | error}, status, headers)
+            body = error if isinstance(error, bytes) else {"error": {"message": f"so the server says: {status}"} | error}
+            self.say(body, status, headers)
         else:
             text = {"empty": "", "truncated": spoken(body)[: len(spoken(body)) // 2]}.get(act) if isinstance(act, str) else None
             choice = dict(act) if isinstance(act, dict) else {}

@@ -193,7 +193,7 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(chat_s
         ("I cannot say.", 4, "no JSON in the answer"),
         ("", 4, "no JSON in the answer"),
         ('{"finding": "none"}', 4, "the JSON of the answer names no region"),
-        ('{"lung": "Clear.", "heart": "Lar', 4, None),
+        ('{"lung": "Clear.", "heart": "Lar', 4, "the JSON of the answer ends too early"),
         ("Here: {'lung': 'Clear.',} {note}", 1, None),
         ('As {you} said: {"lung": "Clear."} {ok}', 1, None),
         ('{"lung": "Clear."} { and so on', 1, None),
@@ -275,7 +275,7 @@ def test_an_answer_that_had_not_ended_at_the_limit_is_not_asked_again(chat_serve
 def test_a_refusal_in_words_is_an_answer_that_cannot_be_read(chat_server, annotator, impatient):
     server = chat_server(script=[{"message": {"role": "assistant", "content": None, "refusal": "I must not."}}] * 4)
     (record,) = annotator(server)(CASES[:1])
-    assert (record.error, record.raw) == ("no JSON in the answer", "I must not.")
+    assert (record.error, record.raw) == ("the model refused to answer", "I must not.") and len(server.asked) == 1
 
 
 def test_an_answer_that_comes_garbled_after_other_mishaps_is_asked_again(chat_server, annotator, impatient):
@@ -395,6 +395,7 @@ def test_the_strictest_form_that_was_answered_stays(capsys):
         status_code: int = 500
         code: None = None
         param: None = None
+        message: str = "no"
 
     dialect, strict, looser = Dialect("m"), Manner(), Manner(form=1)
     assert not dialect.refused(strict, Failed(), "a") and not dialect.refused(strict, Failed(), "b") and dialect.manner == strict

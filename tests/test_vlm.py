@@ -496,11 +496,11 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
 
 
 def test_samples_that_cannot_be_read_do_not_count_unless_none_can():
-    case, answers = Case(id="x", report="Clear."), ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', '{"lung": "lungs clear"']
-    record = _record(case, answers, {"tokens_out": 9})
+    case, answers = Case(id="x", report="Clear."), ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', "{'lung': 'lungs clear'}"]
+    record = _record(case, answers, {"tokens_out": 9}, [""] * 4)
     assert record.annotation == Annotation(lung="Lungs clear.") and json.loads(record.raw) == answers
     assert record.usage == {"tokens_out": 9, "repaired": True, "unread": 1}
-    record = _record(case, ["no", "{"], {"tokens_out": 9})
+    record = _record(case, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
     assert record.annotation is None and record.error == "no JSON in the answer" and record.raw == '["no", "{"]'
 
 
