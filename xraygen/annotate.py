@@ -25,6 +25,10 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
         from xraygen.annotators.vlm import Vlm
 
         return Vlm(approach, approach.hub or str(root / approach.model), images)
+    if approach.annotator == "constant":
+        from xraygen.annotators.constant import Constant
+
+        return Constant.load(root / approach.model)
     if approach.annotator == "recorded":
         from xraygen.annotators.recorded import Recorded
 

@@ -45,6 +45,13 @@ class RouterApproach(Record):
     wording: Literal["learned", "verbatim"]
 
 
+class ConstantApproach(Record):
+    """For each region the single text that scores best on train: what a score is worth before any report is read."""
+
+    annotator: Literal["constant"]
+    model: ModelFolder
+
+
 class VlmApproach(Record):
     """`model`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, which is taken in its place, at
     `revision`. `inputs`: what of a case is shown: its views, its report or both. `max_views`: the first so many, frontal first.
@@ -164,7 +171,9 @@ class LlmParams(Record):
     prices: dict[str, TokenPrice]
 
 
-Approach = Annotated[RouterApproach | VlmApproach | LlmApproach | RecordedApproach, Field(discriminator="annotator")]
+Approach = Annotated[
+    RouterApproach | ConstantApproach | VlmApproach | LlmApproach | RecordedApproach, Field(discriminator="annotator")
+]
 
 
 class EvaluateParams(Record):
@@ -177,8 +186,9 @@ class EvaluateParams(Record):
 
 
 class CompareParams(Record):
-    """`resamples`: of each permutation test and of the interval beside it. `alpha`: family-wise error admitted after Holm's correction.
-    `power`: chance of telling a difference of the size seen, used for `studies_to_tell`."""
+    """`resamples`: bootstrap resamples behind each interval, and the fewest permutations of a test, which takes 20 times the number
+    of comparisons over alpha where that is more. `alpha`: family-wise error admitted after Holm's correction. `power`: chance of
+    detecting a difference as large as the detectable one that is printed."""
 
     resamples: PositiveInt
     alpha: Share
