@@ -29,7 +29,7 @@ def report_of(
         "pairs": pairs,
         "detectable": {name: detectable_differences(table, params) for name, table in pairs.items()},
         "repeated": on_repeated_reports({name: by_set["test"] for name, by_set in scores.items()}, agreement, params),
-        "attainable": attainable(agreement),
+        "attainable": mean_token_f1(member.attainable for member in agreement),
     }
 
 
@@ -131,11 +131,10 @@ def on_repeated_reports(
     }
 
 
-def attainable(agreement: Iterable[Agreement]) -> dict | None:
-    """{"macro" | region: mean token F1 that the best answers to the test reports get}; None where nobody knows, which is so of
-    all but generated studies."""
-    known = [member.attainable for member in agreement if member.attainable is not None]
+def mean_token_f1(scores: Iterable[dict[str, float | None] | None]) -> dict | None:
+    """`curators` or `attainable` of each study -> {"macro" | region: mean token F1} of those that have it; None: none has."""
+    known = [by_region for by_region in scores if by_region is not None]
     if not known:
         return None
-    values = np.array([[scores[region] for region in SCORED_REGIONS] for scores in known], dtype=float)
+    values = np.array([[by_region[region] for region in SCORED_REGIONS] for by_region in known], dtype=float)
     return dict(zip(COLUMNS, map(rounded, means(values).tolist()), strict=True))
