@@ -29,6 +29,10 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
         model = approach.hub or str(root / approach.model)
         annotate = Vlm(as_trained(approach, model, where), model, images)
         return Bounded(annotate, settings.llm.max_failed, pictures_only=True)
+    if approach.annotator == "constant":
+        from xraygen.annotators.constant import Constant
+
+        return Constant.load(root / approach.model)
     if approach.annotator == "recorded":
         from xraygen.annotators.recorded import Recorded
 

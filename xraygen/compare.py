@@ -1,17 +1,36 @@
 """Every approach against every other on the same studies: how far apart, and whether that can be told from noise."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from statistics import median
 
 import numpy as np
 
 from xraygen.params import CompareParams
-from xraygen.resampling import compare_pairs, detectable, holm, permutations_needed
+from xraygen.resampling import bootstrap, compare_pairs, detectable, holm, intervals, means, permutations_needed
 from xraygen.scores import COLUMNS, MEASURES, StudyScores, rounded
-from xraygen.study import SCORED_REGIONS
+from xraygen.study import SCORED_REGIONS, Agreement
 
 VERSUS = " vs "  # between two names, which hold no spaces
+
+
+def report_of(
+    scores: Mapping[str, Mapping[str, StudyScores]],
+    summaries: Mapping[str, dict],
+    agreement: Sequence[Agreement],
+    params: CompareParams,
+) -> dict:
+    """The content of reports/comparison.json. `scores`: of each approach by study set; `summaries`: data/judgements/<approach>/
+    summary.json by approach; `agreement`: data/prepared/agreement.jsonl."""
+    pairs = compare_all(scores, params)
+    return {
+        "approaches": dict(summaries),
+        "permutations": permutations(len(scores), params),
+        "pairs": pairs,
+        "detectable": {name: detectable_differences(table, params) for name, table in pairs.items()},
+        "repeated": on_repeated_reports({name: by_set["test"] for name, by_set in scores.items()}, agreement, params),
+        "attainable": mean_token_f1(member.attainable for member in agreement),
+    }
 
 
 def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: CompareParams) -> dict:
@@ -76,3 +95,46 @@ def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> 
         n = macros[0]["n"]
         result[measure] = {name: rounded(detectable(sd, n, alpha, params.power)) for name, sd in chosen.items()}
     return result
+
+
+def on_repeated_reports(
+    approaches: Mapping[str, StudyScores], agreement: Iterable[Agreement], params: CompareParams
+) -> dict | None:
+    """Token F1 of the curators, and of the approaches on the same studies: those test studies whose report another study has,
+    too. {"studies", "reports", "curators" and "approaches": {name: {"macro" | region: {"token_f1", "ci_low", "ci_high"}}}}.
+
+    Intervals are by bootstrap over reports, because the studies of one report are not independent. None: there are none.
+    """
+    repeated = {member.id: member for member in agreement if member.curators is not None}
+    if not repeated:
+        return None
+    chosen = {name: scores.only(repeated) for name, scores in approaches.items()}
+    ids = next(iter(chosen.values())).ids
+    curators = [[repeated[id].curators[region] for region in SCORED_REGIONS] for id in ids]
+    values = np.stack([np.array(curators, dtype=float), *(scores.token_f1 for scores in chosen.values())])
+    reports, groups = np.unique([repeated[id].report for id in ids], return_inverse=True)
+    low = high = np.full((len(values), len(COLUMNS)), np.nan)
+    if len(reports) > 1:
+        low, high, _ = intervals(bootstrap(values, params.resamples, params.seed, groups))
+    rows = [
+        {
+            column: {"token_f1": rounded(mean), "ci_low": rounded(bottom), "ci_high": rounded(top)}
+            for column, mean, bottom, top in zip(COLUMNS, *row, strict=True)
+        }
+        for row in zip(means(values).tolist(), low.tolist(), high.tolist(), strict=True)
+    ]
+    return {
+        "studies": len(ids),
+        "reports": len(reports),
+        "curators": rows[0],
+        "approaches": dict(zip(chosen, rows[1:], strict=True)),
+    }
+
+
+def mean_token_f1(scores: Iterable[dict[str, float | None] | None]) -> dict | None:
+    """`curators` or `attainable` of each study -> {"macro" | region: mean token F1} of those that have it; None: none has."""
+    known = [by_region for by_region in scores if by_region is not None]
+    if not known:
+        return None
+    values = np.array([[by_region[region] for region in SCORED_REGIONS] for by_region in known], dtype=float)
+    return dict(zip(COLUMNS, map(rounded, means(values).tolist()), strict=True))

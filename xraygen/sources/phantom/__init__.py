@@ -23,7 +23,7 @@ from xraygen.files import replacing
 from xraygen.progress import progress
 from xraygen.sources import Collection
 from xraygen.sources.phantom.findings import Findings, sample
-from xraygen.sources.phantom.wording import word
+from xraygen.sources.phantom.wording import curate, statements, word
 from xraygen.study import Annotation as Reference
 from xraygen.study import Image, Record, Study
 
@@ -61,6 +61,13 @@ def phantom(seed: int, k: int) -> Phantom:
     findings = sample(rng)
     report, reference = word(findings, rng)
     return Phantom(id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference)
+
+
+def redrawn(seed: int, k: int, times: int) -> list[Reference]:
+    """References that further curators would make of the report of study k, independent of its own and of each other."""
+    rng = Random(f"phantom {seed} {k}")
+    said = statements(sample(rng), rng)
+    return [curate(said, Random(f"curator {seed} {k} {number}")) for number in range(times)]
 
 
 def draw(findings: Findings, seed: int, k: int, size: int) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
