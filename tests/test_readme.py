@@ -12,7 +12,7 @@ from xraygen import params
 
 def test_the_readme_shows_the_committed_comparison(root: Path):
     readme, comparison = (root / "README.md").read_text(), (root / "reports/comparison.md").read_text()
-    test = comparison[comparison.index("## Test (") : comparison.index("## Test, reports")]
+    test = comparison[comparison.index("## Test (") : comparison.index("## Other study sets")]
     shown = readme[readme.index("<!-- comparison -->") : readme.index("<!-- /comparison -->")]
     assert [line for line in test.splitlines()[1:] if line.strip()] == [line for line in shown.splitlines()[2:] if line.strip()]
 

@@ -27,7 +27,12 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
         from xraygen.annotators.vlm import Vlm
 
         model = approach.hub or str(root / approach.model)
-        return Vlm(as_trained(approach, model, where), model, images)
+        annotate = Vlm(as_trained(approach, model, where), model, images)
+        return Bounded(annotate, settings.llm.max_failed, pictures_only=True)
+    if approach.annotator == "constant":
+        from xraygen.annotators.constant import Constant
+
+        return Constant.load(root / approach.model)
     if approach.annotator == "recorded":
         from xraygen.annotators.recorded import Recorded
 
@@ -58,29 +63,40 @@ def plan(annotate: Annotator, cases: Iterable[Case]) -> str:
     return str(annotate.plan(cases)) if hasattr(annotate, "plan") else "asks no server; nothing to pay"
 
 
-class Bounded:
-    """An annotator of which no more than a share of the cases may fail."""
+def shows_pictures(annotate: Annotator) -> bool:
+    """Whether it looks at the cases' images."""
+    return "image" in (getattr(getattr(annotate, "approach", None), "inputs", None) or "")
 
-    def __init__(self, annotate: Annotator, share: float):
-        self.annotate, self.share = annotate, share
+
+class Bounded:
+    """An annotator of which at most a share of the cases may fail; `pictures_only`: of answers, any share may.
+
+    A few pictures that cannot be read fail their cases alone, unless all do: people bring short files of cases, too.
+    """
+
+    def __init__(self, annotate: Annotator, share: float, pictures_only: bool = False):
+        self.annotate, self.share, self.pictures_only = annotate, share, pictures_only
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: more than that have failed; after so many as tell, the rest is not asked."""
-        done, reasons = 0, Counter()
+        done, answers, pictures = 0, Counter(), Counter()
         for record in self.annotate(cases):
             done += 1
-            reasons.update([record.error] if record.annotation is None else [])
-            if reasons.total() >= _FEW:
-                self._check(done, reasons)
+            if record.usage.get("unreadable_pictures"):
+                pictures[record.error] += 1
+            elif record.annotation is None and not self.pictures_only:
+                answers[record.error] += 1
+            if answers.total() + pictures.total() >= _FEW:
+                self._check(done, answers + pictures)
             yield record
-        self._check(done, reasons)
+        self._check(done, answers if pictures.total() < min(_FEW, done) else answers + pictures)
 
     def _check(self, done: int, reasons: Counter) -> None:
         if reasons.total() > self.share * done:
             listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
             raise UserError(
                 f"{reasons.total():,} of {done:,} cases have no annotation, more than llm.max_failed admits: {listed}. What was answered "
-                "is kept; mend the prompt or the model, or raise llm.max_failed"
+                "is kept; mend the prompt, the model or the pictures, or raise llm.max_failed"
             )
 
     def __getattr__(self, name: str):

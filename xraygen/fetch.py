@@ -56,7 +56,7 @@ def fetch_iu_xray(
         _download(dest, base_url, published)
     else:
         _copy(dest, source, published)
-    images = sum(1 for _ in image_files(dest, []))
+    images = sum(1 for _ in image_files(dest, [], root=Path.cwd()))
     _say(f"{dest}: {len(TEXT_FILES)} text files, {images:,} images")
     if not images:
         _say(HOW_TO_GET_IMAGES.format(images=dest / "images"))

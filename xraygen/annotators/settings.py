@@ -29,6 +29,13 @@ class RouterApproach(Record):
     wording: Literal["learned", "verbatim"]
 
 
+class ConstantApproach(Record):
+    """For each region the single text that scores best on train: what a score is worth before any report is read."""
+
+    annotator: Literal["constant"]
+    model: ModelFolder
+
+
 class VlmApproach(Record):
     """A vision-language model, base or fine-tuned.
 
@@ -162,7 +169,10 @@ class LlmParams(Record):
     prices: dict[str, TokenPrice]
 
 
-Approach = Annotated[RouterApproach | VlmApproach | LlmApproach | RecordedApproach, Field(discriminator="annotator")]
+Approach = Annotated[
+    RouterApproach | ConstantApproach | VlmApproach | LlmApproach | RecordedApproach,
+    Field(discriminator="annotator"),
+]
 
 
 def as_trained(approach: VlmApproach, name: str, where: str = "the approach") -> VlmApproach:
