@@ -197,7 +197,7 @@ def case(name: str) -> Case:
 def test_a_picture_that_cannot_be_read_fails_its_case_alone(folder, tiny_vlm, monkeypatch):
     pytest.importorskip("peft")
     from xraygen.annotators.vlm import Vlm
-    from xraygen.params import VlmApproach
+    from xraygen.annotators.settings import VlmApproach
 
     monkeypatch.setattr("xraygen.answers.cache_folder", lambda: folder / "kept")
     approach = VlmApproach(

@@ -9,8 +9,8 @@ import pytest
 
 from xraygen.annotators.llm import Llm
 from xraygen.annotators.recorded import Recorded
+from xraygen.annotators.settings import LlmApproach, LlmParams, RecordedApproach, TokenPrice, VlmApproach
 from xraygen.errors import UserError
-from xraygen.params import LlmApproach, LlmParams, RecordedApproach, TokenPrice, VlmApproach
 from xraygen.server import Refusal, Server, complete
 from xraygen.server_errors import error_in, finish, wait_in
 from xraygen.study import Annotation, Case
