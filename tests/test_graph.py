@@ -164,7 +164,7 @@ def test_the_release_follows_the_model_of_the_winner_wherever_it_lies(routers, t
     shutil.copytree(routers, copy, symlinks=True)
     shutil.copytree(copy / "models/router", copy / "models/mine")
     edit(copy, approaches__router__model="models/mine")
-    assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "release"]
+    assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "compare", "release"]
     assert json.loads((copy / "metrics/release.json").read_text())["approach"] == "router"
     (copy / "models/mine/another").write_text("A change that shows in no annotation of dev and test.")
     assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "release"]
