@@ -119,8 +119,8 @@ def finetune(
     `root`: what the studies' images are relative to. `out`: adapter_config.json and adapter_model.safetensors, or with method
     full the whole model; training.json says what it was trained from. The same on every run on one machine, also after being
     killed: the state is kept in .cache/finetune, under a hash of everything that shapes the result. Under torchrun every process
-    calls this; the first one writes, the others return None. UserError: the base cannot be loaded, a picture is missing, nothing
-    is left to train on, or the loss is no longer a number.
+    calls this; the first one writes, the others return None. UserError: the base cannot be loaded, too many pictures cannot be
+    read, nothing is left to train on, or the loss is no longer a number.
     """
     try:
         with generation.uncollected():
