@@ -1,13 +1,18 @@
 # make repro   sets up .venv, runs the whole graph and shows the comparison        make test   sets up .venv and runs the tests
-# make tiny-model   trains the small model that ships anew, about two hours on two cores
+# make tiny-model   trains the small model that ships once more, about two hours on two cores
 # make green   adds to .venv what the judge green needs: torch, transformers, green-score
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-comma := ,
-# Python compiles a module when it is first imported, and keeps that; compiling all of torch and its like took longer than the rest of
-# the installation.
-PIP := .venv/bin/pip install -q --disable-pip-version-check --no-compile
+# Python compiles a module when it is first imported, and keeps that; compiling all of torch here took longer than the rest.
+PIP := .venv/bin/pip install -qq --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
+# The build of torch that uv takes: auto = for this machine's GPU, or without CUDA; cpu, cu130, ...
+export UV_TORCH_BACKEND ?= auto
+# Certificates as the machine has them, as pip does; uv's own list lacks what a company's proxy signs with.
+export UV_SYSTEM_CERTS ?= true
+UV := .venv/bin/uv pip install -q --python .venv/bin/python
+FIND_LINKS := .venv/bin/pip config list | sed -n "s/.*find-links=.\(.*\).$$/\1/p" | sed "s/[\]n/ /g" | tr -s " \n" , | sed "s/^,//; s/,$$//"
+UV_WITH_LINKS := env -u UV_TORCH_BACKEND UV_FIND_LINKS="$$($(FIND_LINKS))" $(UV)
 
 .PHONY: repro green test tiny-model
 repro: .venv/.installed-pipeline,vlm,llm
@@ -30,11 +35,32 @@ test: .venv/.installed-pipeline,vlm,llm,green,qlora,test .venv/.installed-green-
 tiny-model: .venv/.installed-pipeline,vlm,llm
 	python -m xraygen.vlm.tiny.pretrain --out models/tiny-qwen2-vl
 
-# green-score asks for Python 3.12.1 and the libraries of its day; it runs with ours, and its numbers are held by a test.
+# green-score asks for Python 3.12.1 and the libraries of its day; it runs with ours, and a test pins its numbers.
 .venv/.installed-green-score: | .venv/bin/pip
 	$(PIP) --no-deps --ignore-requires-python green-score==0.0.12
 	@touch $@
 
-.venv/.installed-%: pyproject.toml constraints.txt | .venv/bin/pip
-	$(PIP) -c constraints.txt -e '.[$*]'
+# How this environment is installed, decided once: the command stays in .venv/.installer. uv takes the build of torch that
+# fits the machine, where PyPI's for Linux is always the one for CUDA, and it is several times faster than pip. It reads none
+# of pip's settings: where it cannot reach its index of torch builds it is handed pip's find-links, and where another index
+# has been set for pip, or uv cannot get all packages, pip installs.
+.venv/.installer: | .venv/bin/pip
+	@$(PIP) -c constraints.txt uv 2>/dev/null || true
+	@export UV_HTTP_RETRIES=1 UV_HTTP_CONNECT_TIMEOUT=4; try="--dry-run -c constraints.txt -r pyproject.toml --all-extras"; \
+	if $(UV) $$try 2>/dev/null; then \
+	  printf '%s\n' '$(UV)' >$@; \
+	elif ! .venv/bin/pip config list | grep -q '[.]index-url=' && $(UV_WITH_LINKS) $$try 2>/dev/null; then \
+	  echo "uv cannot reach its index of torch builds: torch comes from pip's find-links, or else from PyPI" >&2; \
+	  printf '%s\n' '$(UV_WITH_LINKS)' >$@; \
+	else \
+	  echo "uv cannot install everything from here: pip does, with its own configuration, and takes longer" >&2; \
+	  printf '%s\n' '$(PIP)' >$@; \
+	fi
+
+# A killed installer leaves packages with files missing, which the next one would take for complete; hence .venv/.installing.
+.venv/.installed-%: pyproject.toml constraints.txt | .venv/.installer
+	@echo "installing .[$*] into .venv"
+	@again=; test ! -e .venv/.installing || again=--force-reinstall; touch .venv/.installing; \
+	sh -c "$$(cat .venv/.installer) $$again -c constraints.txt -e '.[$*]'" || { rm -f .venv/.installer; exit 1; }
+	@rm .venv/.installing
 	@touch $@

@@ -20,7 +20,7 @@ import plain_loop
 
 from xraygen import params
 from xraygen.errors import one_line
-from xraygen.params import VlmApproach
+from xraygen.annotators.settings import VlmApproach
 from xraygen.study import Case
 from xraygen.vlm import encoding
 

@@ -27,6 +27,7 @@ from xraygen.vlm import encoding, loss, trainer  # noqa: E402
 from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, finetune, patience_is_over, plan  # noqa: E402
 from xraygen.vlm.merge import merge  # noqa: E402
 from xraygen.vlm.model import load  # noqa: E402
+from xraygen.vlm.precision import resolve  # noqa: E402
 from xraygen.vlm.rows import Rows, keep_views  # noqa: E402
 
 PARAMS = FinetuneParams(
@@ -374,13 +375,46 @@ def test_patience():
     assert not patience_is_over([], 1)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_in_one_line(here):
-    with pytest.raises(UserError, match="the loss is no number; lower rate"):
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(here):
+    with pytest.raises(UserError, match="the loss is NaN or infinite; lower rate"):
         run(here, params(rate=1e30, warmup=0.0, schedule="constant_with_warmup", precision="float32"))
     assert not (here / "adapter").exists()
 
 
 # What comes out
+
+
+def test_auto_is_the_precision_it_stands_for_and_says_so(here, capsys):
+    chosen = resolve("auto")
+    speed = run(here, params(precision="auto", epochs=1, steps=2))["speed"]
+    said = [line for line in capsys.readouterr().err.splitlines() if "precision" in line]
+    assert said == [chosen.said] and speed["precision"] == chosen.name
+    assert read_json(here / "adapter/training.json")["params"]["precision"] == chosen.name
+    first = results(here)
+    run(here, params(precision=chosen.name, epochs=1, steps=2))
+    assert results(here) == first and len(list(here.glob(".cache/finetune/*"))) == 1, "the same training"
+    other = {"bfloat16": "float32", "float32": "bfloat16"}[chosen.name]
+    run(here, params(precision=other, epochs=1, steps=2))
+    assert read_json(here / "adapter/training.json")["params"]["precision"] == other
+    assert len(list(here.glob(".cache/finetune/*"))) == 2, "another training"
+
+
+def test_a_word_for_a_commit_is_kept_as_the_commit(here, tmp_path, monkeypatch):
+    """As in the hub's cache, which is all that is looked at offline: main is moved from one commit to the next."""
+    folder, commits = tmp_path / "hub/models--someone--tiny", ["1" * 40, "2" * 40]
+    for commit in commits:
+        shutil.copytree(here / "models/tiny", folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for commit in commits:
+        (folder / "refs/main").write_text(commit)
+        run(here, params(base="someone/tiny", revision="main", epochs=1, steps=1))
+        assert read_json(here / "adapter/training.json")["revision"] == commit
+        assert read_json(here / "adapter/adapter_config.json")["revision"] == commit
+    assert len(list(here.glob(".cache/finetune/*"))) == 2, "what main meant before is not taken for what it means now"
+    network, _ = load("adapter", dtype=torch.float32, device="cpu")
+    assert network.config._commit_hash == commits[1]
 
 
 def test_targets_choose_the_part_that_learns(here):
@@ -467,7 +501,7 @@ def test_a_wrong_setting_is_named(changes, said):
 def test_a_base_that_is_not_there_is_named(here):
     with pytest.raises(UserError, match="models/other"):
         run(here, params(base="models/other"))
-    with pytest.raises(UserError, match="no study is left to train on; set aside: .*more than 5 tokens"):
+    with pytest.raises(UserError, match="no study is left to train on; skipped: .*more than 5 tokens"):
         run(here, params(max_tokens=5))
     with pytest.raises(UserError, match="finetune.sharded needs several GPUs"):
         run(here, params(sharded=True))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xraygen.annotators.settings import as_trained, check_prompts
 from xraygen.errors import UserError
 from xraygen.study import AnnotationRecord, Case
 
@@ -19,19 +20,26 @@ _FEW = 20  # failures, which are not counted as a share yet
 
 def load(settings: Params, name: str, root: Path, images: Path | None = None) -> Annotator:
     """The annotator of an approach, with the models that the pipeline left under `root`. Image paths are relative to `images`, which
-    is `root` where it is not given."""
-    approach, images = settings.approach(name), images or root
+    is `root` where it is not given. UserError: the approach states other than a fine-tuned model was trained with."""
+    approach, where = settings.approach(name), f"params.yaml: approaches.{name}"
+    images = images or root
     if approach.annotator == "vlm":
         from xraygen.annotators.vlm import Vlm
 
-        annotate = Vlm(approach, approach.hub or str(root / approach.model), images)
+        model = approach.hub or str(root / approach.model)
+        annotate = Vlm(as_trained(approach, model, where), model, images)
         return Bounded(annotate, settings.llm.max_failed, pictures_only=True)
+    if approach.annotator == "constant":
+        from xraygen.annotators.constant import Constant
+
+        return Constant.load(root / approach.model)
     if approach.annotator == "recorded":
         from xraygen.annotators.recorded import Recorded
 
         return Recorded(approach, root)
     if approach.annotator == "llm":
         if settings.llm.provider == "local":
+            check_prompts(approach, settings.llm, str(root / approach.model), where)
             from xraygen.annotators.local import Local as Annotate
         else:
             from xraygen.annotators.llm import Llm as Annotate

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
+class Output(click.Path):
+    """A file to write. Where the user names a link, what it leads to is written; elsewhere links are replaced."""
+
+    def convert(self, value, param, context) -> Path:
+        path = Path(super().convert(value, param, context))
+        return path.resolve() if path.is_symlink() else path
+
+
+OUTPUT = Output(path_type=Path)
+
+
 class OneLineErrors(click.Group):
     def invoke(self, context: click.Context) -> None:
         with one_line():
@@ -47,7 +58,7 @@ def fetch(collection: str, source: Path | None) -> None:
 @main.command()
 @click.argument("cases", type=FILE)
 @click.option("--approach", required=True, help="A name under `approaches:` in params.yaml.")
-@click.option("--out", type=FILE, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
+@click.option("--out", type=OUTPUT, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
 @click.option("--dry-run", is_flag=True, help="Say how many requests, tokens and dollars that takes.")
 def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> None:
     """Annotate CASES, a CSV, TSV or JSONL file with id, report and optionally images, with the models that the pipeline left."""
@@ -82,7 +93,7 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
 @main.command()
 @click.argument("pairs", type=FILE)
 @click.option("--judge", "name", type=click.Choice(["proxy", "green"]), default="proxy", show_default=True)
-@click.option("--out", type=FILE, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
+@click.option("--out", type=OUTPUT, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
 @click.option("--dry-run", is_flag=True, help="Say how many pairs the judge green would be asked, and about how long that takes.")
 def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
@@ -127,7 +138,7 @@ def completions() -> None:
 
 
 @completions.command("export")
-@click.argument("out", type=FILE)
+@click.argument("out", type=OUTPUT)
 def export_completions(out: Path) -> None:
     """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
     from xraygen.rows import write_csv

@@ -16,16 +16,18 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from xraygen.annotators.dialect import Manner
+from xraygen.annotators.dialect import Manner, refused_parameter
+from xraygen.annotators.reply import Reply, reply_of
 from xraygen.answers import cache_folder
 from xraygen.errors import UserError
 from xraygen.files import replacing
 from xraygen.progress import progress_bar
 from xraygen.server import UNUSABLE_TRIES, client_library, hidden, secret
+from xraygen.server_errors import error_in
 from xraygen.vlm.conversation import PictureProblem, UnreadablePicture
 
 if TYPE_CHECKING:
-    from xraygen.annotators.llm import Llm, Question, Reply
+    from xraygen.annotators.llm import Llm, Question
 
 DISCOUNT = 0.5  # of the price, as OpenAI has it
 MOST, BYTES = 50_000, 190_000_000  # requests and bytes of a file; OpenAI takes 50,000 and 200 MB
@@ -269,15 +271,15 @@ class Batches:
     def _reply(self, line: dict) -> Reply | Problem:
         from openai.types.chat import ChatCompletion
 
-        from xraygen.annotators.llm import reply_of
-
         try:
             response = line.get("response") or {}
             status, body = response.get("status_code") or 504, response.get("body") or {}  # none: it has expired
+            status, error = (error_in(body) if status == 200 else None) or (status, body.get("error") or line.get("error") or {})
             if status == 200:
                 return reply_of(ChatCompletion.construct(**body), self.key)
-            error = body.get("error") or line.get("error") or {}
-            return Problem(status, error.get("code"), error.get("param"), f"{status}: {self._said(str(error.get('message')))}")
+            message = str(error.get("message"))
+            parameter = error.get("param") or refused_parameter(message)
+            return Problem(status, error.get("code"), parameter, f"{status}: {self._said(message)}")
         except (ValueError, IndexError, AttributeError, TypeError) as error:
             return Problem(502, None, None, f"its answer is none of a chat ({type(error).__name__})")
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from xraygen.annotators.batch import DISCOUNT, Batches
 from xraygen.annotators.budget import VIEW, Budget, Plan, Price, estimate
 from xraygen.annotators.dialect import Dialect, Manner
-from xraygen.annotators.json_answer import parse
 from xraygen.annotators.prompts import Prompts
+from xraygen.annotators.reply import Reply, reply_of
 from xraygen.answers import Answers
 from xraygen.errors import UserError
 from xraygen.files import sha256
-from xraygen.server import Asker, Refusal, Server, Unusable, hidden
+from xraygen.server import Asker, Refusal, Server, Unusable
 from xraygen.study import AnnotationRecord, Case
 from xraygen.vlm import conversation
 
 if TYPE_CHECKING:
-    from xraygen.params import LlmApproach, LlmParams
+    from xraygen.annotators.settings import LlmApproach, LlmParams
 
 _AHEAD = 32  # questions under way or waiting for an earlier one, for each request at a time
 
@@ -37,42 +37,6 @@ class Question(NamedTuple):
     case: Case
     turns: list[dict[str, str]]
     key: str
-
-
-class Reply(NamedTuple):
-    """What a server said, and the tokens of all `tries`, those among them that were paid for at the price of a batch once more.
-    `cut`: it had not ended at the limit."""
-
-    text: str
-    cut: bool
-    tokens_in: int
-    tokens_out: int
-    tries: int = 1
-    batch_in: int = 0
-    batch_out: int = 0
-
-    def after(self, before: Reply | None) -> Reply:
-        """With what was paid for earlier ones to the same question."""
-        return Reply(*self[:2], *(now + then for now, then in zip(self[2:], before[2:], strict=True))) if before else self
-
-    def is_read(self) -> bool:
-        try:
-            parse(self.text)
-        except ValueError:
-            return False
-        return True
-
-    def problem(self) -> str | None:
-        """Why it is worth asking again. What was cut at the limit would be again."""
-        if self.cut:
-            return None
-        try:
-            _, repaired = parse(self.text)
-        except ValueError as reason:
-            return str(reason)
-        if repaired and self.text.count("{") > self.text.count("}"):  # other damage is a model's habit and loses nothing
-            return "the JSON of the answer ends too early"
-        return None
 
 
 class Failed(NamedTuple):
@@ -312,9 +276,11 @@ class Llm:
         if isinstance(reply, Failed):
             return AnnotationRecord(id=case.id, annotation=None, error=reply.reason, usage=usage)
         try:
-            annotation, repaired = parse(reply.text)
+            annotation, repaired = reply.read()
         except ValueError as reason:
-            error = f"the answer had not ended after {self.llm.max_tokens:,} tokens" if reply.cut else str(reason)
+            error = str(reason)
+            if reply.cut:
+                error = f"the answer had not ended after {self.llm.max_tokens:,} tokens" + (f"; {reply.stopped}" if reply.stopped else "")
             return AnnotationRecord(id=case.id, annotation=None, error=error, raw=reply.text, usage=usage)
         return AnnotationRecord(id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired})
 
@@ -355,14 +321,6 @@ class Llm:
             tokens_out = round(asked * sum(reply.tokens_out for _, reply in found) / len(found))
         cost = self.price.of(tokens_in, tokens_out) if self.price else None
         return Plan(total, silent, repeated, len(found), asked, tokens_in, tokens_out, cost, self.llm.model)
-
-
-def reply_of(body, key: str) -> Reply:
-    """Of the body of a chat completion; a refusal in words is an answer that cannot be read."""
-    choice, usage = body.choices[0], body.usage
-    text = (choice.message.content or choice.message.refusal or "").encode("utf-8", "replace").decode()
-    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    return Reply(hidden(text, key), choice.finish_reason == "length", *tokens)
 
 
 def _is_there(reply: str | Reply | asyncio.Task) -> bool:

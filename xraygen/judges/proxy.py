@@ -159,8 +159,10 @@ class Proxy:
     def about() -> str:
         """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
         measured = _weights()["agreement"]
+        unseen = sorted(source["pearson"] for source in measured["across_sources"].values())
         return (
-            f"Agreement of the proxy with GREEN: Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs "
-            f"({measured['pearson_differ']:.2f} on the {measured['n_differ']} where both sides differ), "
-            f"mean absolute error {measured['mae']:.2f}; see docs/proxy.md"
+            f"Agreement of the proxy with GREEN: Pearson {measured['pearson_differ']:.2f} and mean absolute error "
+            f"{measured['mae_differ']:.2f} on the {measured['n_differ']:,} recorded pairs whose sides are not empty and differ; "
+            f"{unseen[0]:.2f} to {unseen[-1]:.2f} on approaches of a kind that it was not fitted to; {measured['pearson']:.2f} on "
+            f"all {measured['n']:,} pairs, most of which need no judge. See docs/proxy.md"
         )

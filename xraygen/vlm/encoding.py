@@ -53,7 +53,8 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
             raise conversation.UnreadablePicture(f"study {id}: {problem}")
         tokens = int(patches.sum()) // processor.image_processor.merge_size**2
-        assert int((row["input_ids"] == processor.image_token_id).sum()) == tokens, (id, tokens)
+        if (found := int((row["input_ids"] == processor.image_token_id).sum())) != tokens:
+            raise UserError(f"study {id}: {found} image tokens for pictures that take {tokens}; take the image token out of the prompt")
     return row
 
 
