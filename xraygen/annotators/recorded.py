@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from xraygen.annotators.json_answer import parse
 from xraygen.errors import UserError
-from xraygen.rows import read_rows
+from xraygen.rows import read_rows, text_of_id
 from xraygen.server_errors import finish
 from xraygen.study import AnnotationRecord, Case
+from xraygen.text import has_no_value
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import RecordedApproach
@@ -33,9 +34,8 @@ class Recorded:
                 raise UserError(why) from None
         for number, row in read_rows(root / self.file, needed=(approach.id, *columns)):
             where = f"{self.file}:{number}"
-            id = row[approach.id]
-            id = str(id) if isinstance(id, int) else id
-            if not (isinstance(id, str) and id.strip()):
+            id = text_of_id(row[approach.id])
+            if not isinstance(id, str) or has_no_value(id):
                 raise UserError(f"{where}: {approach.id}: not a study id")
             texts = {column: "" if row[column] is None or row[column] != row[column] else row[column] for column in columns}  # NaN
             for column, text in texts.items():
