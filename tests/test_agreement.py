@@ -122,4 +122,24 @@ def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
     text = comparison_markdown(comparison, "mine", PARAMS)
     assert "agreement on repeated reports" in text and "2 test studies" in text and "(1 reports" in text
     assert "| *curators* | 1.000 [–, –]" in text and "ttainable" not in text
-    assert "is detected" in text and "with power 0.8" in text and "would tell" not in text and "ceiling" not in text
+    assert "would tell" not in text and "ceiling" not in text
+    # Three studies admit no p below 2 / 2^3, whatever the difference.
+    assert "3 studies are too few for a difference to hold" in text and "0.25, of 1 tested" in text and "detected" not in text
+
+
+def test_the_comparison_says_which_difference_could_be_detected():
+    rng = np.random.default_rng(0)
+    ids = tuple(f"{number:02d}" for number in range(50))
+    every, summaries = {}, {}
+    for name in "nm":
+        values = rng.random((50, 4))
+        one = StudyScores(ids, values, values, values)
+        every[name] = dict.fromkeys(("dev", "test", "test_novel"), one)
+        sets = {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key in every[name]}
+        summaries[name] = {"judge": "proxy", "about": "about the judge"} | sets
+    comparison = report_of(every, summaries, [], PARAMS)
+    text = " ".join(comparison_markdown(comparison, "mine", PARAMS).split())
+    found = comparison["detectable"]["test"]["score"]["median"]
+    pair = comparison["pairs"]["test"]["n vs m"]["score"]["macro"]
+    assert found == pytest.approx(2.8016 * pair["sd"] / 50**0.5, abs=1e-4)
+    assert f"With 50 studies, a difference of {found:.3f} in macro score" in text and "with power 0.8" in text

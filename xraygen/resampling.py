@@ -222,6 +222,11 @@ def permutations_needed(family: int, alpha: float) -> int:
     return math.ceil(20 * family / alpha)
 
 
+def smallest_p(studies: int) -> float:
+    """Of a two-sided test that takes all 2^n permutations: of p-values that few studies admit, none is smaller."""
+    return min(1.0, 2.0 ** (1 - studies))
+
+
 def detectable(sd: float, n: int, alpha: float, power: float) -> float:
     """The smallest difference that a paired two-sided z-test at `alpha` detects with this power: (z_{1 - alpha/2} + z_power)
     sd / sqrt(n), with `sd` by study.
