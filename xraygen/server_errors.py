@@ -105,6 +105,12 @@ def _duration(text: str) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?) ?(ms|d|h|m|s)", text))
 
 
+_UNIT = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)"
+_ASKS_TO_WAIT = re.compile(
+    rf"(?:try again|retry|wait)(?: after| in| for)? ((?:[0-9.]+ ?{_UNIT} ?(?![a-z]))+)", re.IGNORECASE
+)
+
+
 def wait_in(body: object) -> float:
     """Seconds that an error asks to wait in a field, or in words ("try again in 1.5s"); 0 where it does not."""
     waits = [0.0]
@@ -119,6 +125,6 @@ def wait_in(body: object) -> float:
         elif isinstance(value, list):
             waits += [wait_in(part) for part in value]
         elif plain in ("message", "raw") and isinstance(value, str):
-            said = re.search(r"(?:try again|retry|wait)\w*(?: after| in| for)? ((?:[\d.]+ ?(?:ms|d|h|m|s)[a-z]* ?)+)", value, re.IGNORECASE)
+            said = _ASKS_TO_WAIT.search(value)
             waits.append(_duration(said[1].lower()) if said else 0.0)
     return max(waits)

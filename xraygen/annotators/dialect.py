@@ -54,7 +54,7 @@ class Dialect:
             return self._proven is not None and self._proven != manner and bad
         if manner != self.manner:
             return True
-        parameter = error.param or refused_parameter(error.message)
+        parameter = error.param or refused_parameter(_said(error))
         if parameter in ("max_tokens", "max_completion_tokens") and manner.limit == "max_tokens":
             self.manner = manner._replace(limit="max_completion_tokens")
         elif parameter == "temperature" and manner.temperature:
@@ -80,5 +80,17 @@ def _is_of_the_question(error) -> bool:
     """Whether the question is too long, or stopped by a filter: in another manner it would be, too."""
     if "context" in str(error.code) or "content" in str(error.code):
         return True
-    said = r"context (length|window)|too (large|long)|content.?(filter|management|policy)|ResponsibleAI|safety (system|filter|policy)"
-    return bool(re.search(said, error.message, re.IGNORECASE))
+    return bool(_OF_THE_QUESTION.search(_said(error)))
+
+
+_OF_THE_QUESTION = re.compile(
+    r"context (length|window)|too (large|long)|content.?(filter|management|policy)"
+    r"|ResponsibleAI|safety (system|filter|policy)",
+    re.IGNORECASE,
+)
+
+
+def _said(error) -> str:
+    """The server's message; without one the beginning of the body, as later on that may repeat the question."""
+    body = getattr(error, "body", None)
+    return str(body.get("message") or error.message[:300]) if isinstance(body, dict) else error.message[:300]

@@ -10,6 +10,7 @@ from xraygen.annotators.region_names import is_aside, region_of
 from xraygen.annotators.silence import says_nothing
 from xraygen.study import REGIONS
 
+
 class Piece(NamedTuple):
     """What one or several JSON objects say. `unknown`: keys of text that name no region; `problem`: why it is no annotation; `form`: it
     only repeats the form that was asked for."""
@@ -130,7 +131,7 @@ def _text(item: object) -> tuple[str, bool, bool]:
 
 
 _PLACEHOLDER = re.compile(
-    r"[.…]{1,6}|<[^<>]*>|(?:[\[{(]\s*)?(?:(?:the|your|insert|some|a|an|if|any|region|quoted|report(?:'s)?|relevant|own|in|for|of|from)\s+)*"
+    r"[.…]{2,6}|…|<[^<>]*>|(?:[\[{(]\s*)?(?:(?:the|your|insert|some|a|an|if|any|region|quoted|report(?:'s)?|relevant|own|in|for|of|from)\s+)*"
     r"(?:string|str|text|texts|placeholder|here|todo|tbd|(?<=[\[{(])findings?|(?<=[\[{(])sentences?)(?:\s+(?:here|goes here))?(?:\s*[\])}])?",
     re.IGNORECASE,
 )
