@@ -71,13 +71,15 @@ class Dialect:
 
 
 def refused_parameter(message: str) -> str | None:
-    """The first parameter of Manner that the text of a refusal names; gateways often leave the field `param` empty."""
-    named = re.search(r"\b(max_tokens|max_completion_tokens|temperature|response_format)\b", message)
+    """The first parameter of Manner that the text of a refusal names; gateways often leave the
+    field `param` empty."""
+    names = r"\b(max_tokens|max_completion_tokens|temperature|response_format)\b"
+    named = re.search(names, message)
     return named[0] if named else None
 
 
 def _is_of_the_question(error) -> bool:
-    """Whether the question is too long, or stopped by a filter: in another manner it would be, too."""
+    """Whether the question is too long, or stopped by a filter, in whatever manner it is asked."""
     if "context" in str(error.code) or "content" in str(error.code):
         return True
     return bool(_OF_THE_QUESTION.search(_said(error)))
@@ -91,6 +93,8 @@ _OF_THE_QUESTION = re.compile(
 
 
 def _said(error) -> str:
-    """The server's message; without one the beginning of the body, as later on that may repeat the question."""
+    """The server's message; without one the beginning of the body, which may repeat the question
+    further on."""
     body = getattr(error, "body", None)
-    return str(body.get("message") or error.message[:300]) if isinstance(body, dict) else error.message[:300]
+    message = body.get("message") if isinstance(body, dict) else None
+    return str(message or error.message[:300])
