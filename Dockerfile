@@ -2,7 +2,7 @@
 #   docker build -t xraygen .                                       torch for CPUs
 #   docker build -t xraygen --build-arg TORCH_BACKEND=cu130 .       torch for CUDA; run it with --gpus all
 FROM debian:bookworm-slim AS environment
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates make python3-venv
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ca-certificates make python3-venv
 WORKDIR /app
 COPY LICENSE Makefile README.md constraints.txt pyproject.toml ./
 ARG TORCH_BACKEND=cpu
@@ -12,8 +12,8 @@ RUN mkdir xraygen && touch xraygen/__init__.py \
  && rm .venv/bin/uv* && find .venv -name __pycache__ -prune -exec rm -r {} +
 
 FROM debian:bookworm-slim
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates python3 \
+RUN apt-get update -qq \
+ && apt-get install -qq -y --no-install-recommends ca-certificates python3 \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
  && useradd --uid 1000 --create-home xraygen
 WORKDIR /app

@@ -22,7 +22,7 @@ repro: .venv/.installed-pipeline,vlm,llm
 green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 
 test: .venv/.installed-pipeline,vlm,llm,green,qlora,test .venv/.installed-green-score
-	pytest
+	pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

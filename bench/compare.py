@@ -1,9 +1,10 @@
 """The comparison of approaches at two sizes: seconds and peak memory, each in a process of its own.
 
-    python bench/compare.py [STUDIES APPROACHES ...]
+python bench/compare.py [STUDIES APPROACHES ...]
 
-By default 100,000 studies x 9 approaches and 300 x 20. Prints one JSON line. The approaches differ, and are silent in some
-regions, each in others, so that token F1 takes the general path. `holds`: regional differences that hold, of all.
+By default 100,000 studies x 9 approaches and 300 x 20. Prints one JSON line. The approaches differ,
+and are silent in some regions, each in others, so that token F1 takes the general path. `holds`:
+regional differences that hold, of all.
 """
 
 import json
@@ -39,7 +40,9 @@ def measure(studies: int, approaches: int) -> dict:
     start = time.perf_counter()
     cpu = time.process_time()
     pairs = compare_all(made, PARAMS)["test"]
-    regional = [pair["score"][region]["holds"] for pair in pairs.values() for region in SCORED_REGIONS]
+    regional = [
+        pair["score"][region]["holds"] for pair in pairs.values() for region in SCORED_REGIONS
+    ]
     return {
         "studies": studies,
         "approaches": approaches,
@@ -57,7 +60,9 @@ def main() -> None:
     if len(sizes) == 1:
         print(json.dumps(measure(*sizes[0])))
         return
-    runs = [[sys.executable, __file__, str(studies), str(approaches)] for studies, approaches in sizes]
+    runs = [
+        [sys.executable, __file__, str(studies), str(approaches)] for studies, approaches in sizes
+    ]
     done = [subprocess.run(run, check=True, capture_output=True, text=True).stdout for run in runs]
     print(json.dumps([json.loads(line) for line in done]))
 

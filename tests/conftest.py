@@ -10,15 +10,28 @@ import select
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # The models of the tests are so small that threads only wait for one another, long where others use the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
+
+# Of each property the same examples on every run; `pytest --hypothesis-profile=thorough` draws many more, others each time.
+settings.register_profile("default", max_examples=500, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=10_000, deadline=None, print_blob=True)
+settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests come first, so that no worker of pytest-xdist is left with one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])  # a stable sort: within a file the order stays
 
 
 def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[float] = ()) -> bool:

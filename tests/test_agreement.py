@@ -26,7 +26,10 @@ def scores(ids: str, token_f1: list[float]) -> StudyScores:
 
 def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split():
     test = [study("a", "same  words", lung="clear lungs"), study("b", "alone", lung="clear")]
-    train = [study("c", " same words\n", "train", lung="clear lungs"), study("d", "same words", "train", lung="lungs clear now")]
+    train = [
+        study("c", " same words\n", "train", lung="clear lungs"),
+        study("d", "same words", "train", lung="lungs clear now"),
+    ]
     found = {member.id: member for member in agreement(test, [*test, *train], None)}
     assert found.keys() == {"a", "b"} and found["b"].curators is None
     assert found["a"].curators == {"bone": None, "heart": None, "lung": 1.0, "mediastinal": None}
@@ -53,34 +56,53 @@ def test_silence_where_the_others_speak_counts_as_nothing_in_common():
 
 
 def test_approaches_are_scored_on_the_studies_of_repeated_reports_alone():
-    test = [study("a", "r", bone="x", heart="x", lung="x", mediastinal="x"), study("b", "once", lung="x")]
-    test += [study("c", "r", bone="x", heart="x", lung="x", mediastinal="y"), study("d", "s", **dict.fromkeys(SCORED_REGIONS, "z"))]
+    test = [
+        study("a", "r", bone="x", heart="x", lung="x", mediastinal="x"),
+        study("b", "once", lung="x"),
+    ]
+    test += [
+        study("c", "r", bone="x", heart="x", lung="x", mediastinal="y"),
+        study("d", "s", **dict.fromkeys(SCORED_REGIONS, "z")),
+    ]
     train = [study("e", "s", "train", **dict.fromkeys(SCORED_REGIONS, "z"))]
     members = agreement(test, [*test, *train], None)
     found = on_repeated_reports({"n": scores("abcd", [0.5, 0.0, 0.5, 0.9])}, members, PARAMS)
     assert (found["studies"], found["reports"]) == (3, 2)
     assert found["approaches"]["n"]["macro"]["token_f1"] == pytest.approx(1.9 / 3, abs=1e-6)
-    assert found["curators"]["lung"]["token_f1"] == 1 and found["curators"]["mediastinal"]["token_f1"] == pytest.approx(1 / 3, abs=1e-6)
+    assert found["curators"]["lung"]["token_f1"] == 1 and found["curators"]["mediastinal"][
+        "token_f1"
+    ] == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_the_interval_is_over_reports_because_studies_of_one_report_are_alike():
     ids = [chr(ord("A") + number) for number in range(40)]
-    test = [study(id, f"report {number // 10}", **dict.fromkeys(SCORED_REGIONS, "x")) for number, id in enumerate(ids)]
+    test = [
+        study(id, f"report {number // 10}", **dict.fromkeys(SCORED_REGIONS, "x"))
+        for number, id in enumerate(ids)
+    ]
     by_report = scores("".join(ids), [0.2, 0.4, 0.6, 0.8] * 10)
     by_report = StudyScores(by_report.ids, *[np.sort(by_report.score, axis=0)] * 3)
-    found = on_repeated_reports({"n": by_report}, agreement(test, test, None), PARAMS)["approaches"]["n"]["macro"]
+    found = on_repeated_reports({"n": by_report}, agreement(test, test, None), PARAMS)[
+        "approaches"
+    ]["n"]["macro"]
     # Four reports: the standard error is .11, where forty independent studies would have .035.
     assert found["ci_high"] - found["ci_low"] > 0.3
 
 
 def test_without_repeated_reports_there_is_nothing_to_show():
     test = [study("a", "one", lung="x"), study("b", "two", lung="x")]
-    assert on_repeated_reports({"n": scores("ab", [1.0, 1.0])}, agreement(test, test, None), PARAMS) is None
+    assert (
+        on_repeated_reports({"n": scores("ab", [1.0, 1.0])}, agreement(test, test, None), PARAMS)
+        is None
+    )
 
 
 def generated(count: int) -> list[Study]:
     made = [phantom(0, 10**9 + number) for number in range(count)]
-    return [Study(id=one.id, uid=one.uid, split="test", report=one.report, reference=one.reference) for one in made]
+    return [
+        Study(id=one.id, uid=one.uid, split="test", report=one.report, reference=one.reference)
+        for one in made
+    ]
 
 
 def test_redrawn_references_are_other_curators_words_for_the_same_report():
@@ -100,9 +122,12 @@ def test_redrawn_references_do_not_depend_on_how_many_are_drawn():
 
 
 def test_what_is_attainable_is_known_of_generated_studies():
-    """It is what the best answer gets on average, and so about what it gets on the references that were drawn."""
+    """It is what the best answer gets on average, and so about what it gets on the references that
+    were drawn."""
     studies = generated(150)
-    found = mean_token_f1(member.attainable for member in agreement(studies, studies, PhantomParams()))
+    found = mean_token_f1(
+        member.attainable for member in agreement(studies, studies, PhantomParams())
+    )
     assert 0.93 < found["macro"] < 0.98
     again = agreement(studies, studies, PhantomParams())
     assert mean_token_f1(member.attainable for member in again) == found
@@ -110,9 +135,16 @@ def test_what_is_attainable_is_known_of_generated_studies():
 
 
 def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
-    test = [study(id, "same", **dict.fromkeys(SCORED_REGIONS, "x")) for id in "ab"] + [study("c", "r", lung="x")]
-    by_set = {name: scores("abc", values) for name, values in {"n": [0.5, 0.5, 0.1], "m": [0.4, 0.7, 0.2]}.items()}
-    every = {name: dict.fromkeys(("dev", "test", "test_novel"), one) for name, one in by_set.items()}
+    test = [study(id, "same", **dict.fromkeys(SCORED_REGIONS, "x")) for id in "ab"] + [
+        study("c", "r", lung="x")
+    ]
+    by_set = {
+        name: scores("abc", values)
+        for name, values in {"n": [0.5, 0.5, 0.1], "m": [0.4, 0.7, 0.2]}.items()
+    }
+    every = {
+        name: dict.fromkeys(("dev", "test", "test_novel"), one) for name, one in by_set.items()
+    }
     summaries = {
         name: {"judge": "proxy", "about": "about the judge"}
         | {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key, one in sets.items()}
@@ -120,6 +152,37 @@ def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
     }
     comparison = report_of(every, summaries, agreement(test, test, None), PARAMS)
     text = comparison_markdown(comparison, "mine", PARAMS)
-    assert "agreement on repeated reports" in text and "2 test studies" in text and "(1 reports" in text
+    assert (
+        "agreement on repeated reports" in text
+        and "2 test studies" in text
+        and "(1 reports" in text
+    )
     assert "| *curators* | 1.000 [–, –]" in text and "ttainable" not in text
-    assert "is detected" in text and "with power 0.8" in text and "would tell" not in text and "ceiling" not in text
+    assert "would tell" not in text and "ceiling" not in text
+    # Three studies admit no p below 2 / 2^3, whatever the difference.
+    assert (
+        "3 studies are too few for a difference to hold" in text
+        and "0.25, of 1 tested" in text
+        and "detected" not in text
+    )
+
+
+def test_the_comparison_says_which_difference_could_be_detected():
+    rng = np.random.default_rng(0)
+    ids = tuple(f"{number:02d}" for number in range(50))
+    every, summaries = {}, {}
+    for name in "nm":
+        values = rng.random((50, 4))
+        one = StudyScores(ids, values, values, values)
+        every[name] = dict.fromkeys(("dev", "test", "test_novel"), one)
+        sets = {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key in every[name]}
+        summaries[name] = {"judge": "proxy", "about": "about the judge"} | sets
+    comparison = report_of(every, summaries, [], PARAMS)
+    text = " ".join(comparison_markdown(comparison, "mine", PARAMS).split())
+    found = comparison["detectable"]["test"]["score"]["median"]
+    pair = comparison["pairs"]["test"]["n vs m"]["score"]["macro"]
+    assert found == pytest.approx(2.8016 * pair["sd"] / 50**0.5, abs=1e-4)
+    assert (
+        f"With 50 studies, a difference of {found:.3f} in macro score" in text
+        and "with power 0.8" in text
+    )

@@ -19,12 +19,21 @@ PROXY = judges.load("proxy")
 
 
 def study(number: int, **reference: str) -> Study:
-    return Study(id=str(number), uid=str(number), split="train", report="a report", reference=Annotation(**reference))
+    return Study(
+        id=str(number),
+        uid=str(number),
+        split="train",
+        report="a report",
+        reference=Annotation(**reference),
+    )
 
 
 def generated(split: str, first: int, count: int) -> list[Study]:
     made = [phantom(0, first + number) for number in range(count)]
-    return [Study(id=one.id, uid=one.uid, split=split, report=one.report, reference=one.reference) for one in made]
+    return [
+        Study(id=one.id, uid=one.uid, split=split, report=one.report, reference=one.reference)
+        for one in made
+    ]
 
 
 class Longest:
@@ -37,7 +46,10 @@ class Longest:
 
     def judge(self, pairs):
         self.asked += pairs
-        return [Opinion(0.9 if len(candidate) > len(reference) else 0.1) for reference, candidate in pairs]
+        return [
+            Opinion(0.9 if len(candidate) > len(reference) else 0.1)
+            for reference, candidate in pairs
+        ]
 
     def about(self):
         return ""
@@ -50,7 +62,14 @@ def test_silence_is_chosen_where_most_are_silent():
 
 
 def test_the_judge_has_the_last_word_not_the_frequency():
-    texts = ["Clear.", "Clear.", "Clear.", "Lungs clear.", "The lungs are clear.", "Both of the lungs are clear."]
+    texts = [
+        "Clear.",
+        "Clear.",
+        "Clear.",
+        "Lungs clear.",
+        "The lungs are clear.",
+        "Both of the lungs are clear.",
+    ]
     studies = [study(number, lung=text) for number, text in enumerate(texts)]
     assert fit(studies, Longest()).annotation.lung == texts[-1]
 
@@ -64,7 +83,12 @@ def test_a_slow_judge_is_asked_a_bounded_number_of_pairs_each_once(monkeypatch):
     monkeypatch.setattr(fit_constant, "_JUDGED", 40)
     judge = Longest()
     fit(generated("train", 0, 120), judge)
-    assert 0 < len(judge.asked) == len(set(judge.asked)) <= 40 * fit_constant._LISTED * len(SCORED_REGIONS)
+    assert (
+        0
+        < len(judge.asked)
+        == len(set(judge.asked))
+        <= 40 * fit_constant._LISTED * len(SCORED_REGIONS)
+    )
 
 
 def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not_seen():
@@ -80,7 +104,10 @@ def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not
 
     chosen = mean(fit(train, PROXY))
     assert chosen > mean(Constant(Annotation())) + 0.2
-    assert chosen > mean(Constant(Annotation(**{region: frequent(region) for region in REGIONS}))) + 0.02
+    assert (
+        chosen
+        > mean(Constant(Annotation(**{region: frequent(region) for region in REGIONS}))) + 0.02
+    )
 
 
 def test_a_second_fit_is_the_same():
@@ -93,7 +120,9 @@ def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):
     constant.save(tmp_path)
     again = Constant.load(tmp_path)
     records = list(again([Case(id="a", report="pneumothorax"), Case(id="b", report="")]))
-    assert [(one.id, one.annotation.lung, one.error) for one in records] == [(id, "Lungs are clear.", None) for id in "ab"]
+    assert [(one.id, one.annotation.lung, one.error) for one in records] == [
+        (id, "Lungs are clear.", None) for id in "ab"
+    ]
 
 
 def test_without_a_reference_there_is_nothing_to_choose_from():
@@ -104,7 +133,9 @@ def test_without_a_reference_there_is_nothing_to_choose_from():
 
 def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path: Path):
     (tmp_path / "constant.json").write_text(json.dumps({"Lungs": "clear"}))
-    with pytest.raises(UserError, match="constant.json: not an annotation; run `dvc repro fit_constant`"):
+    with pytest.raises(
+        UserError, match="constant.json: not an annotation; run `dvc repro fit_constant`"
+    ):
         Constant.load(tmp_path)
     with pytest.raises(UserError, match="`dvc repro` makes it"):
         Constant.load(tmp_path / "nowhere")

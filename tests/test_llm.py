@@ -102,7 +102,7 @@ BY_TURNS = [(429, {"Retry-After": "0.1"}), 500, "hang up", "late", "empty", "tru
 
 def test_where_a_fifth_of_all_requests_fail_every_report_is_answered_with_few_requests(chat_server, annotator):
     server = chat_server(delay=0.005, script=lambda number: BY_TURNS[number // 5 % 7] if number % 5 == 4 else 200)
-    llm = annotator(server, timeout=0.3)
+    llm = annotator(server, timeout=1.0)
     records = list(llm(CASES[:150]))
     assert lungs(records) == [case.report for case in CASES[:150]] and not any(record.usage["repaired"] for record in records)
     usage = llm.usage()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
@@ -151,7 +151,6 @@ def states(text: str, words: list[str]) -> bool:
     return any(all(re.search(word, sentence.lower()) for word in words) for sentence in sentences(text))
 
 
-@settings(max_examples=300, deadline=None)
 @given(any_phantom)
 def test_what_is_abnormal_is_stated_and_filed_under_its_region(made: Phantom):
     assert set(STATED) == set(Findings.model_fields)
@@ -163,7 +162,6 @@ def test_what_is_abnormal_is_stated_and_filed_under_its_region(made: Phantom):
         assert any(states(text, wanted) for text in filed), (name, made.reference)
 
 
-@settings(max_examples=300, deadline=None)
 @given(any_phantom)
 def test_nothing_is_denied_that_is_there_nor_stated_that_is_not(made: Phantom):
     findings, report = made.findings, made.report.lower()
@@ -186,7 +184,6 @@ def test_nothing_is_denied_that_is_there_nor_stated_that_is_not(made: Phantom):
         assert not re.search(r"(?<!no )(?<!no subdiaphragmatic )(?<!or )free (intraperitoneal )?air", report), report
 
 
-@settings(max_examples=200, deadline=None)
 @given(any_phantom)
 def test_curators_know_nothing_that_the_report_does_not_say(made: Phantom):
     said = set(tokens(made.report))
@@ -197,7 +194,6 @@ def test_curators_know_nothing_that_the_report_does_not_say(made: Phantom):
         assert not any(token.isdigit() for token in new)
 
 
-@settings(max_examples=200, deadline=None)
 @given(any_phantom)
 def test_reports_are_sentences_of_ordinary_form(made: Phantom):
     assert 1 <= len(sentences(made.report)) <= 8

@@ -1,6 +1,6 @@
 """Splitting, sampling and counting."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xraygen.prepare import describe, draw, split
@@ -40,7 +40,6 @@ def test_none_draws_everything():
     assert len(draw([study(i) for i in range(7)], None, 0, "sample")) == 7
 
 
-@settings(max_examples=50)
 @given(numbers, st.integers(0, 3), st.floats(0.05, 0.5))
 def test_dev_comes_out_of_train_and_nothing_is_lost_or_doubled(ids, seed, share):
     studies = [study(i, ("train", "train", "test", "val")[i % 4]) for i in ids]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xraygen.errors import UserError
@@ -152,7 +152,6 @@ def test_any_text_gets_a_score_in_range(reference, candidate):
     assert score(reference, reference) == 1
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(0, len(FEATURES) - 1), st.floats(0, 5))
 def test_the_trees_are_monotone_where_they_must_be(seed, column, more):
     rows = np.repeat(np.random.default_rng(seed).uniform(0, 5, (1, len(FEATURES))), 2, axis=0)

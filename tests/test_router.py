@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -156,7 +156,6 @@ LEARNED = {token for study in practice() for region in REGIONS for token in toke
 WORDS = sorted({word for study in practice() for word in study.report.split()})
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=5)), max_size=20).map(" ".join))
 def test_any_text_is_answered_in_sentences_without_invented_words(router, report):
     for wording in ("learned", "verbatim"):

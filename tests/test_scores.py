@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xraygen.compare import compare_all, detectable_differences
@@ -207,7 +207,6 @@ def test_p_values_hold_their_level_under_the_null():
     assert sum(value < 0.05 for value in p) <= 20
 
 
-@settings(max_examples=100)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_never_lowers_keeps_order_and_is_at_most_bonferroni(p):
     adjusted = holm(p)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import chosen_up_to_rounding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
@@ -552,7 +552,6 @@ def test_null_is_an_empty_text_and_a_list_of_sentences_is_joined_and_both_count_
     assert parse('{"lung": ["Clear.", "No effusion."], "heart": []}') == (Annotation(lung="Clear. No effusion."), True)
 
 
-@settings(deadline=None, max_examples=300)
 @given(annotations, st.data())
 def test_damage_never_puts_into_an_annotation_what_was_not_answered(annotation, data):
     text = conversation.completion(annotation)

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from xraygen.compare import VERSUS
 from xraygen.params import CompareParams
+from xraygen.resampling import smallest_p
 from xraygen.scores import COLUMNS, MEASURES, StudyScores
 from xraygen.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
 
@@ -31,6 +32,8 @@ DETECTABLE = """\
 With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of {token_f1[median]:.3f} in macro token F1 is detected
 with power {power:g} (paired z-test at {alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
 pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f} over all pairs."""
+TOO_FEW = """\
+{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is {smallest:.2g}, of {pairs:,} tested."""
 REPEATED = """\
 Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report another study has, too ({reports:,} reports;
 intervals over reports). *Curators*: the study's reference against the text most like all that curators wrote for the other studies."""
@@ -70,8 +73,10 @@ def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
         parts += [REPEATED.format(**comparison["repeated"]), _repeated_table(comparison["repeated"])]
     parts.append(_comparisons(scores, pairs, name))
     found = comparison["detectable"][name]
-    if all(found.values()):
-        studies = next(iter(scores.values()))[name]["macro"]["n"]
+    studies = next(iter(scores.values()))[name]["macro"]["n"]
+    if pairs and smallest_p(studies) * len(pairs) >= params.alpha:
+        parts.append(TOO_FEW.format(studies=studies, pairs=len(pairs), smallest=smallest_p(studies)))
+    elif all(found.values()):
         parts.append(
             DETECTABLE.format(studies=studies, pairs=len(pairs), power=params.power, alpha=params.alpha, **found)
         )

@@ -28,9 +28,10 @@ _PICTURE_FILE = re.compile(r".*\.(?:png|jpe?g|tiff?|bmp|gif|webp|jp2|dcm|dicom)"
 def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict]]:
     """(line number, row) of a table with a header (.csv, .tsv) or of a .jsonl file of objects.
 
-    Columns of `needed` and `optional` are also found in other case and with blanks around their names. A table may be separated by
-    commas, semicolons, tabs or vertical bars. The line is the one in which the row begins.
-    UserError: the file cannot be read or is of another kind, a column of `needed` is missing, or a line is damaged.
+    Columns of `needed` and `optional` are also found in other case and with blanks around their
+    names. A table may be separated by commas, semicolons, tabs or vertical bars. The line is the one
+    in which the row begins. UserError: the file cannot be read or is of another kind, a column of
+    `needed` is missing, or a line is damaged.
     """
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".jsonl"):
@@ -48,15 +49,21 @@ def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -
         raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
 
 
-def _names(columns: Iterable[str], needed: Sequence[str], optional: Sequence[str], where: str) -> list[str]:
-    """The columns' names, those that are known spelt as they are known. UserError: one of `needed` is missing or there twice."""
+def _names(
+    columns: Iterable[str], needed: Sequence[str], optional: Sequence[str], where: str
+) -> list[str]:
+    """The columns' names, those of `needed` and `optional` in that spelling.
+
+    UserError: a column of `needed` is missing, or one is there twice.
+    """
     names = [column.strip() for column in columns]
     for known in (*needed, *optional):
         alike = [k for k, name in enumerate(names) if name.casefold() == known.casefold()]
         if known not in names and len(alike) == 1:
             names[alike[0]] = known
         elif known not in names and alike:
-            raise UserError(f"{where}: '{known}' is there twice, as {' and '.join(names[k] for k in alike)}; rename one")
+            twice = " and ".join(names[k] for k in alike)
+            raise UserError(f"{where}: '{known}' is there twice, as {twice}; rename one")
     for column in needed:
         if column not in names:
             raise UserError(f"{where}: no '{column}'; there are: {', '.join(names) or 'none'}")
@@ -66,7 +73,9 @@ def _names(columns: Iterable[str], needed: Sequence[str], optional: Sequence[str
     return names
 
 
-def _table_rows(file, path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def _table_rows(
+    file, path: Path, needed: Sequence[str], optional: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
     csv.field_size_limit(_LONGEST_FIELD)
     before = 0  # lines that the reader does not see
     header = file.readline()
@@ -79,7 +88,8 @@ def _table_rows(file, path: Path, needed: Sequence[str], optional: Sequence[str]
     separator = next((one for one in separators if _has(header, one, needed)), separators[0])
     # With blanks after the separators, quotes that follow them are quotes, too.
     blanks = f"{separator} " in header
-    reader = csv.reader(chain([header], file), strict=True, delimiter=separator, skipinitialspace=blanks)
+    lines = chain([header], file)
+    reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=blanks)
     start = 1
     try:
         names = _names(next(reader, []), needed, optional, where)
@@ -101,13 +111,16 @@ def _table_rows(file, path: Path, needed: Sequence[str], optional: Sequence[str]
 
 def _has(header: str, separator: str, needed: Sequence[str]) -> bool:
     try:
-        names = {name.strip().casefold() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])}
+        cells = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
         return False
+    names = {cell.strip().casefold() for cell in cells}
     return all(name.casefold() in names for name in needed)
 
 
-def _jsonl_rows(file, path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def _jsonl_rows(
+    file, path: Path, needed: Sequence[str], optional: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
     for number, line in enumerate(file, 1):
         if line.strip():
             try:
@@ -116,15 +129,17 @@ def _jsonl_rows(file, path: Path, needed: Sequence[str], optional: Sequence[str]
                 raise UserError(f"{path}:{number}: damaged JSON: {error}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{number}: not a JSON object")
-            yield number, dict(zip(_names(row, needed, optional, f"{path}:{number}"), row.values(), strict=True))
+            names = _names(row, needed, optional, f"{path}:{number}")
+            yield number, dict(zip(names, row.values(), strict=True))
 
 
 def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
     """Cases from columns id, report and optionally images; any other column is ignored, a reference among them.
 
-    images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths with ";" between. Paths are relative to the
-    file's folder and may not leave it. A report that is null, NaN or spells that is empty. With `pictures`, which says that the
-    cases will be shown, pictures in a column of another name are a UserError.
+    images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths with ";"
+    between. Paths are relative to the file's folder and may not leave it. A report that is null or
+    NaN, or spells that, is empty. `pictures`: the images will be looked at, so that pictures in a
+    column of another name are a UserError.
     """
     for number, row in read_rows(path, needed=("id", "report"), optional=("images",)):
         if all(has_no_value(value) for value in row.values()):
@@ -139,9 +154,11 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
         if has_no_value(row["id"]):
             raise UserError(f"{path}:{number}: not a case: no id")
         try:
-            images = [{"path": image} if isinstance(image, str) else image for image in images if not has_no_value(image)]
+            images = [image for image in images if not has_no_value(image)]
+            images = [{"path": image} if isinstance(image, str) else image for image in images]
             report = "" if has_no_value(row["report"]) else row["report"]
-            case = Case.model_validate({"id": text_of_id(row["id"]), "report": report, "images": images})
+            fields = {"id": text_of_id(row["id"]), "report": report, "images": images}
+            case = Case.model_validate(fields)
         except ValidationError as error:
             raise UserError(f"{path}:{number}: not a case: {first_problem(error)}") from None
         for image in case.images:
@@ -152,14 +169,15 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
 
 
 def text_of_id(id: object) -> object:
-    """An id as text: numbers as whole ones, because pandas writes 1000 as 1000.0 where the column has a gap."""
+    """An id as text: pandas writes 1000 as 1000.0 where the column has a gap."""
     if isinstance(id, float) and id.is_integer():
         id = int(id)
     return str(id) if isinstance(id, int) else id.strip() if isinstance(id, str) else id
 
 
 def _picture_column(row: dict) -> str | None:
-    """A column that holds pictures, as what is in it looks like a file of one, or as it has such a name and no words in it."""
+    """A column that holds pictures: the name of a picture's file, or no text of several words under a
+    name that says so."""
     for name, value in row.items():
         if name == "images" or has_no_value(value) or value == []:
             continue

@@ -1,4 +1,5 @@
-"""From judgements to numbers: what each study got, and the scores of a set of studies. Everything is by study."""
+"""From judgements to numbers: what each study got, and the scores of a set of studies. Everything
+is by study."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +18,11 @@ COLUMNS = ("macro", *SCORED_REGIONS)
 
 @dataclass(frozen=True)
 class StudyScores:
-    """What each study got: arrays of shape (studies, scored regions), NaN where there is nothing to count.
+    """What each study got: arrays of shape (studies, scored regions), NaN where there is nothing to
+    count.
 
-    `score`: right silence counts 1, what could not be scored is NaN. `as_published`: the convention of green-score 0.0.12, which
-    gives 0 to both. `token_f1`: NaN where both sides are empty.
+    `score`: right silence counts 1, what could not be scored is NaN. `as_published`: the convention
+    of green-score 0.0.12, which gives 0 to both. `token_f1`: NaN where both sides are empty.
     """
 
     ids: tuple[str, ...]
@@ -33,17 +35,25 @@ class StudyScores:
         ids = set(ids)
         kept = np.array([id in ids for id in self.ids], dtype=bool)
         return StudyScores(
-            tuple(id for id in self.ids if id in ids), self.score[kept], self.as_published[kept], self.token_f1[kept]
+            tuple(id for id in self.ids if id in ids),
+            self.score[kept],
+            self.as_published[kept],
+            self.token_f1[kept],
         )
 
 
 def by_study(judgements: Iterable[Judgement]) -> StudyScores:
-    """Judgements in any order, which may be a stream -> one row a study, sorted by id. A cell without a judgement is NaN."""
+    """Judgements in any order, which may be a stream -> one row a study, sorted by id. A cell
+    without a judgement is NaN."""
     places = {region: place for place, region in enumerate(SCORED_REGIONS)}
     cells: dict[str, np.ndarray] = {}
     for judgement in judgements:
         found = cells.setdefault(judgement.id, np.full((3, len(places)), np.nan))
-        values = (judgement.score, _as_published(judgement), token_f1(judgement.reference, judgement.candidate))
+        values = (
+            judgement.score,
+            _as_published(judgement),
+            token_f1(judgement.reference, judgement.candidate),
+        )
         found[:, places[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
     rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(places))
@@ -57,7 +67,8 @@ def _as_published(judgement: Judgement) -> float | None:
 
 
 def subsets(split: str, studies: Iterable[Study]) -> dict[str, set[str]]:
-    """The study sets that are reported for a split: itself, and for test also the studies whose report is not in training."""
+    """The study sets that are reported for a split: itself, and for test also the studies whose
+    report is not in training."""
     curated = [study for study in studies if study.reference is not None]
     named = {split: {study.id for study in curated}}
     if split == "test":
@@ -70,7 +81,8 @@ def scores_of(
 ) -> dict[str, StudyScores]:
     """Judgements, which may be streams, and studies by split -> scores by reported study set.
 
-    UserError: a study with a reference has not exactly one judgement for each region, or another study has any.
+    UserError: a study with a reference has not exactly one judgement for each region, or another
+    study has any.
     """
     scores = {}
     for split, judged in judgements.items():
@@ -78,7 +90,10 @@ def scores_of(
         seen: dict[str, int] = {}
         everyone = by_study(_noting(judged, seen))
         if seen != dict.fromkeys(named[split], _ALL_REGIONS):
-            raise UserError(f"the judgements of {split} are not those of its studies; run `dvc repro evaluate` again")
+            raise UserError(
+                f"the judgements of {split} are not those of its studies; "
+                "run `dvc repro evaluate` again"
+            )
         scores |= {name: everyone.only(ids) for name, ids in named.items()}
     return scores
 
@@ -87,7 +102,8 @@ _ALL_REGIONS = 2 ** len(SCORED_REGIONS) - 1
 
 
 def _noting(judgements: Iterable[Judgement], seen: dict[str, int]) -> Iterator[Judgement]:
-    """The same judgements; `seen` gets for each study a bit for each region, or -1 where a region has two judgements."""
+    """The same judgements; `seen` gets for each study a bit for each region, or -1 where a region
+    has two judgements."""
     for judgement in judgements:
         bit = 1 << SCORED_REGIONS.index(judgement.region)
         before = seen.get(judgement.id, 0)
@@ -96,7 +112,8 @@ def _noting(judgements: Iterable[Judgement], seen: dict[str, int]) -> Iterator[J
 
 
 def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
-    """{"macro" | "<region>": {"score", "ci_low", "ci_high", "n", "unscored", "as_published", "token_f1"}}, of one study set."""
+    """{"macro" | "<region>": {"score", "ci_low", "ci_high", "n", "unscored", "as_published",
+    "token_f1"}}, of one study set."""
     n = len(scores.ids)
     low = high = np.full(1 + len(SCORED_REGIONS), np.nan)
     if n > 1:
@@ -112,7 +129,9 @@ def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
         "token_f1": means(scores.token_f1).tolist(),
     }
     rows = zip(*columns.values(), strict=True)
-    cells = [{name: rounded(value) for name, value in zip(columns, row, strict=True)} for row in rows]
+    cells = [
+        {name: rounded(value) for name, value in zip(columns, row, strict=True)} for row in rows
+    ]
     return dict(zip(COLUMNS, cells, strict=True))
 
 

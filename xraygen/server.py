@@ -16,7 +16,15 @@ from pydantic import HttpUrl, ValidationError
 
 from xraygen.answers import project_folder
 from xraygen.errors import UserError
-from xraygen.server_errors import body_of, error_in, finish, retry_after, status_error, used_up, wait_in
+from xraygen.server_errors import (
+    body_of,
+    error_in,
+    finish,
+    retry_after,
+    status_error,
+    used_up,
+    wait_in,
+)
 
 TRIES = 8  # of one question: where a fifth of all requests fail, one question in 400,000 stays without an answer
 UNUSABLE_TRIES = 4  # of one that gets answers that are none: mostly the same comes again
@@ -172,7 +180,8 @@ class Asker:
         except openai.RateLimitError as error:
             if "quota" in f"{error.code} {error.type}":
                 raise UserError(f"{url}: the account has no quota left ({self.reason(error)})") from None
-            wait = retry_after(error.response.headers) or used_up(error.response.headers) or wait_in(error.body)
+            headers = error.response.headers
+            wait = retry_after(headers) or used_up(headers) or wait_in(error.body)
             if wait > LONGEST_WAIT:
                 raise UserError(f"{url}: asks to wait {wait:,.0f} seconds; what was answered is kept, run again then") from None
             self.gate.back_off(start, wait)
@@ -194,7 +203,8 @@ class Asker:
             raise UserError(f"{url}: does not serve {self.server.model} ({self.reason(error)}); see its /v1/models") from None
         except openai.APIStatusError as error:
             if error.status_code == 402:
-                raise UserError(f"{url}: the account has no credit left ({self.reason(error)})") from None
+                why = f"the account has no credit left ({self.reason(error)})"
+                raise UserError(f"{url}: {why}") from None
             if wait := retry_after(error.response.headers) or wait_in(error.body):
                 self.gate.back_off(start, min(wait, LONGEST_WAIT))
             why = f"status {error.status_code} after {TRIES} tries ({self.reason(error)})"
@@ -286,9 +296,9 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
         if ended == "limit":
             return Refusal(f"the answer had not ended after {tokens:,} tokens")
         if ended == "filter":
-            return Refusal(f"a content filter stopped the answer (finish_reason {choice.finish_reason})")
+            return Refusal(f"a content filter stopped the answer ({choice.finish_reason})")
         if ended == "error":
-            raise Unusable(f"the server broke off the answer (finish_reason {choice.finish_reason})")
+            raise Unusable(f"the server broke off the answer ({choice.finish_reason})")
         text = choice.text.encode("utf-8", "replace").decode()
         return text if text.strip() else Refusal("an empty answer")
 

@@ -1,19 +1,22 @@
-"""What the bodies and headers of an OpenAI-compatible server tell besides answers: why one ended, errors with status 200, waits."""
+"""What the bodies and headers of an OpenAI-compatible server tell besides answers: why one ended,
+errors with status 200, waits."""
 
 import re
 import time
 from email.utils import parsedate_to_datetime
 
 _FINISH = {
-    "limit": "length max_length max_tokens max_output_tokens max_completion_tokens model_length model_context_window_exceeded",
-    "filter": "content_filter content_filtered filtered safety image_safety refusal blocked blocklist prohibited_content recitation spii"
-    " sensitive moderation guardrail_intervened",
-    "error": "error server_error network_error abort aborted cancelled canceled timeout incomplete insufficient_system_resource",
+    "limit": "length max_length max_tokens max_output_tokens max_completion_tokens model_length"
+    " model_context_window_exceeded",
+    "filter": "content_filter content_filtered filtered safety image_safety refusal blocked blocklist"
+    " prohibited_content recitation spii sensitive moderation guardrail_intervened",
+    "error": "error server_error network_error abort aborted cancelled canceled timeout incomplete"
+    " insufficient_system_resource",
 }
 
 
 def finish(reason: object) -> str:
-    """"limit", "filter" or "error" where a server's finish_reason says that an answer was stopped, else ""."""
+    """What stopped an answer by a server's finish_reason: "limit", "filter" or "error"; or ""."""
     plain = str(reason).rpartition(".")[2].lower().replace("-", "_")  # FinishReason.MAX_TOKENS
     return next((kind for kind, reasons in _FINISH.items() if plain in reasons.split()), "")
 
@@ -25,20 +28,22 @@ _STATUS = {
     401: "api.?key|authenti|unauthori[sz]ed|user not found",
     403: "permission|forbidden",
     404: "model.{0,40}(not.?found|not.?exist)",
-    400: "invalid.?(request|param)|bad.?request|unsupported|(not|n.t) support|context.?length|content.?(filter|polic)",
+    400: "invalid.?(request|param)|bad.?request|unsupported|(not|n.t) support|context.?length"
+    "|content.?(filter|polic)",
     504: "timed?.?out",
 }
 
 
 def error_in(body: object) -> tuple[int, dict] | None:
-    """(status, error) that a body with status 200 tells of, as those of gateways do; 502 where nothing says which."""
+    """(status, error) that a body with status 200 tells of, as those of gateways do; 502 where
+    nothing says which."""
     if isinstance(body, list) and body:  # Google
         body = body[0]
     if not isinstance(body, dict):
         return None
     choices = body.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    error = body.get("error") or first.get("error")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    error = body.get("error") or (first.get("error") if isinstance(first, dict) else None)
     if not error and not choices and any(body.get(name) for name in _MESSAGES):
         error = body
     if not error:
@@ -46,15 +51,24 @@ def error_in(body: object) -> tuple[int, dict] | None:
     error = error if isinstance(error, dict) else {"message": str(error)}
     message = next((error[name] for name in _MESSAGES if error.get(name)), None)
     error = error | {"message": message if isinstance(message, str) else str(error)}
-    for source in (error, error.get("metadata"), body):
-        for name in ("code", "status", "status_code", "statusCode", "http_status", "error_code") if isinstance(source, dict) else ():
-            if re.fullmatch("[45][0-9][0-9]", str(source.get(name))):
-                return int(source[name]), error
-    said = " ".join(str(error.get(name)) for name in ("code", "type", "status", "message"))
-    return next((status for status, words in _STATUS.items() if re.search(words, said, re.IGNORECASE)), 502), error
+    return _status(error, body), error
 
 
 _MESSAGES = ("message", "detail", "errors", "error_msg", "msg")
+_CODES = ("code", "status", "status_code", "statusCode", "http_status", "error_code")
+
+
+def _status(error: dict, body: dict) -> int:
+    for source in (error, error.get("metadata"), body):
+        codes = [source.get(name) for name in _CODES] if isinstance(source, dict) else []
+        for code in codes:
+            if re.fullmatch("[45][0-9][0-9]", str(code)):
+                return int(code)
+    said = " ".join(str(error.get(name)) for name in ("code", "type", "status", "message"))
+    for status, words in _STATUS.items():
+        if re.search(words, said, re.IGNORECASE):
+            return status
+    return 502
 
 
 def body_of(raw) -> object:
@@ -69,9 +83,13 @@ def status_error(response, status: int, error: dict) -> Exception:
     import openai
 
     kinds = {
-        400: openai.BadRequestError, 401: openai.AuthenticationError, 403: openai.PermissionDeniedError, 404: openai.NotFoundError,
-        422: openai.UnprocessableEntityError, 429: openai.RateLimitError,
-    }  # fmt: skip
+        400: openai.BadRequestError,
+        401: openai.AuthenticationError,
+        403: openai.PermissionDeniedError,
+        404: openai.NotFoundError,
+        422: openai.UnprocessableEntityError,
+        429: openai.RateLimitError,
+    }
     kind = kinds.get(status, openai.InternalServerError if status >= 500 else openai.APIStatusError)
     response = type(response)(status, headers=response.headers, request=response.request)
     return kind(error["message"], response=response, body=error)
@@ -105,12 +123,21 @@ def _duration(text: str) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?) ?(ms|d|h|m|s)", text))
 
 
+_WAITS = ("retryafter", "retryafterseconds", "retrydelay", "retryafterms")
+_UNIT = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)"
+_ASKS_TO_WAIT = re.compile(
+    rf"(?:try again|retry|wait)(?: after| in| for)? ((?:[0-9.]+ ?{_UNIT} ?(?![a-z]))+)",
+    re.IGNORECASE,
+)
+
+
 def wait_in(body: object) -> float:
-    """Seconds that an error asks to wait in a field, or in words ("try again in 1.5s"); 0 where it does not."""
+    """Seconds that an error asks to wait in a field, or in words ("try again in 1.5s"); 0 where it
+    does not."""
     waits = [0.0]
     for name, value in body.items() if isinstance(body, dict) else ():
         plain = re.sub("[^a-z]", "", name.lower())
-        if plain in ("retryafter", "retryafterseconds", "retrydelay", "retryafterms") and isinstance(value, str | int | float):
+        if plain in _WAITS and isinstance(value, str | int | float):
             number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*", str(value))
             seconds = float(number[1]) if number else _duration(str(value))
             waits.append(seconds / 1000 if plain.endswith("ms") else seconds)
@@ -119,6 +146,6 @@ def wait_in(body: object) -> float:
         elif isinstance(value, list):
             waits += [wait_in(part) for part in value]
         elif plain in ("message", "raw") and isinstance(value, str):
-            said = re.search(r"(?:try again|retry|wait)\w*(?: after| in| for)? ((?:[\d.]+ ?(?:ms|d|h|m|s)[a-z]* ?)+)", value, re.IGNORECASE)
+            said = _ASKS_TO_WAIT.search(value)
             waits.append(_duration(said[1].lower()) if said else 0.0)
     return max(waits)

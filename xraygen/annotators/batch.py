@@ -274,9 +274,10 @@ class Batches:
         try:
             response = line.get("response") or {}
             status, body = response.get("status_code") or 504, response.get("body") or {}  # none: it has expired
-            status, error = (error_in(body) if status == 200 else None) or (status, body.get("error") or line.get("error") or {})
-            if status == 200:
+            told = error_in(body) if status == 200 else None
+            if status == 200 and not told:
                 return reply_of(ChatCompletion.construct(**body), self.key)
+            status, error = told or (status, body.get("error") or line.get("error") or {})
             message = str(error.get("message"))
             parameter = error.get("param") or refused_parameter(message)
             return Problem(status, error.get("code"), parameter, f"{status}: {self._said(message)}")

@@ -30,4 +30,6 @@ class Constant:
         try:
             return cls(Annotation.model_validate(read_json(folder / _FILE)))
         except ValidationError:
-            raise UserError(f"{folder / _FILE}: not an annotation; run `dvc repro fit_constant`") from None
+            raise UserError(
+                f"{folder / _FILE}: not an annotation; run `dvc repro fit_constant`"
+            ) from None

@@ -54,7 +54,7 @@ class Dialect:
             return self._proven is not None and self._proven != manner and bad
         if manner != self.manner:
             return True
-        parameter = error.param or refused_parameter(error.message)
+        parameter = error.param or refused_parameter(_said(error))
         if parameter in ("max_tokens", "max_completion_tokens") and manner.limit == "max_tokens":
             self.manner = manner._replace(limit="max_completion_tokens")
         elif parameter == "temperature" and manner.temperature:
@@ -71,14 +71,30 @@ class Dialect:
 
 
 def refused_parameter(message: str) -> str | None:
-    """The first parameter of Manner that the text of a refusal names; gateways often leave the field `param` empty."""
-    named = re.search(r"\b(max_tokens|max_completion_tokens|temperature|response_format)\b", message)
+    """The first parameter of Manner that the text of a refusal names; gateways often leave the
+    field `param` empty."""
+    names = r"\b(max_tokens|max_completion_tokens|temperature|response_format)\b"
+    named = re.search(names, message)
     return named[0] if named else None
 
 
 def _is_of_the_question(error) -> bool:
-    """Whether the question is too long, or stopped by a filter: in another manner it would be, too."""
+    """Whether the question is too long, or stopped by a filter, in whatever manner it is asked."""
     if "context" in str(error.code) or "content" in str(error.code):
         return True
-    said = r"context (length|window)|too (large|long)|content.?(filter|management|policy)|ResponsibleAI|safety (system|filter|policy)"
-    return bool(re.search(said, error.message, re.IGNORECASE))
+    return bool(_OF_THE_QUESTION.search(_said(error)))
+
+
+_OF_THE_QUESTION = re.compile(
+    r"context (length|window)|too (large|long)|content.?(filter|management|policy)"
+    r"|ResponsibleAI|safety (system|filter|policy)",
+    re.IGNORECASE,
+)
+
+
+def _said(error) -> str:
+    """The server's message; without one the beginning of the body, which may repeat the question
+    further on."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    return str(message or error.message[:300])

@@ -15,14 +15,16 @@ CUT = "the JSON of the answer ends too early"
 
 
 def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
-    """(annotation, whether it was repaired) of an answer. `ended`: False where the model was stopped before its end.
+    """(annotation, whether it was repaired) of an answer. `ended`: False where the model was
+    stopped before its end.
 
-    What a model thought aloud does not count, nor do forms to be filled in ("..."). Of several JSON objects, those that complement each
-    other are put together; otherwise the last one that has the regions is the answer. Regions that are not named are empty.
+    What a model thought aloud does not count, nor do forms to be filled in ("..."). Of several JSON
+    objects, those that complement each other are put together; otherwise the last one that has the
+    regions is the answer. Regions that are not named are empty.
 
-    Repaired are damaged JSON (by json-repair; each text has to stand in the answer), other names for a region, words for silence, null
-    for an empty text, and lists. ValueError: why the answer is no annotation, among it that it is cut, or has text under a key that
-    names no region.
+    Repaired are damaged JSON (by json-repair; each text has to stand in the answer), other names
+    for a region, words for silence, null for an empty text, and lists. ValueError: why the answer
+    is no annotation, among it that it is cut, or has text under a key that names no region.
     """
     text = _without_thinking(answer)
     if "{" not in text:
@@ -45,14 +47,17 @@ def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
 
 
 def is_whole(answer: str) -> bool:
-    """Whether the answer holds all regions in JSON that has ended, so that nothing is to be expected after it."""
+    """Whether the answer holds all regions in JSON that has ended, so that nothing is to be
+    expected after it."""
     try:
         text = _without_thinking(answer)
         found = _decoded(text)
         piece = latest(found.groups())
     except ValueError:
         return False
-    return piece is not None and piece.is_complete() and not piece.form and not has_region_key(text[found.end :])
+    if piece is None or not piece.is_complete() or piece.form:
+        return False
+    return not has_region_key(text[found.end :])
 
 
 def _annotation(piece: Piece, ended: bool) -> tuple[Annotation, bool]:
@@ -63,14 +68,16 @@ def _annotation(piece: Piece, ended: bool) -> tuple[Annotation, bool]:
     if piece.form:
         raise Unfit("the answer only repeats the form that was asked for")
     if piece.unknown:
-        raise Unfit("the JSON of the answer has text under a key that is no region" + _named(piece.unknown))
+        problem = "the JSON of the answer has text under a key that is no region"
+        raise Unfit(problem + _named(piece.unknown))
     if piece.several and not ended and not piece.is_complete():
         raise ValueError(CUT)
     return Annotation(**piece.texts), piece.repaired
 
 
 def _named(keys: Sequence[str]) -> str:
-    """The first key, for a reason; in damaged JSON a sentence of the report may have become one, which is not shown."""
+    """The first key, for a reason; in damaged JSON a sentence of the report may have become one,
+    which is not shown."""
     if not keys:
         return ""
     shown = " ".join(keys[0].split())
@@ -81,29 +88,30 @@ def _named(keys: Sequence[str]) -> str:
 
 _THINKING = "think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad"
 _OPENS = re.compile(
-    rf"<(?:\w+:)?(?:{_THINKING})>|\[think\]|◁think▷|<\|(?:begin_of_|start_)?(?:{_THINKING})(?:_start)?\|>|<unused94>",
+    rf"<(?:\w+:)?(?:{_THINKING})>|\[think\]|◁think▷|<unused94>"
+    rf"|<\|(?:begin_of_|start_)?(?:{_THINKING})(?:_start)?\|>",
     re.IGNORECASE,
 )
 _CLOSES = re.compile(
-    rf"</(?:\w+:)?(?:{_THINKING})>|\[/think\]|◁/think▷|<\|(?:end_of_|end_|/)(?:{_THINKING})\|>|<\|(?:{_THINKING})_end\|>|<unused95>",
+    rf"</(?:\w+:)?(?:{_THINKING})>|\[/think\]|◁/think▷|<unused95>"
+    rf"|<\|(?:end_of_|end_|/)(?:{_THINKING})\|>|<\|(?:{_THINKING})_end\|>",
     re.IGNORECASE,
 )
-_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final.*?<\|message\|>|(?<=\S)assistant\s?final(?=\W)", re.DOTALL)
+# Channels of gpt-oss; where special tokens are left out, "analysis" and "assistantfinal" remain.
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final.*?<\|message\|>", re.DOTALL)
+_FINAL_WORD = re.compile(r"(?<=\S)assistant\s?final(?=\W)")
 _OTHER_CHANNEL = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)|\A\s*analysis(?=[A-Z])")
 
 
 def _without_thinking(answer: str) -> str:
     """The answer proper. ValueError: it never came."""
-    if _OTHER_CHANNEL.search(answer):
-        finals = list(_FINAL_CHANNEL.finditer(answer))
-        if not finals:
-            raise ValueError("the answer ended while still thinking; raise max_tokens")
-        answer = answer[finals[-1].end() :]
-    elif finals := list(re.finditer(r"<\|channel\|>\s*final.*?<\|message\|>", answer, re.DOTALL)):
-        answer = answer[finals[-1].end() :]
-    closed = list(_CLOSES.finditer(answer))
-    text = answer[closed[-1].end() :] if closed else answer
-    if _OPENS.search(text):
+    finals = [match.end() for match in _FINAL_CHANNEL.finditer(answer)]
+    in_channels = _OTHER_CHANNEL.search(answer)
+    if in_channels:
+        finals = finals or [match.end() for match in _FINAL_WORD.finditer(answer)]
+    closed = [match.end() for match in _CLOSES.finditer(answer)]
+    text = answer[max([*finals, *closed], default=0) :]
+    if in_channels and not finals or _OPENS.search(text):
         raise ValueError("the answer ended while still thinking; raise max_tokens")
     return text
 
@@ -166,7 +174,8 @@ def _decoded(text: str) -> _Found:
 
 
 def _is_damaged(found: _Found, piece: Piece) -> bool:
-    """Whether regions stand in JSON that could not be decoded, and count: after the annotation, or beside one that lacks some."""
+    """Whether regions stand in JSON that could not be decoded, and count: after the annotation, or
+    beside one that lacks some."""
     if piece.is_complete():
         return has_region_key(found.text[found.end :])
     return any(map(has_region_key, found.gaps()))
@@ -198,7 +207,8 @@ def _repaired(text: str) -> Piece | None:
 
 
 def _with_tail(piece: Piece, tail: str) -> Piece:
-    """With what follows a whole annotation and is damaged: another one, or the same once more, which may be cut."""
+    """With what follows a whole annotation and is damaged: another one, or the same once more,
+    which may be cut."""
     start = tail.find("{")
     try:
         later, closed = _repair(tail[max(0, start) :])
@@ -212,8 +222,8 @@ def _with_tail(piece: Piece, tail: str) -> Piece:
 
 
 def _repair(text: str) -> tuple[Piece, bool]:
-    """(what json-repair makes of damaged JSON, whether that had its end). ValueError: it names no region, or a text of it does not
-    stand there."""
+    """(what json-repair makes of damaged JSON, whether that had its end). ValueError: it names no
+    region, or a text of it does not stand there."""
     pieces = []
     for value in _loads(text):
         if piece := piece_of(value):
@@ -223,14 +233,15 @@ def _repair(text: str) -> tuple[Piece, bool]:
     piece = together(pieces)
     if piece is None or not piece.texts:
         raise ValueError("damaged JSON")
-    # JSON that has ended is not changed by what follows; else this is one more of its keys, or more of its text.
+    # JSON that has ended is not changed by what follows; else this is one more of its keys, or more
+    # of its text.
     continued = [piece_of(value) for value in _loads(f'{text}\n"more": "more"')]
-    closed = [_said(piece) for piece in pieces if piece.texts] == [_said(piece) for piece in continued if piece and piece.texts]
+    closed = _said(pieces) == _said(filter(None, continued))
     return piece._replace(repaired=True), closed
 
 
-def _said(piece: Piece) -> tuple:
-    return piece.texts, piece.unknown
+def _said(pieces: Iterable[Piece]) -> list[tuple]:
+    return [(piece.texts, piece.unknown) for piece in pieces if piece.texts]
 
 
 def _loads(text: str) -> list:

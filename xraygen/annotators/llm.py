@@ -280,7 +280,8 @@ class Llm:
         except ValueError as reason:
             error = str(reason)
             if reply.cut:
-                error = f"the answer had not ended after {self.llm.max_tokens:,} tokens" + (f"; {reply.stopped}" if reply.stopped else "")
+                error = f"the answer had not ended after {self.llm.max_tokens:,} tokens"
+                error += f"; {reply.stopped}" if reply.stopped else ""
             return AnnotationRecord(id=case.id, annotation=None, error=error, raw=reply.text, usage=usage)
         return AnnotationRecord(id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired})
 

@@ -1,4 +1,5 @@
-"""What decoded JSON says of the regions: pieces of an annotation, and which of several pieces are the annotation."""
+"""What decoded JSON says of the regions: pieces of an annotation, and which of several pieces are
+the annotation."""
 
 import json
 import math
@@ -10,9 +11,10 @@ from xraygen.annotators.region_names import is_aside, region_of
 from xraygen.annotators.silence import says_nothing
 from xraygen.study import REGIONS
 
+
 class Piece(NamedTuple):
-    """What one or several JSON objects say. `unknown`: keys of text that name no region; `problem`: why it is no annotation; `form`: it
-    only repeats the form that was asked for."""
+    """What one or several JSON objects say. `unknown`: keys of text that name no region; `problem`:
+    why it is no annotation; `form`: it only repeats the form that was asked for."""
 
     texts: dict[str, str]
     repaired: bool = False
@@ -29,7 +31,8 @@ class Piece(NamedTuple):
         return {region for region, text in self.texts.items() if text}
 
     def contradicts(self, other: "Piece") -> bool:
-        return any(self.texts[region] != other.texts[region] for region in self.spoken() & other.spoken())
+        both = self.spoken() & other.spoken()
+        return any(self.texts[region] != other.texts[region] for region in both)
 
 
 class Unfit(ValueError):
@@ -68,7 +71,8 @@ def _nested(item: object) -> object:
 
 
 def all_values(pairs: list[tuple[str, object]]) -> dict:
-    """An object of JSON. What a key that is duplicated stands for is a list of all its values: json would keep the last alone."""
+    """An object of JSON. What a key that is duplicated stands for is a list of all its values: json
+    would keep the last alone."""
     values: dict[str, list] = {}
     for key, value in pairs:
         said = values.setdefault(key, [])
@@ -85,23 +89,32 @@ def _region_piece(key: str, region: str, item: object) -> Piece:
     return Piece({region: text}, repaired=repaired or key != region, form=form)
 
 
-_REGION_KEYS = ("region", "organ", "area", "anatomy", "location", "structure", "body_part", "bodypart", "section", "category", "name", "key")
+_REGION_KEYS = (
+    "region", "organ", "area", "anatomy", "location", "structure", "body_part", "bodypart",
+    "section", "category", "name", "key",
+)  # fmt: skip
 _TEXT_KEYS = (
-    "finding", "findings", "text", "description", "annotation", "value", "report", "observation", "observations", "statement", "content",
-    "sentence", "sentences", "quote",
+    "finding", "findings", "text", "description", "annotation", "value", "report", "observation",
+    "observations", "statement", "content", "sentence", "sentences", "quote",
 )  # fmt: skip
 
 
 def _record(value: dict) -> Piece | None:
     """Of {"region": "heart", "finding": "..."}."""
     lower = {key.strip().lower(): item for key, item in value.items()}
-    names = [item for key in _REGION_KEYS if isinstance(item := lower.get(key), str) and region_of(item)]
+    names = [lower[key] for key in _REGION_KEYS if isinstance(lower.get(key), str)]
+    regions = [region for name in names if (region := region_of(name))]
     texts = [key for key in _TEXT_KEYS if key in lower]
-    if len(names) != 1 or len(texts) != 1 or any(region_of(key) for key in value):
+    if len(regions) != 1 or len(texts) != 1 or any(map(region_of, value)):
         return None
-    unknown = [key for key, item in lower.items() if key not in (*_REGION_KEYS, *texts) and _has_text(item) and not is_aside(key)]
-    piece = _region_piece("", region_of(names[0]), lower[texts[0]])
-    return piece._replace(unknown=tuple(unknown))
+    piece = _region_piece("", regions[0], lower[texts[0]])
+    return piece._replace(unknown=_unknown(lower, known=(*_REGION_KEYS, *texts)))
+
+
+def _unknown(value: dict, known: Sequence[str]) -> tuple[str, ...]:
+    """Other keys that have text."""
+    others = [key for key in value if key not in known and not is_aside(key)]
+    return tuple(key for key in others if _has_text(value[key]))
 
 
 def _text(item: object) -> tuple[str, bool, bool]:
@@ -110,15 +123,18 @@ def _text(item: object) -> tuple[str, bool, bool]:
         return "", True, False
     if isinstance(item, list):
         parts = [_text(part) for part in item]
-        return " ".join(text for text, *_ in parts if text), True, bool(parts) and all(form for *_, form in parts)
+        form = bool(parts) and all(form for *_, form in parts)
+        return " ".join(text for text, *_ in parts if text), True, form
     if isinstance(item, dict):
         if isinstance(item.get("type"), str) and item.keys() <= {"type", "description", "title"}:
             return "", True, True  # a JSON schema
-        texts = [text for key, text in item.items() if key.strip().lower() in _TEXT_KEYS]
-        rest = [key for key, other in item.items() if key.strip().lower() not in _TEXT_KEYS and _has_text(other) and not is_aside(key)]
-        if item and (len(texts) != 1 or rest):
+        if not item:
+            return "", True, False
+        lower = {key.strip().lower(): other for key, other in item.items()}
+        texts = [lower[key] for key in _TEXT_KEYS if key in lower]
+        if len(texts) != 1 or _unknown(lower, known=_TEXT_KEYS):
             raise Unfit("not a text")
-        return (_text(texts[0])[0], True, False) if item else ("", True, False)
+        return _text(texts[0])[0], True, False
     if not isinstance(item, str):
         raise Unfit("not a text")
     if re.search("[\ud800-\udfff]", item):
@@ -129,10 +145,18 @@ def _text(item: object) -> tuple[str, bool, bool]:
     return ("", bool(text), False) if says_nothing(text) else (text, False, False)
 
 
+# "...", "<what the report says>", "string", "your text here", "[findings]"
 _PLACEHOLDER = re.compile(
-    r"[.…]{1,6}|<[^<>]*>|(?:[\[{(]\s*)?(?:(?:the|your|insert|some|a|an|if|any|region|quoted|report(?:'s)?|relevant|own|in|for|of|from)\s+)*"
-    r"(?:string|str|text|texts|placeholder|here|todo|tbd|(?<=[\[{(])findings?|(?<=[\[{(])sentences?)(?:\s+(?:here|goes here))?(?:\s*[\])}])?",
-    re.IGNORECASE,
+    r"""
+    [.…]{2,6} | … | <[^<>]*>
+    | (?:[\[{(]\s*)?
+      (?:(?:the|your|insert|some|an?|if|any|region|quoted|report(?:'s)?|relevant|own|in|for|of|from)
+         \s+)*
+      (?:string|str|texts?|placeholder|here|todo|tbd|(?<=[\[{(])(?:finding|sentence)s?)
+      (?:\s+(?:goes\s+)?here)?
+      (?:\s*[\])}])?
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -169,7 +193,8 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
 
 
 def together(pieces: Sequence[Piece]) -> Piece | None:
-    """Of objects that are listed: one annotation where they complement each other, else the last one."""
+    """Of objects that are listed: one annotation where they complement each other, else the last
+    one."""
     proper = [piece for piece in pieces if not piece.form] or list(pieces)
     if len(proper) <= 1 or all(piece == proper[0] for piece in proper):
         return proper[0] if proper else None
@@ -183,7 +208,8 @@ def together(pieces: Sequence[Piece]) -> Piece | None:
 
 
 def latest(pieces: Sequence[Piece]) -> Piece | None:
-    """Of objects with other things between them: the last one that has the regions, and what completes it."""
+    """Of objects with other things between them: the last one that has the regions, and what
+    completes it."""
     proper = [piece for piece in pieces if not piece.form] or list(pieces)
     if not proper:
         return None
@@ -197,8 +223,9 @@ def latest(pieces: Sequence[Piece]) -> Piece | None:
         if piece.contradicts(merged) and piece.spoken() - merged.texts.keys():
             return merged._replace(problem="the answer contradicts itself")
         if piece.texts.keys() - merged.texts.keys() and not piece.problem:
-            merged = _joined([Piece({**piece.texts, **merged.texts}), piece._replace(texts={}), merged._replace(texts={})])
-            merged = merged._replace(repaired=True, several=True)
+            both = _joined([piece, merged])
+            texts = piece.texts | merged.texts
+            merged = both._replace(texts=texts, repaired=True, several=True)
     if not merged.is_complete():
         lost = tuple(key for piece in proper if not piece.texts for key in piece.unknown)
         merged = merged._replace(unknown=merged.unknown + lost)

@@ -13,10 +13,11 @@ from xraygen.study import Annotation
 
 
 class Reply(NamedTuple):
-    """What a server said, and the tokens of all `tries`, those among them that were paid for at the price of a batch once more.
+    """What a server said, and the tokens of all `tries`, those among them that were paid for at the
+    price of a batch once more.
 
-    `cut`: it had not ended at the limit. `stopped`: why it is no answer, or none that has ended, where the server tells. `final`: asking
-    again would not help.
+    `cut`: it had not ended at the limit. `stopped`: why it is no answer, or none that has ended,
+    where the server tells. `final`: asking again would not help.
     """
 
     text: str
@@ -34,7 +35,8 @@ class Reply(NamedTuple):
         if before is None:
             return self
         counts = ("tokens_in", "tokens_out", "tries", "batch_in", "batch_out")
-        return self._replace(**{name: getattr(self, name) + getattr(before, name) for name in counts})
+        sums = {name: getattr(self, name) + getattr(before, name) for name in counts}
+        return self._replace(**sums)
 
     def read(self) -> tuple[Annotation, bool]:
         """(annotation, whether it was repaired). ValueError: why there is none."""
@@ -66,7 +68,8 @@ def reply_of(body, key: str) -> Reply:
     usage = body.usage
     tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     if not body.choices and _is_blocked(body):
-        return Reply("", False, *tokens, stopped="a content filter stopped the question", final=True)
+        why = "a content filter stopped the question"
+        return Reply("", False, *tokens, stopped=why, final=True)
     choice = body.choices[0]
     message, ended = choice.message, finish(choice.finish_reason)
     content = _text(getattr(message, "content", None))
@@ -94,8 +97,9 @@ def _text(content) -> str:
     """Of a string or of a list of parts, without those that are reasoning."""
     if not content or isinstance(content, str):
         return content or ""
-    parts = [part if isinstance(part, dict) else {"type": "text", "text": part} for part in content]
-    return "".join(str(part.get("text") or part.get("refusal") or "") for part in parts if part.get("type") not in _REASONING)
+    parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+    spoken = [part for part in parts if part.get("type") not in _REASONING]
+    return "".join(str(part.get("text") or part.get("refusal") or "") for part in spoken)
 
 
 def _is_blocked(body) -> bool:

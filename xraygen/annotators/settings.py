@@ -90,7 +90,7 @@ class RecordedApproach(Record):
     @classmethod
     def _file_of_the_project(cls, model: str) -> str:
         path = PurePosixPath(model)
-        if path.is_absolute() or ".." in path.parts or "\\" in model or path.suffix not in (".csv", ".jsonl"):
+        if path.is_absolute() or ".." in path.parts or "\\" in model or path.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
             raise ValueError(f"{model!r} is no .csv or .jsonl file in the project's folder; copy it there, give that path")
         return model
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xraygen import generation
 from xraygen.annotators import json_answer, pieces, region_names, silence
@@ -67,7 +67,8 @@ class Vlm:
         )  # fmt: skip
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
-        code = (json_answer, pieces, region_names, silence, decoding)  # what ends an answer, and how it is decoded
+        modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
+        code = [Path(__file__), *(Path(module.__file__) for module in modules)]
         self.kept = Answers(
             {
                 "model": identity(name),
@@ -77,7 +78,7 @@ class Vlm:
                 "max_new_tokens": approach.max_new_tokens,
                 "beams": approach.beams,
                 "samples": approach.samples,
-                "workings": workings() | {"annotator": sha256([Path(__file__), *(Path(module.__file__) for module in code)])},
+                "workings": workings() | {"annotator": sha256(code)},
             }
         )
 
@@ -112,9 +113,10 @@ class Vlm:
         (row,) = encoding.encode(self.processor, [case], self.images, approach.inputs, approach.prompt, approach.max_views)
         return row
 
-    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[list[str], dict[str, float], list[str]]]:
-        """(texts, usage, why each text was stopped before its end or "") of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
-        longest prompt with its answer, times beams or samples. Out of memory, it is halved from there on.
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Said]:
+        """Of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds
+        rows times the longest prompt with its answer, times beams or samples. Out of memory, it is
+        halved from there on.
 
         A batch is kept whole or made anew: with other rows beside it, a row may round to another answer."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -144,7 +146,7 @@ class Vlm:
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 
-    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[tuple[list[str], dict[str, float], list[str]]]:
+    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Said]:
         import torch
         from transformers import StoppingCriteriaList
 
@@ -173,8 +175,9 @@ class Vlm:
         each = samples or 1
         return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
 
-    def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> tuple[list[str], dict[str, float], list[str]]:
-        tokenizer, texts, stopped = self.processor.tokenizer, [], []
+    def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Said:
+        tokenizer, limit = self.processor.tokenizer, self.approach.max_new_tokens
+        texts, stopped = [], []
         for tokens in answers:
             length, last = len(tokens), None
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
@@ -183,12 +186,12 @@ class Vlm:
             texts.append(text)
             if last in self.ends or is_whole(text):
                 stopped.append("")
-            elif length >= self.approach.max_new_tokens:
-                stopped.append(f"the answer had not ended after {self.approach.max_new_tokens:,} tokens")
+            elif length >= limit:
+                stopped.append(f"the answer had not ended after {limit:,} tokens")
             else:
                 stopped.append("the answer only repeated itself")
         usage = {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
-        return texts, usage, stopped
+        return _Said(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
         """The cache of the tokens that all prompts begin with, for so many rows."""
@@ -199,6 +202,14 @@ class Vlm:
         self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
         cache.batch_repeat_interleave(rows)
         return cache
+
+
+class _Said(NamedTuple):
+    """Of one case the answers, and why each was stopped before its end, or ""."""
+
+    texts: list[str]
+    usage: dict[str, float]
+    stopped: list[str]
 
 
 class _Ends:
@@ -222,8 +233,11 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
     return AnnotationRecord(id=case.id, annotation=None, error=error, usage=conversation.counted(error))
 
 
-def _record(case: Case, answers: list[str], usage: dict[str, float], stopped: Sequence[str]) -> AnnotationRecord:
-    """Of several answers, by region the one that is most like all of them. `stopped`: why each was stopped before its end, or ""."""
+def _record(
+    case: Case, answers: list[str], usage: dict[str, float], stopped: list[str]
+) -> AnnotationRecord:
+    """Of several answers, by region the one that is most like all of them. `stopped`: why each was
+    stopped before its end, or ""."""
     read, reasons = [], []
     for answer, why in zip(answers, stopped, strict=True):
         try:

@@ -3,9 +3,10 @@
 In the folder: `indiana_reports.csv`, `indiana_projections.csv`, `annotation_quiz_all.json`; anywhere below it images (iu_images).
 A study's id reads CXR<uid>_<series>, sometimes with more behind; a uid has one report and at most one annotation.
 
-What is damaged is repaired, or set aside, and either way named in an Incident whose kind is one of `iu_incidents.KINDS`. Where
+What is damaged is repaired, or excluded, and either way named in an Incident whose kind is one of `iu_incidents.KINDS`. Where
 going on would make a data set of unknown content, reading ends in one UserError: a text file that is missing, in UTF-16, cut
-inside JSON or inside quotes, lacks a column or a split, or leaves no study to train on or to test on.
+inside JSON or inside quotes, or lacks a column or a split; no study of a split that was given, no row of the projections or no
+picture of those that are there is left.
 """
 
 import codecs

@@ -75,22 +75,27 @@ def views(case: Case) -> list[Image]:
 
 
 def view(path: Path) -> "Picture":
-    """A file as an 8-bit RGB picture, upright. What has more than 8 bits is scaled (`to_8_bits`), what is transparent shows black, of
-    several frames the first is taken. UnreadablePicture: there is no such file, or it is no picture."""
+    """A file as an 8-bit RGB picture, upright.
+
+    More than 8 bits are scaled (`to_8_bits`), what is transparent shows black, of several frames the
+    first is taken. UnreadablePicture: there is no such file, or it is no picture.
+    """
     from PIL import Image as Pictures
 
     picture, deep, inverted = _decoded(path)
     if picture.has_transparency_data and picture.mode not in _DEEP:
-        picture = picture.convert("RGBA")
-        picture = Pictures.alpha_composite(Pictures.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
+        black = Pictures.new("RGBA", picture.size, (0, 0, 0, 255))
+        picture = Pictures.alpha_composite(black, picture.convert("RGBA"))
     if deep:
-        picture = Pictures.fromarray(to_8_bits(picture if picture.mode in _DEEP else picture.convert("L"), inverted))
+        grey = picture if picture.mode in _DEEP else picture.convert("L")
+        picture = Pictures.fromarray(to_8_bits(grey, inverted))
     return picture.convert("RGB")
 
 
 def _decoded(path: Path) -> tuple["Picture", bool, bool]:
-    """The picture, upright; whether its file has more than 8 bits, of which Pillow keeps the upper 8 where there are several
-    channels; and whether its darkest value is to be shown white, where Pillow leaves that to us."""
+    """(picture, deep, inverted): the picture, upright; whether its file has more than 8 bits, of which
+    Pillow keeps the upper 8 where there are several channels; whether its darkest value is to be shown
+    white, where Pillow leaves that to us."""
     from PIL import Image as Pictures
     from PIL import ImageOps
 
@@ -104,18 +109,21 @@ def _decoded(path: Path) -> tuple["Picture", bool, bool]:
     except UnreadablePicture:
         raise
     except FileNotFoundError:
-        raise UnreadablePicture(f"{path}: no such picture; fetch the images, or leave them out with `inputs: report`") from None
-    except Exception as error:  # decoders raise anything on damaged bytes: OSError, SyntaxError, struct.error, IndexError ...
+        remedy = "fetch the images, or leave them out with `inputs: report`"
+        raise UnreadablePicture(f"{path}: no such picture; {remedy}") from None
+    except Exception as error:  # on damaged bytes decoders raise anything: struct.error, IndexError ...
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadablePicture(f"{path}: not a picture that can be read: {reason}") from None
 
 
 def to_8_bits(picture: "Picture | np.ndarray", inverted: bool = False) -> "np.ndarray":
-    """Values of more than 8 bits scaled to 0 to 255, linearly from the darkest to the brightest that belongs to the picture.
+    """Values of more than 8 bits (height, width) scaled to 0 to 255, linearly between the darkest and the
+    brightest that belong to the picture.
 
-    A few pixels far from the rest do not count and are clipped: hot and dead ones, burnt-in marks, padding. Far is what is further
-    from the middle nine tenths of the values than these are wide; for that the darkest and the brightest value, of which marks and
-    padding consist, are left out. So a picture without such pixels is scaled from its minimum to its maximum.
+    Pixels far from the rest are clipped: hot and dead ones, burnt-in marks, padding. Far is further from
+    the middle nine tenths of the values than these are wide, where the minimum and the maximum, of which
+    marks and padding consist, are left out of the values. A picture without such pixels is scaled from
+    its minimum to its maximum.
     """
     import numpy as np
 
@@ -124,11 +132,12 @@ def to_8_bits(picture: "Picture | np.ndarray", inverted: bool = False) -> "np.nd
     if not counted.size:
         return np.zeros(values.shape, np.uint8)
     inner = counted[(counted > counted.min()) & (counted < counted.max())]
-    low, high = np.percentile(inner if np.ptp(inner) else counted, (5, 95)) if inner.size else (0.0, 0.0)
+    spread = inner if inner.size and np.ptp(inner) else counted
+    low, high = np.percentile(spread, (5, 95))
     if high > low:
         reach = high - low
         counted = counted[(counted >= low - reach) & (counted <= high + reach)]
     low, high = counted.min(), counted.max()
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / ((high - low) or 1))
-    scaled = np.rint(np.clip(scaled, 0, 255))
+    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    scaled = np.rint(np.clip((finite - low) * (255 / ((high - low) or 1)), 0, 255))
     return (255 - scaled if inverted else scaled).astype(np.uint8)

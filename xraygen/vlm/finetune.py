@@ -121,7 +121,7 @@ def finetune(
     full the whole model; training.json says what it was trained from, and in which precision. The same on every run on one
     machine, also after being killed: the state is kept in .cache/finetune, under a hash of everything that shapes the result.
     Under torchrun every process calls this; the first one writes, the others return None. UserError: the base cannot be loaded,
-    a picture is missing, nothing is left to train on, or the loss is NaN or infinite.
+    too many pictures cannot be read, nothing is left to train on, or the loss is NaN or infinite.
     """
     try:
         with generation.uncollected():

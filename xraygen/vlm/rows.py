@@ -43,9 +43,11 @@ class Rows:
         unreadable = self.aside[encoding.UNREADABLE]
         if not unreadable:
             return
-        said = f"{what}: {unreadable:,} of {studies:,} studies have a picture that cannot be read; for example {self._example}"
+        of = f"{unreadable:,} of {studies:,} studies have a picture that cannot be read"
+        said = f"{what}: {of}; for example {self._example}"
         if unreadable == studies or (unreadable >= _FEW and unreadable > _UNREADABLE * studies):
-            raise UserError(f"{said}; repair or remove the pictures and run `dvc repro`, or set inputs: report")
+            remedy = "repair or remove the pictures and run `dvc repro`, or set inputs: report"
+            raise UserError(f"{said}; {remedy}")
         print(f"{said}; these studies are excluded", file=sys.stderr)
 
     def _encode(self, study: Study) -> list[dict[str, torch.Tensor]]:
@@ -53,7 +55,8 @@ class Rows:
         rows, aside = encoding.examples(processor, [study], *shown)
         self.aside.update(aside)
         if encoding.UNREADABLE in aside:
-            self._example = self._example or f"{study.id} ({', '.join(image.path for image in study.images)})"
+            paths = ", ".join(image.path for image in study.images)
+            self._example = self._example or f"{study.id} ({paths})"
         return rows
 
     def __len__(self) -> int:
@@ -65,7 +68,8 @@ class Rows:
             return row
         encoded = self._encode(row)
         if not encoded:
-            raise UserError(f"study {row.id}: a picture could be read when training began and cannot be read now; put it back")
+            problem = "a picture could be read when training began and cannot be read now"
+            raise UserError(f"study {row.id}: {problem}; put it back")
         return encoded[0]
 
     @property
