@@ -33,7 +33,7 @@ from xraygen.vlm.rows import Rows, keep_views  # noqa: E402
 PARAMS = FinetuneParams(
     base="models/tiny", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=1,
     max_pixels=56 * 56, max_tokens=600, swaps=0.5, rate=3e-3, schedule="cosine", warmup=0.1, epochs=3, batch_tokens=1200, accumulation=1,
-    checkpointing=False, precision="bfloat16", optimiser="adamw_torch_fused", patience=None, seed=0,
+    checkpointing=False, precision="auto", optimiser="adamw_torch_fused", patience=None, seed=0,
 )  # fmt: skip
 RUN = """
 import sys
