@@ -57,7 +57,7 @@ def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
 PARAMS = FinetuneParams(
     base="models/x", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=2,
     max_pixels=112 * 112, max_tokens=600, rate=0.05, schedule="cosine", warmup=0.0, epochs=1, steps=2, batch_tokens=1200,
-    accumulation=1, checkpointing=True, precision="bfloat16", optimiser="adamw_torch_fused", patience=None, seed=0,
+    accumulation=1, checkpointing=True, precision="auto", optimiser="adamw_torch_fused", patience=None, seed=0,
 )  # fmt: skip
 
 

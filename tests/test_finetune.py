@@ -33,7 +33,7 @@ from xraygen.vlm.rows import Rows, keep_views  # noqa: E402
 PARAMS = FinetuneParams(
     base="models/tiny", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=1,
     max_pixels=56 * 56, max_tokens=600, swaps=0.5, rate=3e-3, schedule="cosine", warmup=0.1, epochs=3, batch_tokens=1200, accumulation=1,
-    checkpointing=False, precision="bfloat16", optimiser="adamw_torch_fused", patience=None, seed=0,
+    checkpointing=False, precision="auto", optimiser="adamw_torch_fused", patience=None, seed=0,
 )  # fmt: skip
 RUN = """
 import sys
@@ -229,7 +229,7 @@ def test_other_pictures_under_the_same_names_are_trained_on_anew(here, undisturb
     assert results(here)[name] != undisturbed[name]
 
 
-def test_two_runs_give_the_same_bytes(here, undisturbed):
+def test_two_runs_give_the_same_bytes(here, undisturbed, monkeypatch):
     metrics = run(here)
     assert results(here) == undisturbed
     assert metrics["best_step"] == metrics["steps"] == metrics["planned_steps"] == metrics["speed"]["steps"] > 8
@@ -238,11 +238,12 @@ def test_two_runs_give_the_same_bytes(here, undisturbed):
     assert float(last.split()[1]) < float(first.split()[1])
     said = read_json(here / "adapter" / "training.json")
     assert said["base"] == read_json(here / "adapter" / "adapter_config.json")["base_model_name_or_path"] == "models/tiny"
-    assert said["data"]["train"] == 30 and said["params"] == PARAMS.model_dump(mode="json")
+    asked = PARAMS.model_dump(mode="json") | {"precision": resolve("auto").name}
+    assert said["data"]["train"] == 30 and said["params"] == asked
     shutil.rmtree(here / "adapter")  # as DVC does before a stage runs
-    started = time.monotonic()
+    monkeypatch.setattr(trainer, "train", None)  # what was paid for is kept
     run(here)
-    assert time.monotonic() - started < 3 and results(here) == undisturbed  # what was paid for is kept
+    assert results(here) == undisturbed
     assert not list(here.glob(".cache/finetune/*/checkpoint-*"))
 
 

@@ -56,7 +56,8 @@ class FinetuneParams(Record):
     `batch_tokens`: of a batch in one process, padding included; it bounds memory. `accumulation`: batches to a step and process.
     `checkpointing`: compute activations again instead of keeping them: less memory, a third slower.
     `precision`: of the arithmetic. auto = bfloat16 where the device has it natively (CUDA compute capability 8.0 or higher; a CPU
-    with avx512_bf16 or AMX), several times faster there, otherwise float32. float16 is for GPUs without bfloat16. `optimiser`: the 8-bit ones (bitsandbytes) keep their state in a quarter of the memory, paged ones also spill to
+    with avx512_bf16 or AMX), several times faster there, otherwise float32. float16 is for GPUs without bfloat16.
+    `optimiser`: the 8-bit ones (bitsandbytes) keep their state in a quarter of the memory, paged ones also spill to
     the host; muon learns more from a step, and takes twice AdamW's rate; tried with full.
     `sharded`: weights, gradients and optimiser state are divided among the GPUs of several processes (FSDP), for models that one
     does not hold.

@@ -1,7 +1,7 @@
 """Training by transformers' Trainer: its loop, precision, optimiser, schedule, processes and checkpoints.
 
 Ours: batches of like length, the loss over the completion alone, when dev is looked at, and which checkpoint counts. Measured on
-the same rows, trl's SFTTrainer takes 2.2 times as long on a CPU.
+the same rows, trl's SFTTrainer takes 2.0 to 2.2 times as long on a CPU.
 """
 
 import contextlib
