@@ -42,7 +42,9 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
     except ValueError as error:
-        raise UserError(f"study {id}: {error}; remove the picture") from None
+        token = getattr(processor, "image_token", None)
+        remedy = f"take {token} out of the prompt" if token and token in str(error) else "remove the picture"
+        raise UserError(f"study {id}: {error}; {remedy}") from None
     length = row["input_ids"].shape[1]
     row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
     if "image_grid_thw" in row:
