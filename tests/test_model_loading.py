@@ -36,7 +36,7 @@ def test_a_damaged_tokenizer_is_one_line(tiny_vlm, tmp_path):
 
 def test_an_image_token_in_the_prompt_is_named(tiny_vlm, tmp_path):
     processor = load_processor(str(tiny_vlm))
-    with pytest.raises(UserError, match="^study x: "):
+    with pytest.raises(UserError, match="^study x: .*; take <.image_pad.> out of the prompt$"):
         encoding.encode(processor, [Case(id="x", report="Clear.")], tmp_path, "report", "See <|image_pad|>.", 1)
 
 

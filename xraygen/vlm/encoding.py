@@ -44,6 +44,9 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
     except ValueError as error:
+        token = getattr(processor, "image_token", None)
+        if token and token in str(error):
+            raise UserError(f"study {id}: {error}; take {token} out of the prompt") from None
         raise conversation.UnreadablePicture(f"study {id}: {error}; remove the picture") from None
     length = row["input_ids"].shape[1]
     row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
