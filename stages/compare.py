@@ -23,6 +23,7 @@ from xraygen.study import (
 
 JUDGED = ("dev", "test")
 R = TypeVar("R", Study, AnnotationRecord, Judgement)
+_BLANK = Annotation()
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
         name: scores_of({split: _judgements(name, split) for split in JUDGED}, studies)
         for name in names
     }
+    del studies
     comparison = compare.report_of(scores, summaries, agreement, settings.compare)
 
     shown = report.worst({name: by_set["test"] for name, by_set in scores.items()})
@@ -73,7 +75,7 @@ def _judgements(approach: str, split: str) -> Iterator[Judgement]:
 
 
 def _without_texts(study: Study) -> Study:
-    reference = None if study.reference is None else Annotation()
+    reference = None if study.reference is None else _BLANK
     return study.model_copy(update={"report": "", "images": (), "reference": reference})
 
 

@@ -2,6 +2,7 @@
 is by study."""
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ def by_study(judgements: Iterable[Judgement]) -> StudyScores:
     places = {region: place for place, region in enumerate(SCORED_REGIONS)}
     cells: dict[str, np.ndarray] = {}
     for judgement in judgements:
-        found = cells.setdefault(judgement.id, np.full((3, len(places)), np.nan))
+        # The approaches share the studies, and so the strings that name them.
+        found = cells.setdefault(sys.intern(judgement.id), np.full((3, len(places)), np.nan))
         values = (
             judgement.score,
             _as_published(judgement),
