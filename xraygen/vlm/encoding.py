@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xraygen.errors import UserError
 from xraygen.study import Annotation, Case, Study
 from xraygen.vlm import conversation
 
