@@ -17,7 +17,7 @@ from xraygen.annotators.recorded import Recorded
 from xraygen.errors import UserError
 from xraygen.annotators.settings import RecordedApproach
 from xraygen.sources import iu_xray
-from xraygen.study import REGIONS, SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study, read_jsonl, write_jsonl
+from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study, read_jsonl, write_jsonl
 from xraygen.text import token_f1
 
 pytest.importorskip("json_repair")

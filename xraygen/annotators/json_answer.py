@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xraygen.annotators.pieces import Piece, Unfit, all_values, latest, piece_of, together
 from xraygen.annotators.region_names import has_region_key, names_region
-from xraygen.study import REGIONS, Annotation
+from xraygen.study import Annotation
 
 _STARTS = 200  # braces at which JSON that cannot be decoded is given up
 _REPAIRS = 5  # braces from which a repair is tried

@@ -35,7 +35,7 @@ class Recorded:
             except ImportError as error:
                 why = f"answers as JSON need one more package ({error}); install it with `pip install -e '.[vlm]'`"
                 raise UserError(why) from None
-        for number, row in read_rows(root / self.file, needed=(approach.id, *columns)):
+        for number, row in read_rows(root / self.file, needed=(approach.id, *columns), optional=("finish_reason",)):
             where = f"{self.file}:{number}"
             id = text_of_id(row[approach.id])
             if not isinstance(id, str) or has_no_value(id):
