@@ -5,8 +5,8 @@
 Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py) trains the same matrices by one
 optimiser step an example, with logits for every position, in one pass, as all of its passes cost the same. Both are timed from the
 end of their first step, without loading, encoding and looking at dev; to ours is added what it takes to see the views, where the
-vision tower does so once for all passes. As a shared machine is not equally fast all the time, they take turns, so many times as there
-are rounds: printed is the round with the middle ratio, and in `all_rounds` the ratio of each. tiny is models/tiny-qwen2-vl; 2b has the
+vision tower does so once for all passes. As a shared machine is not equally fast all the time, they take turns, once in each
+round: printed is the round with the middle ratio, and in `all_rounds` the ratio of each. tiny is models/tiny-qwen2-vl; 2b has the
 size of Qwen2-VL-2B, random weights and studies as long as those of IU X-Ray, and is meant for a GPU.
 
 `loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain is transformers' own, of one
@@ -71,10 +71,12 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
     with tempfile.TemporaryDirectory() as made, contextlib.chdir(made):  # where the checkpoints go
         metrics = finetune(settings, studies, studies, root, Path(made) / "out", Path(made) / "curves")
     (clock,) = clocks
+    precision = metrics["speed"]["precision"]
     if len(clock.ends) < 2:
         raise UserError("all studies fit into one step, so there is none to time after the first; give more --examples")
     timed = [index for batch in clock.trained.batches[1:] for index in batch]
-    return plain_loop.measures(getattr(torch, settings.precision)) | {
+    return plain_loop.measures(getattr(torch, precision)) | {
+        "precision": precision,
         "examples": len(timed),
         "tokens": sum(sum(clock.trained.train_dataset.rows.lengths[index]) for index in timed),
         "seconds": clock.ends[-1] - clock.ends[0] + sum(seen) - clock.looked,
@@ -90,19 +92,22 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
     from xraygen.vlm.model import load, placement
 
     precision = placement()[1]
-    network, processor = load(settings.base, None, precision, None, settings.method == "qlora", settings.max_pixels)
+    with plain_loop.doing("plain: load the model"):
+        network, processor = load(settings.base, None, precision, None, settings.method == "qlora", settings.max_pixels)
     every = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     network = get_peft_model(network, LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules=every)).train()
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = _adam()(trained, lr=settings.rate)
-    batches = plain_loop.batches(processor, studies, settings, root)
-    for number, batch in enumerate(batches):
-        network(**plain_loop.on(network.device, batch)).loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        if number == 0:
-            start = plain_loop.now()
-    seconds = plain_loop.now() - start
+    with plain_loop.doing("plain: encode"):
+        batches = plain_loop.batches(processor, studies, settings, root)
+    with plain_loop.doing("plain: train"):
+        for number, batch in enumerate(batches):
+            network(**plain_loop.on(network.device, batch)).loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            if number == 0:
+                start = plain_loop.now()
+        seconds = plain_loop.now() - start
     done = plain_loop.measures(precision) | {
         "examples": len(batches) - 1,
         "tokens": sum(batch["input_ids"].numel() for batch in batches[1:]),
@@ -182,6 +187,7 @@ def main() -> None:
         "size": arguments.size,
         "method": arguments.method,
         "device": first["device"],
+        "precision": first["precision"],
         "studies": len(studies),
         "tokens_per_study": round(second["tokens"] / second["examples"]),
         "trained_parameters": first["trained"],

@@ -10,6 +10,7 @@ and is meant for a GPU.
 `same_answers`: share of cases whose answers are equal up to the end of the JSON.
 """
 
+import functools
 import json
 import os
 import tempfile
@@ -20,7 +21,7 @@ import plain_loop
 
 from xraygen import params
 from xraygen.errors import one_line
-from xraygen.params import VlmApproach
+from xraygen.annotators.settings import VlmApproach
 from xraygen.study import Case
 from xraygen.vlm import encoding
 
@@ -31,16 +32,19 @@ def ours(approach: VlmApproach, base: str, cases: Sequence[Case], images: Path, 
     from xraygen.annotators.vlm import Vlm
 
     os.chdir(images)  # where answers are kept, so that none is there before
-    annotate = Vlm(approach, base, images)
+    with plain_loop.doing("ours: load the model"):
+        annotate = Vlm(approach, base, images)
     annotate.model.generation_config.min_new_tokens = approach.max_new_tokens if endless else None
     if batch:
         longest = max(len(_row(annotate.processor, approach, case, images)["input_ids"]) for case in cases)
         annotate.batch_tokens = batch * (longest + approach.max_new_tokens)
     others = [case.model_copy(update={"report": f"{case.report} Again."}) for case in cases[:2]]
-    list(annotate(others))  # what happens once; other cases, as their answers are kept
-    start = plain_loop.now()
-    records = list(annotate(cases))
-    seconds = plain_loop.now() - start
+    with plain_loop.doing("ours: warm up"):
+        list(annotate(others))  # what happens once; other cases, as their answers are kept
+    with plain_loop.doing("ours: generate"):
+        start = plain_loop.now()
+        records = list(annotate(cases))
+        seconds = plain_loop.now() - start
     return plain_loop.measures(annotate.model.dtype) | {
         "examples": len(cases),
         "tokens": sum(record.usage["tokens_out"] for record in records),
@@ -56,29 +60,38 @@ def plain(approach: VlmApproach, base: str, cases: Sequence[Case], images: Path,
 
     from xraygen.vlm.model import load
 
-    model, processor = load(base, max_pixels=approach.max_pixels)
+    with plain_loop.doing("plain: load the model"):
+        model, processor = load(base, max_pixels=approach.max_pixels)
     tokenizer, least = processor.tokenizer, approach.max_new_tokens if endless else None
     ends = {"eos_token_id": model.generation_config.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model.generation_config = GenerationConfig(
         do_sample=False, max_new_tokens=approach.max_new_tokens, min_new_tokens=least, **ends
     )
 
-    def answer(case: Case) -> torch.Tensor:
+    def answer(case: Case, **length: int) -> torch.Tensor:
         batch = encoding.collate([_row(processor, approach, case, images)], tokenizer.pad_token_id)
         batch = {name: x.to(model.device, model.dtype if x.is_floating_point() else None) for name, x in batch.items()}
-        return model.generate(**batch)[0, batch["input_ids"].shape[1] :]
+        return model.generate(**batch, **length)[0, batch["input_ids"].shape[1] :]
 
-    for case in cases[:2]:
-        answer(case)
-    start = plain_loop.now()
-    answers = [answer(case) for case in cases]
-    seconds = plain_loop.now() - start
+    with plain_loop.doing("plain: warm up"):
+        answer(cases[0], max_new_tokens=4, min_new_tokens=None)
+    with plain_loop.doing("plain: generate"):
+        start = plain_loop.now()
+        answers = [answer(case) for case in cases]
+        seconds = plain_loop.now() - start
+    # Counting slows each operation down, so one token and two are counted instead of whole answers; a later token takes
+    # as many operations as the second, but for a little more attention.
+    one, two = (
+        plain_loop.flops_of(model, functools.partial(answer, max_new_tokens=count, min_new_tokens=None), cases)
+        for count in (1, 2)
+    )
+    new_tokens = sum(map(len, answers)) / len(cases)
     return plain_loop.measures(model.dtype) | {
         "examples": len(cases),
         "tokens": sum(int((tokens != ends["eos_token_id"]).sum()) for tokens in answers),
         "seconds": seconds,
         "answers": [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers],
-        "flops": plain_loop.flops_of(model, answer, cases),
+        "flops": one + (new_tokens - 1) * (two - one),
     }
 
 
@@ -97,7 +110,7 @@ def to_the_end(answer: str) -> str:
 
 def main() -> None:
     parser = plain_loop.parser(__doc__)
-    parser.add_argument("--batch", type=int, help="so many cases of the longest kind at a time, instead of batch_tokens")
+    parser.add_argument("--batch", type=int, help="cases of the longest kind at a time, instead of batch_tokens")
     arguments = parser.parse_args()
     endless = arguments.size == "2b"
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from xraygen import params, prepare
+from xraygen import compare, params, prepare
 from xraygen.annotators import router
 from xraygen.annotators.vlm import Vlm
 from xraygen.fetch import fetch_iu_xray
@@ -58,7 +58,7 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
     changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)}
     values = SETTINGS | {"batch_tokens": STEP_TOKENS // processes} | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | values)
-    project, shown = Path(__file__).parents[1].resolve(), {"inputs": tuning.inputs, "prompt": tuning.prompt}
+    project = Path(__file__).parents[1].resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
         shutil.copytree(project / tuning.base, root / tuning.base)
@@ -71,7 +71,7 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
         subprocess.run(launch, env=os.environ | {"PYTHONPATH": str(project)}, stdout=sys.stderr, check=True)
         result = {"settings": values, "processes": processes, "finetune_seconds": round(time.perf_counter() - start, 1)}
         for name, samples in (("greedy", 0), (f"{SAMPLES} samples", SAMPLES)):
-            approach = settings.approach("vlm-finetuned").model_copy(update=shown | {"samples": samples})
+            approach = settings.approach("vlm-finetuned").model_copy(update={"samples": samples})
             annotate = Vlm(approach, "models/adapter", root)
             start = time.perf_counter()
             records = [list(annotate(study.case() for study in splits[split])) for split in ("dev", "test")]
@@ -99,7 +99,9 @@ def main() -> None:
         start = time.perf_counter()
         studies, incidents = prepare.collect(settings, root / "raw", root / "images", root)
         splits = prepare.split(studies, settings.data.seed, settings.data.dev_share)
-        data = prepare.describe("iu-xray", splits, splits["train"] + splits["dev"], incidents)
+        data = prepare.describe("iu-xray", splits, incidents)
+        curated = [study for members in splits.values() for study in members]
+        agreement = compare.mean_token_f1(one.curators for one in prepare.agreement(splits["test"], curated, None))
         prepared = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -112,7 +114,7 @@ def main() -> None:
         "studies": {name: len(members) for name, members in splits.items()},
         "prepare_seconds": round(prepared, 2),
         "fit_seconds": round(fitted, 2),
-        "ceiling": data["ceiling"],
+        "agreement_of_curators": agreement,
         "set_aside": data["set_aside"],
         "repaired": data["repaired"],
         "token_f1": {

@@ -103,7 +103,7 @@ def main() -> None:
         studies = phantom.read(drawn, root / "images", root).studies
         train, test = ([study for study in studies if study.split == split] for split in ("train", "test"))
         start = time.perf_counter()
-        finetune(tuning, train[100:], train[:100], root, root / "adapter", root / "curves")
+        trained = finetune(tuning, train[100:], train[:100], root, root / "adapter", root / "curves")
         tuned = time.perf_counter() - start
         asked = {name: getattr(tuning, name) for name in ("inputs", "prompt", "max_views", "max_pixels")}
         approach = settings.approach("vlm-finetuned").model_copy(update=asked)
@@ -119,6 +119,7 @@ def main() -> None:
         "shuffled": shares(test, wrong, drawn.seed),
         "constant": constant(test, drawn.seed),
         "read_from_references": shares(test, [study.reference for study in test], drawn.seed),
+        "precision": trained["speed"]["precision"],
         "finetune_seconds": round(tuned, 1),
         "annotate_seconds": round(time.perf_counter() - start, 1),
     }

@@ -3,17 +3,18 @@
 The plain side is what one writes by hand around transformers, as zhangfaen/finetune-Qwen2-VL does: one example at a time, in the
 order given, the model as it comes, float32 on a CPU and bfloat16 on a GPU.
 
-Each side runs in a process of its own, so that neither hides the other's memory. Operations are counted once for both, by torch's
-FlopCounterMode over single examples with eager attention: useful tokens alone, no padding, and logits for no more columns than
-needed. The peak is that of a large matrix product on the same device, in the precision in which the side computes.
+Each side runs in a process of its own, so that neither hides the other's memory. What is being done is said on stderr, with its
+seconds, so that a run that is cut off tells where it was. Operations are counted once for both, by torch's FlopCounterMode over
+single examples with eager attention: useful tokens alone, no padding, and logits for no more columns than needed. The peak is that of a large matrix product on the same device, in the precision in which the side computes.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -33,13 +34,21 @@ def parser(doc: str) -> argparse.ArgumentParser:
     made.add_argument("--size", choices=["tiny", "2b"], default="tiny")
     made.add_argument("--examples", type=int, default=128)
     made.add_argument("--max-views", type=int, help="of a study; tiny 1, 2b 4")
-    made.add_argument("--layers", type=int, help="2b: so many layers of text and of vision, to try it without a GPU")
+    made.add_argument("--layers", type=int, help="2b: number of layers of text and of vision, to try it without a GPU")
     return made
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    print(f"{what} ...", file=sys.stderr, flush=True)
+    yield
+    print(f"{what}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
 
 
 def in_child(function: Callable, *arguments):
     """What `function` returns in a fresh process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with doing(function.__name__), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
@@ -47,7 +56,8 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[list[Study], d
     """(studies with their pictures in `folder`, settings that differ from params.yaml, with the model's folder as `base`)."""
     large = arguments.size == "2b"
     drawn = phantom.PhantomParams(train=arguments.examples, test=1, val=0, size=SIDE if large else params.load().phantom.size)
-    studies = phantom.read(drawn, folder / "images", folder).studies[: arguments.examples]
+    with doing("draw the studies"):
+        studies = phantom.read(drawn, folder / "images", folder).studies[: arguments.examples]
     settings = {"base": str(TINY.resolve()), "max_views": arguments.max_views or 1}
     if not large:
         return studies, settings
@@ -133,12 +143,12 @@ def report(side: dict, flops: float, what: str, prefix: str = "") -> dict:
 
 
 def flops_of(network, run: Callable, examples: Sequence) -> float:
-    """Mean over at most 8 examples, spread over all of them, of the operations of `run`."""
+    """Mean over at most 4 examples, spread over all of them, of the operations of `run`."""
     from torch.utils.flop_counter import FlopCounterMode
 
     network.set_attn_implementation("eager")  # products that the counter knows on every device
-    chosen = examples[:: -(-len(examples) // 8)]
-    with FlopCounterMode(display=False) as counter:
+    chosen = examples[:: -(-len(examples) // 4)]
+    with doing(f"count the operations of {len(chosen)} examples"), FlopCounterMode(display=False) as counter:
         for example in chosen:
             run(example)
     return counter.get_total_flops() / len(chosen)

@@ -11,7 +11,7 @@ from xraygen import params
 from xraygen.annotate import load, plan
 from xraygen.errors import UserError, one_line
 from xraygen.progress import progress
-from xraygen.study import AnnotationRecord, Study, read_jsonl, write_json, write_jsonl
+from xraygen.study import AnnotationRecord, Study, read_jsonl, write_jsonl, write_metrics
 
 
 def main(name: str, *dry_run: str) -> None:
@@ -30,7 +30,10 @@ def main(name: str, *dry_run: str) -> None:
             usage["failed"] += record.annotation is None
             usage.update(record.usage)
     counts = {what: int(count) for what, count in usage.items()}
-    write_json(f"metrics/usage/{name}.json", counts | getattr(annotate, "usage", dict)())
+    asked = getattr(annotate, "usage", dict)()
+    if "seconds" in asked:  # which no tracked file has: it is another number on every run
+        print(f"{name}: {asked.pop('seconds'):,.1f} s, {asked['requests']:,} requests", file=sys.stderr)
+    write_metrics(f"metrics/usage/{name}.json", counts | asked)
 
 
 if __name__ == "__main__":

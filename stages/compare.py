@@ -1,43 +1,101 @@
-"""compare: the judgements of all approaches -> metrics/comparison.json, reports/{comparison.md,index.html,scores.csv}."""
+"""compare: the judgements of all approaches ->
+reports/{comparison.md,comparison.json,index.html,scores.csv}."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from xraygen import compare, evaluate, judges, params, report
+from xraygen import compare, params, report
 from xraygen.errors import UserError, one_line
 from xraygen.files import replacing
 from xraygen.rows import write_csv
-from xraygen.study import AnnotationRecord, Judgement, Study, read_json, write_json
+from xraygen.scores import scores_of
+from xraygen.study import (
+    Agreement,
+    Annotation,
+    AnnotationRecord,
+    Judgement,
+    Study,
+    read_json,
+    read_jsonl,
+    write_json,
+)
+
+JUDGED = ("dev", "test")
+R = TypeVar("R", Study, AnnotationRecord, Judgement)
+_BLANK = Annotation()
 
 
 def main() -> None:
     settings = params.load()
-    refuse_leftovers(set(settings.approaches))
-    studies = evaluate.read_splits(Path("data/prepared"), Study)
-    judgements = {name: evaluate.read_splits(Path("data/judgements") / name, Judgement) for name in settings.approaches}
-    annotations = {name: evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)["test"] for name in judgements}
-    scores = {name: read_json(f"metrics/scores/{name}.json") for name in judgements}
-    data = read_json("metrics/data.json")
+    names = list(settings.approaches)
+    refuse_leftovers(set(names))
+    summaries = {name: read_json(f"data/judgements/{name}/summary.json") for name in names}
+    source = read_json("metrics/data.json")["source"]
+    agreement = list(read_jsonl("data/prepared/agreement.jsonl", Agreement))
 
-    by_set = {name: evaluate.scores_of(judged, studies) for name, judged in judgements.items()}
-    comparison = compare.compare_all(by_set, settings.compare)
-    about = judges.load(settings.evaluate.judge, settings.evaluate.green).about()
-    markdown = report.comparison_markdown(scores, comparison, data, about, settings.compare)
-    worst = report.examples(studies["test"], annotations, {name: judged["test"] for name, judged in judgements.items()})
+    # Records are streamed, here and below: a large collection has more of them than fit in memory.
+    studies = {split: [_without_texts(study) for study in _studies(split)] for split in JUDGED}
+    scores = {
+        name: scores_of({split: _judgements(name, split) for split in JUDGED}, studies)
+        for name in names
+    }
+    del studies
+    comparison = compare.report_of(scores, summaries, agreement, settings.compare)
 
-    write_json("metrics/comparison.json", comparison)
-    write_csv(Path("reports/scores.csv"), report.scores_rows(scores))
-    for path, text in {"reports/comparison.md": markdown, "reports/index.html": report.page(markdown, scores, worst)}.items():
+    shown = report.worst({name: by_set["test"] for name, by_set in scores.items()})
+    examples = report.examples(
+        _only(shown, _studies("test")),
+        {
+            name: _only(shown, read_jsonl(f"data/annotations/{name}/test.jsonl", AnnotationRecord))
+            for name in names
+        },
+        {name: _only(shown, _judgements(name, "test")) for name in names},
+    )
+    in_git = report.comparison_markdown(comparison, source, settings.compare)
+    complete = report.comparison_markdown(comparison, source, settings.compare, complete=True)
+    texts = {
+        "reports/comparison.md": in_git,
+        "reports/index.html": report.page(complete, summaries, examples),
+    }
+
+    write_json("reports/comparison.json", comparison)
+    write_csv(Path("reports/scores.csv"), report.scores_rows(summaries))
+    for path, text in texts.items():
         with replacing(path) as file:
             file.write(text)
 
 
+def _studies(split: str) -> Iterator[Study]:
+    return read_jsonl(f"data/prepared/{split}.jsonl", Study)
+
+
+def _judgements(approach: str, split: str) -> Iterator[Judgement]:
+    return read_jsonl(f"data/judgements/{approach}/{split}.jsonl", Judgement)
+
+
+def _without_texts(study: Study) -> Study:
+    reference = None if study.reference is None else _BLANK
+    return study.model_copy(update={"report": "", "images": (), "reference": reference})
+
+
+def _only(ids: set[str], records: Iterable[R]) -> list[R]:
+    return [record for record in records if record.id in ids]
+
+
 def refuse_leftovers(approaches: set[str]) -> None:
-    """What an approach left that params.yaml no longer has would go on counting in dvc.lock, differently in every clone."""
-    kept = [path for folder in ("data/annotations", "data/judgements", "metrics/scores") for path in Path(folder).glob("[!.]*")]
+    """What an approach left that params.yaml no longer has would go on counting in dvc.lock,
+    differently in every clone."""
+    kept = [
+        path
+        for folder in ("data/annotations", "data/judgements", "metrics/scores")
+        for path in Path(folder).glob("[!.]*")
+    ]
     leftovers = sorted(str(path) for path in kept if path.stem not in approaches)
     if leftovers:
         raise UserError(
-            f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: rm -r {' '.join(leftovers)}"
+            f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: "
+            f"rm -r {' '.join(leftovers)}"
         )
 
 

@@ -1,11 +1,12 @@
-"""evaluate@<approach>: annotations, references -> data/judgements/<approach>/{dev,test}.jsonl, metrics/scores/<approach>.json."""
+"""evaluate@<approach>: annotations, references ->
+data/judgements/<approach>/{dev,test}.jsonl and summary.json, metrics/scores/<approach>.json."""
 
 import sys
 from pathlib import Path
 
 from xraygen import evaluate, judges, params
 from xraygen.errors import one_line
-from xraygen.study import AnnotationRecord, Study, write_json, write_jsonl
+from xraygen.study import AnnotationRecord, Study, write_json, write_jsonl, write_metrics
 
 
 def main(name: str) -> None:
@@ -14,9 +15,12 @@ def main(name: str) -> None:
     studies = evaluate.read_splits(Path("data/prepared"), Study)
     annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)
     judgements = evaluate.judge_splits(studies, annotations, judge)
+    summary = evaluate.details(judgements, studies, judge, settings.resamples, settings.seed)
+    out = Path("data/judgements") / name
     for split, judged in judgements.items():
-        write_jsonl(Path("data/judgements") / name / f"{split}.jsonl", judged)
-    write_json(f"metrics/scores/{name}.json", evaluate.metrics(judgements, studies, judge, settings.resamples, settings.seed))
+        write_jsonl(out / f"{split}.jsonl", judged)
+    write_json(out / "summary.json", summary)
+    write_metrics(f"metrics/scores/{name}.json", evaluate.metrics(summary))
 
 
 if __name__ == "__main__":

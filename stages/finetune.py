@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xraygen import params
 from xraygen.errors import one_line
-from xraygen.study import Study, read_jsonl, write_json
+from xraygen.study import Study, read_jsonl, write_json, write_metrics
 from xraygen.vlm.finetune import finetune
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     metrics = finetune(settings, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune"))
     if metrics:  # the first of several processes writes
         write_json("metrics/finetune_speed.json", metrics.pop("speed"))  # which git ignores: it is another one on every run
-        write_json("metrics/finetune.json", metrics)
+        write_metrics("metrics/finetune.json", metrics)
 
 
 if __name__ == "__main__":

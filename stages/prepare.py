@@ -1,11 +1,12 @@
-"""prepare: raw data or the phantom generator -> data/prepared/{train,dev,test,val}.jsonl, metrics/data.json."""
+"""prepare: raw data or the phantom generator -> data/prepared/{train,dev,test,val,agreement}.jsonl,
+metrics/data.json."""
 
 import sys
 from pathlib import Path
 
 from xraygen import params, prepare
 from xraygen.errors import one_line
-from xraygen.study import write_json, write_jsonl
+from xraygen.study import write_jsonl, write_metrics
 
 
 def main(raw: str) -> None:
@@ -13,14 +14,18 @@ def main(raw: str) -> None:
     (out / "images").mkdir(parents=True, exist_ok=True)
     studies, incidents = prepare.collect(settings, root / raw, root / out / "images", root)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
-    curated = given["train"] + given["dev"]
     splits = {
         name: prepare.draw(members, settings.data.sample[name], settings.data.seed, "sample") for name, members in given.items()
     }
     for name, members in splits.items():
         write_jsonl(out / f"{name}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
-    write_json("metrics/data.json", prepare.describe(settings.data.source, splits, curated, incidents))
+    curated = [study for members in given.values() for study in members]
+    generator = settings.phantom if settings.data.source == "phantom" else None
+    write_jsonl(out / "agreement.jsonl", prepare.agreement(splits["test"], curated, generator))
+    write_metrics("metrics/data.json", prepare.describe(settings.data.source, splits, incidents))
+    if lost := prepare.summary(incidents):
+        print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)
 
 
 if __name__ == "__main__":

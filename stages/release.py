@@ -8,15 +8,15 @@ from xraygen.errors import one_line
 from xraygen.files import replacing
 from xraygen.progress import progress
 from xraygen.rows import write_csv
-from xraygen.study import Study, read_json, read_jsonl, write_json, write_jsonl
+from xraygen.study import Study, read_json, read_jsonl, write_jsonl, write_metrics
 
 OUT = Path("data/release")
 
 
 def main() -> None:
     settings = params.load()
-    scores = {name: read_json(f"metrics/scores/{name}.json") for name in settings.approaches}
-    facts = release.choose(settings.approaches, scores, read_json("metrics/comparison.json").get("dev", {}))
+    comparison = read_json("reports/comparison.json")
+    facts = release.choose(settings.approaches, comparison["approaches"], comparison["pairs"].get("dev", {}))
     annotate = load(settings, facts["approach"], root=Path.cwd())
     cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
     members = [release.released(record, facts) for record in progress(annotate(cases), f"{facts['approach']} val", "studies")]
@@ -26,7 +26,7 @@ def main() -> None:
     write_csv(OUT / "val.csv", release.rows(members), release.COLUMNS)
     with replacing(OUT / "README.md") as file:
         file.write(release.readme(facts))
-    write_json("metrics/release.json", facts)
+    write_metrics("metrics/release.json", release.metrics(facts))
 
 
 if __name__ == "__main__":

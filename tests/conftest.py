@@ -34,6 +34,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -slow[item.path])  # a stable sort: within a file the order stays
 
 
+def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[float] = ()) -> bool:
+    """Whether the model chooses the tokens `said` after a row's prompt: the likeliest ones, or those in whose shares of the
+    distribution `numbers` fall. The row is read by itself, in one pass.
+
+    The other rows of a batch move the last bits of a row's logits, and each CPU in its own way. Where two tokens are almost
+    equally likely, or a number falls on the border of two shares, that makes it another token, and another answer from there
+    on. So an answer is compared with the model, not with the answer that another batch gave.
+    """
+    import torch
+
+    from xraygen.vlm import encoding
+
+    # An image token in an answer stands for no picture, so what comes after it cannot be read in one pass.
+    image = getattr(model.config, "image_token_id", None)
+    if image in said:
+        said = said[: said.index(image) + 1]
+    batch = encoding.collate([row | {"completion": torch.tensor(said[:-1], dtype=torch.long)}], 0)
+    batch.pop("labels", None)
+    with torch.no_grad():
+        logits = model(**batch, use_cache=False).logits[0, -len(said) :].double()
+    tokens = torch.tensor(said)[:, None]
+    if not len(numbers):
+        return bool((logits.amax(1) - logits.gather(1, tokens)[:, 0]).max() < 1e-3)
+    shares = logits.softmax(1)
+    upto = shares.cumsum(1).gather(1, tokens)[:, 0]
+    at = torch.tensor(numbers, dtype=torch.float64)[: len(said)]
+    return bool(((upto - shares.gather(1, tokens)[:, 0] - at < 1e-4) & (at - upto < 1e-4)).all())
+
+
 def recorded_rows() -> list[dict]:
     """Every recorded answer of GREEN in ../shared/recorded."""
     rows = []
@@ -167,7 +196,7 @@ class ChatServer(ThreadingHTTPServer):
     """Speaks /v1/chat/completions and the batch API of OpenAI on loopback, and says of a report that all of it speaks of the lungs.
 
     `script`: what to do with the next requests instead of answering, or that by a request's number; see `_Chat.act`. `spoilt`: the same
-    for all requests about a report. `refuses`: of a request's fields the status and error that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
+    for all requests about a report. `refuses`: of a request's fields the status and error (or, as bytes, body) that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
     those whose answer found its asker still there; `bodies`: all fields; `billed`: (tokens in, tokens out) of each answer, by `tokens`
     of a request's fields. `batch_script`: what becomes of the next batches, "expire" with every other line answered, "expire
     all" with none, "fail" as a whole, "hang up" when one is made; a set of numbers = these lines fail; each is ended when it was looked at `looks` times."""
@@ -264,7 +293,8 @@ class _Chat(BaseHTTPRequestHandler):
         elif act == "tell":
             self.say({"error": {"message": f"{'x' * 170} no to {key}"}}, 400)
         elif isinstance(status, int) and status >= 400:
-            self.say({"error": {"message": f"so the server says: {status}"} | error}, status, headers)
+            body = error if isinstance(error, bytes) else {"error": {"message": f"so the server says: {status}"} | error}
+            self.say(body, status, headers)
         else:
             text = {"empty": "", "truncated": spoken(body)[: len(spoken(body)) // 2]}.get(act) if isinstance(act, str) else None
             choice = dict(act) if isinstance(act, dict) else {}

@@ -28,13 +28,12 @@ PLAIN = Annotation(heart="Heart is large.", lung="Lungs are clear.")
         (f"Sure! Here {{as you asked}} it is: {completion(SAID)} Is there anything else?", SAID, False),
         (f"<think>{{\"heart\": \"Maybe large?\"}} no.</think>\n{completion(SAID)}", SAID, False),
         (f'{{"annotation": {completion(SAID)}}}', SAID, False),
-        (f"[{completion(SAID)}, {completion(PLAIN)}]", SAID, False),
-        ('{"heart": "Heart is large.", "lung": "Lungs are clear.", "certainty": 0.9, "bones": "x"}', PLAIN, False),
+        (f"[{completion(PLAIN)}, {completion(SAID)}]", SAID, False),
+        ('{"heart": "Heart is large.", "lung": "Lungs are clear.", "certainty": 0.9}', PLAIN, False),
         (repr(PLAIN.model_dump()), PLAIN, True),
         (str(SAID.model_dump()), SAID, True),
         ("{'heart': 'The heart\\'s size is normal.'}", Annotation(heart="The heart's size is normal."), True),
         (completion(PLAIN)[:-1] + ",}", PLAIN, True),
-        (completion(PLAIN)[:-1], PLAIN, True),
         ('{heart: "Heart is large.", lung: "Lungs are clear."}', PLAIN, True),
         ('{"heart": "Heart is large."\n "lung": "Lungs are clear."}', PLAIN, True),
         ('{"Heart": "Heart is large.", " LUNG ": "Lungs are clear."}', PLAIN, True),
@@ -52,7 +51,8 @@ def test_an_answer_is_read_in_whatever_form_it_comes_and_what_was_repaired_is_to
         ("", "no JSON in the answer"),
         ("The heart is large.", "no JSON in the answer"),
         ("<think>" + completion(PLAIN) + "</think> I cannot say.", "no JSON in the answer"),
-        ("<think>A draft: " + completion(PLAIN) + ", but maybe", "the answer ended amid thinking aloud; raise max_tokens"),
+        ("<think>A draft: " + completion(PLAIN) + ", but maybe", "the answer ended while still thinking; raise max_tokens"),
+        (completion(PLAIN)[:-1], "the JSON of the answer ends too early"),
         ('{"Herz": "groß"}', "names no region"),
         ('{"heart": {"size": "large"}}', "heart: not a text"),
         ('{"heart": 3}', "heart: not a text"),
@@ -127,19 +127,25 @@ def unescaped(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+REASONS = (
+    r"no JSON|damaged JSON|the JSON of the answer (names no region|ends too early|has text under a key that is no region: )"
+    r"|the answer (ended while still thinking|only repeats the form|contradicts itself)|\w+: (not a text|half of a)"
+)
+
+
 def holds(answer: str) -> bool:
     """Whether an answer is read, as its own words; or else it has a reason."""
     try:
         annotation, repaired = parse(answer)
     except ValueError as reason:
-        assert re.match(r"no JSON|damaged JSON|the JSON of the answer names no region|the answer ended amid|\w+: (not a text|half of a)", str(reason)), reason
+        assert re.match(REASONS, str(reason)), reason
         return False
     assert isinstance(annotation, Annotation) and isinstance(repaired, bool)
     spoken = (answer, unescaped(answer), answer.replace("\\'", "'"))
     for region in REGIONS:
         text = annotation[region]
-        if not any(text in form for form in spoken):  # then it was a list of texts
-            assert repaired and "[" in answer, (answer, region, text)
+        if not any(text in form for form in spoken):  # then it was a list of texts, or what was said under several keys
+            assert repaired and ("[" in answer or answer.count(":") > 1), (answer, region, text)
             assert all(any(word in form for form in spoken) for word in text.split()), (answer, region, text)
     return True
 

@@ -16,7 +16,7 @@ from xraygen.annotators.batch import Batches
 from xraygen.annotators.dialect import FORMS
 from xraygen.annotators.llm import Llm
 from xraygen.errors import UserError
-from xraygen.params import LlmApproach, LlmParams, TokenPrice
+from xraygen.annotators.settings import LlmApproach, LlmParams, TokenPrice
 from xraygen.study import Annotation, AnnotationRecord, Case, Image
 
 pytest.importorskip("openai")

@@ -8,7 +8,7 @@ from xraygen import evaluate, judges, params
 from xraygen.annotators import router
 from xraygen.errors import UserError
 from xraygen.report import _comparisons, comparison_markdown, examples, page
-from xraygen.scores import StudyScores, summarise
+from xraygen.scores import StudyScores, scores_of, summarise
 from xraygen.sources.phantom import phantom
 from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
 
@@ -48,8 +48,9 @@ def test_a_failed_annotation_is_judged_as_empty_and_counted():
             "",
             "no answer",
         )
-    metrics = evaluate.metrics({"test": judged}, {"test": members}, PROXY, 20, 0)
-    assert metrics["test"]["failed_annotations"] == 5 and metrics["test_novel"]["failed_annotations"] == 3
+    summary = evaluate.details({"test": judged}, {"test": members}, PROXY, 20, 0)
+    metrics = evaluate.metrics(summary)
+    assert summary["test"]["failed_annotations"] == metrics["test"]["failed_annotations"] == 5 and metrics["test_novel"]["failed_annotations"] == 3
 
 
 @pytest.mark.parametrize(
@@ -66,13 +67,13 @@ def test_judgements_that_do_not_fit_the_studies_are_refused():
     judged = evaluate.judge_annotations(members, said(members), PROXY)
     for damaged in (judged[1:], judged + judged[:1], []):
         with pytest.raises(UserError, match="dvc repro evaluate"):
-            evaluate.scores_of({"test": damaged}, {"test": members})
+            scores_of({"test": damaged}, {"test": members})
 
 
 def test_novel_studies_are_reported_beside_test():
     members = studies("test", 0, 6)
     judged = evaluate.judge_annotations(members, said(members), PROXY)
-    scores = evaluate.scores_of({"test": judged}, {"test": members})
+    scores = scores_of({"test": judged}, {"test": members})
     assert len(scores["test"].ids) == 6 and set(scores["test_novel"].ids) == {s.id for s in members if s.novel}
 
 
@@ -103,7 +104,7 @@ def test_text_from_data_is_no_markup_in_the_page():
 
 
 def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
-    from xraygen.compare import compare_all
+    from xraygen.compare import report_of
     from xraygen.params import CompareParams
 
     params = CompareParams(resamples=50, alpha=0.05, power=0.8, seed=0)
@@ -112,12 +113,12 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
         for n, split in enumerate(("dev", "test"))
     }
     judged = {split: evaluate.judge_annotations(group, said(group), PROXY) for split, group in members.items()}
-    data = {"source": "phantom", "ceiling": {"studies": 0, "macro": None} | dict.fromkeys(SCORED_REGIONS)}
     for names in (["a"], ["a", "b"]):
-        scores = {name: evaluate.metrics(judged, members, PROXY, 20, 0) for name in names}
-        comparison = compare_all({name: evaluate.scores_of(judged, members) for name in names}, params)
-        text = comparison_markdown(scores, comparison, data, PROXY.about(), params)
+        summaries = {name: evaluate.details(judged, members, PROXY, 20, 0) for name in names}
+        comparison = report_of({name: scores_of(judged, members) for name in names}, summaries, [], params)
+        text = comparison_markdown(comparison, "phantom", params, complete=True)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
+        assert "test_novel" not in comparison_markdown(comparison, "phantom", params)
 
 
 def test_the_best_is_held_against_each_and_each_against_the_next():
@@ -138,5 +139,5 @@ def test_the_best_is_held_against_each_and_each_against_the_next():
     gaps = {tuple(row[:2]): row[2:] for row in table}
     difference = pairs["poor vs best"]["score"]["macro"]["difference"]
     assert difference < -0.4 and gaps["best", "poor"][0].startswith(f"**{-difference:+.3f}** [+0.4")
-    assert all(cell.startswith("**+") for cell in gaps["best", "poor"]) and "noise" not in str(gaps["best", "poor"])
-    assert "noise; " in gaps[second, third][0] and "**" not in str(gaps[second, third])
+    assert all(cell.startswith("**+") for cell in gaps["best", "poor"]) and "n.s." not in str(gaps["best", "poor"])
+    assert gaps[second, third][0].endswith("] n.s.") and "**" not in str(gaps[second, third])

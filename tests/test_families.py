@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from conftest import chosen_up_to_rounding
 from PIL import Image as Pictures
 
 from xraygen.annotators.vlm import Vlm
 from xraygen.errors import UserError
-from xraygen.params import VlmApproach
+from xraygen.annotators.settings import VlmApproach
 from xraygen.sources.phantom import draw, phantom
 from xraygen.study import Case, Image, Study
 
@@ -21,7 +21,6 @@ pytest.importorskip("dvclive")
 
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoConfig, AutoModelForImageTextToText, Gemma3Processor, GenerationConfig, Idefics3Processor  # noqa: E402
-from transformers import LogitsProcessor, LogitsProcessorList  # noqa: E402
 from transformers import PreTrainedTokenizerFast as Tokenizer  # noqa: E402
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil  # noqa: E402
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil  # noqa: E402
@@ -58,7 +57,7 @@ def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
 PARAMS = FinetuneParams(
     base="models/x", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=2,
     max_pixels=112 * 112, max_tokens=600, rate=0.05, schedule="cosine", warmup=0.0, epochs=1, steps=2, batch_tokens=1200,
-    accumulation=1, checkpointing=True, precision="bfloat16", optimiser="adamw_torch_fused", patience=None, seed=0,
+    accumulation=1, checkpointing=True, precision="auto", optimiser="adamw_torch_fused", patience=None, seed=0,
 )  # fmt: skip
 
 
@@ -151,13 +150,16 @@ def answers(cases, **changes) -> list:
 
 
 def test_a_padded_batch_answers_as_each_case_alone(studies):
-    cases = [one.case() for one in studies]
-    together = answers(cases, batch_tokens=100_000)
-    assert together == answers(cases) and len({record.raw for record in together}) > 4
+    cases, model, found = [one.case() for one in studies], load("models/x")[0], []
+    annotate = vlm(APPROACH.model_copy(update={"batch_tokens": 100_000}), Path())
+    said = annotate._said
+    annotate._said = lambda row, tokens: found.append((row, list(tokens[0]))) or said(row, tokens)
+    assert len({record.raw for record in annotate(cases)}) > 4
+    assert len(found) == 9 and all(chosen_up_to_rounding(model, row, tokens) for row, tokens in found)
 
 
 @pytest.mark.parametrize("right", [False, True])
-def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop(project, studies, monkeypatch, right):
+def test_rows_leave_the_batch_as_they_end_and_answer_as_they_would_alone(project, studies, monkeypatch, right):
     annotate = vlm(APPROACH, Path())
     rows, pad = [annotate.row(one.case()) for one in studies], annotate.processor.tokenizer.pad_token_id
     batch, shapes = encoding.collate(rows, pad), []
@@ -181,7 +183,8 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop
         ended = annotate.model.generate(
             **batch, generation_config=own, custom_generate=decoding.decoded, stop=lambda row, said: len(said) == limits[row]
         )
-    assert ended == [said[:limit] for said, limit in zip(whole, limits, strict=True)] and len(set(limits)) > 4
+    assert [len(said) for said in ended] == limits and len(set(limits)) > 4
+    assert all(chosen_up_to_rounding(annotate.model, row, said) for row, said in zip(rows, ended, strict=True))
     steps = shapes[1:]
     assert steps[0][0] == 9 and len({width for width, _ in steps}) > 1
     # A layer that keeps a window of the last tokens has no room for what was drafted in vain; heads that share keys take too long.
@@ -189,34 +192,19 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_in_transformers_own_loop
     assert (max(tokens for _, tokens in steps) == 1) == single and (len(steps) < max(limits) / 2) == (right and not single)
 
 
-class Drawn(LogitsProcessor):
-    """Nothing is likely but the token in whose share of the distribution the row's number for this place falls."""
-
-    def __init__(self, numbers: np.ndarray, begin: int) -> None:
-        self.numbers, self.begin = numbers, begin
-
-    def __call__(self, tokens, scores):
-        shares = np.exp(scores.double().numpy())
-        shares /= shares.sum(1, keepdims=True)
-        column = self.numbers[:, tokens.shape[1] - self.begin]
-        chosen = [int((row.cumsum() <= number).sum()) for row, number in zip(shares, column, strict=True)]
-        return torch.full_like(scores, -torch.inf).scatter(1, torch.tensor(chosen)[:, None], 0.0)
-
-
-def test_samples_are_those_of_transformers_own_loop(studies):
+def test_samples_are_drawn_by_the_numbers_of_their_places(studies):
     annotate, samples, length = vlm(APPROACH, Path()), 5, 16
     rows, pad = [annotate.row(one.case()) for one in studies[:4]], annotate.processor.tokenizer.pad_token_id
-    batch, many = encoding.collate(rows, pad), encoding.collate([row for row in rows for _ in range(samples)], pad)
-    begin, annotate.model.generation_config.eos_token_id = batch["input_ids"].shape[1], None
-    own = GenerationConfig(do_sample=False, max_new_tokens=length, pad_token_id=pad)
-    drawn = Drawn(np.tile(decoding.strata(samples, length + 8).numpy(), (len(rows), 1)), begin)
-    whole = annotate.model.generate(**many, generation_config=own, logits_processor=LogitsProcessorList([drawn]))[:, begin:].tolist()
-    ended = annotate.model.generate(
-        **batch, generation_config=own, custom_generate=decoding.decoded, samples=samples,
-        stop=lambda row, said: len(said) == length - row % 3,
+    annotate.model.generation_config.eos_token_id = None
+    said = annotate.model.generate(
+        **encoding.collate(rows, pad), generation_config=GenerationConfig(max_new_tokens=length, pad_token_id=pad),
+        custom_generate=decoding.decoded, samples=samples, stop=lambda row, said: len(said) == length - row % 3,
     )  # fmt: skip
-    assert ended == [said[: length - row % 3] for row, said in enumerate(whole)]
-    assert len({tuple(said) for said in whole}) > 2 * len(rows)
+    assert [len(answer) for answer in said] == [length - row % 3 for row in range(len(rows) * samples)]
+    assert len({tuple(answer[: length - 2]) for answer in said}) > 2 * len(rows)
+    numbers = decoding.strata(samples, length).tolist()
+    for at, answer in enumerate(said):
+        assert chosen_up_to_rounding(annotate.model, rows[at // samples], answer, numbers[at % samples])
 
 
 def test_the_picture_counts(studies):

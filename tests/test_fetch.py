@@ -146,7 +146,7 @@ def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
     arrived = tree(raw)
     assert len(arrived) < len(TEXTS | pictures)
     assert all(arrived[name] == (TEXTS | pictures)[name] for name in arrived if not name.endswith(".part"))
-    (raw / "images" / ".1_IM-1-1.dcm.png.99999.part").write_bytes(b"half")
+    (raw / "images" / ".1_IM-1-1.dcm.png.4194305.part").write_bytes(b"half")
     fetch_iu_xray(raw, source, published=KNOWN)
     assert tree(raw) == TEXTS | pictures
 

@@ -1,6 +1,8 @@
 """The judge green: it asks what green-score asks, reads as green-score reads, asks once, and never loses an answer."""
 
 import csv
+import json
+import os
 import random
 import re
 import shutil
@@ -24,7 +26,8 @@ from green_score import GREEN
 from xraygen import judges
 from xraygen.answers import Answers
 from xraygen.errors import UserError
-from xraygen.judges.green import Green, GreenParams, _tokenizer, identity
+from xraygen.files import identity
+from xraygen.judges.green import Green, GreenParams, _tokenizer
 from xraygen.judges.green import given as read_given
 from xraygen.judges.green_answers import as_published, cleaned, conversation, prompt, read
 from xraygen.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
@@ -156,8 +159,8 @@ def test_the_conversation_before_an_answer_is_no_part_of_it():
     assert cleaned(whole) == cleaned("[Explanation]:" + WELL_FORMED) == WELL_FORMED
 
 
-def served(server, **params) -> Green:
-    return Green(GreenParams(model="served-green", base_url=server.url, **params))
+def served(server, **changes) -> Green:
+    return Green(GreenParams(**{"model": "served-green", "base_url": server.url} | changes))
 
 
 def test_no_question_is_asked_twice(completion_server, here):
@@ -243,6 +246,65 @@ def test_a_refused_question_is_failed_and_asked_again_next_time(completion_serve
     opinion = served(server, concurrency=1).judge(PAIRS)[0]
     assert (opinion.verdict, opinion.score, opinion.explanation) == ("failed", None, "400: so the server says: 400")
     assert served(server).judge(PAIRS)[0].verdict == "judged" and len(server.asked) == 4
+
+
+def test_an_answer_counts_only_where_it_was_given_and_in_the_way_it_was_given(completion_server, tiny_llama, here, monkeypatch):
+    server, quantised = completion_server(), completion_server()
+    model = str(tiny_llama)
+    for green in (served(server), served(quantised), served(server, model=model), served(server, end="<|endoftext|>")):
+        assert green.plan(PAIRS).asked == 3
+        green.judge(PAIRS)
+        assert green.plan(PAIRS).asked == 0
+    green = Green(GreenParams(model=model))
+    assert green.plan(PAIRS).asked == 3, "what a server said under the model's name is not what the model says"
+    green.judge(PAIRS)
+    assert Green(GreenParams(model=model, end="<|endoftext|>")).plan(PAIRS).asked == 0, "which only a server is told"
+    monkeypatch.setattr("os.sysconf", lambda name: 1)  # no memory: half precision
+    assert Green(GreenParams(model=model)).plan(PAIRS).asked == 3
+    assert served(server, base_url=server.url + "/").plan(PAIRS).asked == 0
+
+
+def test_imported_answers_count_wherever_the_model_runs_and_are_exported_with_its_own(completion_server, here):
+    server, other = completion_server(), completion_server()
+    served(server).judge(PAIRS[:2])
+    rows = list(served(server).export())
+    assert [(row["reference"], row["candidate"]) for row in rows] == sorted(PAIRS[:2])
+    assert served(other).take(rows) == (2, 0) and served(other).take(rows) == (0, 0)
+    assert served(other).plan(PAIRS).asked == 1 and Green(GreenParams(model="served-green")).plan(PAIRS).asked == 1
+    assert served(other, revision="another").plan(PAIRS).asked == 3, "of another revision"
+    served(other).judge(PAIRS)
+    assert len(other.asked) == 1 and len(list(served(other).export())) == 3
+    assert served(server).judge(PAIRS[:2])[0].completion == rows[1]["completion"] and len(server.asked) == 2
+
+
+OF_A_BRANCH = """
+import json, sys
+from pathlib import Path
+from xraygen.judges.green import Green, GreenParams
+
+pairs, model = [("Small left effusion.", "Small effusion.")], "someone/green"
+refs = Path(sys.argv[1]) / "models--someone--green/refs/main"
+said = []
+for commit in ("1" * 40, "2" * 40, "1" * 40):
+    refs.write_text(commit)
+    asked = Green(GreenParams(model=model)).plan(pairs).asked
+    said.append([asked, Green(GreenParams(model=model)).judge(pairs)[0].completion])
+    assert Green(GreenParams(model=model, revision=commit)).plan(pairs).asked == 0, "the branch and its commit are one"
+print(json.dumps(said))
+"""
+
+
+def test_a_branch_that_moves_on_is_asked_again_without_a_network(tiny_llama, here):
+    repository = here / "hub/models--someone--green"
+    (repository / "refs").mkdir(parents=True)
+    for commit in ("1", "2"):
+        shutil.copytree(tiny_llama, repository / "snapshots" / (40 * commit))
+    environment = os.environ | {"HF_HUB_CACHE": str(here / "hub"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", OF_A_BRANCH, str(here / "hub")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second, again = json.loads(done.stdout)
+    assert [first[0], second[0], again[0]] == [1, 1, 0] and first[1] == second[1] == again[1], "the same weights, here"
 
 
 def test_a_model_in_a_folder_is_known_by_its_content(tiny_llama, here):

@@ -1,10 +1,9 @@
 """Splitting, sampling and counting."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.prepare import ceiling, describe, draw, split
+from xraygen.prepare import describe, draw, split
 from xraygen.sources import Incident
 from xraygen.study import Annotation, Image, Study
 
@@ -71,24 +70,11 @@ def test_novel_in_dev_is_against_train_alone():
     assert all(s.novel is None for s in splits["train"])
 
 
-def test_the_ceiling_is_the_other_curators_favourite():
-    same = [study(i, report="same", lung=text) for i, text in enumerate(["a b", "a b", "a b", "a c"])]
-    result = ceiling([*same, study(9, lung="alone")])
-    assert result["studies"] == 4
-    assert result["lung"] == pytest.approx((3 * 1 + 0.5) / 4)
-    assert result["bone"] is None and result["macro"] is None  # silent on both sides: nothing to agree on
-
-
-def test_the_ceiling_never_compares_a_study_with_itself():
-    pair = [study(0, report="same", lung="x"), study(1, report="same", lung="y")]
-    assert ceiling(pair)["lung"] == 0
-
-
 def test_data_metrics_count_what_is_there():
     splits = split([study(i, report="r", lung="x" * (i % 2)) for i in range(10)] + [study(50, "test"), study(60, "val")], 0, 0.2)
     first = splits["train"][0].model_copy(update={"images": (Image(path="a.png", projection="frontal"), Image(path="b.png"))})
     splits["train"][0] = first
-    facts = describe("phantom", splits, splits["train"], [Incident(action="set_aside", kind="k", id=i, detail="") for i in "ab"])
+    facts = describe("phantom", splits, [Incident(action="set_aside", kind="k", id=i, detail="") for i in "ab"])
     assert facts["splits"]["train"]["studies"] == 8
     assert facts["splits"]["train"]["images"] == 2 and facts["splits"]["train"]["without_images"] == 7
     assert facts["splits"]["train"]["views"] == {"frontal": 1, "unknown": 1}

@@ -12,7 +12,7 @@ import pytest
 from xraygen import params
 from xraygen.annotators.prompts import Nearest, Prompts
 from xraygen.errors import UserError
-from xraygen.params import LlmApproach
+from xraygen.annotators.settings import LlmApproach
 from xraygen.study import REGIONS, Annotation, Case, Study, write_jsonl
 from xraygen.vlm.conversation import completion
 

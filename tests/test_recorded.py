@@ -15,9 +15,9 @@ from xraygen import params
 from xraygen.annotators.json_answer import parse
 from xraygen.annotators.recorded import Recorded
 from xraygen.errors import UserError
-from xraygen.params import RecordedApproach
+from xraygen.annotators.settings import RecordedApproach
 from xraygen.sources import iu_xray
-from xraygen.study import REGIONS, SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study, read_jsonl, write_jsonl
+from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study, read_jsonl, write_jsonl
 from xraygen.text import token_f1
 
 pytest.importorskip("json_repair")
@@ -66,14 +66,14 @@ def test_ids_that_are_numbers_in_json_and_null_texts(tmp_path):
 
 
 def test_what_has_no_row_or_cannot_be_read_fails_with_its_reason_and_nothing_is_dropped(tmp_path):
-    rows = [("S1", "I cannot help."), ("S2", '{"bone": 3}'), ("S3", '{"lung": "Clear."'), ("S5", "")]
+    rows = [("S1", "I cannot help."), ("S2", '{"bone": 3}'), ("S3", "{'lung': 'Clear.'}"), ("S5", "")]
     csv_file(tmp_path / "a.csv", ("id", "a"), *rows)
     records = list(annotator(tmp_path, "a.csv", answer="a")(cases("S1", "S2", "S3", "S4", "S5")))
     assert [record.annotation for record in records] == [None, None, Annotation(lung="Clear."), None, None]
     assert [record.error for record in records] == [
         "no JSON in the answer", "bone: not a text", None, "no row in a.csv", "no JSON in the answer"
     ]  # fmt: skip
-    assert [record.raw for record in records] == ["I cannot help.", '{"bone": 3}', '{"lung": "Clear."', "", ""]
+    assert [record.raw for record in records] == ["I cannot help.", '{"bone": 3}', "{'lung': 'Clear.'}", "", ""]
     assert records[2].usage == {"repaired": True}
 
 
@@ -146,7 +146,7 @@ def test_the_stage_takes_a_file_that_covers_part_of_test_and_nothing_of_dev(root
         studies = [Study(id=f"S{number}{k}", uid=f"{number}{k}", split=split, report="r", reference=SAID) for k in range(3)]
         write_jsonl(tmp_path / f"data/prepared/{split}.jsonl", studies)
     (tmp_path / "answers").mkdir()
-    csv_file(tmp_path / "answers/a.csv", ("id", "a"), ("S12", '{"lung": "Clear."'))
+    csv_file(tmp_path / "answers/a.csv", ("id", "a"), ("S12", "{'lung': 'Clear.'}"))
     stage = [sys.executable, "-m", "stages.annotate", "elsewhere"]
     done = subprocess.run(stage, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -175,9 +175,14 @@ def test_every_recorded_answer_is_read(tmp_path, name, columns, rows):
     for column in columns:
         # What stands between the outermost braces, by json alone: so that what is read is what was said, not only something.
         whole = {row["id"]: json.loads(row[column][row[column].index("{") : row[column].rindex("}") + 1]) for row in answers}
-        texts = {id: {region: said[region].strip() for region in REGIONS if region in said} for id, said in whole.items()}
-        expected = {id: Annotation(**said) for id, said in texts.items()}
-        assert [parse(row[column]) for row in answers] == [(expected[row["id"]], False) for row in answers]
+        expected, repaired = {}, {}
+        for id, said in whole.items():
+            spine = said.pop("Thoracic spine", "")  # which is bone
+            silent = [region for region in said if said[region].strip().lower() in ("nan", "none", "...")]
+            texts = {region: "" if region in silent else said[region].strip() for region in said}
+            expected[id] = Annotation(**texts | {"bone": f"{texts.get('bone', '')} {spine}".strip()})
+            repaired[id] = bool(silent or spine)
+        assert [parse(row[column]) for row in answers] == [(expected[row["id"]], repaired[row["id"]]) for row in answers]
         records = list(annotator(tmp_path, name, answer=column)(cases(*expected)))
         assert {record.id: record.annotation for record in records} == expected
 

@@ -12,9 +12,11 @@ import yaml
 from xraygen import evaluate, judges, params, release
 from xraygen.annotate import load
 from xraygen.annotators import router
-from xraygen.compare import compare_all
+from xraygen.annotators.settings import RecordedApproach, RouterApproach
+from xraygen.compare import report_of
 from xraygen.errors import UserError
-from xraygen.params import CompareParams, RecordedApproach, RouterApproach
+from xraygen.params import CompareParams
+from xraygen.scores import scores_of
 from xraygen.sources.phantom import phantom
 from xraygen.study import REGIONS, Annotation, Study, read_json, read_jsonl, write_json, write_jsonl
 
@@ -76,7 +78,7 @@ def test_a_comparison_that_could_not_be_made_has_no_margin_in_numbers():
     chosen = release.choose(dict.fromkeys(by_name, LEARNED), by_name, {"b vs a": pair(None, None, None, holds=False)})
     assert (chosen["margin"], chosen["margin_ci_low"], chosen["holds"]) == (None, None, False)
     text = release.readme(chosen | {"studies": 2, "failed": 0})
-    assert "over the next, b: could not be told" in text and "noise" not in text and "None" not in text
+    assert "over the next, b: too few studies" in text and "significant" not in text and "None" not in text
 
 
 def test_a_comparison_of_other_approaches_is_refused():
@@ -104,14 +106,15 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
     write_jsonl(folder / "data/prepared/val.jsonl", val)
     settings = params.load(folder / "params.yaml")
     studies, judge, of_all = {"dev": made("dev", 2000, 30), "test": made("test", 4000, 10)}, judges.load("proxy"), {}
+    summaries: dict = {}
     for name in approaches:
         annotate = load(settings, name, folder)
         said = {split: list(annotate(study.case() for study in members)) for split, members in studies.items()}
         judged = evaluate.judge_splits(studies, said, judge)
-        write_json(folder / f"metrics/scores/{name}.json", evaluate.metrics(judged, studies, judge, 200, 0))
-        of_all[name] = evaluate.scores_of(judged, studies)
-    comparison = compare_all(of_all, CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0))
-    write_json(folder / "metrics/comparison.json", comparison)
+        summaries[name] = evaluate.details(judged, studies, judge, 200, 0)
+        of_all[name] = scores_of(judged, studies)
+    comparison = report_of(of_all, summaries, [], CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0))
+    write_json(folder / "reports/comparison.json", comparison)
 
 
 def run(root: Path, folder: Path) -> subprocess.CompletedProcess:
@@ -151,15 +154,20 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
 
 def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):
     facts = read_json(project / FILES[3])
-    scores = {name: read_json(project / f"metrics/scores/{name}.json") for name in ("learned", "verbatim")}
-    macro = {name: content["dev"]["macro"] for name, content in scores.items()}
+    comparison = read_json(project / "reports/comparison.json")
+    macro = {name: content["dev"]["macro"] for name, content in comparison["approaches"].items()}
     assert (facts["approach"], facts["runner_up"], facts["studies"], facts["failed"]) == ("learned", "verbatim", 8, 1)
-    assert {key: facts[key] for key in ("score", "ci_low", "ci_high")}.items() <= macro["learned"].items()
-    assert facts["margin"] == pytest.approx(macro["learned"]["score"] - macro["verbatim"]["score"], abs=2e-6)
+    assert facts["score"] == round(macro["learned"]["score"], 4)
+    assert facts["margin"] == pytest.approx(macro["learned"]["score"] - macro["verbatim"]["score"], abs=1e-4)
     assert facts["margin"] > 0
-    assert facts["margin_ci_low"] < facts["margin"] < facts["margin_ci_high"]
+    (pair,) = comparison["pairs"]["dev"].values()
+    low, high = sorted(abs(pair["score"]["macro"][end]) for end in ("ci_low", "ci_high"))
+    assert low < facts["margin"] < high
     text = (project / FILES[2]).read_text()
-    assert f"Margin over the next, verbatim: {facts['margin']:.3f} [{facts['margin_ci_low']:.3f}, " in text
+    assert f"Margin over the next, verbatim: {facts['margin']:.3f} [{low:.3f}, {high:.3f}]" in text
+    for use in facts["dev_used_for"]:
+        assert use in text
+    assert {"checkpoint", "prompt", "choice"} <= set(" ".join(facts["dev_used_for"]).split())
     assert "**learned**" in text and "proxy, the embedded approximation" in text and "Failed: 1;" in text
 
 

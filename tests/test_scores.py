@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.compare import compare_all
+from xraygen.compare import compare_all, detectable_differences
 from xraygen.judges import decide, opinions
 from xraygen.params import CompareParams
-from xraygen.scores import StudyScores, by_study, compare, holm, intervals, macro, studies_to_tell, summarise
+from xraygen.resampling import bootstrap, compare, detectable, holm, intervals, macro
+from xraygen.scores import StudyScores, by_study, summarise
 from xraygen.study import SCORED_REGIONS, Judgement
 from xraygen.text import token_f1, tokens
 
@@ -103,8 +104,8 @@ def test_each_open_pair_is_asked_once_and_answered_in_place(pairs):
 def test_interval_covers_the_mean_at_its_rate():
     rng = np.random.default_rng(0)
     samples = [rng.normal(0.5, 0.2, size=(60, 1)) for _ in range(200)]
-    bounds = [intervals(lambda times, sample=sample: times @ sample / 60, 60, 400, 0)[0] for sample in samples]
-    covered = sum(bound.low <= 0.5 <= bound.high for bound in bounds)
+    bounds = [intervals(bootstrap(sample[None], 400, 0))[:2] for sample in samples]
+    covered = sum(low[0, 0] <= 0.5 <= high[0, 0] for low, high in bounds)
     assert 178 <= covered <= 199
 
 
@@ -173,20 +174,31 @@ def test_pairs_unscored_by_the_judge_on_either_side_count_on_neither():
 
 def test_too_few_studies_are_said_not_guessed():
     one = compare(np.ones((1, 4)), np.zeros((1, 4)), 100, 0)
-    assert one["p"] == 1 and np.isnan(one["ci_low"]) and np.isnan(one["effect"])
+    assert one["p"] == 1 and np.isnan(one["ci_low"]) and np.isnan(one["sd"])
     none = compare(np.ones((0, 4)), np.ones((0, 4)), 100, 0)
     assert none["n"] == 0 and np.isnan(none["difference"]) and none["p"] == 1
 
 
-def test_more_comparisons_need_more_studies():
+def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
     rng = np.random.default_rng(4)
     base = rng.random((50, 4))
-    names = [f"n{k}" for k in range(4)]
-    every = {n: {"test": StudyScores(tuple(map(str, range(50))), *[base + rng.normal(0, 0.3, base.shape)] * 3)} for n in names}
     params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
-    two = compare_all({n: every[n] for n in names[:2]}, params)["test"]["n0 vs n1"]["score"]["macro"]
-    four = compare_all(every, params)["test"]["n0 vs n1"]["score"]["macro"]
-    assert four["studies_to_tell"] > two["studies_to_tell"] and four["p_holm"] >= two["p_holm"]
+
+    def found(approaches: int, studies: int) -> dict:
+        noisy = [base[:studies] + rng.normal(0, 0.3, (studies, 4)) for _ in range(approaches)]
+        ids = tuple(map(str, range(studies)))
+        every = {f"n{k}": {"test": StudyScores(ids, values, values, values)} for k, values in enumerate(noisy)}
+        return detectable_differences(compare_all(every, params)["test"], params)["score"]
+
+    two, six, fewer = found(2, 50), found(6, 50), found(2, 12)
+    assert six["median"] > two["median"] and fewer["median"] > two["median"]
+    assert six["least"] < six["median"] < six["most"] and two["least"] == two["most"]
+
+
+def test_equal_approaches_have_no_detectable_difference():
+    every = {name: {"test": StudyScores(("a", "b"), *[np.ones((2, 4))] * 3)} for name in "ab"}
+    params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
+    assert detectable_differences(compare_all(every, params)["test"], params) == {"score": None, "token_f1": None}
 
 
 def test_p_values_hold_their_level_under_the_null():
@@ -207,9 +219,9 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-def test_studies_to_tell_by_hand():
-    assert studies_to_tell(0.5, 0.05, 0.8) == 32  # (1.95996 + 0.84162)^2 / 0.25 = 31.4
-    assert studies_to_tell(0, 0.05, 0.8) is None and studies_to_tell(float("nan"), 0.05, 0.8) is None
+def test_the_detectable_difference_by_hand():
+    # (1.95996 + 0.84162) x 0.5 / sqrt(100)
+    assert detectable(0.5, 100, 0.05, 0.8) == pytest.approx(0.140079, abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "tolerance"), [(8, 1e-12), (60, 0.02)])

@@ -8,7 +8,9 @@ from email.utils import formatdate
 import pytest
 
 from xraygen.errors import UserError
-from xraygen.server import Gate, Refusal, Server, _retry_after, _used_up, complete, hidden, no_password, secret
+from xraygen.server import Gate, Refusal, Server, complete, hidden, no_password, secret
+from xraygen.server_errors import retry_after as _retry_after
+from xraygen.server_errors import used_up as _used_up
 
 pytest.importorskip("openai")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import chosen_up_to_rounding
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
@@ -16,7 +17,7 @@ from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.answers import Answers
 from xraygen.annotators.vlm import Vlm, _Ends, _record
 from xraygen.errors import UserError
-from xraygen.params import VlmApproach
+from xraygen.annotators.settings import VlmApproach
 from xraygen.sources.phantom import draw, phantom
 from xraygen.study import REGIONS, Annotation, AnnotationRecord, Case, Image, Study
 from xraygen.text import sentences, token_f1
@@ -25,6 +26,7 @@ from xraygen.vlm import conversation
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from xraygen.decoding import strata
 from xraygen.vlm import encoding
 from xraygen.vlm.model import load, load_processor
 
@@ -43,6 +45,18 @@ APPROACH = VlmApproach(
 
 def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
     return Vlm(approach, str(root / approach.model), images or root)
+
+
+def answers(annotate: Vlm, cases: list[Case]) -> tuple[list[AnnotationRecord], list[tuple[dict, list[list[int]]]]]:
+    """(the records, for each row that was answered its tokens, those of the end included)."""
+    found, said = [], annotate._said
+
+    def look(row: dict, tokens: list[list[int]]):
+        found.append((row, [list(answer) for answer in tokens]))
+        return said(row, tokens)
+
+    annotate._said = look
+    return list(annotate(cases)), found
 
 
 def approach(**changes) -> VlmApproach:
@@ -289,12 +303,17 @@ def test_what_is_too_long_is_set_aside_whole_and_counted(processor, root, studie
 
 
 def test_a_padded_batch_answers_as_each_case_alone(root, studies):
-    cases = [one.case() for one in studies]
-    together = list(vlm(approach(batch_tokens=100_000), root)(cases))
-    apart = list(vlm(approach(batch_tokens=1), root)(cases))
-    assert together == apart and [record.id for record in together] == [case.id for case in cases]
-    assert len({record.raw for record in together}) > 6
-    assert all(record.usage["tokens_out"] <= 24 and record.usage["tokens_in"] > 20 for record in together)
+    cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
+    for batch_tokens in (100_000, 600, 1):
+        records, found = answers(vlm(approach(batch_tokens=batch_tokens), root), cases)
+        assert len(found) == 12 and all(chosen_up_to_rounding(model, row, said) for row, (said,) in found)
+        assert [record.id for record in records] == [case.id for case in cases]
+        assert len({record.raw for record in records}) > 6
+        assert all(record.usage["tokens_out"] <= 24 and record.usage["tokens_in"] > 20 for record in records)
+    row, (said,) = found[0]
+    wrong = [*said[:5], said[5] + 1, *said[6:]]
+    assert not chosen_up_to_rounding(model, row, wrong), "the check itself"
+    assert not chosen_up_to_rounding(model, found[1][0], said)
 
 
 def test_an_answer_that_goes_round_in_circles_is_ended(processor):
@@ -333,7 +352,7 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(root, 
 
 def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, monkeypatch):
     cases, taken = [one.case() for one in studies], []
-    annotate = vlm(APPROACH, root)
+    annotate = vlm(approach(batch_tokens=1), root)  # one by one, as windows make other batches
     whole = list(annotate(cases))
     monkeypatch.setattr("xraygen.annotators.vlm._CASES", 5)
     stream = annotate(taken.append(case.id) or case for case in cases)
@@ -342,18 +361,22 @@ def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, m
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing(root, studies, tmp_path, monkeypatch, capsys):
-    cases = [one.case() for one in studies]
+    cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
     annotate = vlm(approach(batch_tokens=100_000), root)
-    whole, generate = list(annotate(cases)), annotate.model.generate
+    generate, sizes = annotate.model.generate, []
 
     def scarce(**batch):
         if len(batch["input_ids"]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
+        sizes.append(len(batch["input_ids"]))
         return generate(**batch)
 
     monkeypatch.setattr(annotate.model, "generate", scarce)
     annotate.kept = Answers({}, tmp_path)
-    assert list(annotate(cases)) == whole and "out of memory" in capsys.readouterr().err
+    records, found = answers(annotate, cases)
+    assert [record.id for record in records] == [case.id for case in cases]
+    assert sum(sizes) == len(found) == 12 and all(chosen_up_to_rounding(model, row, said) for row, (said,) in found)
+    assert "out of memory" in capsys.readouterr().err
     monkeypatch.setattr(annotate.model, "generate", lambda **_: scarce(input_ids=[0] * 5))
     annotate.kept = Answers({"other": "questions"}, tmp_path)
     with pytest.raises(UserError, match="single case"):
@@ -432,10 +455,8 @@ def test_what_was_learned_is_annotated_and_the_answer_ends_there(root, studies, 
 def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, studies, taught):
     settings = {"model": taught, "max_new_tokens": 200, "samples": 5}
     cases = [one.case() for one in studies]
-    said = list(vlm(approach(batch_tokens=10**6, **settings), root)(cases))
-    assert said == list(vlm(approach(batch_tokens=1, **settings), root)(cases))
     several = 0
-    for record in said:
+    for record in vlm(approach(batch_tokens=10**6, **settings), root)(cases):
         answers = []
         for answer in json.loads(record.raw):
             with contextlib.suppress(ValueError):
@@ -447,19 +468,39 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
             assert worth[texts.index(record.annotation[region])] == pytest.approx(max(worth))
             several += len(set(texts)) > 2
     assert several > 3
-    shown = {"inputs": "report", "prompt": f"{PROMPT} " * 5}  # what all prompts begin with is read once
-    together, apart = (list(vlm(approach(batch_tokens=tokens, **settings, **shown), root)(cases)) for tokens in (10**6, 1))
-    assert together == apart and len({record.raw for record in together}) > 6
     with pytest.raises(ValueError, match="either beams or samples"):
         VlmApproach(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
 
 
+@pytest.mark.parametrize("shown", [{}, {"inputs": "report", "prompt": f"{PROMPT} " * 5}], ids=["views", "one beginning"])
+@pytest.mark.parametrize("batch_tokens", [10**6, 5_000, 1])
+def test_samples_are_drawn_by_the_numbers_of_their_places_in_every_batch(root, studies, taught, shown, batch_tokens):
+    annotate = vlm(approach(model=taught, max_new_tokens=60, samples=5, batch_tokens=batch_tokens, **shown), root)
+    model, _ = load(root / taught)
+    numbers = strata(5, 60)
+    found = answers(annotate, [one.case() for one in studies])[1]
+    assert len(found) == 12 and len({str(said) for _, said in found}) > 6
+    for row, said in found:
+        assert len({tuple(answer) for answer in said}) > 1
+        for answer, own in zip(said, numbers.tolist(), strict=True):
+            assert chosen_up_to_rounding(model, row, answer, own)
+        assert not chosen_up_to_rounding(model, row, said[0], numbers[1].tolist()), "the check itself"
+
+
+def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_path, monkeypatch):
+    cases, records = [one.case() for one in studies], []
+    for time in ("once", "again"):
+        monkeypatch.setattr("xraygen.answers.cache_folder", lambda time=time: tmp_path / time)
+        records.append(list(vlm(approach(model=taught, max_new_tokens=60, samples=3, batch_tokens=5_000), root)(cases)))
+    assert records[0] == records[1]
+
+
 def test_samples_that_cannot_be_read_do_not_count_unless_none_can():
-    case, answers = Case(id="x", report="Clear."), ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', '{"lung": "lungs clear"']
-    record = _record(case, answers, {"tokens_out": 9})
+    case, answers = Case(id="x", report="Clear."), ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', "{'lung': 'lungs clear'}"]
+    record = _record(case, answers, {"tokens_out": 9}, [""] * 4)
     assert record.annotation == Annotation(lung="Lungs clear.") and json.loads(record.raw) == answers
     assert record.usage == {"tokens_out": 9, "repaired": True, "unread": 1}
-    record = _record(case, ["no", "{"], {"tokens_out": 9})
+    record = _record(case, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
     assert record.annotation is None and record.error == "no JSON in the answer" and record.raw == '["no", "{"]'
 
 
@@ -478,7 +519,6 @@ SAID = Annotation(lung="Clear.", heart='A "normal" heart, 50 %.\nNo {more}.', ot
         json.dumps(SAID.model_dump() | {"confidence": 0.9, "Notes": ["x"]}),
         json.dumps({"others": SAID.others, "heart": SAID.heart, "lung": f"  {SAID.lung}\n"}),
         f"[{conversation.completion(SAID)}]",
-        conversation.completion(SAID)[:-1],
         conversation.completion(SAID).replace('", "', '" "'),
         conversation.completion(SAID).replace(', "others"', ',, "others"'),
     ],
@@ -497,6 +537,7 @@ def test_an_answer_is_read_whatever_stands_around_it_and_repaired(answer):
         ('{"lung": {"left": "Clear."}}', "lung: not a text"),
         ('{"lung": 3}', "lung: not a text"),
         ('{"lung": "\\ud800"}', "surrogate"),
+        (conversation.completion(SAID)[:-1], "ends too early"),
         ('{"lung":' * 2000, "."),
         ("{" * 5000, "."),
     ],

@@ -10,9 +10,23 @@ from xraygen import __version__
 from xraygen.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xraygen.judges.green import Green
+    from xraygen.study import Case
 
 FILE = click.Path(path_type=Path)
+
+
+class Output(click.Path):
+    """A file to write. Where the user names a link, what it leads to is written; elsewhere links are replaced."""
+
+    def convert(self, value, param, context) -> Path:
+        path = Path(super().convert(value, param, context))
+        return path.resolve() if path.is_symlink() else path
+
+
+OUTPUT = Output(path_type=Path)
 
 
 class OneLineErrors(click.Group):
@@ -44,33 +58,45 @@ def fetch(collection: str, source: Path | None) -> None:
 @main.command()
 @click.argument("cases", type=FILE)
 @click.option("--approach", required=True, help="A name under `approaches:` in params.yaml.")
-@click.option("--out", type=FILE, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
+@click.option("--out", type=OUTPUT, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
 @click.option("--dry-run", is_flag=True, help="Say how many requests, tokens and dollars that takes.")
 def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> None:
-    """Annotate CASES, a CSV or JSONL file with id, report and optionally images, with the models that the pipeline left."""
+    """Annotate CASES, a CSV, TSV or JSONL file with id, report and optionally images, with the models that the pipeline left."""
     from xraygen import params
-    from xraygen.annotate import load, plan
+    from xraygen.annotate import load, plan, shows_pictures
     from xraygen.progress import progress
     from xraygen.rows import read_cases
-    from xraygen.study import write_jsonl
+    from xraygen.study import AnnotationRecord, read_jsonl, write_jsonl
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
     answer = load(params.load(), approach, root=Path.cwd(), images=cases.parent)
+    pictures, illustrated = shows_pictures(answer), 0
+
+    def given() -> "Iterator[Case]":
+        nonlocal illustrated
+        for case in read_cases(cases, pictures):
+            illustrated += bool(case.images)
+            yield case
+
     if dry_run:
-        click.echo(plan(answer, read_cases(cases)))
-        return
-    count = write_jsonl(out, progress(answer(read_cases(cases)), "annotate", "cases"))
-    click.echo(f"{count:,} cases annotated: {out}", err=True)
+        click.echo(plan(answer, given()))
+    else:
+        count = write_jsonl(out, progress(answer(given()), "annotate", "cases"))
+        failed = sum(record.annotation is None for record in read_jsonl(out, AnnotationRecord))
+        without = f", {failed:,} of them without an annotation" if failed else ""
+        click.echo(f"{count:,} cases annotated{without}: {out}", err=True)
+    if pictures and not illustrated:
+        click.echo(f"{cases}: no case has images, which {approach} is shown; a column `images` names their files", err=True)
 
 
 @main.command()
 @click.argument("pairs", type=FILE)
 @click.option("--judge", "name", type=click.Choice(["proxy", "green"]), default="proxy", show_default=True)
-@click.option("--out", type=FILE, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
+@click.option("--out", type=OUTPUT, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
 @click.option("--dry-run", is_flag=True, help="Say how many pairs the judge green would be asked, and about how long that takes.")
 def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
-    """Judge PAIRS, a CSV or JSONL file with reference and candidate, row by row.
+    """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
 
     With --judge green and a column completion that text is read instead of asking the model; which model is asked stands in
     params.yaml under evaluate.green.
@@ -112,7 +138,7 @@ def completions() -> None:
 
 
 @completions.command("export")
-@click.argument("out", type=FILE)
+@click.argument("out", type=OUTPUT)
 def export_completions(out: Path) -> None:
     """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
     from xraygen.rows import write_csv

@@ -1,53 +1,174 @@
-"""Every approach against every other on the studies they share: how far apart, and whether that can be told from noise."""
+"""Every approach against every other on the same studies: how far apart, and whether that can be
+told from noise."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from statistics import median
 
 import numpy as np
 
 from xraygen.params import CompareParams
-from xraygen.scores import MEASURES, StudyScores, compare_each, holm, rounded, studies_to_tell
-from xraygen.study import SCORED_REGIONS
+from xraygen.resampling import (
+    bootstrap,
+    compare_pairs,
+    detectable,
+    holm,
+    intervals,
+    means,
+    permutations_needed,
+)
+from xraygen.scores import COLUMNS, MEASURES, StudyScores, rounded
+from xraygen.study import SCORED_REGIONS, Agreement
 
 VERSUS = " vs "  # between two names, which hold no spaces
-COLUMNS = ("macro", *SCORED_REGIONS)
 
 
-def compare_all(approaches: dict[str, dict[str, StudyScores]], params: CompareParams) -> dict:
-    """{approach: {study set: scores}} -> {study set: {"a vs b": {measure: {"macro" | region: comparison}}}}.
+def report_of(
+    scores: Mapping[str, Mapping[str, StudyScores]],
+    summaries: Mapping[str, dict],
+    agreement: Sequence[Agreement],
+    params: CompareParams,
+) -> dict:
+    """The content of reports/comparison.json. `scores`: of each approach by study set; `summaries`:
+    data/judgements/<approach>/ summary.json by approach; `agreement`:
+    data/prepared/agreement.jsonl."""
+    pairs = compare_all(scores, params)
+    return {
+        "approaches": dict(summaries),
+        "permutations": permutations(len(scores), params),
+        "pairs": pairs,
+        "detectable": {
+            name: detectable_differences(table, params) for name, table in pairs.items()
+        },
+        "repeated": on_repeated_reports(
+            {name: by_set["test"] for name, by_set in scores.items()}, agreement, params
+        ),
+        "attainable": mean_token_f1(member.attainable for member in agreement),
+    }
 
-    `difference` is a minus b. Holm's correction runs over the pairs of approaches for macro, and over pairs times regions for
-    the regions, within one study set and measure. `holds`: the corrected p is below `alpha`. `studies_to_tell` reckons with
-    alpha over the size of that family, which is where Holm's correction starts.
+
+def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: CompareParams) -> dict:
+    """{approach: {study set: scores}} -> {study set: {"a vs b": {measure: {"macro" | region:
+    comparison}}}}.
+
+    `difference` is a minus b. Holm's correction runs over the pairs of approaches for macro, and
+    over pairs times regions for the regions, within one study set and measure. `holds`: the
+    corrected p is below `alpha`.
     """
     sets = next(iter(approaches.values()))
-    return {name: _compare_set({key: scores[name] for key, scores in approaches.items()}, params) for name in sets}
+    return {
+        name: _compare_set({key: scores[name] for key, scores in approaches.items()}, params)
+        for name in sets
+    }
 
 
-def _compare_set(scores: dict[str, StudyScores], params: CompareParams) -> dict:
-    table: dict = {}
-    for a, b in combinations(scores, 2):
-        shared = set(scores[a].ids) & set(scores[b].ids)
-        pair = table[f"{a}{VERSUS}{b}"] = {}
-        for measure in MEASURES:
-            left, right = (getattr(scores[name].only(shared), measure) for name in (a, b))
-            if measure == "score":  # a pair that the judge could not score on one side counts on neither
-                unscored = np.isnan(left) | np.isnan(right)
-                left, right = np.where(unscored, np.nan, left), np.where(unscored, np.nan, right)
-            pair[measure] = dict(zip(COLUMNS, compare_each(left, right, params.resamples, params.seed), strict=True))
+def permutations(approaches: int, params: CompareParams) -> int:
+    """Of each test: enough for the larger of the two families, pairs of approaches times regions."""
+    pairs = approaches * (approaches - 1) // 2
+    return max(params.resamples, permutations_needed(pairs * len(SCORED_REGIONS), params.alpha))
+
+
+def _compare_set(scores: Mapping[str, StudyScores], params: CompareParams) -> dict:
+    if len({one.ids for one in scores.values()}) > 1:
+        raise ValueError("approaches are compared on the same studies")
+    names = [f"{a}{VERSUS}{b}" for a, b in combinations(scores, 2)]
+    table: dict = {name: {} for name in names}
     for measure in MEASURES:
+        found = compare_pairs(
+            np.stack([getattr(one, measure) for one in scores.values()]),
+            params.resamples,
+            permutations(len(scores), params),
+            params.seed,
+            both_known=measure
+            == "score",  # a pair that the judge could not score on one side counts on neither
+        )
+        for name, comparisons in zip(names, found, strict=True):
+            table[name][measure] = dict(zip(COLUMNS, comparisons, strict=True))
         _correct([pair[measure]["macro"] for pair in table.values()], params)
-        _correct([pair[measure][region] for pair in table.values() for region in SCORED_REGIONS], params)
+        _correct(
+            [pair[measure][region] for pair in table.values() for region in SCORED_REGIONS], params
+        )
     return table
 
 
 def _correct(family: list[dict], params: CompareParams) -> None:
     """Complete the comparisons of one family with what the correction decides, and round them."""
-    for comparison, p_holm in zip(family, holm([comparison["p"] for comparison in family]), strict=True):
-        comparison |= {
-            "p_holm": p_holm,
-            "holds": p_holm < params.alpha,
-            "studies_to_tell": studies_to_tell(comparison["effect"], params.alpha / len(family), params.power),
-        }
+    for comparison, p_holm in zip(
+        family, holm([comparison["p"] for comparison in family]), strict=True
+    ):
+        comparison |= {"p_holm": p_holm, "holds": p_holm < params.alpha}
         for key, value in comparison.items():
             if isinstance(value, float):
                 comparison[key] = rounded(value)
+
+
+def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> dict:
+    """Of one study set: {measure: {"median", "least", "most"}}, the smallest macro difference that
+    its number of studies detects with power `params.power`, for a pair whose results differ from
+    study to study as those of the median, the most similar and the most dissimilar pair do. At
+    alpha over the number of pairs, where Holm's correction starts. None where no pair has a spread.
+    """
+    alpha = params.alpha / max(1, len(pairs))
+    result = {}
+    for measure in MEASURES:
+        macros = [pair[measure]["macro"] for pair in pairs.values()]
+        spreads = [macro["sd"] for macro in macros if macro["sd"]]
+        if not spreads:
+            result[measure] = None
+            continue
+        chosen = {"median": median(spreads), "least": min(spreads), "most": max(spreads)}
+        n = macros[0]["n"]
+        result[measure] = {
+            name: rounded(detectable(sd, n, alpha, params.power)) for name, sd in chosen.items()
+        }
+    return result
+
+
+def on_repeated_reports(
+    approaches: Mapping[str, StudyScores], agreement: Iterable[Agreement], params: CompareParams
+) -> dict | None:
+    """Token F1 of the curators, and of the approaches on the same studies: those test studies whose
+    report another study has, too. {"studies", "reports", "curators" and "approaches": {name:
+    {"macro" | region: {"token_f1", "ci_low", "ci_high"}}}}.
+
+    Intervals are by bootstrap over reports, because the studies of one report are not independent.
+    None: there are none.
+    """
+    repeated = {member.id: member for member in agreement if member.curators is not None}
+    if not repeated:
+        return None
+    chosen = {name: scores.only(repeated) for name, scores in approaches.items()}
+    ids = next(iter(chosen.values())).ids
+    curators = [[repeated[id].curators[region] for region in SCORED_REGIONS] for id in ids]
+    values = np.stack(
+        [np.array(curators, dtype=float), *(scores.token_f1 for scores in chosen.values())]
+    )
+    reports, groups = np.unique([repeated[id].report for id in ids], return_inverse=True)
+    low = high = np.full((len(values), len(COLUMNS)), np.nan)
+    if len(reports) > 1:
+        low, high, _ = intervals(bootstrap(values, params.resamples, params.seed, groups))
+    rows = [
+        {
+            column: {"token_f1": rounded(mean), "ci_low": rounded(bottom), "ci_high": rounded(top)}
+            for column, mean, bottom, top in zip(COLUMNS, *row, strict=True)
+        }
+        for row in zip(means(values).tolist(), low.tolist(), high.tolist(), strict=True)
+    ]
+    return {
+        "studies": len(ids),
+        "reports": len(reports),
+        "curators": rows[0],
+        "approaches": dict(zip(chosen, rows[1:], strict=True)),
+    }
+
+
+def mean_token_f1(scores: Iterable[dict[str, float | None] | None]) -> dict | None:
+    """`curators` or `attainable` of each study -> {"macro" | region: mean token F1} of those that
+    have it; None: none has."""
+    known = [by_region for by_region in scores if by_region is not None]
+    if not known:
+        return None
+    values = np.array(
+        [[by_region[region] for region in SCORED_REGIONS] for by_region in known], dtype=float
+    )
+    return dict(zip(COLUMNS, map(rounded, means(values).tolist()), strict=True))

@@ -1,4 +1,4 @@
-"""Decoding, greedy or sampled, of several tokens at a time, of which rows leave the batch as they end.
+"""Batched greedy or sampled decoding with prompt-lookup drafts; finished rows leave the batch.
 
 What a row may say next is looked up: what followed its last two tokens before, in its prompt, its answer or another row's answer. The
 model reads these drafts with the last token in one go, and as many as are what it says itself are said (Saxena, "Prompt lookup decoding",
@@ -8,7 +8,11 @@ cache for each token; its lookup is for one row alone.
 
 Sampled answers are drawn by inverting the distribution of the next token at one number in [0, 1) for each sample and place. At a place,
 the numbers of `n` samples are one in each n-th of [0, 1) (McKay et al., "Latin hypercube sampling", 1979), the same for all prompts: they
-cover the distribution better than as many drawn one by one, and hang on no other row, up to rounding.
+cover the distribution better than as many drawn one by one.
+
+What is guaranteed: a sample's numbers depend on its index and the place alone, and the same batch gets the same answers on the same
+machine. Not guaranteed: the same answer in another batch or on another CPU. These move the last bits of a row's logits, and where a number
+falls on the border of two tokens' shares, or two tokens are equally likely, another token is chosen, and another answer follows.
 """
 
 from __future__ import annotations
@@ -23,13 +27,13 @@ Stop = Callable[[int, list[int]], bool]  # (row, its answer so far): whether it 
 _DRAFT = 7  # tokens of a draft, at most
 _ROOM = 64  # tokens that a cache grows by, and columns that drafts in vain may take of it
 _BY_ROW = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")  # (..., rows, tokens); pictures are read by then
-_SHARE = 8  # a batch shrinks when one in so many rows has ended, as shrinking copies the cache
+_SHARE = 8  # a batch shrinks when one row in 8 has ended, as shrinking copies the cache
 
 
 def decode(model, tokens: torch.Tensor, inputs: dict, stop: Stop, settings, samples: int = 0) -> Iterator[tuple[int, list[int]]]:
-    """(row, its answer) as rows end. `tokens`: (rows, columns), padded on the left or amid; `inputs`: what the model is given beside
-    them, a cache among it; `settings`: a GenerationConfig. With `samples`, each prompt gets so many rows, one after another, with
-    sampled answers instead of the greedy one."""
+    """(row, its answer) as rows end. `tokens`: (rows, columns), padded on the left or in the middle; `inputs`: the model's other inputs,
+    with a cache; `settings`: a GenerationConfig. With `samples`, each prompt gets that many rows, one after another, with sampled answers
+    instead of the greedy one."""
     cache, budget, last = inputs["past_key_values"], _budget(model, inputs["past_key_values"]), _last_position(model)
     cache.layers = [_Roomy(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     with torch.inference_mode():
@@ -91,7 +95,7 @@ def _choose(logits: torch.Tensor, at: list[list[float]]) -> torch.Tensor:
     shares = logits.float().softmax(-1)
     upto = (shares.cpu() if shares.device.type == "mps" else shares).cumsum(-1, dtype=torch.float64)  # mps has no float64
     at = torch.tensor(at, dtype=torch.float64, device=upto.device)[..., None] * upto[..., -1:]
-    return torch.searchsorted(upto, at, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)  # of no number: past the last
+    return torch.searchsorted(upto, at, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)  # NaN: past the last
 
 
 def _budget(model, cache) -> int:

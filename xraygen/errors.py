@@ -1,4 +1,5 @@
-"""The one error class for what a user can cause and mend: printed as one line, exit status 2, no traceback."""
+"""The one error class for what a user can cause and mend: printed as one line, exit status 2, no
+traceback."""
 
 import contextlib
 import gc
@@ -13,8 +14,14 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-    """Run a command's body: a UserError ends it with one line on stderr and status 2, Ctrl-C with status 130."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is cleared away
+    """Around all that a process does: a UserError ends it with one line on stderr and status 2,
+    Ctrl-C with status 130.
+
+    For the rest of the process, SIGTERM exits with status 143 by way of `finally` clauses, so that
+    what is half-written is cleared away, and at the end the garbage collector is switched off. So
+    this is for `if __name__ == "__main__"`, not for libraries.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
     except UserError as error:
@@ -24,4 +31,4 @@ def one_line() -> Iterator[None]:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
-        gc.freeze()  # the process ends: to look for garbage in all of torch and transformers takes it most of a second
+        gc.freeze()  # searching all of torch and transformers for garbage would take most of a second

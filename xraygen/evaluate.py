@@ -1,31 +1,35 @@
 """Annotations against references: a judgement for each study and scored region, and the scores that follow from them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from xraygen.errors import UserError
 from xraygen.judges import Judge, opinions
-from xraygen.scores import StudyScores, by_study, summarise
+from xraygen.scores import COLUMNS, scores_of, summarise
 from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Judgement, Study, read_jsonl
 
 
 def judge_annotations(studies: Iterable[Study], annotations: Iterable[AnnotationRecord], judge: Judge) -> list[Judgement]:
     """One judgement for each study with a reference and each scored region, in the order of `studies`.
 
-    An annotation that failed is judged as empty. UserError: an annotation is missing, doubled, or of no study.
+    An annotation that failed is judged as empty; one of a study without a reference is passed over. UserError: an annotation is
+    missing, doubled, or of no study; or there are studies, but no reference to judge anything by.
     """
+    studies = list(studies)
     curated = [study for study in studies if study.reference is not None]
+    if studies and not curated:
+        raise UserError(f"none of the {len(studies):,} studies has a reference to judge by; see `data:` in params.yaml")
     answers = {}
     for record in annotations:
         if record.id in answers:
             raise UserError(f"study {record.id} is annotated twice; run `dvc repro annotate` again")
         answers[record.id] = record
     missing = [study.id for study in curated if study.id not in answers]
-    if missing or len(answers) > len(curated):
-        strangers = sorted(answers.keys() - {study.id for study in curated})
+    strangers = sorted(answers.keys() - {study.id for study in studies})
+    if missing or strangers:
         raise UserError(
-            f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no curated study "
+            f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no study "
             f"{strangers[:3]}; run `dvc repro annotate` again"
         )
     cells = [(study, region) for study in curated for region in SCORED_REGIONS]
@@ -57,33 +61,12 @@ def judge_splits(
     return {split: [judgement for judgement in judged if split_of[judgement.id] == split] for split in studies}
 
 
-def subsets(split: str, studies: Sequence[Study]) -> dict[str, set[str]]:
-    """The study sets that are reported for a split: itself, and for test also the studies whose report is not in training."""
-    curated = [study for study in studies if study.reference is not None]
-    named = {split: {study.id for study in curated}}
-    if split == "test":
-        named["test_novel"] = {study.id for study in curated if study.novel}
-    return named
-
-
-def scores_of(judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]]) -> dict[str, StudyScores]:
-    """Judgements and studies by split -> scores by reported study set. UserError: they do not fit together."""
-    scores = {}
-    for split, judged in judgements.items():
-        named = subsets(split, studies[split])
-        cells = Counter((judgement.id, judgement.region) for judgement in judged)
-        if cells != Counter((id, region) for id in named[split] for region in SCORED_REGIONS):
-            raise UserError(f"the judgements of {split} are not those of its studies; run `dvc repro evaluate` again")
-        everyone = by_study(judged)
-        scores |= {name: everyone.only(ids) for name, ids in named.items()}
-    return scores
-
-
-def metrics(
+def details(
     judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]], judge: Judge, resamples: int, seed: int
 ) -> dict:
-    """The content of metrics/scores/<approach>.json."""
-    result: dict = {"judge": judge.name}
+    """The content of data/judgements/<approach>/summary.json: the judge and what it says of itself, and for each study set the
+    scores of `summarise` with the verdicts and the number of failed annotations."""
+    result: dict = {"judge": judge.name, "about": judge.about()}
     for name, scores in scores_of(judgements, studies).items():
         ids = set(scores.ids)
         judged = [judgement for split in judgements.values() for judgement in split if judgement.id in ids]
@@ -91,6 +74,19 @@ def metrics(
             "verdicts": dict(sorted(Counter(judgement.verdict for judgement in judged).items())),
             "failed_annotations": len({judgement.id for judgement in judged if judgement.annotation_error}),
         }
+    return result
+
+
+def metrics(summary: dict) -> dict:
+    """The content of metrics/scores/<approach>.json: of `details` what `dvc metrics diff` is to show."""
+    result: dict = {"judge": summary["judge"]}
+    for name, cells in summary.items():
+        if not isinstance(cells, dict):
+            continue
+        result[name] = {column: {"score": cells[column]["score"]} for column in COLUMNS}
+        result[name]["macro"]["token_f1"] = cells["macro"]["token_f1"]
+        result[name]["failed_annotations"] = cells["failed_annotations"]
+        result[name]["unscored_pairs"] = cells["macro"]["unscored"]
     return result
 
 

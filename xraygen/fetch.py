@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xraygen.errors import UserError
-from xraygen.files import replacing
+from xraygen.files import is_being_written, replacing
 from xraygen.sources.iu_images import identify_image, image_files
 from xraygen.sources.iu_xray import TEXT_FILES
 
@@ -49,13 +49,14 @@ def fetch_iu_xray(
     From a folder, a text file that is not the published one is named on stderr and used, and one that is not there may stand in
     `dest` already (text downloaded, images from elsewhere); a download that is not the published file is a UserError.
     """
-    for part in dest.rglob(".*.part"):  # left by a run that was killed
-        part.unlink(missing_ok=True)
+    for part in dest.rglob(".*.part"):
+        if not is_being_written(part):  # left by a run that was killed
+            part.unlink(missing_ok=True)
     if source is None:
         _download(dest, base_url, published)
     else:
         _copy(dest, source, published)
-    images = sum(1 for _ in image_files(dest, []))
+    images = sum(1 for _ in image_files(dest, [], root=Path.cwd()))
     _say(f"{dest}: {len(TEXT_FILES)} text files, {images:,} images")
     if not images:
         _say(HOW_TO_GET_IMAGES.format(images=dest / "images"))

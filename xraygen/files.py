@@ -1,7 +1,13 @@
-"""Files and folders that are never half-written, and what they hold as a hash."""
+"""Files and folders that are never half-written, and what they hold as a hash.
+
+What is promised holds for a process that is killed at any moment (kill -9): a path has its old
+content or its new one. It does not hold when the machine loses power, because nothing waits for the
+disk (no fsync): a result can be computed again.
+"""
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -10,40 +16,120 @@ from typing import IO
 
 from xraygen.errors import UserError
 
+# Of a model's files, what no library reads.
+_SHAPES_NOTHING = (
+    "README*", "LICENSE*", "NOTICE*", "*.md", "*.log", "events.out.tfevents*", "*.png", "*.jpg", "*.svg",
+)  # fmt: skip
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
-    """A file written beside `path` and renamed to it at the end, so that nothing half-written ever stands at `path`."""
-    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    """A file that is written next to `path` and renamed to it at the end, so that nothing
+    half-written ever stands at `path`.
+
+    `mode`: "w" = text in UTF-8, line ends as written; "wb" = bytes. A symbolic link at `path` is
+    replaced, not followed: it may lead into DVC's cache. UserError: the file cannot be written;
+    whatever else the body raises is left as it is.
+    """
+    path = Path(path)
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}; name a file to write")
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise UserError(f"{path}: is {kind}; name a file to write")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = _Output(beside, path)
+        file = io.BufferedWriter(raw)
+        if "b" not in mode:
+            file = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        with file:
             yield file
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        with _written(path):
+            os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: what is yielded is where to put it, and does not exist yet."""
-    beside, former = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "former"))
+def is_being_written(part: Path) -> bool:
+    """Of a file that `replacing` left or is writing: whether the process that its name tells is
+    alive on this machine."""
+    pid = part.name.removesuffix(".part").rpartition(".")[2]
+    if not pid.isdecimal():
+        return False
     try:
-        yield beside
-        if path.exists():
-            path.rename(former)
-        beside.rename(path)
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+class _Output(io.FileIO):
+    """A new file whose errors in writing name the path that it will replace. Raised here, they are
+    told from others of a body."""
+
+    def __init__(self, file: Path, path: Path):
+        super().__init__(file, "w")
+        self.path = path
+
+    def write(self, content) -> int:
+        with _written(self.path):
+            return super().write(content)
+
+    def close(self) -> None:
+        with _written(self.path):
+            super().close()
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder: what is yielded is where to put it, and does not exist yet.
+
+    Folders cannot be exchanged in one step: the old one is moved aside, the new one to its place,
+    and the old one removed last. Killed between the first two, the old one is left at
+    `.<name>.former.part`, from where the next call brings it back. Libraries write into the folder
+    by name, so that any OSError of the body is taken for one of writing.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is no folder; name a folder to write")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    former = path.with_name(f".{path.name}.former.part")
+    try:
+        with _written(path):
+            if former.exists() and not path.exists():
+                former.rename(path)
+            _remove(former)
+            yield beside
+            if path.exists():
+                path.rename(former)
+            try:
+                beside.rename(path)
+            except BaseException:
+                if former.exists():
+                    former.rename(path)
+                raise
+            _remove(former)
     finally:
-        for folder in (beside, former):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove(beside)
+
+
+def _remove(folder: Path) -> None:
+    """A folder, or a link to one, if it is there."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256(files: Iterable[Path]) -> str:
@@ -56,11 +142,21 @@ def sha256(files: Iterable[Path]) -> str:
 
 
 def identity(model: str) -> str:
-    """Of a model: a name on the hub as it is; of a folder the content, wherever it lies."""
+    """Of a model: a name on the hub as it is; of a folder the content, wherever it lies.
+
+    Every file counts, as a library may read any (merges.txt, generation_config.json, a folder of
+    chat templates), except what is known to shape nothing: hidden files, READMEs, licences,
+    pictures and curves of a training.
+    """
     folder = Path(model)
     if not folder.is_dir():
         return model
-    kinds = ("*.json", "*.safetensors", "*.model", "*.jinja")
-    files = sorted(file for kind in kinds for file in folder.glob(kind))
-    listing = "\n".join(f"{sha256([file])} {file.name}" for file in files)
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    counted = (name for name in names if _shapes_answers(name))
+    listing = "\n".join(f"{sha256([folder / name])} {name.as_posix()}" for name in counted)
     return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+
+
+def _shapes_answers(name: Path) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)
+    return not hidden and not any(name.match(pattern) for pattern in _SHAPES_NOTHING)

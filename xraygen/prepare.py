@@ -4,14 +4,36 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from xraygen.params import Params
+from pydantic import PositiveInt, field_validator
+
 from xraygen.sources import Collection, Incident
-from xraygen.study import REGIONS, SCORED_REGIONS, SPLITS, Annotation, Study
-from xraygen.text import token_f1
+from xraygen.sources.phantom import PhantomParams, redrawn
+from xraygen.study import (
+    REGIONS, SCORED_REGIONS, SPLITS, Agreement, Annotation, Record, Share, Split, Study,
+)  # fmt: skip
+from xraygen.text import medoid, token_f1
+
+if TYPE_CHECKING:
+    from xraygen.params import Params
 
 
-def collect(params: Params, raw: Path, drawn: Path, root: Path) -> Collection:
+class DataParams(Record):
+    """`dev_share`: of the training studies. `sample`: at most this many studies of a split; None or left out = all of them."""
+
+    source: Literal["phantom", "iu-xray"]
+    seed: int
+    dev_share: Share
+    sample: dict[Split, PositiveInt | None]
+
+    @field_validator("sample")
+    @classmethod
+    def _every_split(cls, sample: dict) -> dict:
+        return {split: sample.get(split) for split in SPLITS}
+
+
+def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
     """Read the source that params.yaml names: real files from `raw`, or generated studies whose pictures go to `drawn`."""
     if params.data.source == "phantom":
         from xraygen.sources import phantom
@@ -25,7 +47,7 @@ def collect(params: Params, raw: Path, drawn: Path, root: Path) -> Collection:
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:
     """`count` studies without replacement (None = all), sorted by id.
 
-    Each study's place in the draw hangs on (seed, purpose, id) alone: a larger draw holds the smaller one, and a study that
+    Each study's place in the draw depends on (seed, purpose, id) alone: a larger draw holds the smaller one, and a study that
     comes or goes leaves the others where they are.
     """
 
@@ -38,8 +60,8 @@ def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -
 def split(studies: Sequence[Study], seed: int, dev_share: float) -> dict[str, list[Study]]:
     """The splits as given, with a seeded share of train moved to dev, and `novel` set on all but the training studies.
 
-    A dev study is novel when its report stands in no training study, a test or val study when it stands in neither train nor
-    dev: dev chooses prompts, so it has been seen. White space aside, reports are compared word for word.
+    A dev study is novel when its report occurs in no training study, a test or val study when it occurs in neither train nor
+    dev: dev chooses prompts, so it has been seen. Reports are compared word for word, except for white space.
     """
     splits = {name: [study for study in studies if study.split == name] for name in SPLITS}
     train = splits["train"]
@@ -61,8 +83,8 @@ def _mark_novel(studies: Iterable[Study], seen: set[str]) -> list[Study]:
     return sorted(marked, key=lambda study: study.id)
 
 
-def describe(source: str, splits: dict[str, list[Study]], curated: Sequence[Study], incidents: Iterable[Incident]) -> dict:
-    """The content of metrics/data.json. `curated`: the studies over which the curators' agreement is taken."""
+def describe(source: str, splits: dict[str, list[Study]], incidents: Iterable[Incident]) -> dict:
+    """The content of metrics/data.json."""
     counts: dict[str, Counter] = {"repaired": Counter(), "set_aside": Counter()}
     for incident in incidents:
         counts[incident.action][incident.kind] += 1
@@ -70,8 +92,20 @@ def describe(source: str, splits: dict[str, list[Study]], curated: Sequence[Stud
         "source": source,
         "splits": {name: _describe_split(studies) for name, studies in splits.items()},
         **{action: dict(sorted(kinds.items())) for action, kinds in counts.items()},
-        "ceiling": ceiling(curated),
     }
+
+
+def summary(incidents: Iterable[Incident]) -> str:
+    """What was excluded and what was repaired, by kind, in one line; "" where nothing was."""
+    kinds: dict[str, Counter] = {"excluded": Counter(), "repaired": Counter()}
+    for incident in incidents:
+        kinds["repaired" if incident.action == "repaired" else "excluded"][incident.kind] += 1
+    parts = [
+        f"{action} " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        for action, counts in kinds.items()
+        if counts
+    ]
+    return "; ".join(parts)
 
 
 def _describe_split(studies: Sequence[Study]) -> dict:
@@ -91,27 +125,46 @@ def _describe_split(studies: Sequence[Study]) -> dict:
     return facts
 
 
-def ceiling(studies: Iterable[Study]) -> dict:
-    """The curators' agreement with themselves, the ceiling for any annotator: `token_f1` per region between a study's reference
-    and the most frequent reference of the *other* studies with word for word the same report.
-
-    Returns {"studies": n, region: mean or None, ..., "macro": mean of the scored regions or None}.
-    """
-    same_report: dict[str, list[Annotation]] = defaultdict(list)
-    for study in studies:
+def agreement(test: Iterable[Study], curated: Iterable[Study], params: PhantomParams | None) -> list[Agreement]:
+    """How far curators agree on the reports of these test studies. `curated`: all studies with references, test included.
+    `params`: of the generator, where it made the studies."""
+    same_report: dict[str, list[Study]] = defaultdict(list)
+    for study in curated:
         if study.reference is not None:
-            same_report[_words(study)].append(study.reference)
-    repeated = [references for references in same_report.values() if len(references) > 1]
-    scores: dict[str, list[float]] = {region: [] for region in REGIONS}
-    for references, region in ((references, region) for references in repeated for region in REGIONS):
-        texts = Counter(reference[region] for reference in references)
-        for text, times in texts.items():
-            others = texts - Counter([text])
-            most_frequent = min(others, key=lambda other: (-others[other], other))
-            score = token_f1(text, most_frequent)
-            if score is not None:
-                scores[region] += [score] * times
-    means = {region: round(sum(values) / len(values), 4) if values else None for region, values in scores.items()}
-    scored = [means[region] for region in SCORED_REGIONS]
-    macro = None if None in scored else round(sum(scored) / len(scored), 4)
-    return {"studies": sum(map(len, repeated)), **means, "macro": macro}
+            same_report[_words(study)].append(study)
+    numbers: dict[str, int] = {}
+    members = []
+    for study in test:
+        if study.reference is None:
+            continue
+        others = [other.reference for other in same_report[_words(study)] if other.id != study.id]
+        members.append(
+            Agreement(
+                id=study.id,
+                report=numbers.setdefault(_words(study), len(numbers)),
+                curators=_token_f1([study.reference], others) if others else None,
+                attainable=_attainable(study, params) if params else None,
+            )
+        )
+    return members
+
+
+def _token_f1(references: Sequence[Annotation], others: Sequence[Annotation]) -> dict[str, float | None]:
+    """By scored region, the mean token F1 of the references with the text most like all of the others."""
+    means = {}
+    for region in SCORED_REGIONS:
+        best = medoid(Counter(other[region] for other in others))
+        scores = [token_f1(reference[region], best) for reference in references]
+        scored = [score for score in scores if score is not None]
+        means[region] = round(sum(scored) / len(scored), 4) if scored else None
+    return means
+
+
+# Redrawn references: the answer is chosen from the first, and held against the others.
+_CHOSEN_FROM = 32
+_HELD_AGAINST = 32
+
+
+def _attainable(study: Study, params: PhantomParams) -> dict[str, float | None]:
+    drawn = redrawn(params.seed, int(study.uid), _CHOSEN_FROM + _HELD_AGAINST)
+    return _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM])

@@ -8,7 +8,7 @@ from xraygen.errors import UserError
 from xraygen.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, Record
 
 if TYPE_CHECKING:
-    from xraygen.params import Approach
+    from xraygen.annotators.settings import Approach
 
 COLUMNS = ("id", *REGIONS, "error", "approach", "judge")
 
@@ -23,13 +23,20 @@ class Released(Record):
     judge: str
 
 
+# What the score of the chosen approach on dev has been used for before it is reported.
+DEV_USED_FOR = ("checkpoint selection in fine-tuning", "prompt selection", "the final choice of the approach")
+
+
 def choose(approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pairs: Mapping[str, dict]) -> dict:
-    """The first entries of metrics/release.json: the approach with the best macro score on dev, the first by name among equals,
-    and its paired comparison with the next one. `scores`: metrics/scores by approach; `pairs`: `dev` of metrics/comparison.json.
+    """What is known of the choice: the approach with the best macro score on dev, the first by name among equals, and its paired
+    comparison with the next one. `scores`, `pairs`: `approaches` and of `pairs` `dev` in reports/comparison.json.
 
     Approaches of the annotator recorded are left out, because they have no answer to a study that nobody asked them about; they
-    are named. UserError: no other has a score on dev, or the comparison is not of these approaches.
+    are named. UserError: no other has a score on dev, or the comparison is of other approaches.
     """
+    absent = sorted(approaches.keys() - scores.keys())
+    if absent:
+        raise UserError(f"reports/comparison.json: no scores of {absent[0]}; run `dvc repro compare`")
     recorded = sorted(name for name, approach in approaches.items() if approach.annotator == "recorded")
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted((name for name in macro if macro[name]["score"] is not None), key=lambda name: (-macro[name]["score"], name))
@@ -40,7 +47,13 @@ def choose(approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pai
     chosen |= {key: macro[best][key] for key in ("score", "ci_low", "ci_high")}
     if len(ranked) > 1:
         chosen |= {"runner_up": ranked[1]} | _margin(best, ranked[1], pairs)
+    chosen |= {"dev_used_for": list(DEV_USED_FOR)}
     return chosen | ({"left_out": recorded} if recorded else {})
+
+
+def metrics(facts: Mapping) -> dict:
+    """The content of metrics/release.json: the facts without the intervals, which README.md has."""
+    return {key: value for key, value in facts.items() if not key.endswith(("ci_low", "ci_high")) and key != "p_holm"}
 
 
 def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
@@ -50,7 +63,7 @@ def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
             macro = pairs[key]["score"]["macro"]
             break
     else:
-        raise UserError(f"metrics/comparison.json: no comparison of {best} with {second} on dev; run `dvc repro compare`")
+        raise UserError(f"reports/comparison.json: no comparison of {best} with {second} on dev; run `dvc repro compare`")
     margin, *ends = (value and sign * value for value in (macro["difference"], macro["ci_low"], macro["ci_high"]))
     low, high = ends[::sign]
     # Pairs that the judge could not score count in neither side of a comparison, which may turn a small lead round.
@@ -70,20 +83,22 @@ def rows(members: Sequence[Released]) -> list[dict]:
 
 
 def readme(facts: dict) -> str:
-    """README.md beside the files, out of what metrics/release.json holds."""
+    """README.md beside the files, from `choose` and the number of `studies` and of `failed` ones."""
     judge = facts["judge"] + (", the embedded approximation of GREEN" if facts["judge"] == "proxy" else "")
     lines = [
         f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their column `error` says why.",
         f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro score on dev.",
         f"Judge: {judge}.",
-        f"Macro score on dev: {_interval(facts['score'], facts['ci_low'], facts['ci_high'])}. Scores on test stand in "
-        "reports/comparison.md: the best of several on dev looks a little better there than it is.",
+        f"Macro score on dev: {_interval(facts['score'], facts['ci_low'], facts['ci_high'])}. Scores on test are in "
+        "reports/comparison.md.",
+        f"Dev was used for {', '.join(facts['dev_used_for'][:-1])} and {facts['dev_used_for'][-1]}, so scores on dev are "
+        "optimistic, and those of a fine-tuned approach more than others.",
     ]
     if "margin" in facts and facts["margin"] is None:
-        lines.append(f"Margin over the next, {facts['runner_up']}: could not be told from the studies that both were scored on.")
+        lines.append(f"Margin over the next, {facts['runner_up']}: too few studies were scored for both.")
     elif "margin" in facts:
         margin = _interval(facts["margin"], facts["margin_ci_low"], facts["margin_ci_high"])
-        verdict = "This holds" if facts["holds"] else "This is noise at this number of studies"
+        verdict = "This holds" if facts["holds"] else "This is not significant at this number of studies"
         p = f"p = {facts['p_holm']:.4f} after Holm's correction"
         lines.append(f"Margin over the next, {facts['runner_up']}: {margin}, {p}. {verdict}.")
     if "left_out" in facts:

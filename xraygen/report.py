@@ -2,13 +2,16 @@
 
 import base64
 import io
-from collections import Counter
+import itertools
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 from tabulate import tabulate
 
-from xraygen.compare import COLUMNS, VERSUS
+from xraygen.compare import VERSUS
 from xraygen.params import CompareParams
-from xraygen.scores import MEASURES
+from xraygen.resampling import smallest_p
+from xraygen.scores import COLUMNS, MEASURES, StudyScores
 from xraygen.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
 
 TITLES = {
@@ -22,24 +25,62 @@ LEGEND = """\
 print, which gives right silence 0. `token F1` is the overlap of words with the reference. Macro is the mean of bone, heart, lung
 and mediastinal. In brackets: 95 % bootstrap intervals over studies."""
 METHOD = """\
-The last table of each set has the best approach against each, and each against the next; all pairs are in metrics/comparison.json. A
-difference is **bold** and *holds* when its p-value, from a paired permutation test over studies with {resamples:,} resamples, corrected
-by Holm for the number of comparisons, is below {alpha:g}; otherwise it is *noise* at this sample size. "Would tell": the studies that a
-two-sided test at {alpha:g} over the number of comparisons needs to see a difference of this size with power {power:g}."""
+The table of differences has the best approach against each, and each against the next; all pairs are in reports/comparison.json. A
+difference is **bold** when its p-value, from a paired permutation test over studies with {permutations:,} permutations, corrected by
+Holm for the number of comparisons, is below {alpha:g}; otherwise it is not significant (n.s.)."""
+DETECTABLE = """\
+With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of {token_f1[median]:.3f} in macro token F1 is detected
+with power {power:g} (paired z-test at {alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
+pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f} over all pairs."""
+TOO_FEW = """\
+{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is {smallest:.2g}, of {pairs:,} tested."""
+REPEATED = """\
+Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report another study has, too ({reports:,} reports;
+intervals over reports). *Curators*: the study's reference against the text most like all that curators wrote for the other studies."""
 
 
-def comparison_markdown(scores: dict, comparison: dict, data: dict, about: str, params: CompareParams) -> str:
-    """`scores`: {approach: metrics/scores content}, `comparison`: metrics/comparison.json, `data`: metrics/data.json,
-    `about`: the judge's line about itself."""
+ATTAINABLE = """\
+*Attainable*: what the best answer to each report gets on average from the generator's curators, who can be asked again: the text most
+like 32 redrawn references, against 32 others. Chance may carry an approach past it on these studies."""
+
+
+def comparison_markdown(comparison: dict, source: str, params: CompareParams, complete: bool = False) -> str:
+    """`comparison`: the content of reports/comparison.json; `source`: of the studies. `complete`: every study set as test has it,
+    rather than its macro scores alone, which is what git keeps."""
+    scores = comparison["approaches"]
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
-    parts = ["# Comparison of approaches", f"Studies: {data['source']}. Judge: {judges}.", LEGEND]
+    parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}.", LEGEND]
+    sizes = {name: next(iter(scores.values()))[name]["macro"]["n"] for name in TITLES}
     for name, title in TITLES.items():
-        studies = next(iter(scores.values()))[name]["macro"]["n"]
-        parts.append(f"## {title} ({studies:,} studies)")
-        if studies:
-            parts += [_score_table(scores, name), about, _token_f1_table(scores, name, data["ceiling"])]
-            parts.append(_comparisons(scores, comparison[name], name))
-    return "\n\n".join([*parts, METHOD.format(**params.model_dump())]) + "\n"
+        if name == "test" or complete:
+            parts.append(f"## {title} ({sizes[name]:,} studies)")
+            parts += _study_set(comparison, name, params) if sizes[name] else []
+    if not complete:
+        parts += ["## Other study sets", _other_sets(scores, sizes)]
+    permutations = comparison["permutations"]
+    return "\n\n".join([*parts, METHOD.format(permutations=permutations, alpha=params.alpha)]) + "\n"
+
+
+def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
+    scores = comparison["approaches"]
+    pairs = comparison["pairs"][name]
+    about = "\n".join(sorted({content["about"] for content in scores.values()}))
+    parts = [_score_table(scores, name), about]
+    parts.append(_token_f1_table(scores, name, comparison["attainable"] if name == "test" else None))
+    if name == "test" and comparison["attainable"]:
+        parts.append(ATTAINABLE)
+    if name == "test" and comparison["repeated"]:
+        parts += [REPEATED.format(**comparison["repeated"]), _repeated_table(comparison["repeated"])]
+    parts.append(_comparisons(scores, pairs, name))
+    found = comparison["detectable"][name]
+    studies = next(iter(scores.values()))[name]["macro"]["n"]
+    if pairs and smallest_p(studies) * len(pairs) >= params.alpha:
+        parts.append(TOO_FEW.format(studies=studies, pairs=len(pairs), smallest=smallest_p(studies)))
+    elif all(found.values()):
+        parts.append(
+            DETECTABLE.format(studies=studies, pairs=len(pairs), power=params.power, alpha=params.alpha, **found)
+        )
+    return parts
 
 
 def _number(value: float | None) -> str:
@@ -55,23 +96,47 @@ def _score_table(scores: dict, name: str) -> str:
     for approach, content in scores.items():
         cells = content[name]
         macro = cells["macro"]
-        interval = f"{_number(macro['score'])} [{_number(macro['ci_low'])}, {_number(macro['ci_high'])}]"
         regions = [_number(cells[region]["score"]) for region in SCORED_REGIONS]
         rows.append(
-            [approach, interval, *regions, _number(macro["as_published"]), macro["unscored"], cells["failed_annotations"]]
+            [approach, _with_interval(macro, "score"), *regions, _number(macro["as_published"]), macro["unscored"], cells["failed_annotations"]]
         )
     return _table(rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored", "failed"])
 
 
-def _token_f1_table(scores: dict, name: str, ceiling: dict) -> str:
+def _token_f1_table(scores: dict, name: str, attainable: dict | None) -> str:
     rows = [[approach, *(_number(cells[name][column]["token_f1"]) for column in COLUMNS)] for approach, cells in scores.items()]
-    label = f"*ceiling: curators with themselves, {ceiling['studies']:,} studies with identical reports*"
-    rows.append([label, *(_number(ceiling[column]) for column in COLUMNS)])
+    if attainable:
+        rows.append(["*attainable*", *(_number(attainable[column]) for column in COLUMNS)])
     return _table(rows, ["approach", "token F1, macro", *SCORED_REGIONS])
 
 
+def _repeated_table(repeated: dict) -> str:
+    named = repeated["approaches"] | {"*curators*": repeated["curators"]}
+    rows = []
+    for name, cells in named.items():
+        regions = [_number(cells[region]["token_f1"]) for region in SCORED_REGIONS]
+        rows.append([name, _with_interval(cells["macro"], "token_f1"), *regions])
+    return _table(rows, ["", "token F1, macro", *SCORED_REGIONS])
+
+
+def _with_interval(cell: dict, measure: str) -> str:
+    return f"{_number(cell[measure])} [{_number(cell['ci_low'])}, {_number(cell['ci_high'])}]"
+
+
+def _other_sets(scores: dict, sizes: dict[str, int]) -> str:
+    """Macro score with interval and token F1 of every set but test; reports/index.html has the rest."""
+    others = [name for name in TITLES if name != "test" and sizes[name]]
+    rows = []
+    for approach, content in scores.items():
+        cells = [content[name]["macro"] for name in others]
+        shown = [[_with_interval(cell, "score"), _number(cell["token_f1"])] for cell in cells]
+        rows.append([approach, *itertools.chain.from_iterable(shown)])
+    headers = [[f"{name} ({sizes[name]:,}): score, macro", "token F1"] for name in others]
+    return _table(rows, ["approach", *itertools.chain.from_iterable(headers)])
+
+
 def _comparisons(scores: dict, pairs: dict, name: str) -> str:
-    """The best approach against each, and each against the next one; every other pair is in metrics/comparison.json."""
+    """The best approach against each, and each against the next one; every other pair is in reports/comparison.json."""
     order = sorted(scores, key=lambda approach: -(scores[approach][name]["macro"]["score"] or 0))
     if len(order) < 2:
         return "One approach only: nothing to compare it with."
@@ -94,24 +159,25 @@ def _difference(found: dict, sign: int) -> str:
 
 def _compared(found: dict, sign: int) -> str:
     if found["difference"] is None or found["ci_low"] is None:
-        return "too few studies have what it takes in every region"
+        return "not enough scored studies in every region"
     low, high = sorted(sign * found[bound] for bound in ("ci_low", "ci_high"))
     text = f"{_difference(found, sign)} [{low:+.3f}, {high:+.3f}]"
-    if found["holds"]:
-        return text
-    return f"{text} noise" + (f"; {found['studies_to_tell']:,} would tell" if found["studies_to_tell"] else "")
+    return text if found["holds"] else f"{text} n.s."
 
 
 def scores_rows(scores: dict) -> list[dict]:
     """One row an approach with its macro scores on test, for `dvc plots`."""
     keys = ("score", "ci_low", "ci_high", "token_f1")
-    return [{"approach": approach} | {key: content["test"]["macro"][key] for key in keys} for approach, content in scores.items()]
+    macros = {approach: content["test"]["macro"] for approach, content in scores.items()}
+    return [
+        {"approach": approach} | {key: None if macro[key] is None else round(macro[key], 4) for key in keys}
+        for approach, macro in macros.items()
+    ]
 
 
 def figure(scores: dict) -> str:
     """Scores on test by region with their intervals, as the text of an SVG data URI: the page needs nothing from the web."""
     import matplotlib
-    import numpy as np
 
     matplotlib.use("svg")
     from matplotlib import pyplot
@@ -134,16 +200,21 @@ def figure(scores: dict) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def worst(scores: Mapping[str, StudyScores]) -> set[str]:
+    """The ids of the studies on which the approaches together scored worst."""
+    lost = sum(np.nansum(1 - one.score, axis=1) for one in scores.values())
+    ids = next(iter(scores.values())).ids
+    return {ids[place] for place in np.argsort(-lost, kind="stable")[:EXAMPLES]}
+
+
 def examples(
-    studies: list[Study], annotations: dict[str, list[AnnotationRecord]], judgements: dict[str, list[Judgement]]
+    studies: Iterable[Study],
+    annotations: Mapping[str, Iterable[AnnotationRecord]],
+    judgements: Mapping[str, Iterable[Judgement]],
 ) -> list[dict]:
-    """The studies on which the approaches together scored worst: report, reference, and what each approach said."""
+    """What the page shows of these studies: report, reference, and what each approach said."""
     said = {(approach, record.id): record for approach, records in annotations.items() for record in records}
     marks = {(approach, mark.id, mark.region): mark for approach, judged in judgements.items() for mark in judged}
-    losses: Counter = Counter()
-    for (_, id, _), mark in marks.items():
-        losses[id] += 0 if mark.score is None else 1 - mark.score
-    worst = {id for id, _ in sorted(losses.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]}
 
     def answer(approach: str, id: str, region: str) -> dict:
         record = said[approach, id]
@@ -154,10 +225,10 @@ def examples(
         answers = [answer(approach, study.id, region) for approach in annotations]
         return {"region": region, "reference": study.reference[region], "answers": answers}
 
-    return [{"study": study, "rows": [row(study, region) for region in REGIONS]} for study in studies if study.id in worst]
+    return [{"study": study, "rows": [row(study, region) for region in REGIONS]} for study in studies]
 
 
-def page(markdown: str, scores: dict, worst: list[dict]) -> str:
+def page(markdown: str, scores: dict, shown: list[dict]) -> str:
     """reports/index.html: the figure, the comparison, and the studies where the approaches did worst."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markdown_it import MarkdownIt
@@ -168,5 +239,5 @@ def page(markdown: str, scores: dict, worst: list[dict]) -> str:
     )
     body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
     return environment.get_template("report.html.jinja").render(
-        body=body, figure=figure(scores), approaches=list(scores), examples=worst
+        body=body, figure=figure(scores), approaches=list(scores), examples=shown
     )

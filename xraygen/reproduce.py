@@ -18,7 +18,8 @@ from xraygen.errors import UserError
 from xraygen.judges import Opinion, decide
 from xraygen.judges.green_answers import as_published, read
 from xraygen.rows import read_rows
-from xraygen.scores import StudyScores, by_study, compare, macro, summarise
+from xraygen.resampling import compare, macro
+from xraygen.scores import StudyScores, by_study, summarise
 from xraygen.study import SCORED_REGIONS, Judgement, NonEmpty, first_problem
 
 RESAMPLES, SEED, ALPHA = 5000, 0, 0.05

@@ -1,9 +1,11 @@
-"""The files that users bring: rows of a CSV or JSON Lines file, streamed, with errors that name file and line."""
+"""The files that users bring: rows of a table or a JSON Lines file, streamed, with errors that name file and line."""
 
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pydantic import ValidationError
@@ -11,22 +13,33 @@ from pydantic import ValidationError
 from xraygen.errors import UserError
 from xraygen.files import replacing
 from xraygen.study import Case, first_problem
+from xraygen.text import has_no_value
 
 _LONGEST_FIELD = 10_000_000
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's own first line
+_PICTURE_NAME = re.compile(
+    r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
+    re.IGNORECASE,
+)
+_PICTURE_FILE = re.compile(r".*\.(?:png|jpe?g|tiff?|bmp|gif|webp|jp2|dcm|dicom)", re.IGNORECASE | re.DOTALL)
 
 
-def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of a .csv file with a header or a .jsonl file of objects.
+def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict]]:
+    """(line number, row) of a table with a header (.csv, .tsv) or of a .jsonl file of objects.
 
-    UserError: the file cannot be read or is of another kind, a column of `needed` is missing, or a line is damaged.
+    Columns of `needed` and `optional` are also found in other case and with blanks around their
+    names. A table may be separated by commas, semicolons, tabs or vertical bars. The line is the one
+    in which the row begins. UserError: the file cannot be read or is of another kind, a column of
+    `needed` is missing, or a line is damaged.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: neither .csv nor .jsonl")
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".jsonl"):
+        raise UserError(f"{path}: neither .csv, .tsv nor .jsonl")
+    read = _jsonl_rows if kind == ".jsonl" else _table_rows
     try:
-        with path.open(encoding="utf-8-sig", newline="" if path.suffix == ".csv" else None) as file:
-            for number, row in readers[path.suffix](file, path, needed):
+        with path.open(encoding="utf-8-sig", newline=None if kind == ".jsonl" else "") as file:
+            for number, row in read(file, path, needed, optional):
                 if any(_HALF_A_PAIR.search(text) for text in row.values() if isinstance(text, str)):
                     raise UserError(f"{path}:{number}: half of a surrogate pair, which is no character; remove it")
                 yield number, row
@@ -36,31 +49,78 @@ def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
         raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
 
 
-def _require(needed: Sequence[str], columns: Iterable[str], where: str) -> None:
+def _names(
+    columns: Iterable[str], needed: Sequence[str], optional: Sequence[str], where: str
+) -> list[str]:
+    """The columns' names, those of `needed` and `optional` in that spelling.
+
+    UserError: a column of `needed` is missing, or one is there twice.
+    """
+    names = [column.strip() for column in columns]
+    for known in (*needed, *optional):
+        alike = [k for k, name in enumerate(names) if name.casefold() == known.casefold()]
+        if known not in names and len(alike) == 1:
+            names[alike[0]] = known
+        elif known not in names and alike:
+            twice = " and ".join(names[k] for k in alike)
+            raise UserError(f"{where}: '{known}' is there twice, as {twice}; rename one")
     for column in needed:
-        if column not in columns:
-            raise UserError(f"{where}: no '{column}'; there are: {', '.join(map(str, columns)) or 'none'}")
+        if column not in names:
+            raise UserError(f"{where}: no '{column}'; there are: {', '.join(names) or 'none'}")
+    repeated = next((name for name, count in Counter(names).items() if name and count > 1), None)
+    if repeated is not None:
+        raise UserError(f"{where}: the column '{repeated}' is there twice; rename one")
+    return names
 
 
-def _csv_rows(file, path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def _table_rows(
+    file, path: Path, needed: Sequence[str], optional: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.DictReader(file, strict=True)
+    before = 0  # lines that the reader does not see
+    header = file.readline()
+    separators = "\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|"
+    if said := _SEPARATOR.fullmatch(header):
+        before, header, separators = 1, file.readline(), said[1]
+    where = f"{path}:{before + 1}"
+    if "\0" in header:
+        raise UserError(f"{where}: not text, or UTF-16; save it as UTF-8")
+    separator = next((one for one in separators if _has(header, one, needed)), separators[0])
+    # With blanks after the separators, quotes that follow them are quotes, too.
+    blanks = f"{separator} " in header
+    lines = chain([header], file)
+    reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=blanks)
+    start = 1
     try:
-        names = reader.fieldnames or []
-        _require(needed, names, f"{path}:1")
-        if len(set(names)) < len(names):
-            raise UserError(f"{path}:1: a column stands twice; name the columns apart: {', '.join(names)}")
-        for row in reader:
-            if None in row:
-                raise UserError(f"{path}:{reader.line_num}: more fields than the header has columns")
-            if None in row.values():
-                raise UserError(f"{path}:{reader.line_num}: fewer fields than the header has columns")
-            yield reader.line_num, row
+        names = _names(next(reader, []), needed, optional, where)
+        start = reader.line_num + 1
+        for cells in reader:
+            number = before + start
+            start = reader.line_num + 1
+            if not cells:
+                continue
+            if len(cells) != len(names):
+                problem = "more" if len(cells) > len(names) else "fewer"
+                raise UserError(f"{path}:{number}: {problem} fields than the header has columns")
+            yield number, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: damaged CSV: {error}") from None
+        # A quote that is never closed is noticed at the end of the file, far from where it is.
+        number = start if "end of data" in str(error) else reader.line_num
+        raise UserError(f"{path}:{before + number}: damaged CSV: {error}") from None
 
 
-def _jsonl_rows(file, path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def _has(header: str, separator: str, needed: Sequence[str]) -> bool:
+    try:
+        cells = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:
+        return False
+    names = {cell.strip().casefold() for cell in cells}
+    return all(name.casefold() in names for name in needed)
+
+
+def _jsonl_rows(
+    file, path: Path, needed: Sequence[str], optional: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
     for number, line in enumerate(file, 1):
         if line.strip():
             try:
@@ -69,26 +129,36 @@ def _jsonl_rows(file, path: Path, needed: Sequence[str]) -> Iterator[tuple[int, 
                 raise UserError(f"{path}:{number}: damaged JSON: {error}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{number}: not a JSON object")
-            _require(needed, row, f"{path}:{number}")
-            yield number, row
+            names = _names(row, needed, optional, f"{path}:{number}")
+            yield number, dict(zip(names, row.values(), strict=True))
 
 
-def read_cases(path: Path) -> Iterator[Case]:
-    """Cases from columns id, report and optionally images; any other column is left aside, a reference among them.
+def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
+    """Cases from columns id, report and optionally images; any other column is ignored, a reference among them.
 
-    images: in JSON Lines a list of paths or of {"path", "projection"}, in CSV paths with ";" between. Paths are relative to the
-    file's folder and may not leave it.
+    images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths with ";"
+    between. Paths are relative to the file's folder and may not leave it. A report that is null or
+    NaN, or spells that, is empty. `pictures`: the images will be looked at, so that pictures in a
+    column of another name are a UserError.
     """
-    for number, row in read_rows(path, needed=("id", "report")):
-        images = row.get("images") or []
+    for number, row in read_rows(path, needed=("id", "report"), optional=("images",)):
+        if all(has_no_value(value) for value in row.values()):
+            continue  # a spreadsheet leaves rows of separators alone
+        images = [] if has_no_value(row.get("images")) else row["images"]
         if not isinstance(images, str | list):
             raise UserError(f"{path}:{number}: not a case: images: not a list")
         if isinstance(images, str):
             images = [name.strip() for name in images.split(";") if name.strip()]
+        if pictures and not images and (name := _picture_column(row)):
+            raise UserError(f"{path}:{number}: pictures are in the column '{name}'; rename it to images")
+        if has_no_value(row["id"]):
+            raise UserError(f"{path}:{number}: not a case: no id")
         try:
+            images = [image for image in images if not has_no_value(image)]
             images = [{"path": image} if isinstance(image, str) else image for image in images]
-            id = str(row["id"]) if isinstance(row["id"], int) else row["id"]
-            case = Case.model_validate({"id": id, "report": row["report"], "images": images})
+            report = "" if has_no_value(row["report"]) else row["report"]
+            fields = {"id": text_of_id(row["id"]), "report": report, "images": images}
+            case = Case.model_validate(fields)
         except ValidationError as error:
             raise UserError(f"{path}:{number}: not a case: {first_problem(error)}") from None
         for image in case.images:
@@ -98,13 +168,38 @@ def read_cases(path: Path) -> Iterator[Case]:
         yield case
 
 
+def text_of_id(id: object) -> object:
+    """An id as text: pandas writes 1000 as 1000.0 where the column has a gap."""
+    if isinstance(id, float) and id.is_integer():
+        id = int(id)
+    return str(id) if isinstance(id, int) else id.strip() if isinstance(id, str) else id
+
+
+def _picture_column(row: dict) -> str | None:
+    """A column that holds pictures: the name of a picture's file, or no text of several words under a
+    name that says so."""
+    for name, value in row.items():
+        if name == "images" or has_no_value(value) or value == []:
+            continue
+        first = value[0] if isinstance(value, list) else value
+        first = first.get("path") if isinstance(first, dict) else first
+        is_text = isinstance(first, str)
+        if is_text and _PICTURE_FILE.fullmatch(first.strip()):
+            return name
+        if _PICTURE_NAME.fullmatch(name) and not (is_text and len(first.split()) > 1):
+            return name
+    return None
+
+
 def read_pairs(path: Path, *more: str) -> list[dict]:
     """Rows with at least `reference`, `candidate` and the columns `more`; these, and `completion`, are text; null = empty."""
     rows = []
-    for number, row in read_rows(path, needed=("reference", "candidate", *more)):
-        texts = {name: "" if row[name] is None else row[name] for name in ("reference", "candidate", "completion") if name in row}
+    for number, row in read_rows(path, needed=("reference", "candidate", *more), optional=("completion",)):
+        texts = {name: row[name] for name in ("reference", "candidate", "completion") if name in row}
         for name, text in texts.items():
-            if not isinstance(text, str):
+            if name != "completion" and has_no_value(text) or text is None:
+                texts[name] = ""
+            elif not isinstance(text, str):
                 raise UserError(f"{path}:{number}: {name} has to be text")
         rows.append(row | texts)
     return rows

@@ -7,17 +7,24 @@ or a time-out (additive increase, multiplicative decrease, as in TCP: Chiu and J
 import asyncio
 import os
 import random
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import HttpUrl, ValidationError
 
 from xraygen.answers import project_folder
 from xraygen.errors import UserError
+from xraygen.server_errors import (
+    body_of,
+    error_in,
+    finish,
+    retry_after,
+    status_error,
+    used_up,
+    wait_in,
+)
 
 TRIES = 8  # of one question: where a fifth of all requests fail, one question in 400,000 stays without an answer
 UNUSABLE_TRIES = 4  # of one that gets answers that are none: mostly the same comes again
@@ -153,7 +160,10 @@ class Asker:
         """For `send`, around the request alone: the client's own time-out is between two bytes."""
         self.requests += 1
         async with asyncio.timeout(self.server.timeout):
-            return await request
+            raw = await request
+        if told := error_in(body_of(raw)):
+            raise status_error(raw.http_response, *told)
+        return raw
 
     async def _try(self, send: Callable, read: Callable[[Any], T]) -> T | Refusal:
         import openai
@@ -170,7 +180,8 @@ class Asker:
         except openai.RateLimitError as error:
             if "quota" in f"{error.code} {error.type}":
                 raise UserError(f"{url}: the account has no quota left ({self.reason(error)})") from None
-            wait = _retry_after(error.response.headers) or _used_up(error.response.headers)
+            headers = error.response.headers
+            wait = retry_after(headers) or used_up(headers) or wait_in(error.body)
             if wait > LONGEST_WAIT:
                 raise UserError(f"{url}: asks to wait {wait:,.0f} seconds; what was answered is kept, run again then") from None
             self.gate.back_off(start, wait)
@@ -191,7 +202,10 @@ class Asker:
         except openai.NotFoundError as error:
             raise UserError(f"{url}: does not serve {self.server.model} ({self.reason(error)}); see its /v1/models") from None
         except openai.APIStatusError as error:
-            if wait := _retry_after(error.response.headers):
+            if error.status_code == 402:
+                why = f"the account has no credit left ({self.reason(error)})"
+                raise UserError(f"{url}: {why}") from None
+            if wait := retry_after(error.response.headers) or wait_in(error.body):
                 self.gate.back_off(start, min(wait, LONGEST_WAIT))
             why = f"status {error.status_code} after {TRIES} tries ({self.reason(error)})"
             raise _Again(why, "what was answered is kept, run again later", waited=wait > 0) from None
@@ -252,7 +266,7 @@ class Gate:
 
     def went_well(self, headers) -> None:
         self.allowed = min(self.most, self.allowed + 1 / self.allowed)
-        if wait := _used_up(headers):
+        if wait := used_up(headers):
             self.opens = max(self.opens, time.monotonic() + min(LONGEST_WAIT, wait))
 
     def back_off(self, started: float, seconds: float = 0.0) -> None:
@@ -261,31 +275,6 @@ class Gate:
         self.opens = max(self.opens, now + seconds)
         if started >= self.halved:
             self.allowed, self.halved = max(1.0, self.allowed / 2), now
-
-
-def _retry_after(headers) -> float:
-    """Seconds; 0 where the server names none."""
-    text = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _used_up(headers) -> float:
-    """Seconds until a limit of which nothing remains is renewed."""
-    used = [what for what in ("requests", "tokens") if headers.get(f"x-ratelimit-remaining-{what}") == "0"]
-    return max([_duration(headers.get(f"x-ratelimit-reset-{what}", "")) for what in used], default=0.0)
-
-
-def _duration(text: str) -> float:
-    """Seconds of OpenAI's "6m0s", "1.5s", "20ms"."""
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)", text))
 
 
 def complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
@@ -303,8 +292,13 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
 
     def read(body) -> str | Refusal:
         choice = body.choices[0]
-        if choice.finish_reason == "length":
+        ended = finish(choice.finish_reason)
+        if ended == "limit":
             return Refusal(f"the answer had not ended after {tokens:,} tokens")
+        if ended == "filter":
+            return Refusal(f"a content filter stopped the answer ({choice.finish_reason})")
+        if ended == "error":
+            raise Unusable(f"the server broke off the answer ({choice.finish_reason})")
         text = choice.text.encode("utf-8", "replace").decode()
         return text if text.strip() else Refusal("an empty answer")
 

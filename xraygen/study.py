@@ -23,6 +23,7 @@ Projection = Literal["frontal", "lateral", "unknown"]
 Verdict = Literal["judged", "identical", "both_empty", "reference_empty", "candidate_empty", "unparseable", "failed"]
 Category = Literal["a", "b", "c", "d", "e", "f"]
 NonEmpty = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Record(BaseModel):
@@ -127,6 +128,21 @@ class Judgement(Record):
     annotation_error: str | None = None
 
 
+class Agreement(Record):
+    """Of one test study, token F1 by scored region, None where both sides are silent.
+
+    `curators`: of its reference and what the curators wrote for the *other* studies with word for word the same report, of these
+    the text most like all of them (`text.medoid`); None where no other study has this report. `report`: a number for the
+    report, the same for all its studies. `attainable`: for generated studies, what the best answer to this report gets on
+    average, since the curators can be asked again; it knows the generator's statements, and so is a little generous.
+    """
+
+    id: NonEmpty
+    report: int
+    curators: dict[str, float | None] | None
+    attainable: dict[str, float | None] | None
+
+
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -175,6 +191,32 @@ def read_json(path: Path | str) -> dict:
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: not what a stage writes; remove it and run `dvc repro`")
     return content
+
+
+def write_metrics(path: Path | str, content: dict) -> None:
+    """A file that DVC tracks as metrics and git keeps: floats of four digits, one line for each part that fits on one, so that
+    a git diff is short and the last bits of a sum are no part of it. Atomically."""
+    with replacing(path) as file:
+        file.write(_compact(_four_digits(content), 0) + "\n")
+
+
+_LONGEST_LINES = (120, 300)  # of a whole file, and of a part of it
+
+
+def _compact(value: object, depth: int) -> str:
+    flat = json.dumps(value, allow_nan=False)
+    if not isinstance(value, dict) or not value or len(flat) <= _LONGEST_LINES[min(depth, 1)]:
+        return flat
+    inside = ",\n".join(f"{'  ' * (depth + 1)}{json.dumps(key)}: {_compact(part, depth + 1)}" for key, part in value.items())
+    return f"{{\n{inside}\n{'  ' * depth}}}"
+
+
+def _four_digits(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _four_digits(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_four_digits(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def write_json(path: Path | str, content: dict) -> None:

@@ -16,15 +16,18 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from xraygen.annotators.dialect import Manner
+from xraygen.annotators.dialect import Manner, refused_parameter
+from xraygen.annotators.reply import Reply, reply_of
 from xraygen.answers import cache_folder
 from xraygen.errors import UserError
 from xraygen.files import replacing
 from xraygen.progress import progress_bar
 from xraygen.server import UNUSABLE_TRIES, client_library, hidden, secret
+from xraygen.server_errors import error_in
+from xraygen.vlm.conversation import PictureProblem, UnreadablePicture
 
 if TYPE_CHECKING:
-    from xraygen.annotators.llm import Llm, Question, Reply
+    from xraygen.annotators.llm import Llm, Question
 
 DISCOUNT = 0.5  # of the price, as OpenAI has it
 MOST, BYTES = 50_000, 190_000_000  # requests and bytes of a file; OpenAI takes 50,000 and 200 MB
@@ -64,7 +67,9 @@ class Batches:
         with self._in_one_line(), self.client:
             for _ in range(ROUNDS):
                 with self._alone():
-                    missing = {question.key: question for question in questions if not self.llm.find(question)}
+                    unseen = {key for key, reason in self.reasons.items() if isinstance(reason, PictureProblem)}
+                    asked_for = [question for question in questions if question.key not in unseen]
+                    missing = {question.key: question for question in asked_for if not self.llm.find(question)}
                     under_way = self._under_way(missing.keys())
                     asked = {key for _, state in under_way for key in state["questions"]}
                     left = [question for key, question in missing.items() if key not in asked]
@@ -114,7 +119,11 @@ class Batches:
         part = []
         with tempfile.TemporaryFile() as file:
             for question in sorted(questions, key=lambda question: question.key):
-                line = self._line(question)
+                try:
+                    line = self._line(question)
+                except UnreadablePicture as error:
+                    self.reasons[question.key] = PictureProblem(error)
+                    continue
                 if part and (len(part) == MOST or file.tell() + len(line) > BYTES):
                     yield part, file
                     part = []
@@ -262,15 +271,16 @@ class Batches:
     def _reply(self, line: dict) -> Reply | Problem:
         from openai.types.chat import ChatCompletion
 
-        from xraygen.annotators.llm import reply_of
-
         try:
             response = line.get("response") or {}
             status, body = response.get("status_code") or 504, response.get("body") or {}  # none: it has expired
-            if status == 200:
+            told = error_in(body) if status == 200 else None
+            if status == 200 and not told:
                 return reply_of(ChatCompletion.construct(**body), self.key)
-            error = body.get("error") or line.get("error") or {}
-            return Problem(status, error.get("code"), error.get("param"), f"{status}: {self._said(str(error.get('message')))}")
+            status, error = told or (status, body.get("error") or line.get("error") or {})
+            message = str(error.get("message"))
+            parameter = error.get("param") or refused_parameter(message)
+            return Problem(status, error.get("code"), parameter, f"{status}: {self._said(message)}")
         except (ValueError, IndexError, AttributeError, TypeError) as error:
             return Problem(502, None, None, f"its answer is none of a chat ({type(error).__name__})")
 

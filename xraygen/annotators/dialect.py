@@ -1,5 +1,6 @@
 """What form of request a server takes: found out with the first questions, once."""
 
+import re
 import sys
 from typing import NamedTuple
 
@@ -49,13 +50,14 @@ class Dialect:
         """Whether to ask again, in what is now the manner, after a status that says no to a request. Those of a batch are one
         `question`: they come together."""
         bad = error.status_code in (400, 422)  # llama.cpp says 500; 502, 503 and 504 are no words of the model's server
-        if self._proven or not (bad or error.status_code == 500) or "context" in str(error.code) or "content" in str(error.code):
+        if self._proven or not (bad or error.status_code == 500) or _is_of_the_question(error):
             return self._proven is not None and self._proven != manner and bad
         if manner != self.manner:
             return True
-        if bad and error.param == "max_tokens" and manner.limit == "max_tokens":
+        parameter = error.param or refused_parameter(_said(error))
+        if parameter in ("max_tokens", "max_completion_tokens") and manner.limit == "max_tokens":
             self.manner = manner._replace(limit="max_completion_tokens")
-        elif bad and error.param == "temperature" and manner.temperature:
+        elif parameter == "temperature" and manner.temperature:
             self.manner = manner._replace(temperature=False)
         elif not bad and (question, manner) not in self._doubts:
             self._doubts.add((question, manner))  # it may just have been busy: it is asked again, after the wait that a 500 has
@@ -66,3 +68,33 @@ class Dialect:
             self.manner = manner._replace(form=0)  # it is this question that is refused
             return False
         return True
+
+
+def refused_parameter(message: str) -> str | None:
+    """The first parameter of Manner that the text of a refusal names; gateways often leave the
+    field `param` empty."""
+    names = r"\b(max_tokens|max_completion_tokens|temperature|response_format)\b"
+    named = re.search(names, message)
+    return named[0] if named else None
+
+
+def _is_of_the_question(error) -> bool:
+    """Whether the question is too long, or stopped by a filter, in whatever manner it is asked."""
+    if "context" in str(error.code) or "content" in str(error.code):
+        return True
+    return bool(_OF_THE_QUESTION.search(_said(error)))
+
+
+_OF_THE_QUESTION = re.compile(
+    r"context (length|window)|too (large|long)|content.?(filter|management|policy)"
+    r"|ResponsibleAI|safety (system|filter|policy)",
+    re.IGNORECASE,
+)
+
+
+def _said(error) -> str:
+    """The server's message; without one the beginning of the body, which may repeat the question
+    further on."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    return str(message or error.message[:300])

@@ -2,93 +2,275 @@
 
 import json
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from xraygen.study import REGIONS, Annotation
+from xraygen.annotators.pieces import Piece, Unfit, all_values, latest, piece_of, together
+from xraygen.annotators.region_names import has_region_key, names_region
+from xraygen.study import Annotation
 
-_STARTS, _REPAIRS = 20, 5  # braces from which an answer is tried to be read, and to be repaired
+_STARTS = 200  # braces at which JSON that cannot be decoded is given up
+_REPAIRS = 5  # braces from which a repair is tried
+CUT = "the JSON of the answer ends too early"
 
 
-def parse(answer: str) -> tuple[Annotation, bool]:
-    """(the first JSON object of an answer that names a region, whether it was repaired); regions that it lacks are empty, other keys
-    are left aside. What a model thought aloud before, up to </think>, does not count.
+def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
+    """(annotation, whether it was repaired) of an answer. `ended`: False where the model was
+    stopped before its end.
 
-    Damaged JSON, one that ends too early among them, is repaired by json-repair, and a repaired text has to stand in the answer. Keys in
-    capitals, null for an empty text and a list of sentences are repaired, too. ValueError: why the answer is no annotation.
+    What a model thought aloud does not count, nor do forms to be filled in ("..."). Of several JSON
+    objects, those that complement each other are put together; otherwise the last one that has the
+    regions is the answer. Regions that are not named are empty.
+
+    Repaired are damaged JSON (by json-repair; each text has to stand in the answer), other names
+    for a region, words for silence, null for an empty text, and lists. ValueError: why the answer
+    is no annotation, among it that it is cut, or has text under a key that names no region.
     """
-    answer = _said(answer)
-    if "<think>" in answer:
-        raise ValueError("the answer ended amid thinking aloud; raise max_tokens")
-    starts = [match.start() for match in re.finditer(r"{(?!\s*{)", answer)][:_STARTS]
-    if not starts:
+    text = _without_thinking(answer)
+    if "{" not in text:
         raise ValueError("no JSON in the answer")
-    if not any(region in answer.lower() for region in REGIONS):  # repairing what a model repeats without end takes json-repair minutes
-        raise ValueError("the JSON of the answer names no region")
-    problems = []
-    for read in (_whole, _repaired):
-        for start in starts[: _REPAIRS if read is _repaired else None]:
-            try:
-                return _annotation(read(answer, start), repaired=read is _repaired)
-            except (ValueError, RecursionError) as problem:
-                problems.append(problem)
-    raise next((problem for problem in problems if isinstance(problem, _Unfit)), None) or ValueError("damaged JSON in the answer")
-
-
-class _Unfit(ValueError):
-    """JSON that can be read, and is no annotation."""
-
-
-def _annotation(said: object, repaired: bool) -> tuple[Annotation, bool]:
-    named = {key.strip().lower(): text for key, text in said.items()} if isinstance(said, dict) else {}
-    texts = {region: named[region] for region in REGIONS if region in named}
-    if not texts:
-        raise _Unfit("the JSON of the answer names no region")
-    repaired |= not all(region in said for region in texts)
-    for region, text in texts.items():
-        if text is None or isinstance(text, list) and all(isinstance(part, str) for part in text):
-            text, repaired = " ".join(text or ()), True
-        if not isinstance(text, str):
-            raise _Unfit(f"{region}: not a text")
-        if re.search("[\ud800-\udfff]", text):
-            raise _Unfit(f"{region}: half of a surrogate pair, which is no character")
-        texts[region] = text.strip()
-    return Annotation(**texts), repaired
-
-
-def _whole(answer: str, start: int) -> object:
-    return json.JSONDecoder().raw_decode(answer, start)[0]
+    if not names_region(text):  # json-repair takes minutes for what a model repeats without end
+        raise ValueError("the JSON of the answer names no region" + _named(_unknown_keys(text)))
+    found = _decoded(text)
+    piece = latest(found.groups())
+    if piece is not None and not _is_damaged(found, piece):
+        if found.is_open() and not piece.is_complete():
+            raise ValueError(CUT)
+        return _annotation(piece, ended)
+    if piece is not None and piece.is_complete():
+        piece = _with_tail(piece, text[found.end :])
+    else:
+        piece = _repaired(text) or piece
+    if piece is None:
+        raise ValueError("damaged JSON in the answer")
+    return _annotation(piece, ended)
 
 
 def is_whole(answer: str) -> bool:
-    """Whether the answer's first JSON object has ended."""
-    answer = _said(answer)
+    """Whether the answer holds all regions in JSON that has ended, so that nothing is to be
+    expected after it."""
     try:
-        json.JSONDecoder().raw_decode(answer, answer.index("{"))
-    except (ValueError, RecursionError):
+        text = _without_thinking(answer)
+        found = _decoded(text)
+        piece = latest(found.groups())
+    except ValueError:
         return False
-    return "<think>" not in answer
+    if piece is None or not piece.is_complete() or piece.form:
+        return False
+    return not has_region_key(text[found.end :])
 
 
-def _said(answer: str) -> str:
-    """Without what was thought aloud, as far as that has ended."""
-    return answer.rpartition("</think>")[2]
+def _annotation(piece: Piece, ended: bool) -> tuple[Annotation, bool]:
+    if piece.problem:
+        raise Unfit(piece.problem)
+    if not piece.texts:
+        raise Unfit("the JSON of the answer names no region" + _named(piece.unknown))
+    if piece.form:
+        raise Unfit("the answer only repeats the form that was asked for")
+    if piece.unknown:
+        problem = "the JSON of the answer has text under a key that is no region"
+        raise Unfit(problem + _named(piece.unknown))
+    if piece.several and not ended and not piece.is_complete():
+        raise ValueError(CUT)
+    return Annotation(**piece.texts), piece.repaired
 
 
-def _repaired(answer: str, start: int) -> dict:
+def _named(keys: Sequence[str]) -> str:
+    """The first key, for a reason; in damaged JSON a sentence of the report may have become one,
+    which is not shown."""
+    if not keys:
+        return ""
+    shown = " ".join(keys[0].split())
+    return f": {shown!r}" if len(shown) <= 40 and len(shown.split()) <= 5 else ": a sentence"
+
+
+# What was thought aloud
+
+_THINKING = "think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad"
+_OPENS = re.compile(
+    rf"<(?:\w+:)?(?:{_THINKING})>|\[think\]|◁think▷|<unused94>"
+    rf"|<\|(?:begin_of_|start_)?(?:{_THINKING})(?:_start)?\|>",
+    re.IGNORECASE,
+)
+_CLOSES = re.compile(
+    rf"</(?:\w+:)?(?:{_THINKING})>|\[/think\]|◁/think▷|<unused95>"
+    rf"|<\|(?:end_of_|end_|/)(?:{_THINKING})\|>|<\|(?:{_THINKING})_end\|>",
+    re.IGNORECASE,
+)
+# Channels of gpt-oss; where special tokens are left out, "analysis" and "assistantfinal" remain.
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final.*?<\|message\|>", re.DOTALL)
+_FINAL_WORD = re.compile(r"(?<=\S)assistant\s?final(?=\W)")
+_OTHER_CHANNEL = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)|\A\s*analysis(?=[A-Z])")
+
+
+def _without_thinking(answer: str) -> str:
+    """The answer proper. ValueError: it never came."""
+    finals = [match.end() for match in _FINAL_CHANNEL.finditer(answer)]
+    in_channels = _OTHER_CHANNEL.search(answer)
+    if in_channels:
+        finals = finals or [match.end() for match in _FINAL_WORD.finditer(answer)]
+    closed = [match.end() for match in _CLOSES.finditer(answer)]
+    text = answer[max([*finals, *closed], default=0) :]
+    if in_channels and not finals or _OPENS.search(text):
+        raise ValueError("the answer ended while still thinking; raise max_tokens")
+    return text
+
+
+# JSON that is whole
+
+
+_START = re.compile(r"{(?!\s*{)|\[(?=\s*{)")
+_OPEN = re.compile(r"(?:\[|[{,]\s*\"[^\"{}]*\"\s*:\s*\[?)\s*\Z")
+
+
+class _Found(NamedTuple):
+    """Pieces, each with where it starts and ends in `text`, in order."""
+
+    text: str
+    pieces: list[tuple[Piece, int, int]]
+
+    @property
+    def end(self) -> int:
+        """Of the last piece that names a region."""
+        return max((end for piece, _, end in self.pieces if piece.texts), default=0)
+
+    def is_open(self) -> bool:
+        """Whether they stand in a list or an object that has no end."""
+        if not self.pieces or not _OPEN.search(self.text, 0, self.pieces[0][1]):
+            return False
+        return not re.search(r"[\]}]", self.text[self.pieces[-1][2] :])
+
+    def groups(self) -> list[Piece]:
+        """Those with nothing but commas between them are one."""
+        groups: list[list[Piece]] = []
+        before = -1
+        for piece, start, end in self.pieces:
+            if groups and not self.text[before:start].strip(" \t\r\n,"):
+                groups[-1].append(piece)
+            else:
+                groups.append([piece])
+            before = end
+        return [together(group) for group in groups]
+
+    def gaps(self) -> Iterator[str]:
+        before = 0
+        for _, start, end in self.pieces:
+            yield self.text[before:start]
+            before = end
+        yield self.text[before:]
+
+
+def _decoded(text: str) -> _Found:
+    decoder, at, failed, pieces = json.JSONDecoder(object_pairs_hook=all_values), 0, 0, []
+    while failed < _STARTS and (match := _START.search(text, at)):
+        try:
+            value, at = decoder.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            at, failed = match.start() + 1, failed + 1
+        else:
+            if piece := piece_of(value):
+                pieces.append((piece, match.start(), at))
+    return _Found(text, pieces)
+
+
+def _is_damaged(found: _Found, piece: Piece) -> bool:
+    """Whether regions stand in JSON that could not be decoded, and count: after the annotation, or
+    beside one that lacks some."""
+    if piece.is_complete():
+        return has_region_key(found.text[found.end :])
+    return any(map(has_region_key, found.gaps()))
+
+
+def _unknown_keys(text: str) -> list[str]:
+    return [key for piece, *_ in _decoded(text).pieces for key in piece.unknown]
+
+
+# JSON that is damaged
+
+
+def _repaired(text: str) -> Piece | None:
+    """None: nothing in it can be read. ValueError: it is cut."""
+    starts = [match.start() for match in re.finditer(r"{(?!\s*{)", text)]
+    problem: ValueError | None = None
+    for start in starts[:_REPAIRS]:
+        try:
+            piece, closed = _repair(text[start:])
+        except (ValueError, RecursionError) as error:
+            problem = error if isinstance(error, Unfit) else problem
+            continue
+        if not closed:
+            raise ValueError(CUT)
+        return piece
+    if problem:
+        raise problem
+    return None
+
+
+def _with_tail(piece: Piece, tail: str) -> Piece:
+    """With what follows a whole annotation and is damaged: another one, or the same once more,
+    which may be cut."""
+    start = tail.find("{")
+    try:
+        later, closed = _repair(tail[max(0, start) :])
+    except (ValueError, RecursionError):
+        return piece
+    if closed:
+        return latest([piece, later])
+    if all(piece.texts[region].startswith(text) for region, text in later.texts.items()):
+        return piece
+    raise ValueError(CUT)
+
+
+def _repair(text: str) -> tuple[Piece, bool]:
+    """(what json-repair makes of damaged JSON, whether that had its end). ValueError: it names no
+    region, or a text of it does not stand there."""
+    pieces = []
+    for value in _loads(text):
+        if piece := piece_of(value):
+            pieces.append(piece)
+            if piece.texts:
+                _check_stands(value, text)
+    piece = together(pieces)
+    if piece is None or not piece.texts:
+        raise ValueError("damaged JSON")
+    # JSON that has ended is not changed by what follows; else this is one more of its keys, or more
+    # of its text.
+    continued = [piece_of(value) for value in _loads(f'{text}\n"more": "more"')]
+    closed = _said(pieces) == _said(filter(None, continued))
+    return piece._replace(repaired=True), closed
+
+
+def _said(pieces: Iterable[Piece]) -> list[tuple]:
+    return [(piece.texts, piece.unknown) for piece in pieces if piece.texts]
+
+
+def _loads(text: str) -> list:
     import json_repair
 
-    answer = answer[start:]
-    read, answer = json_repair.loads(answer, skip_json_loads=True), answer.replace("\\'", "'")
-    objects = [part for part in (read if isinstance(read, list) else [read]) if isinstance(part, dict)]  # and braces in prose
-    if not objects:
-        raise ValueError("damaged JSON")
-    said = next((part for part in objects if any(key.strip().lower() in REGIONS for key in part)), objects[0])
-    for text in (text for key, text in said.items() if key.strip().lower() in REGIONS):
-        if isinstance(text, list) and "[" not in answer:  # what json-repair takes {a, b} for
-            raise ValueError("a repaired list that does not stand in the answer")
-        for part in text if isinstance(text, list) else [text]:
-            if isinstance(part, str) and not any(re.search(rf"(?<!\\){re.escape(form)}", answer) for form in _forms(part)):
-                raise ValueError("a repaired text that does not stand in the answer")
-    return said
+    value = json_repair.loads(text, skip_json_loads=True)
+    return value if isinstance(value, list) else [value]
+
+
+def _check_stands(value: object, text: str) -> None:
+    """ValueError: json-repair has made up a text or a list."""
+    plain = text.replace("\\'", "'")
+    if isinstance(value, list) and value and "[" not in plain:
+        raise ValueError("a repaired list that does not stand in the answer")
+    for part in _strings(value):
+        if not any(re.search(rf"(?<!\\){re.escape(form)}", plain) for form in _forms(part)):
+            raise ValueError("a repaired text that does not stand in the answer")
+    if isinstance(value, dict):
+        for item in value.values():
+            if isinstance(item, list):
+                _check_stands(item, text)
+
+
+def _strings(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def _forms(text: str) -> tuple[str, str, str]:

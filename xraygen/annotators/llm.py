@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from xraygen.annotators.batch import DISCOUNT, Batches
 from xraygen.annotators.budget import VIEW, Budget, Plan, Price, estimate
 from xraygen.annotators.dialect import Dialect, Manner
-from xraygen.annotators.json_answer import parse
 from xraygen.annotators.prompts import Prompts
+from xraygen.annotators.reply import Reply, reply_of
 from xraygen.answers import Answers
 from xraygen.errors import UserError
 from xraygen.files import sha256
-from xraygen.server import Asker, Refusal, Server, Unusable, hidden
+from xraygen.server import Asker, Refusal, Server, Unusable
 from xraygen.study import AnnotationRecord, Case
 from xraygen.vlm import conversation
 
 if TYPE_CHECKING:
-    from xraygen.params import LlmApproach, LlmParams
+    from xraygen.annotators.settings import LlmApproach, LlmParams
 
 _AHEAD = 32  # questions under way or waiting for an earlier one, for each request at a time
 
@@ -37,42 +37,6 @@ class Question(NamedTuple):
     case: Case
     turns: list[dict[str, str]]
     key: str
-
-
-class Reply(NamedTuple):
-    """What a server said, and the tokens of all `tries`, those among them that were paid for at the price of a batch once more.
-    `cut`: it had not ended at the limit."""
-
-    text: str
-    cut: bool
-    tokens_in: int
-    tokens_out: int
-    tries: int = 1
-    batch_in: int = 0
-    batch_out: int = 0
-
-    def after(self, before: Reply | None) -> Reply:
-        """With what was paid for earlier ones to the same question."""
-        return Reply(*self[:2], *(now + then for now, then in zip(self[2:], before[2:], strict=True))) if before else self
-
-    def is_read(self) -> bool:
-        try:
-            parse(self.text)
-        except ValueError:
-            return False
-        return True
-
-    def problem(self) -> str | None:
-        """Why it is worth asking again. What was cut at the limit would be again."""
-        if self.cut:
-            return None
-        try:
-            _, repaired = parse(self.text)
-        except ValueError as reason:
-            return str(reason)
-        if repaired and self.text.count("{") > self.text.count("}"):  # other damage is a model's habit and loses nothing
-            return "the JSON of the answer ends too early"
-        return None
 
 
 class Failed(NamedTuple):
@@ -174,7 +138,10 @@ class Llm:
             return lacking
         turns, shown = self.prompts.turns(case), []
         if "image" in self.approach.inputs:
-            shown = [[view.sha256 or self._sha256(view.path), self.llm.max_pixels] for view in self._views(case)]
+            try:
+                shown = [[view.sha256 or self._sha256(view.path), self.llm.max_pixels] for view in self._views(case)]
+            except conversation.UnreadablePicture as error:
+                return conversation.PictureProblem(error)
         return Question(case, turns, hashlib.sha256(json.dumps([turns, shown]).encode()).hexdigest())
 
     def _views(self, case: Case):
@@ -184,7 +151,8 @@ class Llm:
         try:
             return sha256([self.images / path])
         except OSError as error:
-            raise UserError(f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report") from None
+            problem = f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report"
+            raise conversation.UnreadablePicture(problem) from None
 
     def find(self, question: Question) -> Reply | None:
         """The reply that is kept; none that cannot be read and is of an earlier run: server or model may have been mended."""
@@ -222,7 +190,11 @@ class Llm:
             return last
 
         async with self.asker.places:
-            result = await self.asker.ask(lambda client: self._send(client, question), read)
+            try:
+                messages = self._messages(question)
+            except conversation.UnreadablePicture as error:
+                return conversation.PictureProblem(error)
+            result = await self.asker.ask(lambda client: self._send(client, question, messages), read)
         if isinstance(result, Refusal) and not result.unusable:
             before, _ = self._kept(question.key)
             paid = last.after(before) if last else before
@@ -230,7 +202,7 @@ class Llm:
         self.keep(question.key, question.case.id, last)
         return self.find(question)
 
-    async def _send(self, client, question: Question):
+    async def _send(self, client, question: Question, messages: list[dict]):
         """The raw response, in the strictest form of answer that the server takes."""
         import openai
 
@@ -244,7 +216,7 @@ class Llm:
                     bill(0, 0)
                     raise self.asker.failure
                 try:
-                    raw = await self.asker.in_time(client.chat.completions.with_raw_response.create(**self.body(question, manner)))
+                    raw = await self.asker.in_time(client.chat.completions.with_raw_response.create(**self._body(messages, manner)))
                     usage = raw.parse().usage
                     bill(*((usage.prompt_tokens, usage.completion_tokens) if usage else expected))
                     self.dialect.taken(manner)
@@ -262,7 +234,10 @@ class Llm:
         return len(self._views(question.case))
 
     def body(self, question: Question, manner: Manner) -> dict:
-        return {"model": self.llm.model, "messages": self._messages(question), **manner.fields(self.llm.max_tokens)}
+        return self._body(self._messages(question), manner)
+
+    def _body(self, messages: list[dict], manner: Manner) -> dict:
+        return {"model": self.llm.model, "messages": messages, **manner.fields(self.llm.max_tokens)}
 
     def _messages(self, question: Question) -> list[dict]:
         """The views stand before the words of the last turn."""
@@ -270,8 +245,8 @@ class Llm:
         for view in self._views(question.case):
             try:
                 url = "data:image/png;base64," + base64.b64encode(self._png(view.path)).decode()
-            except UserError as error:
-                raise UserError(f"study {question.case.id}: {error}") from None
+            except conversation.UnreadablePicture as error:
+                raise conversation.UnreadablePicture(f"study {question.case.id}: {error}") from None
             views.append({"type": "image_url", "image_url": {"url": url}})
         if not views:
             return question.turns
@@ -291,7 +266,7 @@ class Llm:
         """Tokens are those of the first case with this question; they were paid for once."""
         self._cases += 1
         if isinstance(reply, str):
-            return AnnotationRecord(id=case.id, annotation=None, error=reply)
+            return AnnotationRecord(id=case.id, annotation=None, error=reply, usage=conversation.counted(reply))
         paid, usage = reply.paid if isinstance(reply, Failed) else reply, {}
         if question.key not in self._counted:
             self._counted.add(question.key)
@@ -301,9 +276,12 @@ class Llm:
         if isinstance(reply, Failed):
             return AnnotationRecord(id=case.id, annotation=None, error=reply.reason, usage=usage)
         try:
-            annotation, repaired = parse(reply.text)
+            annotation, repaired = reply.read()
         except ValueError as reason:
-            error = f"the answer had not ended after {self.llm.max_tokens:,} tokens" if reply.cut else str(reason)
+            error = str(reason)
+            if reply.cut:
+                error = f"the answer had not ended after {self.llm.max_tokens:,} tokens"
+                error += f"; {reply.stopped}" if reply.stopped else ""
             return AnnotationRecord(id=case.id, annotation=None, error=error, raw=reply.text, usage=usage)
         return AnnotationRecord(id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired})
 
@@ -344,14 +322,6 @@ class Llm:
             tokens_out = round(asked * sum(reply.tokens_out for _, reply in found) / len(found))
         cost = self.price.of(tokens_in, tokens_out) if self.price else None
         return Plan(total, silent, repeated, len(found), asked, tokens_in, tokens_out, cost, self.llm.model)
-
-
-def reply_of(body, key: str) -> Reply:
-    """Of the body of a chat completion; a refusal in words is an answer that cannot be read."""
-    choice, usage = body.choices[0], body.usage
-    text = (choice.message.content or choice.message.refusal or "").encode("utf-8", "replace").decode()
-    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    return Reply(hidden(text, key), choice.finish_reason == "length", *tokens)
 
 
 def _is_there(reply: str | Reply | asyncio.Task) -> bool:

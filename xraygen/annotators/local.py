@@ -6,26 +6,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraygen.annotators.prompts import Prompts
+from xraygen.annotators.settings import VlmApproach, as_prompted
 from xraygen.annotators.vlm import Vlm
-from xraygen.params import VlmApproach
 from xraygen.study import Case
 from xraygen.vlm import conversation, encoding
 
 if TYPE_CHECKING:
     import torch
 
-    from xraygen.params import LlmApproach, LlmParams
+    from xraygen.annotators.settings import LlmApproach, LlmParams
 
 
 class Local(Vlm):
-    """As Vlm, which batches and keeps the answers."""
+    """As Vlm, which batches and keeps the answers. UserError: a fine-tuned model would be shown other than in training."""
 
     def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
+        folder = str(root / approach.model)
+        shown = as_prompted(approach, llm, folder).model_dump()
         settings = VlmApproach(
-            annotator="vlm", model=approach.model, inputs=approach.inputs, max_views=llm.max_views, max_pixels=llm.max_pixels,
-            batch_tokens=llm.batch_tokens, max_new_tokens=llm.max_tokens,
+            annotator="vlm", model=approach.model, batch_tokens=llm.batch_tokens,
+            max_new_tokens=llm.max_tokens, **shown,
         )  # fmt: skip
-        super().__init__(settings, str(root / approach.model), images)
+        super().__init__(settings, folder, images)
         self.prompts = Prompts(approach, root)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:

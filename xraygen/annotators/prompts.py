@@ -13,7 +13,7 @@ from xraygen.study import Case, Study, read_jsonl
 from xraygen.vlm.conversation import completion
 
 if TYPE_CHECKING:
-    from xraygen.params import LlmApproach
+    from xraygen.annotators.settings import LlmApproach
 
 TRAIN = "data/prepared/train.jsonl"
 

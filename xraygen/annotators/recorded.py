@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING
 
 from xraygen.annotators.json_answer import parse
 from xraygen.errors import UserError
-from xraygen.rows import read_rows
+from xraygen.rows import read_rows, text_of_id
+from xraygen.server_errors import finish
 from xraygen.study import AnnotationRecord, Case
+from xraygen.text import has_no_value
 
 if TYPE_CHECKING:
-    from xraygen.params import RecordedApproach
+    from xraygen.annotators.settings import RecordedApproach
 
 
 class Recorded:
-    """Cases to records, in their order; a case that the file has no row for fails. UserError: the file cannot be read, a row has
-    no id or no text, or two rows of one id have different answers."""
+    """Cases to records, in their order; a case that the file has no row for fails, and one whose
+    answer was stopped before its end (column `finish_reason`, where the file has one).
+
+    UserError: the file cannot be read, a row has no id or no text, or two rows of one id have
+    different answers.
+    """
 
     def __init__(self, approach: "RecordedApproach", root: Path) -> None:
-        self.file, self.answers = approach.model, {}
+        self.file = approach.model
+        self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
         columns = list(approach.columns.values()) if approach.columns else [approach.answer]
         if approach.answer:
             try:
@@ -28,13 +35,12 @@ class Recorded:
             except ImportError as error:
                 why = f"answers as JSON need one more package ({error}); install it with `pip install -e '.[vlm]'`"
                 raise UserError(why) from None
-        for number, row in read_rows(root / self.file, needed=(approach.id, *columns)):
+        for number, row in read_rows(root / self.file, needed=(approach.id, *columns), optional=("finish_reason",)):
             where = f"{self.file}:{number}"
-            id = row[approach.id]
-            id = str(id) if isinstance(id, int) else id
-            if not (isinstance(id, str) and id.strip()):
+            id = text_of_id(row[approach.id])
+            if not isinstance(id, str) or has_no_value(id):
                 raise UserError(f"{where}: {approach.id}: not a study id")
-            texts = {column: "" if row[column] is None else row[column] for column in columns}
+            texts = {column: _cell(row[column]) for column in columns}
             for column, text in texts.items():
                 if not isinstance(text, str):
                     raise UserError(f"{where}: {column}: not a text")
@@ -42,7 +48,10 @@ class Recorded:
                 answer = json.dumps({region: texts[column] for region, column in approach.columns.items()}, ensure_ascii=False)
             else:
                 answer = texts[approach.answer]
-            if self.answers.setdefault(id, answer) != answer:
+            stopped = ""
+            if finish(row.get("finish_reason")):
+                stopped = f"the answer had not ended (finish_reason {row['finish_reason']})"
+            if self.answers.setdefault(id, (answer, stopped)) != (answer, stopped):
                 raise UserError(f"{where}: another answer for {id} than further up; leave one of them")
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
@@ -57,14 +66,20 @@ class Recorded:
             raise UserError(f"{self.file}: study ids do not fit: those of the studies look like {first}, {there}")
 
     def _record(self, case: Case) -> AnnotationRecord:
-        answer = self.answers.get(case.id)
-        if answer is None:
+        if case.id not in self.answers:
             return AnnotationRecord(id=case.id, annotation=None, error=f"no row in {self.file}")
+        answer, stopped = self.answers[case.id]
         try:
-            annotation, repaired = parse(answer)
+            annotation, repaired = parse(answer, ended=not stopped)
         except ValueError as reason:
-            return AnnotationRecord(id=case.id, annotation=None, error=str(reason), raw=answer)
+            error = stopped or str(reason)
+            return AnnotationRecord(id=case.id, annotation=None, error=error, raw=answer)
         return AnnotationRecord(id=case.id, annotation=annotation, raw=answer, usage={"repaired": repaired})
+
+
+def _cell(value: object) -> object:
+    """Empty where it is null or NaN."""
+    return "" if value is None or value != value else value
 
 
 def _kind(id: str) -> str:

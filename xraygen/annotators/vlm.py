@@ -7,12 +7,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xraygen import generation
-from xraygen.annotators import json_answer
+from xraygen.annotators import json_answer, pieces, region_names, silence
 from xraygen.annotators.json_answer import is_whole, parse
+from xraygen.annotators.settings import VlmApproach, as_trained
 from xraygen.answers import Answers
 from xraygen.errors import UserError
 from xraygen.files import identity, sha256
@@ -23,8 +25,6 @@ from xraygen.vlm import conversation, encoding
 if TYPE_CHECKING:
     import torch
 
-    from xraygen.params import VlmApproach
-
 _CASES, _BYTES = 512, 2 * 10**9  # of a window: that much is encoded at a time
 _CIRCLING = 64  # last tokens that are one thing said three times or oftener
 _SHARED = 64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
@@ -32,13 +32,16 @@ _SHARED = 64  # tokens that all prompts of a batch begin with, from which on it 
 
 class Vlm:
     """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's name on the hub. `images`: the
-    folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again."""
+    folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again.
+
+    UserError: the approach states other inputs, prompt, max_views or max_pixels than a fine-tuned model was trained with.
+    """
 
     @generation.uncollected()
     def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
         try:
             import json_repair  # noqa: F401 - not found out after the first damaged answer
-            import peft  # noqa: F401
+            version("peft")  # only adapters import it, as that takes as long as all else
             from transformers import GenerationConfig
 
             from xraygen import decoding
@@ -48,6 +51,7 @@ class Vlm:
                 f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
             ) from None
 
+        approach = as_trained(approach, name)
         self.model, self.processor = load(name, approach.revision, four_bit=approach.four_bit, max_pixels=approach.max_pixels)
         if self.model.device.type == "cpu":
             from xraygen.vlm.cpu import quicken
@@ -63,6 +67,8 @@ class Vlm:
         )  # fmt: skip
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
+        modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
+        code = [Path(__file__), *(Path(module.__file__) for module in modules)]
         self.kept = Answers(
             {
                 "model": identity(name),
@@ -72,12 +78,12 @@ class Vlm:
                 "max_new_tokens": approach.max_new_tokens,
                 "beams": approach.beams,
                 "samples": approach.samples,
-                "workings": workings() | {"annotator": sha256([Path(__file__), Path(json_answer.__file__), Path(decoding.__file__)])},
+                "workings": workings() | {"annotator": sha256(code)},
             }
         )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: a picture is missing or cannot be read, or one case alone does not fit into memory."""
+        """A case with a picture that is missing or cannot be read fails. UserError: one case alone does not fit into memory."""
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
@@ -89,8 +95,11 @@ class Vlm:
         for case in cases:
             row = conversation.lacking(case, self.approach.inputs)
             if row is None:
-                row = self.row(case)
-                size += sum(tensor.nbytes for tensor in row.values())
+                try:
+                    row = self.row(case)
+                    size += sum(tensor.nbytes for tensor in row.values())
+                except conversation.UnreadablePicture as error:
+                    row = conversation.PictureProblem(error)
             window.append((case, row))
             if len(window) == _CASES or size >= _BYTES:
                 yield window
@@ -104,9 +113,10 @@ class Vlm:
         (row,) = encoding.encode(self.processor, [case], self.images, approach.inputs, approach.prompt, approach.max_views)
         return row
 
-    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[tuple[list[str], dict[str, float]]]:
-        """(texts, usage) of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds rows times the
-        longest prompt with its answer, times beams or samples. Out of memory, it is halved from there on.
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Said]:
+        """Of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds
+        rows times the longest prompt with its answer, times beams or samples. Out of memory, it is
+        halved from there on.
 
         A batch is kept whole or made anew: with other rows beside it, a row may round to another answer."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -136,7 +146,7 @@ class Vlm:
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 
-    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[tuple[list[str], dict[str, float]]]:
+    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Said]:
         import torch
         from transformers import StoppingCriteriaList
 
@@ -165,13 +175,23 @@ class Vlm:
         each = samples or 1
         return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
 
-    def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> tuple[list[str], dict[str, float]]:
-        tokenizer = self.processor.tokenizer
+    def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Said:
+        tokenizer, limit = self.processor.tokenizer, self.approach.max_new_tokens
+        texts, stopped = [], []
         for tokens in answers:
+            length, last = len(tokens), None
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
-                tokens.pop()
-        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
-        return texts, {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
+                last = tokens.pop()
+            text = tokenizer.decode(tokens, skip_special_tokens=True)
+            texts.append(text)
+            if last in self.ends or is_whole(text):
+                stopped.append("")
+            elif length >= limit:
+                stopped.append(f"the answer had not ended after {limit:,} tokens")
+            else:
+                stopped.append("the answer only repeated itself")
+        usage = {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
+        return _Said(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
         """The cache of the tokens that all prompts begin with, for so many rows."""
@@ -182,6 +202,14 @@ class Vlm:
         self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
         cache.batch_repeat_interleave(rows)
         return cache
+
+
+class _Said(NamedTuple):
+    """Of one case the answers, and why each was stopped before its end, or ""."""
+
+    texts: list[str]
+    usage: dict[str, float]
+    stopped: list[str]
 
 
 class _Ends:
@@ -202,17 +230,20 @@ class _Ends:
 
 
 def _failed(case: Case, error: str) -> AnnotationRecord:
-    return AnnotationRecord(id=case.id, annotation=None, error=error)
+    return AnnotationRecord(id=case.id, annotation=None, error=error, usage=conversation.counted(error))
 
 
-def _record(case: Case, answers: list[str], usage: dict[str, float]) -> AnnotationRecord:
-    """Of several answers, by region the one that is most like all of them."""
+def _record(
+    case: Case, answers: list[str], usage: dict[str, float], stopped: list[str]
+) -> AnnotationRecord:
+    """Of several answers, by region the one that is most like all of them. `stopped`: why each was
+    stopped before its end, or ""."""
     read, reasons = [], []
-    for answer in answers:
+    for answer, why in zip(answers, stopped, strict=True):
         try:
-            read.append(parse(answer))
+            read.append(parse(answer, ended=not why))
         except ValueError as reason:
-            reasons.append(str(reason))
+            reasons.append(why or str(reason))
     raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
     if not read:
         return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from xraygen.text import without_list_markers
+
 _TOKEN = re.compile(r"[a-z]+(?:'t)?|\d+(?:\.\d+)?|[,.;:!?\n]")
 
 
@@ -358,12 +360,13 @@ def read_sentence(sentence: str) -> Statement:
     return Statement(tuple(findings), terms, signed.union(terms.difference(_OBSERVATION)), not _PRIOR.isdisjoint(words))
 
 
+_LETTER = re.compile("[^\\W\\d_]")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 
 def read(text: str) -> list[Statement]:
-    """What each sentence of `text` says, in order; sentences without a content word are left out."""
-    statements = (read_sentence(part) for part in _SENTENCE_END.split(text.strip()) if part)
+    """What each sentence of `text` says, in order; list markers and sentences without a content word are left out."""
+    statements = (read_sentence(part) for part in _SENTENCE_END.split(without_list_markers(text)) if _LETTER.search(part))
     return [statement for statement in statements if statement.terms or statement.findings]
 
 

@@ -10,17 +10,15 @@ from pydantic import AfterValidator, PositiveInt
 
 from xraygen.answers import Answers
 from xraygen.errors import UserError
-from xraygen.files import identity
 from xraygen.generation import Task, generate, loading, placement
-from xraygen.judges import Opinion, decide
+from xraygen.judges import Opinion, decide, green_origin
 from xraygen.judges.green_answers import cleaned, conversation, prompt, read
+from xraygen.judges.green_origin import LIMIT, LONGEST, Checkpoint
 from xraygen.progress import progress_bar
 from xraygen.server import Refusal, Server, complete, no_password
 from xraygen.study import NonEmpty, Record
 
 KEY = "GREEN_API_KEY"
-LIMIT = 2048  # tokens of prompt and answer together, as in green-score
-LONGEST = 1024  # tokens of an answer from a server, which counts them alone; real answers have some 400
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
 
 
@@ -62,15 +60,37 @@ class Green:
         self.params = params
 
     @cached_property
-    def answers(self) -> Answers:
-        """What this model, at this revision, has answered, greedy."""
-        return Answers(self.asked)
+    def checkpoint(self) -> Checkpoint | None:
+        """What would answer in this process; None where it is not on this machine yet."""
+        return green_origin.local_checkpoint(self.params.model, self.params.revision)
 
     @property
     def asked(self) -> dict:
-        """What shapes an answer beside the prompt."""
-        model = {"model": identity(self.params.model), "revision": self.params.revision, "end": self.params.end}
-        return model | {"decoding": "greedy", "limit": LIMIT}
+        """What shapes an answer apart from the prompt: the model, where it runs and how."""
+        if self.params.base_url:
+            return green_origin.asked_of_server(self.params)
+        return green_origin.asked_here(self.params, self.checkpoint)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What has been answered there, in that way."""
+        return Answers(self.asked)
+
+    @cached_property
+    def imported(self) -> Answers:
+        """Answers of this model that were given elsewhere."""
+        return Answers(green_origin.asked_elsewhere(self.params))
+
+    def _find(self, questions: Iterable[str]) -> dict[str, str]:
+        """{question: answer} of those that have one, their own before an imported one."""
+        questions = list(questions)
+        return self.imported.find(questions) | self.answers.find(questions)
+
+    def _look_for_another_commit(self) -> None:
+        if self.params.base_url:
+            return
+        self.checkpoint = green_origin.current_checkpoint(self.params.model, self.params.revision)
+        del self.answers
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
         """One opinion for each (reference, candidate), in order. What was answered before is not asked again.
@@ -79,7 +99,10 @@ class Green:
         """
         prompts = [prompt(*pair) for pair in pairs]
         about = dict(zip(prompts, pairs, strict=True))
-        found = self.answers.find(about)
+        found = self._find(about)
+        if len(found) < len(about):
+            self._look_for_another_commit()
+            found = self._find(about)
         opinions = {question: read(answer) for question, answer in found.items()}
         missing = [question for question in about if question not in found]
         with progress_bar(len(missing), "GREEN", "pairs") as step:
@@ -112,8 +135,10 @@ class Green:
             last = self.params.end if self.params.end == GreenParams().end else ""
             complete(server, [conversation(question, self.params.end) + last for question in questions], LONGEST, answered)
             return
-        tokenizer = _tokenizer(self.params)
-        task = Task(self.params.model, self.params.revision, tokenizer.eos_token_id, LIMIT, self.params.batch)
+        commit = self.checkpoint and self.checkpoint.commit
+        pinned = self.params.model_copy(update={"revision": commit or self.params.revision})
+        tokenizer = _tokenizer(pinned)
+        task = Task(pinned.model, pinned.revision, tokenizer.eos_token_id, LIMIT, self.params.batch)
         place = placement(task)
         where = f"{self.params.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
         print(f"GREEN: {where}, batches of {task.batch}: {len(questions):,} pairs to ask", file=sys.stderr)
@@ -131,7 +156,7 @@ class Green:
         at green-score's own."""
         undecided = [pair for pair in pairs if decide(*pair) is None]
         questions = {prompt(*pair) for pair in set(undecided)}
-        asked = len(questions) - len(self.answers.find(questions))
+        asked = len(questions) - len(self._find(questions))
         timed = self.answers.pace()
         low, high = (timed[1], timed[1]) if timed else SECONDS_A_PAIR
         basis = f"at the pace of the {timed[0]:,} asked before" if timed else "at green-score's own pace on a data-centre GPU"
@@ -146,9 +171,10 @@ class Green:
         )
 
     def export(self) -> Iterator[dict]:
-        """{"reference", "candidate", "completion"} of every answer of this model that is kept."""
-        for sides, completion in self.answers.all():
-            yield sides | {"completion": completion}
+        """{"reference", "candidate", "completion"} of every answer that `judge` would find: given here, or imported."""
+        kept = {tuple(sides.items()): completion for answers in (self.imported, self.answers) for sides, completion in answers.all()}
+        for sides in sorted(kept):
+            yield dict(sides) | {"completion": kept[sides]}
 
     def take(self, rows: Iterable[dict]) -> tuple[int, int]:
         """Keep the completions of others as answers of this model: rows as `export` gives them -> (new ones, other answers to questions
@@ -158,9 +184,9 @@ class Green:
             reference, candidate, completion = row["reference"], row["candidate"], row["completion"]
             if decide(reference, candidate) is None:
                 question = prompt(reference, candidate)
-                kept = self.answers.find([question]).get(question)
+                kept = self._find([question]).get(question)
                 if kept is None:
-                    self.answers.keep(question, _sides(reference, candidate), completion)
+                    self.imported.keep(question, _sides(reference, candidate), completion)
                 new += kept is None
                 other += kept is not None and kept != completion
         return new, other

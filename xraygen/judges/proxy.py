@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xraygen.judges import Opinion
 from xraygen.judges.comparison import FEATURES, Comparison, counts, features
 from xraygen.study import Listed
-from xraygen.text import sentences, tokens
+from xraygen.text import sentences, tokens, without_list_markers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,8 @@ class Proxy:
         """One opinion for each (reference, candidate), in order. The same words on both sides, or none, score 1; one side empty, 0."""
         opinions: list[Opinion | None] = []
         rows, comparisons, open_at = [], [], []
-        for reference, candidate in pairs:
+        for pair in pairs:
+            reference, candidate = map(without_list_markers, pair)  # "1." is no finding, and no word that one side lacks
             row, comparison = features(reference, candidate)
             matched, errors = counts(comparison)
             named = listed(comparison)
@@ -158,8 +159,10 @@ class Proxy:
     def about() -> str:
         """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
         measured = _weights()["agreement"]
+        unseen = sorted(source["pearson"] for source in measured["across_sources"].values())
         return (
-            f"Agreement of the proxy with GREEN: Pearson {measured['pearson']:.2f} on {measured['n']:,} recorded pairs "
-            f"({measured['pearson_differ']:.2f} on the {measured['n_differ']} where both sides differ), "
-            f"mean absolute error {measured['mae']:.2f}; see docs/proxy.md"
+            f"Agreement of the proxy with GREEN: Pearson {measured['pearson_differ']:.2f} and mean absolute error "
+            f"{measured['mae_differ']:.2f} on the {measured['n_differ']:,} recorded pairs whose sides are not empty and differ; "
+            f"{unseen[0]:.2f} to {unseen[-1]:.2f} on approaches of a kind that it was not fitted to; {measured['pearson']:.2f} on "
+            f"all {measured['n']:,} pairs, most of which need no judge. See docs/proxy.md"
         )

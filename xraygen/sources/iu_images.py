@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from xraygen.errors import UserError
 from xraygen.sources.iu_incidents import Log, shown
 from xraygen.study import Image, Projection
 
@@ -31,18 +32,45 @@ def identify_image(path: PurePath) -> tuple[str, str | None] | None:
     return (plain_uid(folder[1]), None) if folder and _NUMBER.fullmatch(path.name) else None
 
 
-def image_files(folder: Path, outside: list[Path]) -> Iterator[Path]:
+def dvc_cache(root: Path) -> Path | None:
+    """The cache of the DVC repository that `root` is in, wherever it is configured; None where there is none."""
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+    except ImportError:
+        return None
+    try:
+        with Repo(Repo.find_root(str(root))) as repo:
+            return Path(repo.cache.local_cache_dir).resolve()
+    except DvcException:
+        return None
+
+
+def image_files(folder: Path, outside: list[Path], root: Path | None = None) -> Iterator[Path]:
     """Everything below `folder` with the suffix of an image, sorted, but for hidden names (macOS leaves `._x.png` in archives).
 
     Links to folders are not followed: those that lead out of `folder` are appended to `outside`, as are such links to images.
+    A link into the cache of the DVC repository that holds `root` is the image itself: DVC may link what it tracks.
     """
     home = folder.resolve()
+    caches: list[Path | None] = []  # looked up for the first link that leads out, which takes DVC most of a second
+
+    def leads_out(link: Path, to_folder: bool) -> bool:
+        target = Path(os.path.realpath(link))
+        if target.is_relative_to(home):
+            return False
+        if root is None or to_folder:
+            return True
+        if not caches:
+            caches.append(dvc_cache(root))
+        return caches[0] is None or not target.is_relative_to(caches[0])
+
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         for name in folders + sorted(names):
             path = Path(parent, name)
             wanted = name in folders or (_IMAGE_SUFFIX.fullmatch(name) and not name.startswith("."))
-            if wanted and path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+            if wanted and path.is_symlink() and leads_out(path, name in folders):
                 outside.append(path)
             elif wanted and name not in folders:
                 yield path
@@ -64,16 +92,19 @@ def images_of(
     """uid -> images of the studies in `ids` (uid -> id): frontal, then lateral, then unknown, then by path."""
     outside: list[Path] = []
     found: dict[str, list[_Found]] = defaultdict(list)
+    nameless = False
     any_image = (folder / "images").is_dir()
-    for path in image_files(folder, outside):
+    for path in image_files(folder, outside, root):
         any_image = True
         key, name = identify_image(path), path.relative_to(root).as_posix()
         if key is None or shown(name) != name:
+            nameless = True
             log.set_aside("image_name", name, "tells no uid" if key is None else "is not UTF-8")
         else:
             found[key[0]].append(_Found(path, name, key[1]))
     for path in outside:
-        log.set_aside("image_outside", path.relative_to(root).as_posix(), "a link out of the folder; put the files there")
+        detail = "a link out of the folder and not into DVC's cache; put the files there"
+        log.set_aside("image_outside", path.relative_to(root).as_posix(), detail)
     for uid in found.keys() - ids.keys():
         log.set_aside("image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}")
 
@@ -120,6 +151,8 @@ def images_of(
             log.set_aside("image_missing", id, detail)
         if numbered > len(views):
             log.repaired("projection_missing", id, f"{numbered} numbered images where the projections list {len(views)}")
+    if (found or outside or nameless) and not any(images.values()):
+        raise UserError(f"{folder}: no picture is left of those that are there: {log.commonest('image_')}")
     return images
 
 

@@ -1,16 +1,19 @@
 """What can be wrong in IU X-Ray's raw files, by kind, and the log that a reading keeps of it."""
 
+from collections import Counter
+
 from xraygen.sources import Incident
 
 KINDS = {  # every kind of incident; ids are study ids, CXR<uid> where no study has the uid, image paths, or file:place
-    "encoding": "repaired: bytes that are not UTF-8, read as Latin-1",
+    "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252",
     "text_characters": "repaired: control characters or halves of surrogate pairs in a text, replaced",
     "file_unterminated": "repaired: a CSV file whose last line has no end, so that it may have been cut there; its row is used",
     "row_malformed": "set aside: a CSV row with too many or too few columns, or a uid or file name that is none",
+    "uid_decimal": "repaired: uids such as 1000.0, which pandas makes of a column with a gap, one incident a file",
     "report_duplicate": "repaired: a uid twice in the reports with the same findings",
     "report_conflict": "set aside: a study whose uid stands in the reports more than once with different findings",
     "report_missing": "set aside: a study without original_report whose uid is not in the reports (unknown, lost or malformed)",
-    "report_empty": "set aside: a study without original_report whose report has no findings",
+    "report_empty": "set aside: a study without original_report whose report has no findings, or null or NaN",
     "report_without_annotation": "set aside: a report that no entry annotates (1,191 of 3,851 where half of test is kept apart)",
     "entry_malformed": "set aside: an entry of the annotations that is no object or whose id is none",
     "entry_unknown_key": "repaired: keys that an entry should not have, ignored",
@@ -20,6 +23,7 @@ KINDS = {  # every kind of incident; ids are study ids, CXR<uid> where no study 
     "original_report_differs": "repaired: an original_report other than the findings of its uid; it is used (1 as published)",
     "annotation_missing": "set aside: a train or test entry whose `report` is missing or no object",
     "annotation_incomplete": "set aside: an annotation that lacks a region (which is not the same as nothing said about it)",
+    "annotation_null": "repaired: an annotation with null, NaN or a word for it in a region, read as empty",
     "annotation_not_text": "set aside: an annotation with a region that is not text",
     "annotation_unknown_key": "repaired: keys beside the five regions, ignored",
     "annotation_of_val": "repaired: an annotation on a val entry, ignored",
@@ -38,7 +42,7 @@ KINDS = {  # every kind of incident; ids are study ids, CXR<uid> where no study 
     "image_shared": "set aside: an image with the same bytes as one of another study; nothing says whose it is",
     "image_unclaimed": "set aside: images of a uid that no study has, one incident a uid",
     "image_name": "set aside: an image whose name or folder tells no uid",
-    "image_outside": "set aside: a link, to an image or to a folder, that leads out of the collection's folder",
+    "image_outside": "set aside: a link, to an image or to a folder, that leads out of the collection's folder and not into DVC's cache",
 }
 
 
@@ -55,6 +59,17 @@ class Log:
 
     def set_aside(self, kind: str, id: str, detail: str) -> None:
         self._add("set_aside", kind, id, detail)
+
+    def commonest(self, prefix: str = "") -> str:
+        """The kinds of what was excluded with their counts, the most frequent first, and an example of that one."""
+        kinds = Counter(one.kind for one in self.incidents if one.action == "set_aside" and one.kind.startswith(prefix))
+        kinds.pop("report_without_annotation", None)  # expected in every collection of which a part is kept apart
+        if not kinds:
+            return "nothing was given"
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(3))
+        kind = kinds.most_common(1)[0][0]
+        first = min((one for one in self.sorted() if one.kind == kind), key=lambda one: len(one.id))
+        return f"{counts}; for example {first.id}: {first.detail}"
 
     def sorted(self) -> list[Incident]:
         return sorted(self.incidents, key=lambda incident: (incident.action, incident.kind, incident.id, incident.detail))

@@ -3,9 +3,10 @@
 In the folder: `indiana_reports.csv`, `indiana_projections.csv`, `annotation_quiz_all.json`; anywhere below it images (iu_images).
 A study's id reads CXR<uid>_<series>, sometimes with more behind; a uid has one report and at most one annotation.
 
-What is damaged is repaired, or set aside, and either way named in an Incident whose kind is one of `iu_incidents.KINDS`. Where
+What is damaged is repaired, or excluded, and either way named in an Incident whose kind is one of `iu_incidents.KINDS`. Where
 going on would make a data set of unknown content, reading ends in one UserError: a text file that is missing, in UTF-16, cut
-inside JSON or inside quotes, lacks a column or a split, or leaves no study to train on or to test on.
+inside JSON or inside quotes, or lacks a column or a split; no study of a split that was given, no row of the projections or no
+picture of those that are there is left.
 """
 
 import codecs
@@ -24,12 +25,16 @@ from xraygen.sources import Collection
 from xraygen.sources.iu_images import STUDY_ID, identify_image, images_of, plain_uid
 from xraygen.sources.iu_incidents import Log, shown
 from xraygen.study import REGIONS, Annotation, Projection, Study
+from xraygen.text import has_no_value
 
 REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = "indiana_reports.csv", "indiana_projections.csv", "annotation_quiz_all.json"
 
 _ENTRY_KEYS = {"id", "split", "report", "original_report"}
-_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+,")
+_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# What a Windows program meant by bytes 80 to 9f; five of them are unassigned there.
+_WINDOWS_1252 = {code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))}
+_UID = re.compile(r"([0-9]+)(\.0*)?")
+_SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
 
 
 def read(folder: Path, root: Path) -> Collection:
@@ -43,7 +48,7 @@ def read(folder: Path, root: Path) -> Collection:
     log = Log()
     findings = _findings(folder / REPORTS, log)
     listed = _projections(folder / PROJECTIONS, log)
-    entries = _entries(folder / ANNOTATIONS, log)
+    entries, given = _entries(folder / ANNOTATIONS, log)
     named = {entry.uid for entry in entries}
     for uid in findings.keys() - named:
         log.set_aside("report_without_annotation", f"CXR{uid}", f"no entry in {ANNOTATIONS}")
@@ -58,12 +63,9 @@ def read(folder: Path, root: Path) -> Collection:
         if not any(f"{view}-".startswith(f"{entry.series}-") for view in listed.get(entry.uid, ())):
             log.repaired("study_not_listed", f"CXR{entry.uid}", f"{entry.id}: no {entry.series}-... in {PROJECTIONS}")
         studies[entry.uid] = Study(id=entry.id, uid=entry.uid, split=entry.split, report=report, reference=entry.reference)
-    incidents = log.sorted()
-    for split in ("train", "test"):
+    for split in sorted({"train", "test"} | given):
         if not any(study.split == split for study in studies.values()):
-            counts = ", ".join(f"{count} {kind}" for kind, count in Counter(i.kind for i in incidents).most_common(3))
-            first = next((f"; first: {i.id}: {i.detail}" for i in incidents if i.kind != "report_without_annotation"), "")
-            raise UserError(f"{folder}: no {split} study is left ({counts or 'none was given'}{first}); fetch the files anew")
+            raise UserError(f"{folder}: no {split} study is left: {log.commonest()}; repair the files, or fetch them again")
     images = images_of(folder, root, {uid: study.id for uid, study in studies.items()}, listed, log)
     studies = [study.model_copy(update={"images": images.get(uid, ())}) for uid, study in studies.items()]
     return Collection(sorted(studies, key=lambda study: study.id), log.sorted())
@@ -85,13 +87,13 @@ def _decode(path: Path, log: Log) -> str:
     stray = re.findall("[\udc80-\udcff]", text)
     if stray:
         line = text.count("\n", 0, text.index(stray[0])) + 1
-        log.repaired("encoding", path.name, f"{len(stray)} bytes are not UTF-8, the first in line {line}; read as Latin-1")
-        text = re.sub("[\udc80-\udcff]", lambda match: chr(ord(match[0]) - 0xDC00), text)
+        log.repaired("encoding", path.name, f"{len(stray)} bytes are not UTF-8, the first in line {line}; read as Windows-1252")
+        text = re.sub("[\udc80-\udcff]", lambda match: chr(ord(match[0]) - 0xDC00).translate(_WINDOWS_1252), text)
     return text
 
 
 def _clean(text: str, id: str, log: Log) -> str:
-    cleaned = _UNPRINTABLE.sub(" ", text).encode("utf-8", "replace").decode()
+    cleaned = _UNPRINTABLE.sub(" ", text.translate(_WINDOWS_1252)).encode("utf-8", "replace").decode()
     if cleaned != text:
         log.repaired("text_characters", id, "control characters or lone surrogates were replaced")
     return cleaned
@@ -100,6 +102,7 @@ def _clean(text: str, id: str, log: Log) -> str:
 def _rows(path: Path, columns: tuple[str, ...], log: Log) -> Iterator[tuple[str, list[str]]]:
     """("file:line", the cells of `columns`) for each row, the first column a uid."""
     text = _decode(path, log)
+    decimals = 0
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -120,12 +123,16 @@ def _rows(path: Path, columns: tuple[str, ...], log: Log) -> Iterator[tuple[str,
                 log.set_aside("row_malformed", where, f"{len(row)} columns, the header has {len(header)}: {','.join(row)[:40]!r}")
                 continue
             cells = [row[place].strip() for place in places]
-            if not re.fullmatch("[0-9]+", cells[0]):
+            uid = _UID.fullmatch(cells[0])
+            if not uid:
                 log.set_aside("row_malformed", where, f"uid {cells[0][:40]!r} is not a number")
                 continue
-            yield where, [plain_uid(cells[0]), *cells[1:]]
+            decimals += uid[2] is not None
+            yield where, [plain_uid(uid[1]), *cells[1:]]
     except csv.Error as error:
         raise UserError(f"{path}: not CSV near line {reader.line_num}: {error}; mend it, or fetch it anew") from None
+    if decimals:
+        log.repaired("uid_decimal", path.name, f"{decimals:,} uids have a decimal point and are read as whole numbers")
     if not text.endswith(("\n", "\r")):
         log.repaired("file_unterminated", path.name, f"line {reader.line_num} has no end: the file may have been cut there")
 
@@ -134,6 +141,7 @@ def _findings(path: Path, log: Log) -> dict[str, str | None]:
     """uid -> findings, "" where there are none, None where the file contradicts itself."""
     findings: dict[str, str | None] = {}
     for where, (uid, text) in _rows(path, ("uid", "findings"), log):
+        text = "" if has_no_value(text) else text
         if uid not in findings:
             findings[uid] = text
         elif findings[uid] == text:
@@ -144,8 +152,9 @@ def _findings(path: Path, log: Log) -> dict[str, str | None]:
 
 
 def _projections(path: Path, log: Log) -> dict[str, dict[str, Projection]]:
-    """uid -> view -> projection."""
+    """uid -> view -> projection. UserError: none of the rows is usable."""
     listed: dict[str, dict[str, Projection]] = defaultdict(dict)
+    before = len(log.incidents)
     for where, (uid, name, value) in _rows(path, ("uid", "filename", "projection"), log):
         key = identify_image(PurePath(name))
         if key is None or key[0] != uid or key[1] is None:
@@ -162,6 +171,8 @@ def _projections(path: Path, log: Log) -> dict[str, dict[str, Projection]]:
         else:
             listed[uid][view] = "unknown"
             log.repaired("projection_conflict", name, f"{value[:40]!r} in {where}, something else before")
+    if not listed and any(incident.kind == "row_malformed" for incident in log.incidents[before:]):
+        raise UserError(f"{path}: no row is usable: {log.commonest('row_')}; repair the file, or fetch it again")
     return dict(listed)
 
 
@@ -185,8 +196,8 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return content
 
 
-def _entries(path: Path, log: Log) -> list[_Entry]:
-    """The usable entries of the annotations, duplicates and all."""
+def _entries(path: Path, log: Log) -> tuple[list[_Entry], set[str]]:
+    """The usable entries of the annotations, duplicates and all, and the splits that have any entry, usable or not."""
     text = _decode(path, log)
     try:
         content = json.loads(text, object_pairs_hook=_object)
@@ -206,7 +217,7 @@ def _entries(path: Path, log: Log) -> list[_Entry]:
             entry = _entry(member, split, f"{path.name}:{split}[{number}]", log)
             if entry is not None:
                 entries.append(entry)
-    return entries
+    return entries, {split for split, members in content.items() if members}
 
 
 def _entry(member: object, split: str, where: str, log: Log) -> _Entry | None:
@@ -223,7 +234,7 @@ def _entry(member: object, split: str, where: str, log: Log) -> _Entry | None:
         log.set_aside("split_mismatch", id, f"split {_brief(member['split'])} in the list {split}")
         return None
     original = member.get("original_report", "")
-    if "original_report" in member and not (isinstance(original, str) and original.strip()):
+    if "original_report" in member and not (isinstance(original, str) and not has_no_value(original)):
         log.repaired("original_report_not_text", id, f"{_brief(original)}; the findings of the uid are used")
         original = ""
     reference = member.get("report")
@@ -249,6 +260,10 @@ def _regions(annotation: dict, id: str, log: Log) -> Annotation | None:
     if missing := [region for region in REGIONS if region not in annotation]:
         log.set_aside("annotation_incomplete", id, f"lacks {', '.join(missing)}; its keys: {sorted(annotation)!r:.80}")
         return None
+    unsaid = [region for region in REGIONS if annotation[region] != "" and has_no_value(annotation[region])]
+    if any(not isinstance(annotation[region], str) or annotation[region].strip() for region in unsaid):
+        log.repaired("annotation_null", id, f"{', '.join(unsaid)}: null, NaN or the like, read as empty")
+    annotation = annotation | dict.fromkeys(unsaid, "")
     if wrong := [region for region in REGIONS if not isinstance(annotation[region], str)]:
         log.set_aside("annotation_not_text", id, f"{wrong[0]} is {type(annotation[wrong[0]]).__name__}")
         return None

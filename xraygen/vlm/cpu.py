@@ -86,14 +86,14 @@ def _attended(module, q, k, v, mask) -> torch.Tensor:
 
 class _Attended(torch.autograd.Function):
     """softmax(scaling q k^T) v by matrix products in the precision of q. The weights are kept for the backward pass; torch's fused one
-    computes them anew."""
+    recomputes them."""
 
     @staticmethod
     def forward(ctx, q, k, v, mask, scaling):
         shape = q.shape
         q, k, v = (x.flatten(0, 1) for x in (q, k, v))
         weights = torch.baddbmm(q.new_empty(()), q, k.mT, beta=0, alpha=scaling)
-        # Not -inf: what stands on padding sees nothing, and would be no number. As it is, it sees all alike, and nothing reads it.
+        # Not -inf: a fully masked row, of padding, would be NaN. With finfo.min it is uniform, and nothing reads it.
         weights.unflatten(0, shape[:2]).masked_fill_(~mask, torch.finfo(q.dtype).min)
         weights = weights.softmax(-1)
         ctx.save_for_backward(q, k, v, weights)

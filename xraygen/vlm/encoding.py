@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     import torch
 
 
+UNREADABLE = "a picture cannot be read"
+
+
 def encode(
     processor, cases: Iterable[Case], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int
 ) -> list[dict[str, torch.Tensor]]:
     """A row for each case, up to where the answer begins. The number of image tokens is what the pictures' grids say.
 
-    UserError: a picture is missing, cannot be read or is too narrow a strip.
+    UnreadablePicture: a picture is missing, cannot be read or is too narrow a strip.
     """
     return [_row(processor, case, root, inputs, prompt, max_views) for case in cases]
 
@@ -42,15 +45,20 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
     except ValueError as error:
-        raise UserError(f"study {id}: {error}; remove the picture") from None
+        token = getattr(processor, "image_token", None)
+        if token and token in str(error):
+            raise UserError(f"study {id}: {error}; take {token} out of the prompt") from None
+        raise conversation.UnreadablePicture(f"study {id}: {error}; remove the picture") from None
     length = row["input_ids"].shape[1]
     row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
     if "image_grid_thw" in row:
         patches = row["image_grid_thw"].prod(1)
         if int(patches.max()) * processor.image_processor.patch_size**2 > processor.image_processor.size["longest_edge"]:
-            raise UserError(f"study {id}: a picture is so narrow a strip that it takes more than max_pixels; remove it")
+            problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
+            raise conversation.UnreadablePicture(f"study {id}: {problem}")
         tokens = int(patches.sum()) // processor.image_processor.merge_size**2
-        assert int((row["input_ids"] == processor.image_token_id).sum()) == tokens, (id, tokens)
+        if (found := int((row["input_ids"] == processor.image_token_id).sum())) != tokens:
+            raise UserError(f"study {id}: {found} image tokens for pictures that take {tokens}; take the image token out of the prompt")
     return row
 
 
@@ -75,13 +83,20 @@ def answer(tokenizer, reference: Annotation) -> torch.Tensor:
 def examples(
     processor, studies: Sequence[Study], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int, limit: int
 ) -> tuple[list[dict[str, torch.Tensor]], dict[str, int]]:
-    """(rows with `completion`, why other studies were set aside and how many). A row has at most `limit` tokens; none is cut."""
+    """(rows with `completion`, why other studies were excluded and how many). A row has at most `limit` tokens; none is cut.
+
+    A study with a picture that cannot be read counts as `UNREADABLE`.
+    """
     rows, aside = [], {}
     for study in studies:
         case, row = study.case(), None
         reason = "no reference" if study.reference is None else conversation.lacking(case, inputs)
         if reason is None:
-            row = _row(processor, case, root, inputs, prompt, max_views)
+            try:
+                row = _row(processor, case, root, inputs, prompt, max_views)
+            except conversation.UnreadablePicture:
+                reason = UNREADABLE
+        if reason is None:
             row["completion"] = answer(processor.tokenizer, study.reference)
             if len(row["input_ids"]) + len(row["completion"]) > limit:
                 reason = f"more than {limit:,} tokens"

@@ -22,7 +22,8 @@ from xraygen.errors import UserError
 from xraygen.files import identity, replacing_folder, sha256
 from xraygen.study import NonEmpty, Record, Study, read_json, write_json
 from xraygen.vlm.conversation import PROMPT, Inputs
-from xraygen.vlm.model import workings
+from xraygen.vlm.model import commit_of, workings
+from xraygen.vlm.precision import Asked, resolve
 from xraygen.vlm.recombine import recombined
 
 Part = Literal["language", "vision", "projector"]
@@ -42,24 +43,25 @@ class FinetuneParams(Record):
     On what:
     `inputs`: what of a case the model is shown. `prompt`: the instruction. `max_views`: of a study, frontal first.
     `max_pixels`: of a view, larger ones are scaled down; 784 to an image token of Qwen2-VL.
-    `max_tokens`: longer studies are set aside and counted, never cut: that would cut pictures or answers.
+    `max_tokens`: longer studies are skipped and counted, never cut: that would cut pictures or answers.
 
-    `recombined`: so many more studies for each one, made of the sentences of several reports and what the curators mostly made of
+    `recombined`: how many more studies for each one, made of the sentences of several reports and what the curators mostly made of
     these; without images.
     `swaps`: share of the times that a study is shown with words replaced by others, in prompt and answer alike: where there are few
     studies, a model then learns to read them instead of knowing their sentences by heart.
 
     How:
     `rate`: the highest learning rate, reached after the share `warmup` of the steps; then it follows `schedule`.
-    `epochs`: passes over the studies; `steps`: so many steps instead.
+    `epochs`: passes over the studies; `steps`: the number of steps instead.
     `batch_tokens`: of a batch in one process, padding included; it bounds memory. `accumulation`: batches to a step and process.
     `checkpointing`: compute activations again instead of keeping them: less memory, a third slower.
-    `precision`: of the arithmetic; bfloat16 is several times faster than float32 on recent CPUs and GPUs; float16 is for GPUs
-    without it. `optimiser`: the 8-bit ones (bitsandbytes) keep their state in a quarter of the memory, paged ones also spill to
+    `precision`: of the arithmetic. auto = bfloat16 where the device has it natively (CUDA compute capability 8.0 or higher; a CPU
+    with avx512_bf16 or AMX), several times faster there, otherwise float32. float16 is for GPUs without bfloat16.
+    `optimiser`: the 8-bit ones (bitsandbytes) keep their state in a quarter of the memory, paged ones also spill to
     the host; muon learns more from a step, and takes twice AdamW's rate; tried with full.
     `sharded`: weights, gradients and optimiser state are divided among the GPUs of several processes (FSDP), for models that one
     does not hold.
-    `patience`: training stops after so many passes without a better loss on dev; null = never. The best pass is kept either way.
+    `patience`: training stops after this many passes without a better loss on dev; null = never. The best pass is kept either way.
     """
 
     base: NonEmpty
@@ -85,7 +87,7 @@ class FinetuneParams(Record):
     accumulation: PositiveInt
     checkpointing: bool
     sharded: bool = False
-    precision: Literal["float32", "bfloat16", "float16"]
+    precision: Asked
     optimiser: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "muon"]
     patience: PositiveInt | None
     seed: NonNegativeInt
@@ -117,10 +119,10 @@ def finetune(
     """Train on `train`, keep the best by the loss on `dev`, write `out` and dvclive's curves; returns the metrics.
 
     `root`: what the studies' images are relative to. `out`: adapter_config.json and adapter_model.safetensors, or with method
-    full the whole model; training.json says what it was trained from. The same on every run on one machine, also after being
-    killed: the state is kept in .cache/finetune, under a hash of everything that shapes the result. Under torchrun every process
-    calls this; the first one writes, the others return None. UserError: the base cannot be loaded, a picture is missing, nothing
-    is left to train on, or the loss is no longer a number.
+    full the whole model; training.json says what it was trained from, and in which precision. The same on every run on one
+    machine, also after being killed: the state is kept in .cache/finetune, under a hash of everything that shapes the result.
+    Under torchrun every process calls this; the first one writes, the others return None. UserError: the base cannot be loaded,
+    too many pictures cannot be read, nothing is left to train on, or the loss is NaN or infinite.
     """
     try:
         with generation.uncollected():
@@ -130,6 +132,10 @@ def finetune(
     except ImportError as error:
         raise UserError(f"fine-tuning needs more packages ({error}): pip install -c constraints.txt -e '.[vlm]'") from None
     processes = PartialState(cpu=trainer.on_cpu())
+    precision = resolve(params.precision)
+    params = params.model_copy(update={"precision": precision.name})  # from here on, as in training.json
+    if processes.is_main_process:
+        print(precision.said, file=sys.stderr)
     train = [*train, *recombined(train, round(params.recombined * len(train)), params.seed)]
     made_from = _made_from(params, train, dev, root)
     folder = cache_folder() / "finetune" / _key(made_from, processes.num_processes)
@@ -156,7 +162,7 @@ def _made_from(params: FinetuneParams, train: Sequence[Study], dev: Sequence[Stu
     images = (path for study in shown for image in study.images if (path := root / image.path).is_file())
     return {
         "base": params.base,
-        "revision": params.revision,
+        "revision": commit_of(params.base, params.revision) or params.revision,
         "base_content": identity(params.base),
         "data": {
             "train": len(train),

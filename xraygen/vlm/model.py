@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,9 +39,15 @@ def load(
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
     name = str(name)
-    base, base_revision = base_of(name) if (Path(name) / ADAPTER).is_file() else (name, revision)
-    if base.startswith(("models/", "/", ".")) and not Path(base).is_dir():  # else it would be looked for on the hub
+    base, base_revision = name, revision
+    if (Path(name) / ADAPTER).is_file():
+        from peft import PeftModel  # slow, and only adapters need it; here, before the weights take minutes
+
+        base, base_revision = base_of(name)
+    if _is_path(base) and not Path(base).is_dir():  # else it would be looked for on the hub
         raise UserError(f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there")
+    commit = commit_of(base, base_revision)
+    base_revision = commit or base_revision
     chosen, precision = placement()
     device, dtype = device or chosen, dtype or precision
     bits = BitsAndBytesConfig(
@@ -54,9 +61,8 @@ def load(
         )  # fmt: skip
     if wrong := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
         raise UserError(f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, the first {wrong[0]}")
+    model.config._commit_hash = commit  # transformers once did so, and still leaves it out of what is saved
     if base != name:
-        from peft import PeftModel
-
         with loading(name), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, of transformers' new name
             model = PeftModel.from_pretrained(model, name)
@@ -89,6 +95,24 @@ def load_processor(name: str, revision: str | None = None, max_pixels: int | Non
         return processor
 
 
+def commit_of(name: str, revision: str | None) -> str | None:
+    """The commit that `revision` of a model on the hub means now, such as main; None = the default branch.
+
+    Without the hub, it is what the hub's cache says. Returns None for a folder, and where neither knows.
+    """
+    from transformers.utils.hub import resolve_revision
+
+    if _is_path(name) or Path(name).is_dir():
+        return None
+    found = resolve_revision(name, revision)  # a str, `revision` as given, which knows its commit
+    commit = getattr(found, "resolved", found)
+    return commit if commit and re.fullmatch("[0-9a-f]{40}", commit) else None
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("models/", "/", "."))
+
+
 def workings() -> dict[str, str]:
     """What shapes a result beside weights, data and settings: the code of this package, and the libraries."""
     from importlib.metadata import version
@@ -112,20 +136,23 @@ def placement() -> tuple[str, torch.dtype]:
 
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
-    """As in generation, and for whatever else the libraries raise over damaged files: tokenizers raises bare Exceptions."""
+    """As in generation, and for a missing torchvision and the bare Exceptions that tokenizers raises over damaged files. Any
+    other exception is a bug, and keeps its traceback."""
     from transformers.utils import is_torchvision_available
 
     with generation.loading(name):
         try:
             yield
-        except UserError:
-            raise
         except Exception as error:
+            if isinstance(error, UserError):
+                raise
             if "torchvision" in str(error).lower() and not is_torchvision_available():
                 raise UserError(
                     f"model {name}: its processor needs torchvision, of the same build as torch: pip install torchvision"
                 ) from None
-            raise ValueError(str(error) or type(error).__name__) from error
+            if type(error) is Exception:
+                raise ValueError(str(error)) from error
+            raise
 
 
 def base_of(folder: str) -> tuple[str, str | None]:

@@ -1,26 +1,34 @@
 """Studies as rows to train on, kept in memory as far as they fit."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from xraygen.errors import UserError
 from xraygen.progress import progress
 from xraygen.study import Study
 from xraygen.vlm import encoding
 from xraygen.vlm.finetune import FinetuneParams
 
 _KEEP = 2 * 2**30  # bytes of encoded studies kept in memory; the others are read and encoded again in each pass
+_UNREADABLE = 0.05  # share of the studies with a picture that cannot be read above which training does not begin
+_FEW = 20  # of these, which are not counted as a share yet
 _AT_ONCE = 64  # rows whose views are seen together
 
 
 class Rows:
-    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are set aside."""
+    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are excluded.
+
+    A picture that cannot be read excludes its study. UserError: of the studies, too many have one.
+    """
 
     def __init__(self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str):
         shown = processor, root, params.inputs, params.prompt, params.max_views, params.max_tokens
         self._shown, self._rows, self.lengths, self.aside = shown, [], [], Counter()
+        self._example = ""  # of a study with a picture that cannot be read
         self.said: set[int] = set()  # tokens of the answers
         kept = 0
         for study in progress(studies, what, "studies"):
@@ -29,11 +37,26 @@ class Rows:
                 kept += sum(tensor.nbytes for tensor in row.values())
                 self._rows.append(row if kept < _KEEP else study)
                 self.lengths.append((len(row["input_ids"]), len(row["completion"])))
+        self._check_pictures(len(studies), what)
+
+    def _check_pictures(self, studies: int, what: str) -> None:
+        unreadable = self.aside[encoding.UNREADABLE]
+        if not unreadable:
+            return
+        of = f"{unreadable:,} of {studies:,} studies have a picture that cannot be read"
+        said = f"{what}: {of}; for example {self._example}"
+        if unreadable == studies or (unreadable >= _FEW and unreadable > _UNREADABLE * studies):
+            remedy = "repair or remove the pictures and run `dvc repro`, or set inputs: report"
+            raise UserError(f"{said}; {remedy}")
+        print(f"{said}; these studies are excluded", file=sys.stderr)
 
     def _encode(self, study: Study) -> list[dict[str, torch.Tensor]]:
         processor, *shown = self._shown
         rows, aside = encoding.examples(processor, [study], *shown)
         self.aside.update(aside)
+        if encoding.UNREADABLE in aside:
+            paths = ", ".join(image.path for image in study.images)
+            self._example = self._example or f"{study.id} ({paths})"
         return rows
 
     def __len__(self) -> int:
@@ -41,7 +64,13 @@ class Rows:
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = self._rows[index]
-        return self._encode(row)[0] if isinstance(row, Study) else row
+        if not isinstance(row, Study):
+            return row
+        encoded = self._encode(row)
+        if not encoded:
+            problem = "a picture could be read when training began and cannot be read now"
+            raise UserError(f"study {row.id}: {problem}; put it back")
+        return encoded[0]
 
     @property
     def kept(self) -> bool:

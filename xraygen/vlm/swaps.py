@@ -10,7 +10,7 @@ from xraygen.vlm.rows import Rows
 
 
 class Swapped:
-    """`rows` to train on, as a data set with keys (index, number of the batch), which is what a swap hangs on.
+    """`rows` to train on, as a data set with keys (index, number of the batch), on which a swap depends.
 
     In the share `swaps` of them, up to `_MOST` of the tokens of words that prompt and answer have in common are others, the same ones in
     both: what is copied stays copied. The keys of the answer's JSON and the words of the instruction stay as they are.

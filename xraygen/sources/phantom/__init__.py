@@ -23,7 +23,7 @@ from xraygen.files import replacing
 from xraygen.progress import progress
 from xraygen.sources import Collection
 from xraygen.sources.phantom.findings import Findings, sample
-from xraygen.sources.phantom.wording import word
+from xraygen.sources.phantom.wording import curate, statements, word
 from xraygen.study import Annotation as Reference
 from xraygen.study import Image, Record, Study
 
@@ -63,6 +63,13 @@ def phantom(seed: int, k: int) -> Phantom:
     return Phantom(id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference)
 
 
+def redrawn(seed: int, k: int, times: int) -> list[Reference]:
+    """References that further curators would make of the report of study k, independent of its own and of each other."""
+    rng = Random(f"phantom {seed} {k}")
+    said = statements(sample(rng), rng)
+    return [curate(said, Random(f"curator {seed} {k} {number}")) for number in range(times)]
+
+
 def draw(findings: Findings, seed: int, k: int, size: int) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
     """(frontal, lateral), each uint8 (size, size). Anatomy, position and film are those of (seed, k) whatever the findings."""
     from xraygen.sources.phantom.frontal import draw_frontal
@@ -78,13 +85,18 @@ def read(params: PhantomParams, images: Path, root: Path) -> Collection:
         raise UserError(f"{images}: lies outside {root}, to which image paths are relative; name a folder in it")
     jobs = [(split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))]
     make = partial(_study, params=params, images=images, root=root)
-    cores = min(os.cpu_count() or 1, len(jobs) // 16)
+    cores = min(_cores(), len(jobs) // 16)
     with contextlib.ExitStack() as stack:
-        # Started anew rather than forked: a fork would copy locks that the caller's threads hold.
+        # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
         pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores, _ignore_interrupt)) if cores > 1 else None
         made = pool.imap(make, jobs, chunksize=8) if pool else map(make, jobs)
         studies = list(progress(made, "draw", "studies", total=len(jobs)))
     return Collection(sorted(studies, key=lambda study: study.id), [])
+
+
+def _cores() -> int:
+    """Cores that this process may use: under taskset or in a container with a set of CPUs fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupt() -> None:

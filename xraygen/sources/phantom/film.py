@@ -31,7 +31,7 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
 class Film:
     """`x` (size, size), `y` (size, 1): where in the body each pixel lies. `pixel`: one pixel's side in the same units.
 
-    The patient leans by a shear, not a turn: `y` then is the same all along a row, and what hangs on it alone costs a row's work.
+    The patient leans by a shear, not a turn: `y` then is the same all along a row, and what depends on it alone costs a row's work.
     """
 
     def __init__(self, size: int, rng: np.random.Generator):

@@ -36,20 +36,16 @@ def draw_lateral(findings: Findings, seed: int, k: int, size: int) -> NDArray[np
     sternum = curve(y, (-0.78, -0.02), (-0.62, -0.30), (-0.35, -0.48), (0.1, -0.60), (0.6, -0.62)) - deep
     chest_wall = curve(y, (-0.8, 0.30), (-0.62, 0.50), (-0.3, 0.66), (0.15, 0.71), (0.6, 0.64))
     fall = 0.24 if high else 0.40
-    domes = [
-        base
-        + lower
-        + curve(
-            x,
-            (-0.75, 0.34),
-            (-0.5, 0.27),
-            (-0.2, 0.25),
-            (0.1, 0.25 + fall * 0.25),
-            (0.45, 0.25 + fall * 0.75),
-            (0.72, 0.25 + fall * 1.15),
-        )
-        for lower in (0.0, 0.06)
-    ]
+    dome = curve(
+        x,
+        (-0.75, 0.34),
+        (-0.5, 0.27),
+        (-0.2, 0.25),
+        (0.1, 0.25 + fall * 0.25),
+        (0.45, 0.25 + fall * 0.75),
+        (0.72, 0.25 + fall * 1.15),
+    )
+    domes = [base + lower + dome for lower in (0.0, 0.06)]
     chest = film.edge(x - sternum, 0.012) * film.edge(chest_wall - x, 0.015) * film.edge(y + 0.74, 0.05)
     lungs = [chest * film.edge(dome - y, 0.012) for dome in domes]
     both = 0.6 * lungs[0] + 0.4 * lungs[1]

@@ -44,12 +44,16 @@ class Statement(NamedTuple):
 def word(findings: Findings, rng: Random) -> tuple[str, Annotation]:
     """A report and its reference."""
     said = statements(findings, rng)
+    return " ".join(statement.text for statement in said), curate(said, rng)
+
+
+def curate(said: Sequence[Statement], rng: Random) -> Annotation:
+    """A reference for these statements: each draw is another curator's."""
     reference: dict[str, list[str]] = {region: [] for region in REGIONS}
     for statement in said:
         for region, text in _curate(statement, rng):
             reference[region].append(text)
-    report = " ".join(statement.text for statement in said)
-    return report, Annotation(**{region: " ".join(texts) for region, texts in reference.items()})
+    return Annotation(**{region: " ".join(texts) for region, texts in reference.items()})
 
 
 def statements(findings: Findings, rng: Random) -> list[Statement]:

@@ -1,0 +1,87 @@
+"""The session that README.md shows, recorded from the commands themselves in a small project.
+
+    python tests/record_session.py      rewrites it in README.md, in a minute
+
+The project is a clone of the working tree with the two routers alone and few, small studies.
+`tests/test_graph.py` runs the same commands in such a project, and holds what they print against
+README.md.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- session -->\n", "<!-- /session -->"
+KEPT = ("router", "router-verbatim")
+COMMANDS = (
+    "dvc exp run -S fit_router.price=0.5 -n talkative | grep -i \"stage '\"",
+    "dvc metrics diff HEAD",
+    "dvc plots diff HEAD",
+    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.price'",
+)
+
+
+def leave_two_routers(folder: Path) -> None:
+    """Take every other approach out of the project in `folder`, with what it left; run the rest and
+    commit it."""
+    from test_graph import run
+
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    gone = params["approaches"].keys() - set(KEPT)
+    params["approaches"] = {name: params["approaches"][name] for name in KEPT}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for name in gone:
+        for kept in ("data/annotations", "data/judgements"):
+            shutil.rmtree(folder / kept / name, ignore_errors=True)
+        for kept in ("metrics/scores", "metrics/usage"):
+            (folder / kept / f"{name}.json").unlink(missing_ok=True)
+    run(folder, "dvc", "repro")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "two routers")
+
+
+def record(folder: Path) -> str:
+    """The commands and what each prints to standard output, as README.md has it; the project lies in
+    /home/you/xraygen there."""
+    import subprocess
+
+    from test_graph import ENVIRONMENT
+
+    shown = []
+    for command in COMMANDS:
+        done = subprocess.run(command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        printed = done.stdout.replace(str(folder), "/home/you/xraygen").splitlines()
+        shown.append("\n".join([f"$ {command}", *map(str.rstrip, printed)]).rstrip())
+    return "```\n" + "\n\n".join(shown) + "\n```\n"
+
+
+def session(readme: str) -> str:
+    """What stands between the marks."""
+    return readme.split(BEGIN, 1)[1].split(END, 1)[0]
+
+
+def timeless(shown: str) -> str:
+    """Without what is another one on every run: the first digits of an experiment's commit."""
+    return re.sub(r"\b[0-9a-f]{7}\b", "0000000", shown)
+
+
+def main() -> None:
+    from test_graph import small_project
+
+    with tempfile.TemporaryDirectory() as folder:
+        project = small_project(ROOT, Path(folder))
+        leave_two_routers(project)
+        recorded = record(project)
+    readme = (ROOT / "README.md").read_text()
+    (ROOT / "README.md").write_text(readme.replace(session(readme), recorded))
+    print(recorded, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""What decoded JSON says of the regions: pieces of an annotation, and which of several pieces are
+the annotation."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from xraygen.annotators.region_names import is_aside, region_of
+from xraygen.annotators.silence import says_nothing
+from xraygen.study import REGIONS
+
+
+class Piece(NamedTuple):
+    """What one or several JSON objects say. `unknown`: keys of text that name no region; `problem`:
+    why it is no annotation; `form`: it only repeats the form that was asked for."""
+
+    texts: dict[str, str]
+    repaired: bool = False
+    unknown: tuple[str, ...] = ()
+    problem: str | None = None
+    form: bool = False
+    several: bool = False
+
+    def is_complete(self) -> bool:
+        return len(self.texts) == len(REGIONS)
+
+    def spoken(self) -> set[str]:
+        """Regions with a text."""
+        return {region for region, text in self.texts.items() if text}
+
+    def contradicts(self, other: "Piece") -> bool:
+        both = self.spoken() & other.spoken()
+        return any(self.texts[region] != other.texts[region] for region in both)
+
+
+class Unfit(ValueError):
+    """JSON that can be read, and is no annotation."""
+
+
+def piece_of(value: object) -> Piece | None:
+    """What a decoded value says; None: nothing that could be an annotation."""
+    if isinstance(value, list):
+        return together([piece for member in value if (piece := piece_of(member))])
+    if not isinstance(value, dict) or not value:
+        return None
+    if record := _record(value):
+        return record
+    own, nested = [], []
+    for key, item in value.items():
+        if region := region_of(key):
+            own.append(_region_piece(key, region, item))
+        elif inner := piece_of(_nested(item)):
+            nested.append(inner)
+        elif _has_text(item):
+            own.append(Piece({}, repaired=True) if is_aside(key) else Piece({}, unknown=(key,)))
+        elif isinstance(item, str) and not is_aside(key):
+            own.append(Piece({}, repaired=True))
+    return _joined([*own, *nested]) if own else together(nested)
+
+
+def _nested(item: object) -> object:
+    """JSON within a string, as in the arguments of a tool call, decoded."""
+    if isinstance(item, str) and item.lstrip().startswith("{"):
+        try:
+            return json.loads(item, object_pairs_hook=all_values)
+        except (ValueError, RecursionError):
+            return item
+    return item
+
+
+def all_values(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON. What a key that is duplicated stands for is a list of all its values: json
+    would keep the last alone."""
+    values: dict[str, list] = {}
+    for key, value in pairs:
+        said = values.setdefault(key, [])
+        if value not in said:
+            said.append(value)
+    return {key: said[0] if len(said) == 1 else said for key, said in values.items()}
+
+
+def _region_piece(key: str, region: str, item: object) -> Piece:
+    try:
+        text, repaired, form = _text(item)
+    except Unfit as problem:
+        return Piece({region: ""}, problem=f"{region}: {problem}")
+    return Piece({region: text}, repaired=repaired or key != region, form=form)
+
+
+_REGION_KEYS = (
+    "region", "organ", "area", "anatomy", "location", "structure", "body_part", "bodypart",
+    "section", "category", "name", "key",
+)  # fmt: skip
+_TEXT_KEYS = (
+    "finding", "findings", "text", "description", "annotation", "value", "report", "observation",
+    "observations", "statement", "content", "sentence", "sentences", "quote",
+)  # fmt: skip
+
+
+def _record(value: dict) -> Piece | None:
+    """Of {"region": "heart", "finding": "..."}."""
+    lower = {key.strip().lower(): item for key, item in value.items()}
+    names = [lower[key] for key in _REGION_KEYS if isinstance(lower.get(key), str)]
+    regions = [region for name in names if (region := region_of(name))]
+    texts = [key for key in _TEXT_KEYS if key in lower]
+    if len(regions) != 1 or len(texts) != 1 or any(map(region_of, value)):
+        return None
+    piece = _region_piece("", regions[0], lower[texts[0]])
+    return piece._replace(unknown=_unknown(lower, known=(*_REGION_KEYS, *texts)))
+
+
+def _unknown(value: dict, known: Sequence[str]) -> tuple[str, ...]:
+    """Other keys that have text."""
+    others = [key for key in value if key not in known and not is_aside(key)]
+    return tuple(key for key in others if _has_text(value[key]))
+
+
+def _text(item: object) -> tuple[str, bool, bool]:
+    """(text, whether it was repaired, whether it only is the form to be filled in) of a region."""
+    if item is None or isinstance(item, float) and math.isnan(item):
+        return "", True, False
+    if isinstance(item, list):
+        parts = [_text(part) for part in item]
+        form = bool(parts) and all(form for *_, form in parts)
+        return " ".join(text for text, *_ in parts if text), True, form
+    if isinstance(item, dict):
+        if isinstance(item.get("type"), str) and item.keys() <= {"type", "description", "title"}:
+            return "", True, True  # a JSON schema
+        if not item:
+            return "", True, False
+        lower = {key.strip().lower(): other for key, other in item.items()}
+        texts = [lower[key] for key in _TEXT_KEYS if key in lower]
+        if len(texts) != 1 or _unknown(lower, known=_TEXT_KEYS):
+            raise Unfit("not a text")
+        return _text(texts[0])[0], True, False
+    if not isinstance(item, str):
+        raise Unfit("not a text")
+    if re.search("[\ud800-\udfff]", item):
+        raise Unfit("half of a surrogate pair, which is no character")
+    text = item.strip()
+    if _is_placeholder(text):
+        return "", True, True
+    return ("", bool(text), False) if says_nothing(text) else (text, False, False)
+
+
+# "...", "<what the report says>", "string", "your text here", "[findings]"
+_PLACEHOLDER = re.compile(
+    r"""
+    [.…]{2,6} | … | <[^<>]*>
+    | (?:[\[{(]\s*)?
+      (?:(?:the|your|insert|some|an?|if|any|region|quoted|report(?:'s)?|relevant|own|in|for|of|from)
+         \s+)*
+      (?:string|str|texts?|placeholder|here|todo|tbd|(?<=[\[{(])(?:finding|sentence)s?)
+      (?:\s+(?:goes\s+)?here)?
+      (?:\s*[\])}])?
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def _is_placeholder(text: str) -> bool:
+    return bool(_PLACEHOLDER.fullmatch(text)) and not (text.startswith("<") and says_nothing(text))
+
+
+def _has_text(item: object) -> bool:
+    if isinstance(item, dict):
+        return any(map(_has_text, item.values()))
+    if isinstance(item, list):
+        return any(map(_has_text, item))
+    return isinstance(item, str) and not says_nothing(item)
+
+
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    """All texts, those of one region one after the other."""
+    texts: dict[str, list[str]] = {}
+    for piece in pieces:
+        for region, text in piece.texts.items():
+            said = texts.setdefault(region, [])
+            if text and text not in said:
+                said.append(text)
+    problem = next((piece.problem for piece in pieces if piece.problem), None)
+    said = {region: " ".join(parts) for region, parts in texts.items()}
+    several = any(len(parts) > 1 for parts in texts.values())
+    return Piece(
+        said,
+        repaired=several or any(piece.repaired for piece in pieces),
+        unknown=tuple(key for piece in pieces for key in piece.unknown),
+        problem=problem,
+        form=any(piece.form for piece in pieces) and not any(said.values()),
+    )
+
+
+def together(pieces: Sequence[Piece]) -> Piece | None:
+    """Of objects that are listed: one annotation where they complement each other, else the last
+    one."""
+    proper = [piece for piece in pieces if not piece.form] or list(pieces)
+    if len(proper) <= 1 or all(piece == proper[0] for piece in proper):
+        return proper[0] if proper else None
+    if any(
+        piece.contradicts(other) and max(len(piece.spoken()), len(other.spoken())) > 1
+        for number, piece in enumerate(proper)
+        for other in proper[:number]
+    ):
+        return latest(proper)
+    return _joined(proper)._replace(repaired=True, several=True)
+
+
+def latest(pieces: Sequence[Piece]) -> Piece | None:
+    """Of objects with other things between them: the last one that has the regions, and what
+    completes it."""
+    proper = [piece for piece in pieces if not piece.form] or list(pieces)
+    if not proper:
+        return None
+    named = [piece for piece in proper if piece.texts]
+    if not named:
+        return _joined(proper)
+    merged = named[-1]
+    for piece in reversed(named[:-1]):
+        if merged.is_complete():
+            break
+        if piece.contradicts(merged) and piece.spoken() - merged.texts.keys():
+            return merged._replace(problem="the answer contradicts itself")
+        if piece.texts.keys() - merged.texts.keys() and not piece.problem:
+            both = _joined([piece, merged])
+            texts = piece.texts | merged.texts
+            merged = both._replace(texts=texts, repaired=True, several=True)
+    if not merged.is_complete():
+        lost = tuple(key for piece in proper if not piece.texts for key in piece.unknown)
+        merged = merged._replace(unknown=merged.unknown + lost)
+    return merged

@@ -1,0 +1,56 @@
+"""What a fine-tuned model was shown in training, as the training.json in its folder records it.
+
+Stage `finetune` writes that file next to the weights. Its `prompt`, `inputs`, `max_views` and
+`max_pixels` hold for whoever uses the model: shown anything else, it gives plausible, bad
+annotations.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveInt, ValidationError
+
+from xraygen.errors import UserError
+from xraygen.study import NonEmpty, Record, first_problem
+from xraygen.vlm.conversation import Inputs
+from xraygen.vlm.model import ADAPTER
+
+FILE = "training.json"
+
+
+class Shown(Record):
+    """What a model is shown of a case: at most `max_views` views, of at most `max_pixels` pixels
+    each."""
+
+    prompt: NonEmpty
+    inputs: Inputs
+    max_views: PositiveInt
+    max_pixels: Annotated[int, Field(ge=28 * 28)]
+
+
+def read(folder: Path) -> Shown | None:
+    """What the model in `folder` was shown in training; None of a base model, which has no
+    training.json.
+
+    UserError: an adapter without training.json, or a training.json that does not say.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        if (folder / ADAPTER).is_file():
+            raise UserError(
+                f"{path}: missing, so nobody can tell what this adapter was trained on; "
+                "run `dvc repro finetune`, or write the file: "
+                '{"params": {"prompt": ..., "inputs": ..., "max_views": ..., "max_pixels": ...}}'
+            )
+        return None
+    again = "run `dvc repro -f finetune`, or add what the model was trained with"
+    try:
+        params = json.loads(path.read_text(encoding="utf-8"))["params"]
+        stated = {name: params[name] for name in Shown.model_fields if name in params}
+        return Shown.model_validate(stated)
+    except ValidationError as error:
+        raise UserError(f"{path}: params.{first_problem(error)}; {again}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"damaged, no settings of a training in it ({error!r})"
+        raise UserError(f"{path}: {what}; {again}") from None
