@@ -4,10 +4,10 @@
 FROM debian:bookworm-slim AS environment
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ca-certificates make python3-venv
 WORKDIR /app
-COPY LICENSE Makefile README.md constraints.txt pyproject.toml ./
+COPY Makefile constraints.txt pyproject.toml ./
 ARG TORCH_BACKEND=cpu
-# The package itself comes last, so that a change of code installs nothing again.
-RUN mkdir xraygen && touch xraygen/__init__.py \
+# Without the code yet, so that a change of it installs nothing again.
+RUN mkdir xraygen && touch LICENSE README.md xraygen/__init__.py \
  && make UV_TORCH_BACKEND=$TORCH_BACKEND .venv/.installed-pipeline,vlm,llm \
  && rm .venv/bin/uv* && find .venv -name __pycache__ -prune -exec rm -r {} +
 
