@@ -37,7 +37,8 @@ def repro(folder: Path) -> tuple[float, dict[str, float]]:
     if running.returncode:
         raise SystemExit(running.returncode)  # dvc has said why
     ends = [at for _, at in starts[1:]] + [end]
-    return round(end - start, 2), {name: round(until - at, 1) for (name, at), until in zip(starts, ends, strict=True)}
+    stages = {name: round(until - at, 1) for (name, at), until in zip(starts, ends, strict=False)}
+    return round(end - start, 2), stages
 
 
 def cpu() -> str:
