@@ -26,7 +26,7 @@ RUN printf '[core]\n    no_scm = true\n[cache]\n    dir = ../.cache/dvc\n' > .dv
  && cp -R data models /opt/shipped \
  && chmod a+rwx . && chmod -R a+rwX .cache .dvc data metrics models reports
 # Compiled modules go where that user can write.
-ENV PATH=/app/.venv/bin:$PATH PYTHONPYCACHEPREFIX=/app/.cache/python HOME=/tmp USER=xraygen
+ENV PATH=/app/.venv/bin:$PATH PYTHONPYCACHEPREFIX=/app/.cache/python HF_HOME=/app/.cache/huggingface HOME=/tmp USER=xraygen
 USER xraygen
 ENTRYPOINT ["./docker-entrypoint.sh"]
 CMD ["sh", "-c", "dvc repro && cat reports/comparison.md"]

@@ -293,3 +293,49 @@ def test_the_shared_cases(case):
             assert parse(told["content"], ended)[0].model_dump() == told["should"]
         else:
             assert read(told["content"])[0].keys() == {"heart", "lung"}
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [{"confidence": {"lung": "high"}}, {"confidence": {"lung": 0.9}}, {"reasoning": {"lung": "It is said so."}}],
+)
+def test_an_object_beside_the_annotation_adds_nothing_to_it(aside):
+    expected = {"lung": "Clear.", "heart": "Large."}
+    assert read(json.dumps(expected | aside)) == (expected, True)
+    assert read(json.dumps(aside | expected)) == (expected, True)
+    assert read(json.dumps({"report": expected}))[0] == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"region": "lung", "finding": "Clear."}\n{"region": "hea',
+        '{"lung": "Clear."}\n{"hea',
+        '- {"region": "lung", "finding": "Clear."}\n- {"region": "heart", "finding": "Lar',
+    ],
+)
+def test_an_object_that_breaks_off_after_another_is_a_cut_answer(answer):
+    assert reason(answer) == CUT
+
+
+def test_one_record_of_an_answer_that_was_stopped_is_not_all_of_it():
+    assert reason('{"region": "lung", "finding": "Clear."}\n', ended=False) == CUT
+
+
+@pytest.mark.parametrize("marks", [("1. ", "2. ", "3. "), ("- ", "- ", "- "), ("1) ", "2) ", "3) "), ("", "", "")])
+def test_items_of_a_list_are_put_together(marks):
+    items = [("lung", "Left effusion."), ("lung", "Nodule."), ("heart", "Large.")]
+    lines = [json.dumps({"region": region, "text": text}) for region, text in items]
+    answer = "\n".join(mark + line for mark, line in zip(marks, lines, strict=True))
+    assert read(answer)[0] == {"lung": "Left effusion. Nodule.", "heart": "Large."}
+
+
+@pytest.mark.parametrize("tag", ["reasoning", "think", "analysis"])
+def test_thinking_after_the_answer_takes_nothing_from_it(tag):
+    assert parse(f"{FULL}\n<{tag}>Because it is said.</{tag}>")[0] == SAID
+    with pytest.raises(ValueError):
+        parse(f"<{tag}>{FULL}</{tag}>")
+
+
+def test_a_key_for_the_status_of_a_region_is_not_its_text():
+    assert "lung status" in reason('{"lung": "Clear.", "lung status": "normal"}')

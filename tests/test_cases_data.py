@@ -412,3 +412,17 @@ def test_numbers_that_mark_nothing_stay():
         assert without_list_markers(text) == text
     (opinion,) = Proxy().judge([("A nodule of 3 cm.", "A nodule of 9 cm.")])
     assert opinion.score < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(R) lower lobe opacity.",
+        "(L) lung is clear.",
+        "C. difficile colitis.",
+        "A. fib history.",
+        "2 - view chest.",
+    ],
+)
+def test_what_only_looks_like_a_list_marker_stays(text):
+    assert sentences(text) == [text]

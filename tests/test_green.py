@@ -474,3 +474,10 @@ def kept_questions(project: Path, url: str) -> set[str]:
     green = GreenParams(base_url=url)
     answers = Answers(Green(green).asked, project / ".cache")
     return {conversation(prompt(**about), "</s>") + "</s>" for about, _ in answers.all()}
+
+
+@pytest.mark.parametrize("model", ["models/green/llama", "my model"])
+def test_a_mistyped_model_is_one_line(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        Green(GreenParams(model=model)).judge([("Heart is enlarged.", "Heart is normal.")])

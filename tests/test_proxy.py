@@ -240,3 +240,9 @@ def test_the_recipe_gives_the_weights_that_are_shipped():
     rows = np.random.default_rng(0).integers(0, 4, (200, len(FEATURES))).astype(float)
     # Another CPU may sum in another order and break a tie of two splits the other way.
     assert np.abs(trees_from(again).predict(rows) - trees_from(shipped).predict(rows)).mean() < 0.02
+
+
+def test_a_side_in_brackets_is_no_list_marker():
+    (opposite,) = Proxy().judge([("(R) pleural effusion.", "(L) pleural effusion.")])
+    (spelled,) = Proxy().judge([("Right pleural effusion.", "Left pleural effusion.")])
+    assert opposite.score < 1 and spelled.score < 1

@@ -219,3 +219,13 @@ def test_token_f1_of_the_recorded_prompts_on_the_test_studies(tmp_path, column, 
         scored = [score for score in by_pipeline if score is not None]
         means[region] = round(sum(scored) / len(scored), 3)
     assert means == expected
+
+
+def test_texts_by_column_of_a_stopped_answer_are_a_failure(tmp_path):
+    write_csv = "id,lung,heart,finish_reason\na,Clear.,,length\nb,Clear.,Large.,stop\n"
+    (tmp_path / "answers.csv").write_text(write_csv)
+    columns = {"lung": "lung", "heart": "heart"}
+    approach = RecordedApproach(annotator="recorded", model="answers.csv", columns=columns)
+    cut, whole = Recorded(approach, tmp_path)([Case(id="a", report="x"), Case(id="b", report="x")])
+    assert cut.annotation is None and "finish_reason length" in cut.error
+    assert whole.annotation.heart == "Large."

@@ -43,7 +43,7 @@ def report_of(
         "repeated": on_repeated_reports(
             {name: by_set["test"] for name, by_set in scores.items()}, agreement, params
         ),
-        "attainable": mean_token_f1(member.attainable for member in agreement),
+        "attainable": attainable(member.attainable for member in agreement),
     }
 
 
@@ -162,13 +162,18 @@ def on_repeated_reports(
     }
 
 
-def mean_token_f1(scores: Iterable[dict[str, float | None] | None]) -> dict | None:
-    """`curators` or `attainable` of each study -> {"macro" | region: mean token F1} of those that
-    have it; None: none has."""
+def attainable(scores: Iterable[dict[str, tuple[float, int]] | None]) -> dict | None:
+    """`attainable` of each study -> {"macro" | region: mean token F1}; None: no study has it.
+
+    The mean is over redraws, not over studies: where the best answer is silence, most redraws are
+    silent too and count for nothing, and the few that are not must not count as a whole study.
+    """
     known = [by_region for by_region in scores if by_region is not None]
     if not known:
         return None
-    values = np.array(
-        [[by_region[region] for region in SCORED_REGIONS] for by_region in known], dtype=float
-    )
-    return dict(zip(COLUMNS, map(rounded, means(values).tolist()), strict=True))
+    cells = np.array([[by_region[region] for region in SCORED_REGIONS] for by_region in known])
+    sums, counts = cells.sum(axis=0).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        regional = np.where(counts > 0, sums / counts, np.nan)
+    values = [float(regional.mean()), *regional.tolist()]
+    return dict(zip(COLUMNS, map(rounded, values), strict=True))

@@ -142,22 +142,26 @@ def agreement(test: Iterable[Study], curated: Iterable[Study], params: PhantomPa
             Agreement(
                 id=study.id,
                 report=numbers.setdefault(_words(study), len(numbers)),
-                curators=_token_f1([study.reference], others) if others else None,
+                curators=_curators(study.reference, others) if others else None,
                 attainable=_attainable(study, params) if params else None,
             )
         )
     return members
 
 
-def _token_f1(references: Sequence[Annotation], others: Sequence[Annotation]) -> dict[str, float | None]:
-    """By scored region, the mean token F1 of the references with the text most like all of the others."""
-    means = {}
+def _token_f1(references: Sequence[Annotation], others: Sequence[Annotation]) -> dict[str, list[float]]:
+    """By scored region, the token F1 of each reference with the text most like all of the others; none where both are silent."""
+    found = {}
     for region in SCORED_REGIONS:
         best = medoid(Counter(other[region] for other in others))
         scores = [token_f1(reference[region], best) for reference in references]
-        scored = [score for score in scores if score is not None]
-        means[region] = round(sum(scored) / len(scored), 4) if scored else None
-    return means
+        found[region] = [score for score in scores if score is not None]
+    return found
+
+
+def _curators(reference: Annotation, others: Sequence[Annotation]) -> dict[str, float | None]:
+    scored = _token_f1([reference], others)
+    return {region: round(scores[0], 4) if scores else None for region, scores in scored.items()}
 
 
 # Redrawn references: the answer is chosen from the first, and held against the others.
@@ -165,6 +169,7 @@ _CHOSEN_FROM = 32
 _HELD_AGAINST = 32
 
 
-def _attainable(study: Study, params: PhantomParams) -> dict[str, float | None]:
+def _attainable(study: Study, params: PhantomParams) -> dict[str, tuple[float, int]]:
     drawn = redrawn(params.seed, int(study.uid), _CHOSEN_FROM + _HELD_AGAINST)
-    return _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM])
+    scored = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM])
+    return {region: (round(sum(scores), 4), len(scores)) for region, scores in scored.items()}

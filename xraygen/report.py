@@ -26,7 +26,7 @@ print, which gives right silence 0. `token F1` is the overlap of words with the 
 and mediastinal. In brackets: 95 % bootstrap intervals over studies."""
 METHOD = """\
 The table of differences has the best approach against each, and each against the next; all pairs are in reports/comparison.json. A
-difference is **bold** when its p-value, from a paired permutation test over studies with {permutations:,} permutations, corrected by
+difference is **bold** when its p-value, from a paired permutation test over studies with {permutations:,} permutations, or all that there are, corrected by
 Holm for the number of comparisons, is below {alpha:g}; otherwise it is not significant (n.s.)."""
 DETECTABLE = """\
 With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of {token_f1[median]:.3f} in macro token F1 is detected

@@ -133,14 +133,15 @@ class Agreement(Record):
 
     `curators`: of its reference and what the curators wrote for the *other* studies with word for word the same report, of these
     the text most like all of them (`text.medoid`); None where no other study has this report. `report`: a number for the
-    report, the same for all its studies. `attainable`: for generated studies, what the best answer to this report gets on
-    average, since the curators can be asked again; it knows the generator's statements, and so is a little generous.
+    report, the same for all its studies. `attainable`: for generated studies, whose curators can be asked again, the sum of what the
+    best answer to this report gets from redrawn references, and from how many of them, as silence on both sides gets nothing. It knows
+    the generator's statements, and so is a little generous.
     """
 
     id: NonEmpty
     report: int
     curators: dict[str, float | None] | None
-    attainable: dict[str, float | None] | None
+    attainable: dict[str, tuple[float, int]] | None
 
 
 R = TypeVar("R", bound=BaseModel)

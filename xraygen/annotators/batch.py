@@ -278,6 +278,7 @@ class Batches:
             if status == 200 and not told:
                 return reply_of(ChatCompletion.construct(**body), self.key)
             status, error = told or (status, body.get("error") or line.get("error") or {})
+            error = error if isinstance(error, dict) else {"message": error}
             message = str(error.get("message"))
             parameter = error.get("param") or refused_parameter(message)
             return Problem(status, error.get("code"), parameter, f"{status}: {self._said(message)}")

@@ -34,7 +34,7 @@ def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
     found = _decoded(text)
     piece = latest(found.groups())
     if piece is not None and not _is_damaged(found, piece):
-        if found.is_open() and not piece.is_complete():
+        if not piece.is_complete() and (found.is_open() or found.breaks_off()):
             raise ValueError(CUT)
         return _annotation(piece, ended)
     if piece is not None and piece.is_complete():
@@ -111,6 +111,9 @@ def _without_thinking(answer: str) -> str:
         finals = finals or [match.end() for match in _FINAL_WORD.finditer(answer)]
     closed = [match.end() for match in _CLOSES.finditer(answer)]
     text = answer[max([*finals, *closed], default=0) :]
+    if "{" not in text and not in_channels:  # it was thought aloud after the answer
+        within = rf"(?:{_OPENS.pattern}).*?(?:{_CLOSES.pattern})"
+        text = re.sub(within, "", answer, flags=re.IGNORECASE | re.DOTALL) if _OPENS.search(answer) else text
     if in_channels and not finals or _OPENS.search(text):
         raise ValueError("the answer ended while still thinking; raise max_tokens")
     return text
@@ -121,6 +124,9 @@ def _without_thinking(answer: str) -> str:
 
 _START = re.compile(r"{(?!\s*{)|\[(?=\s*{)")
 _OPEN = re.compile(r"(?:\[|[{,]\s*\"[^\"{}]*\"\s*:\s*\[?)\s*\Z")
+
+
+_BETWEEN = re.compile(r"[\s,;]*(?:(?:[-*•]|\d+[.)])\s*)?")
 
 
 class _Found(NamedTuple):
@@ -140,12 +146,19 @@ class _Found(NamedTuple):
             return False
         return not re.search(r"[\]}]", self.text[self.pieces[-1][2] :])
 
+    def breaks_off(self) -> bool:
+        """Whether an object begins after the last piece and has no end."""
+        if not self.pieces:
+            return False
+        tail = self.text[self.pieces[-1][2] :]
+        return tail.count("{") > tail.count("}")
+
     def groups(self) -> list[Piece]:
-        """Those with nothing but commas between them are one."""
+        """Those with nothing but commas, or what marks items of a list, between them are one."""
         groups: list[list[Piece]] = []
         before = -1
         for piece, start, end in self.pieces:
-            if groups and not self.text[before:start].strip(" \t\r\n,"):
+            if groups and _BETWEEN.fullmatch(self.text, before, start):
                 groups[-1].append(piece)
             else:
                 groups.append([piece])

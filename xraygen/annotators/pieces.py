@@ -47,16 +47,21 @@ def piece_of(value: object) -> Piece | None:
         return None
     if record := _record(value):
         return record
-    own, nested = [], []
+    own, nested, asides = [], [], []
     for key, item in value.items():
         if region := region_of(key):
             own.append(_region_piece(key, region, item))
         elif inner := piece_of(_nested(item)):
-            nested.append(inner)
+            (asides if is_aside(key) else nested).append(inner)
         elif _has_text(item):
             own.append(Piece({}, repaired=True) if is_aside(key) else Piece({}, unknown=(key,)))
         elif isinstance(item, str) and not is_aside(key):
             own.append(Piece({}, repaired=True))
+    if any(piece.texts for piece in (*own, *nested)):
+        # What stands under "confidence" or "reasoning" is no second annotation.
+        own += [Piece({}, repaired=True)] if asides else []
+    else:  # {"report": {the annotation}}
+        nested += asides
     return _joined([*own, *nested]) if own else together(nested)
 
 
@@ -108,7 +113,8 @@ def _record(value: dict) -> Piece | None:
     if len(regions) != 1 or len(texts) != 1 or any(map(region_of, value)):
         return None
     piece = _region_piece("", regions[0], lower[texts[0]])
-    return piece._replace(unknown=_unknown(lower, known=(*_REGION_KEYS, *texts)))
+    # A record is one of several: an answer that was stopped after it lacks the others.
+    return piece._replace(several=True, unknown=_unknown(lower, known=(*_REGION_KEYS, *texts)))
 
 
 def _unknown(value: dict, known: Sequence[str]) -> tuple[str, ...]:

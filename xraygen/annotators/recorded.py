@@ -27,6 +27,7 @@ class Recorded:
 
     def __init__(self, approach: "RecordedApproach", root: Path) -> None:
         self.file = approach.model
+        self.by_columns = approach.columns is not None
         self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
         columns = list(approach.columns.values()) if approach.columns else [approach.answer]
         if approach.answer:
@@ -69,6 +70,8 @@ class Recorded:
         if case.id not in self.answers:
             return AnnotationRecord(id=case.id, annotation=None, error=f"no row in {self.file}")
         answer, stopped = self.answers[case.id]
+        if stopped and self.by_columns:  # nothing tells any more which texts the answer had come to
+            return AnnotationRecord(id=case.id, annotation=None, error=stopped, raw=answer)
         try:
             annotation, repaired = parse(answer, ended=not stopped)
         except ValueError as reason:

@@ -29,7 +29,7 @@ _NEUTRAL = set(
     " systems organ organs anatomy field fields space spaces cavity cavities zone zones lobe lobes"
     " size silhouette shadow contour contours border borders cage wall thorax thoracic chest"
     " tissue tissues vessel vessels vasculature vascularity left right bilateral both upper lower"
-    " medical abnormality abnormalities status evaluation assessment".split()
+    " medical abnormality abnormalities evaluation assessment".split()
 )
 # What is beside the annotation and no finding of a region.
 _ASIDE = set(

@@ -179,17 +179,19 @@ class Vlm:
         tokenizer, limit = self.processor.tokenizer, self.approach.max_new_tokens
         texts, stopped = [], []
         for tokens in answers:
-            length, last = len(tokens), None
+            last = None
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if last in self.ends or is_whole(text):
+            if is_whole(text):
                 stopped.append("")
-            elif length >= limit:
-                stopped.append(f"the answer had not ended after {limit:,} tokens")
-            else:
+            elif _circles(tokens):  # first: beam search pads with what may be an end token
                 stopped.append("the answer only repeated itself")
+            elif last in self.ends:
+                stopped.append("")
+            else:
+                stopped.append(f"the answer had not ended after {limit:,} tokens")
         usage = {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
         return _Said(texts, usage, stopped)
 
@@ -225,8 +227,12 @@ class _Ends:
             return True
         if said[-1] in self.closing and is_whole(self.tokenizer.decode(said, skip_special_tokens=True)):
             return True
-        last = said[-_CIRCLING:]
-        return len(last) == _CIRCLING and any(last[period:] == last[:-period] for period in range(1, _CIRCLING // 3 + 1))
+        return _circles(said)
+
+
+def _circles(said: list[int]) -> bool:
+    last = said[-_CIRCLING:]
+    return len(last) == _CIRCLING and any(last[period:] == last[:-period] for period in range(1, _CIRCLING // 3 + 1))
 
 
 def _failed(case: Case, error: str) -> AnnotationRecord:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, PositiveInt
@@ -87,7 +88,7 @@ class Green:
         return self.imported.find(questions) | self.answers.find(questions)
 
     def _look_for_another_commit(self) -> None:
-        if self.params.base_url:
+        if self.params.base_url or Path(self.params.model).is_dir():  # neither can have moved on
             return
         self.checkpoint = green_origin.current_checkpoint(self.params.model, self.params.revision)
         del self.answers
@@ -123,7 +124,7 @@ class Green:
             if missing:
                 self._ask(missing, answered)
         refused = [opinions[question].explanation for question in missing if opinions[question].verdict == "failed"]
-        if refused and len(refused) == len(missing):
+        if refused and len(refused) == len(missing) and not found:  # those of an earlier run are refused again
             raise UserError(f"GREEN answered none of {len(missing):,} questions; the first: {refused[0]}")
         return [opinions[question] for question in prompts]
 

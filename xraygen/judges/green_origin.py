@@ -32,9 +32,12 @@ def local_checkpoint(model: str, revision: str) -> Checkpoint | None:
         return Checkpoint(Path(model), None)
     if model[:1] in "/.~":
         return None
-    from huggingface_hub import try_to_load_from_cache
+    try:
+        from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(model, "config.json", revision=revision)
+        config = try_to_load_from_cache(model, "config.json", revision=revision)
+    except (ImportError, ValueError):  # ValueError: not a name on the hub, which loading it will say
+        return None
     if not isinstance(config, str):
         return None
     folder = Path(config).parent

@@ -48,6 +48,8 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
         token = getattr(processor, "image_token", None)
         if token and token in str(error):
             raise UserError(f"study {id}: {error}; take {token} out of the prompt") from None
+        if not any(part["type"] == "image" for turn in turns for part in turn["content"]):
+            raise UserError(f"study {id}: {error}") from None
         raise conversation.UnreadablePicture(f"study {id}: {error}; remove the picture") from None
     length = row["input_ids"].shape[1]
     row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
