@@ -124,7 +124,8 @@ def test_frontal_views_come_first_and_what_a_case_lacks_is_left_out(tmp_path):
     assert kinds(case.model_copy(update={"report": " \n"}), "image+report") == ["image", "Go."]
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"]))
+# With a word of their own: ":" or "N/A" alone is read as silence.
+texts = st.just("") | st.text(st.characters(exclude_categories=["Cs"])).map("Seen: {}".format)
 annotations = st.builds(Annotation, **{region: texts for region in REGIONS})
 
 
@@ -453,7 +454,7 @@ def test_what_was_learned_is_annotated_and_the_answer_ends_there(root, studies, 
 
 
 def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, studies, taught):
-    settings = {"model": taught, "max_new_tokens": 200, "samples": 5}
+    settings = {"model": taught, "max_new_tokens": 300, "samples": 8}
     cases = [one.case() for one in studies]
     several = 0
     for record in vlm(approach(batch_tokens=10**6, **settings), root)(cases):
@@ -461,7 +462,11 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
         for answer in json.loads(record.raw):
             with contextlib.suppress(ValueError):
                 answers.append(parse(answer)[0])
-        assert len(answers) + record.usage.get("unread", 0) == 5 and record.usage["tokens_out"] > 5 * 20
+        assert record.usage["tokens_out"] > 8 * 20
+        if record.annotation is None:
+            assert not answers and record.error
+            continue
+        assert len(answers) + record.usage.get("unread", 0) == 8
         for region in REGIONS:
             texts = [answer[region] for answer in answers]
             worth = [sum(0.8 if token_f1(a, b) is None else token_f1(a, b) for b in texts) for a in texts]
