@@ -40,13 +40,11 @@ def choose(approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pai
     recorded = sorted(name for name, approach in approaches.items() if approach.annotator == "recorded")
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted((name for name in macro if macro[name]["score"] is not None), key=lambda name: (-macro[name]["score"], name))
-    if macro and not ranked:
-        raise UserError(
-            "no approach has a macro score on dev, because a region has no scored study there; "
-            "see data.dev_share in params.yaml, and metrics/data.json"
-        )
     if not ranked:
-        raise UserError("no approach that can annotate has a score on dev; params.yaml needs one whose annotator is not recorded")
+        raise UserError(
+            "no approach that can annotate has a macro score on dev: params.yaml needs one whose annotator is not "
+            "recorded, and dev scored studies for every region; metrics/data.json counts its references"
+        )
     best = ranked[0]
     chosen = {"approach": best, "judge": scores[best]["judge"], "candidates": len(ranked)}
     chosen |= {key: macro[best][key] for key in ("score", "ci_low", "ci_high")}

@@ -126,6 +126,7 @@ _START = re.compile(r"{(?!\s*{)|\[(?=\s*{)")
 _OPEN = re.compile(r"(?:\[|[{,]\s*\"[^\"{}]*\"\s*:\s*\[?)\s*\Z")
 
 
+_BEGUN = re.compile(r"{\s*(?:\"|\Z)")  # and not a brace in prose
 _BETWEEN = re.compile(r"[\s,;]*(?:(?:[-*•]|\d+[.)])\s*)?")
 
 
@@ -151,7 +152,7 @@ class _Found(NamedTuple):
         if not self.pieces:
             return False
         tail = self.text[self.pieces[-1][2] :]
-        return tail.count("{") > tail.count("}")
+        return bool(_BEGUN.search(tail)) and tail.count("{") > tail.count("}")
 
     def groups(self) -> list[Piece]:
         """Those with nothing but commas, or what marks items of a list, between them are one."""
