@@ -1,0 +1,50 @@
+"""What earlier stages left in data/, streamed: a large collection has more records than fit in memory."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from xraygen.errors import UserError
+from xraygen.study import Annotation, AnnotationRecord, Judgement, Study, read_jsonl
+
+R = TypeVar("R", Study, AnnotationRecord, Judgement)
+_BLANK = Annotation()
+
+
+def studies(split: str) -> Iterator[Study]:
+    return read_jsonl(f"data/prepared/{split}.jsonl", Study)
+
+
+def annotations(approach: str, split: str) -> Iterator[AnnotationRecord]:
+    return read_jsonl(f"data/annotations/{approach}/{split}.jsonl", AnnotationRecord)
+
+
+def judgements(approach: str, split: str) -> Iterator[Judgement]:
+    return read_jsonl(f"data/judgements/{approach}/{split}.jsonl", Judgement)
+
+
+def without_texts(study: Study) -> Study:
+    """The study with an empty reference where it has one: all that counting and grouping need."""
+    reference = None if study.reference is None else _BLANK
+    return study.model_copy(update={"report": "", "images": (), "reference": reference})
+
+
+def only(ids: set[str], records: Iterable[R]) -> list[R]:
+    """The records of these studies."""
+    return [record for record in records if record.id in ids]
+
+
+def refuse_leftovers(approaches: set[str]) -> None:
+    """What an approach left that params.yaml no longer has would go on counting in dvc.lock,
+    differently in every clone. UserError: there is such a file or folder."""
+    kept = [
+        path
+        for folder in ("data/annotations", "data/judgements", "metrics/scores")
+        for path in Path(folder).glob("[!.]*")
+    ]
+    leftovers = sorted(str(path) for path in kept if path.stem not in approaches)
+    if leftovers:
+        raise UserError(
+            f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: "
+            f"rm -r {' '.join(leftovers)}"
+        )
