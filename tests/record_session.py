@@ -52,9 +52,11 @@ def record(folder: Path) -> str:
 
     from test_graph import ENVIRONMENT
 
+    # `dvc metrics diff` lists files in the order of a set of their names, which the seed decides.
+    environment = ENVIRONMENT | {"PYTHONHASHSEED": "0"}
     shown = []
     for command in COMMANDS:
-        done = subprocess.run(command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+        done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         printed = done.stdout.replace(str(folder), "/home/you/xraygen").splitlines()
         shown.append("\n".join([f"$ {command}", *map(str.rstrip, printed)]).rstrip())
