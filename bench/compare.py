@@ -1,4 +1,4 @@
-"""The comparison of approaches at two sizes: seconds and peak memory, each in a process of its own.
+"""The comparison of approaches at two sizes: seconds and peak memory, each in its own process.
 
 python bench/compare.py [STUDIES APPROACHES ...]
 

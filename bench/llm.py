@@ -79,7 +79,7 @@ def serve(delay: float, every: int | None, port, asked) -> None:
 
 @contextlib.contextmanager
 def server(delay: float = DELAY, every: int | None = None) -> Iterator[tuple[str, object]]:
-    """(base_url, number of requests until now) of a server in a process of its own."""
+    """(base_url, number of requests until now) of a server in its own process."""
     context = multiprocessing.get_context("spawn")
     port, asked = context.Value("i", 0), context.Value("i", 0)
     process = context.Process(target=serve, args=(delay, every, port, asked), daemon=True)

@@ -32,7 +32,7 @@ FIELDS = ("heart", "mediastinum", *SIDED)
 ROOT = Path(__file__).parents[1]
 _BORDERLINE = re.compile(r"borderline|upper limits? of normal", re.IGNORECASE)
 _GRADE = re.compile(r"\b(mild|moderate|severe)(ly)?\b")
-_OTHER = re.compile(r"atelecta|interstitial|nodul|granuloma|nodule", re.IGNORECASE)  # what opacities may be, beside consolidation
+_OTHER = re.compile(r"atelecta|interstitial|nodul|granuloma|nodule", re.IGNORECASE)  # what opacities may be, other than consolidation
 
 
 def truth(findings: Findings) -> tuple[str | None, ...]:

@@ -3,7 +3,7 @@
 The plain side is what one writes by hand around transformers, as zhangfaen/finetune-Qwen2-VL does: one example at a time, in the
 order given, the model as it comes, float32 on a CPU and bfloat16 on a GPU.
 
-Each side runs in a process of its own, so that neither hides the other's memory. What is being done is said on stderr, with its
+Each side runs in its own process, so that neither hides the other's memory. What is being done is said on stderr, with its
 seconds, so that a run that is cut off tells where it was. Operations are counted once for both, by torch's FlopCounterMode over
 single examples with eager attention: useful tokens alone, no padding, and logits for no more columns than needed. The peak is that of a large matrix product on the same device, in the precision in which the side computes.
 """
@@ -155,7 +155,7 @@ def flops_of(network, run: Callable, examples: Sequence) -> float:
 
 
 def batches(processor, studies: Sequence[Study], settings, root: Path) -> list[dict]:
-    """Each study as a batch of its own, in the host's memory."""
+    """Each study as its own batch, in the host's memory."""
     asked = settings.inputs, settings.prompt, settings.max_views
     rows, _ = encoding.examples(processor, studies, root, *asked, settings.max_tokens)
     return [encoding.collate([row], processor.tokenizer.pad_token_id) for row in rows]

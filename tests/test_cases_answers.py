@@ -181,7 +181,7 @@ def test_a_list_of_objects_is_one_annotation():
     pieces = [{region: SAID[region]} for region in REGIONS]
     assert parse(json.dumps(pieces)) == (SAID, True)
     alone = [dict.fromkeys(REGIONS, "") | piece for piece in pieces]
-    assert parse(json.dumps(alone)) == (SAID, True), "each with all keys and the text of its own"
+    assert parse(json.dumps(alone)) == (SAID, True), "each with all keys and its own text"
     records = [{"region": "lung", "finding": "Clear."}, {"region": "heart", "finding": "Large."}, {"region": "lung", "finding": "No effusion."}]
     assert read(json.dumps(records)) == ({"lung": "Clear. No effusion.", "heart": "Large."}, True)
 

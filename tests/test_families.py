@@ -1,4 +1,4 @@
-"""Families beside Qwen2-VL: miniatures of random weights, with their own processors, annotate and are fine-tuned as it is."""
+"""Families other than Qwen2-VL: miniatures of random weights, with their own processors, annotate and are fine-tuned as it is."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Recombined studies: every sentence keeps what the curators made of it, whatever stands beside it."""
+"""Recombined studies: every sentence keeps what the curators made of it, whatever its neighbours are."""
 
 from xraygen.sources.phantom import phantom
 from xraygen.study import REGIONS, Annotation, Study

@@ -92,7 +92,7 @@ def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(complet
     with pytest.raises(UserError, match="base_url|variable|serve") as error:
         complete(Server(server.url, "model", "SOME_KEY", 4), prompts, 50, got.__setitem__)
     assert said in str(error.value) and server.url in str(error.value)
-    assert 3 <= len(got) < 20, "what was asked beside it is answered, nothing new is asked"
+    assert 3 <= len(got) < 20, "what was asked at the same time is answered, nothing new is asked"
     assert len(got) + 1 == len(server.asked)
 
 

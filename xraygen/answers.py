@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 class Answers:
-    """The answers to one kind of question: `asked` is everything that shapes an answer beside the prompt, as JSON."""
+    """The answers to one kind of question: `asked` is everything but the prompt that shapes an answer, as JSON."""
 
     def __init__(self, asked: dict, folder: Path | None = None):
         self.asked = json.dumps(asked, sort_keys=True)

@@ -125,7 +125,7 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     columns = list(judges.COLUMNS)
     replaced = sorted({column for row in rows for column in row} & set(columns))
     if replaced:
-        click.echo(f"{pairs}: has columns of its own that the judgement replaces in {out}: {', '.join(replaced)}", err=True)
+        click.echo(f"{pairs}: has columns that the judgement replaces in {out}: {', '.join(replaced)}", err=True)
     write_csv(out, [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)], columns)
     verdicts = Counter(opinion.verdict for opinion in opinions)
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.most_common())

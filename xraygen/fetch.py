@@ -2,7 +2,7 @@
 
     xraygen fetch iu-xray [--from DIR]
 
-Every file is written beside its place and renamed, files that are there already are left alone and nothing is removed, so a run
+Every file is written under another name and renamed, files that are there already are left alone and nothing is removed, so a run
 that was killed is completed by the next.
 """
 

@@ -86,7 +86,7 @@ def rows(members: Sequence[Released]) -> list[dict]:
 
 
 def readme(facts: dict) -> str:
-    """README.md beside the files, from `choose` and the number of `studies` and of `failed` ones."""
+    """README.md next to the files, from `choose` and the number of `studies` and of `failed` ones."""
     judge = facts["judge"] + (", the embedded approximation of GREEN" if facts["judge"] == "proxy" else "")
     lines = [
         f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their column `error` says why.",

@@ -312,7 +312,7 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
                     sent = {"model": server.model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
                     answer = await asker.ask(lambda client: asker.in_time(client.completions.with_raw_response.create(**sent)), read)
                     answered(index, answer)
-                except Exception as error:  # raised below, when what is under way beside it has been answered
+                except Exception as error:  # raised below, when the other requests under way have been answered
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:

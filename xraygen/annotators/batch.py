@@ -1,7 +1,7 @@
 """Questions to OpenAI's batch API: uploaded in files, answered within a day at half the price.
 
 What has been sent is remembered in .cache/batches, so that a run that ended early, or was killed, waits for it and sends nothing
-twice; so does a second one beside it.
+twice; so does a second one that runs at the same time.
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ class Batches:
         return json.dumps(line).encode() + b"\n"
 
     def _under_way(self, missing: Set[str]) -> list[tuple[Path, dict]]:
-        """(file, state) of the batches with such questions: of a run beside this one, or one that ended, or was killed, without the
-        answers."""
+        """(file, state) of the batches with such questions: of another run, which is at work, or ended or was killed
+        without the answers."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:
                 state = json.loads(path.read_text())
-            except FileNotFoundError:  # a run beside this one has its answers now
+            except FileNotFoundError:  # another run has its answers now
                 continue
             if state["asked"] != self.llm.kept.asked or not missing & state["questions"].keys():
                 continue

@@ -189,7 +189,7 @@ def _decoded(text: str) -> _Found:
 
 def _is_damaged(found: _Found, piece: Piece) -> bool:
     """Whether regions stand in JSON that could not be decoded, and count: after the annotation, or
-    beside one that lacks some."""
+    next to one that lacks some."""
     if piece.is_complete():
         return has_region_key(found.text[found.end :])
     return any(map(has_region_key, found.gaps()))

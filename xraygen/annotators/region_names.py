@@ -31,7 +31,7 @@ _NEUTRAL = set(
     " tissue tissues vessel vessels vasculature vascularity left right bilateral both upper lower"
     " medical abnormality abnormalities evaluation assessment".split()
 )
-# What is beside the annotation and no finding of a region.
+# Keys that answers have next to the annotation and that hold no finding of a region.
 _ASIDE = set(
     "reasoning reason reasons rationale explanation explanations thinking thought thoughts"
     " process chain analysis plan confidence certainty score note notes comment comments remark"
@@ -56,7 +56,7 @@ def region_of(key: str) -> str | None:
 
 
 def is_aside(key: str) -> bool:
-    """Whether a key is usual beside an annotation and holds nothing of it, such as "reasoning" or
+    """Whether a key is usual next to an annotation and holds nothing of it, such as "reasoning" or
     "study_id"."""
     words = _words(key)
     return bool(words) and all(word in _ASIDE for word in words)

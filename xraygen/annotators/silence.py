@@ -3,8 +3,8 @@
 import re
 
 # Words for silence, matched against the lower-case parts of a text without its punctuation. What is
-# said of the report ("not mentioned") is
-# silence, what is said of the picture ("none seen", "no findings", "unremarkable") is not.
+# said of the report ("not mentioned") is silence, what is said of the picture ("none seen",
+# "no findings", "unremarkable") is not.
 _TOLD = (
     "mentioned|described|reported|stated|documented|addressed|discussed|commented(?: on| upon)?"
     "|specified|provided|given|included|available|recorded|listed|covered|referenced"

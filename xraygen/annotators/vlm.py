@@ -118,7 +118,7 @@ class Vlm:
         rows times the longest prompt with its answer, times beams or samples. Out of memory, it is
         halved from there on.
 
-        A batch is kept whole or made anew: with other rows beside it, a row may round to another answer."""
+        A batch is kept whole or made again: among other rows, a row may round to another answer."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
         answers, keys = {}, [_key(row) for row in rows]

@@ -332,7 +332,7 @@ def _read_clause(words: list[str]) -> list[Finding]:
     if low and "volume" in names:
         findings["low volume",] = Finding("low volume", "present", where=names)
     elif normal or not observations:
-        # "A large heart" has no observation of its own.
+        # "A large heart" is no observation by itself.
         state = "normal" if normal else "present" if severity > 1 else "stable" if stable else "present"
         bare = [name for name, negated in structures if not observations or not negated and name != "pleura"]
         taken = {finding.key for finding in findings.values()}

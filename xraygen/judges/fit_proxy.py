@@ -2,7 +2,7 @@
 
     python -m xraygen.judges.fit_proxy ../shared/recorded
 
-writes proxy_weights.json beside this file, and docs/proxy.svg. The folder holds green_*.csv: approach, region, id, reference,
+writes proxy_weights.json next to this file, and docs/proxy.svg. The folder holds green_*.csv: approach, region, id, reference,
 candidate, completion, green_score. What is written are numbers: no text of the records.
 """
 
@@ -33,7 +33,7 @@ def recorded(folder: Path) -> pd.DataFrame:
     """All recorded pairs, and what kind of pair each is.
 
     `both_empty`; `differ`: neither side empty, sides unlike; `parsed`: GREEN's answer could be read; `usable`: to learn from, that
-    is what differs, and each text beside itself once, to know how near copies score.
+    is what differs, and each text against itself once, to know how near copies score.
     """
     files = sorted(folder.glob("green_*.csv"))
     if not files:

@@ -1,4 +1,4 @@
-"""Where studies come from: a source hands over what it read and what it had to repair or set aside."""
+"""Where studies come from: a source hands over what it read and what it had to repair or exclude."""
 
 from typing import Literal, NamedTuple
 

@@ -1,4 +1,4 @@
-"""IU X-Ray's images: which file is which view of which study, whether it is whole, and what is set aside.
+"""IU X-Ray's images: which file is which view of which study, whether it is whole, and what is excluded.
 
 Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png` (uid 1: `CXR1_1_IM-0001-3001.png`), R2Gen's
 `CXR1000_IM-0003/0.png`.

@@ -163,7 +163,7 @@ def _precision(x: torch.Tensor) -> torch.dtype:
 
 def join_lora(network: M) -> M:
     """The same for a peft model in training: a layer multiplies by W + s B A, as it is after a merge (Hu et al., "LoRA", 2021, 4.1). For
-    one adapter without biases of its own or other extras, as `trainer` makes it."""
+    one adapter without biases or other extras, as `trainer` makes it."""
     from peft.tuners.lora import Linear
 
     for module in network.modules():

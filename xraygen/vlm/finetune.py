@@ -34,7 +34,7 @@ _POOL = 128  # rows that are sorted by length together: enough for batches of li
 class FinetuneParams(Record):
     """What is trained:
     `base`: a folder of the project, or a name on the Hugging Face hub at `revision` (a commit's hash pins it).
-    `method`: lora = low-rank matrices beside frozen weights; qlora = the same with the frozen weights in 4 bits (NF4), a third
+    `method`: lora = low-rank matrices added to frozen weights; qlora = the same with the frozen weights in 4 bits (NF4), a third
     of the memory, slower; full = the weights themselves, in float32.
     `targets`: which parts of the model train. language alone suffices where it sees pictures already; projector and vision teach
     it to.

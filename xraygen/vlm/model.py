@@ -114,7 +114,7 @@ def _is_path(name: str) -> bool:
 
 
 def workings() -> dict[str, str]:
-    """What shapes a result beside weights, data and settings: the code of this package, and the libraries."""
+    """What shapes a result other than weights, data and settings: the code of this package, and the libraries."""
     from importlib.metadata import version
 
     from transformers.utils import is_bitsandbytes_available

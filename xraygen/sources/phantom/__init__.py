@@ -1,6 +1,6 @@
 """Phantom studies: drawn, worded and annotated by a seeded generator. No download, no licence, any number of them.
 
-Study k of a seed depends on (seed, k) alone. Each split counts k from a start of its own, so that more training studies leave
+Study k of a seed depends on (seed, k) alone. Each split counts k from its own start, so that more training studies leave
 the test studies as they are.
 """
 
@@ -64,7 +64,7 @@ def phantom(seed: int, k: int) -> Phantom:
 
 
 def redrawn(seed: int, k: int, times: int) -> list[Reference]:
-    """References that further curators would make of the report of study k, independent of its own and of each other."""
+    """References that further curators would make of the report of study k, independent of the study's own references and of each other."""
     rng = Random(f"phantom {seed} {k}")
     said = statements(sample(rng), rng)
     return [curate(said, Random(f"curator {seed} {k} {number}")) for number in range(times)]

@@ -120,7 +120,7 @@ def sample(rng: Random) -> Findings:
         present.remove(pick(rng, present))
     values = {name: _DETAIL[name](rng) for name in present if name not in _PLACED}
 
-    # A collapsed lung and fluid hide what is there: each takes a side of its own, and lesions go where they can be seen.
+    # A collapsed lung and fluid hide what is there: each takes its own side, and lesions go where they can be seen.
     air: Side | None = None
     if "pneumothorax" in present:
         air = pick(rng, SIDES)

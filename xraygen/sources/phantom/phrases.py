@@ -122,7 +122,7 @@ ABSENT_WORDS = {
     "nodule": ("nodule", "mass", "suspicious nodule"),
     "vessels": ("pulmonary edema", "vascular congestion"),
 }
-# Beside another finding, which may be called an opacity itself.
+# Next to another finding, which may be called an opacity itself.
 ABSENT_WORDS_BESIDES = ABSENT_WORDS | {"consolidation": ("focal consolidation", "focal airspace disease", "infiltrate")}
 VESSELS: tuple[Phrase, ...] = (
     "[The pulmonary|Pulmonary] [vascularity|vasculature] is {ok}.",

@@ -1,4 +1,4 @@
-"""What the small model is taught: phantom studies in words and pictures, four tasks, each with a prompt of its own.
+"""What the small model is taught: phantom studies in words and pictures, four tasks, each with its own prompt.
 
 `list`: the findings by region as JSON in a fixed, plain form. `quote`: the report's own sentences by region, as JSON. `name`: the
 findings without regions. `report`: the report. None of them words anything as the generator's curators do, which is left to fine-tuning.

@@ -28,7 +28,7 @@ from xraygen.vlm.tiny import build, lessons, pictures
 
 class Term(NamedTuple):
     """`rate`: AdamW's at most, reached after `warmup` steps. `images`, `texts`: studies of a step that are seen, or read. `listed`:
-    share of the steps in which what is read is listed, not quoted. `views`: beside a report, one of these numbers. `talks`: conversations
+    share of the steps in which what is read is listed, not quoted. `views`: along with a report, one of these numbers. `talks`: conversations
     of a step in which reports are quoted one after the other."""
 
     steps: int
