@@ -98,6 +98,22 @@ def test_the_size_of_a_block_changes_nothing(share, monkeypatch):
             assert cell == pytest.approx(again, abs=1e-12)
 
 
+def test_resampled_means_have_the_same_bits_in_whatever_order_they_are_summed():
+    """A matrix product adds in an order of its choice, so the sixth digit of an interval came and
+    went from run to run."""
+    rng = np.random.default_rng(3)
+    values = rng.random((2, 300, 4))
+    drawn = bootstrap(values, resamples=40, seed=1)[:, :, 1:]
+    times = np.concatenate(list(resampling._draws(300, 40, 1)))
+    rounded = resampling._exact(values, 300)
+    for order in (slice(None), slice(None, None, -1), rng.permutation(300)):
+        added = np.zeros((40, 2, 4))
+        for study in np.arange(300)[order]:
+            added += times[:, study, None, None] * rounded[:, study]
+        assert (added / 300 == drawn).all()
+    assert np.abs(rounded - values).max() < 1e-12
+
+
 def test_all_permutations_are_taken_where_they_are_few():
     values = np.array([[[1.0]] * 5, [[0.0]] * 5])
     p = permutation_p(values, np.array([0]), np.array([1]), 1000, 0)
