@@ -115,7 +115,7 @@ def main() -> None:
         "prepare_seconds": round(prepared, 2),
         "fit_seconds": round(fitted, 2),
         "agreement_of_curators": agreement,
-        "set_aside": data["set_aside"],
+        "excluded": data["excluded"],
         "repaired": data["repaired"],
         "token_f1": {
             wording: {

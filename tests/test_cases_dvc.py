@@ -80,7 +80,7 @@ def test_dvc_sees_the_raw_data_without_being_told_where_it_is(project):
 
 
 def test_an_experiment_in_a_copy_of_the_folder_has_the_data(experiment):
-    assert experiment["source"] == "iu-xray" and experiment["set_aside"] == {}
+    assert experiment["source"] == "iu-xray" and experiment["excluded"] == {}
     assert sum(split["images"] for split in experiment["splits"].values()) == 12
 
 

@@ -174,7 +174,7 @@ def width(batch: list[int], lengths: list[tuple[int, int]]) -> int:
     return len(batch) * sum(max(column) for column in zip(*(lengths[i] for i in batch), strict=True))
 
 
-def test_what_cannot_be_learned_from_is_set_aside_and_counted(here):
+def test_what_cannot_be_learned_from_is_excluded_and_counted(here):
     some = studies(here, "train")
     some[1] = some[1].model_copy(update={"reference": None})
     some[2] = some[2].model_copy(update={"report": some[2].report * 20})

@@ -142,7 +142,7 @@ def test_images_of_a_second_series_of_the_uid_belong_to_its_study(tmp_path, file
     assert ("data/raw/images/22_IM-999-1001.dcm.png", "lateral") in {(image.path, image.projection) for image in images}
 
 
-def test_an_image_cut_anywhere_or_with_any_bit_flipped_before_its_end_is_set_aside(tmp_path, files):
+def test_an_image_cut_anywhere_or_with_any_bit_flipped_before_its_end_is_excluded(tmp_path, files):
     name = "images/8_IM-901-1001.dcm.png"
     whole = files[name]
     damage.write(tmp_path / "data" / "raw", {}, files)
@@ -181,7 +181,7 @@ def test_a_folder_of_images_that_is_empty_is_told(tmp_path, files):
     assert Counter(incident.kind for incident in collection.incidents)["image_missing"] == 21
 
 
-def test_names_that_utf8_cannot_say_are_set_aside(tmp_path, files):
+def test_names_that_utf8_cannot_say_are_excluded(tmp_path, files):
     folder = os.fsencode(tmp_path / "data" / "raw" / "images") + b"/\xff"
     os.makedirs(folder)
     for name in (b"/\xfe.png", b"/8_IM-901-9001.png"):

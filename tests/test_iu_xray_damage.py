@@ -143,7 +143,7 @@ def test_every_kind_is_tested():
     assert set(NAMED) | {"image_outside"} == set(KINDS)
 
 
-def test_links_that_lead_out_are_set_aside_and_those_within_are_not_followed_twice(tmp_path):
+def test_links_that_lead_out_are_excluded_and_those_within_are_not_followed_twice(tmp_path):
     files = damage.compose()
     before = read(tmp_path, files)
     images = tmp_path / "raw" / "images"

@@ -74,7 +74,7 @@ def test_data_metrics_count_what_is_there():
     splits = split([study(i, report="r", lung="x" * (i % 2)) for i in range(10)] + [study(50, "test"), study(60, "val")], 0, 0.2)
     first = splits["train"][0].model_copy(update={"images": (Image(path="a.png", projection="frontal"), Image(path="b.png"))})
     splits["train"][0] = first
-    facts = describe("phantom", splits, [Incident(action="set_aside", kind="k", id=i, detail="") for i in "ab"])
+    facts = describe("phantom", splits, [Incident(action="excluded", kind="k", id=i, detail="") for i in "ab"])
     assert facts["splits"]["train"]["studies"] == 8
     assert facts["splits"]["train"]["images"] == 2 and facts["splits"]["train"]["without_images"] == 7
     assert facts["splits"]["train"]["views"] == {"frontal": 1, "unknown": 1}
@@ -82,4 +82,4 @@ def test_data_metrics_count_what_is_there():
     assert facts["splits"]["dev"]["reports_seen_in_training"] == 2
     assert facts["splits"]["test"]["reports_seen_in_training"] == 0
     assert facts["splits"]["test"]["empty"]["lung"] == 1 and "empty" not in facts["splits"]["val"]
-    assert facts["set_aside"] == {"k": 2} and facts["repaired"] == {}
+    assert facts["excluded"] == {"k": 2} and facts["repaired"] == {}

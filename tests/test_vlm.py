@@ -289,7 +289,7 @@ def test_a_training_row_is_the_whole_conversation_and_only_the_completion_is_lea
         assert int((batch["mm_token_type_ids"][i] == 1).sum()) == int((row["input_ids"] == processor.image_token_id).sum())
 
 
-def test_what_is_too_long_is_set_aside_whole_and_counted(processor, root, studies):
+def test_what_is_too_long_is_excluded_whole_and_counted(processor, root, studies):
     rows, _ = encoding.examples(processor, studies, root, "image+report", PROMPT, 2, 10_000)
     lengths = sorted(len(row["input_ids"]) + len(row["completion"]) for row in rows)
     uncurated = studies[0].model_copy(update={"reference": None})

@@ -85,7 +85,7 @@ def _mark_novel(studies: Iterable[Study], seen: set[str]) -> list[Study]:
 
 def describe(source: str, splits: dict[str, list[Study]], incidents: Iterable[Incident]) -> dict:
     """The content of metrics/data.json."""
-    counts: dict[str, Counter] = {"repaired": Counter(), "set_aside": Counter()}
+    counts: dict[str, Counter] = {"repaired": Counter(), "excluded": Counter()}
     for incident in incidents:
         counts[incident.action][incident.kind] += 1
     return {

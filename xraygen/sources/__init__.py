@@ -6,10 +6,10 @@ from xraygen.study import Record, Study
 
 
 class Incident(Record):
-    """One thing wrong in raw data: `repaired` and used all the same, or `set_aside`. `kind` is a stable snake_case name to
+    """One thing wrong in raw data: `repaired` and used all the same, or `excluded`. `kind` is a stable snake_case name to
     count by, `id` the study, image or row it concerns, `detail` what was wrong and what was done."""
 
-    action: Literal["repaired", "set_aside"]
+    action: Literal["repaired", "excluded"]
     kind: str
     id: str
     detail: str

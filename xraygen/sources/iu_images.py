@@ -99,14 +99,14 @@ def images_of(
         key, name = identify_image(path), path.relative_to(root).as_posix()
         if key is None or shown(name) != name:
             nameless = True
-            log.set_aside("image_name", name, "tells no uid" if key is None else "is not UTF-8")
+            log.excluded("image_name", name, "tells no uid" if key is None else "is not UTF-8")
         else:
             found[key[0]].append(_Found(path, name, key[1]))
     for path in outside:
         detail = "a link out of the folder and not into DVC's cache; put the files there"
-        log.set_aside("image_outside", path.relative_to(root).as_posix(), detail)
+        log.excluded("image_outside", path.relative_to(root).as_posix(), detail)
     for uid in found.keys() - ids.keys():
-        log.set_aside("image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}")
+        log.excluded("image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}")
 
     jobs = [(uid, image) for uid in sorted(found.keys() & ids.keys()) for image in found[uid]]
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
@@ -117,7 +117,7 @@ def images_of(
         if digest:
             owners[digest].add(uid)
         else:
-            log.set_aside("image_unreadable", image.name, f"of {ids[uid]}: {problem}")
+            log.excluded("image_unreadable", image.name, f"of {ids[uid]}: {problem}")
 
     images = {}
     for uid, id in ids.items():
@@ -129,13 +129,13 @@ def images_of(
                 continue
             if len(owners[digest]) > 1:
                 others = ", ".join(ids[other] for other in sorted(owners[digest] - {uid}))
-                log.set_aside("image_shared", image.name, f"of {id}, the same bytes as an image of {others}")
+                log.excluded("image_shared", image.name, f"of {id}, the same bytes as an image of {others}")
                 continue
             same = taken.get(digest) or taken.get(image.view)
             if image.view is None and views and views.keys() <= taken.keys():
                 same = same or "one of the listed, which are all there by name"
             if same:
-                log.set_aside("image_duplicate", image.name, f"the same as {same}")
+                log.excluded("image_duplicate", image.name, f"the same as {same}")
                 continue
             taken[digest] = image.name
             if image.view:
@@ -148,7 +148,7 @@ def images_of(
         missing = sorted(views.keys() - {image.view for image in files})
         if any_image and len(missing) > numbered:
             detail = f"{len(missing) - numbered} of {len(views)} listed images are not there: {', '.join(missing)}"
-            log.set_aside("image_missing", id, detail)
+            log.excluded("image_missing", id, detail)
         if numbered > len(views):
             log.repaired("projection_missing", id, f"{numbered} numbered images where the projections list {len(views)}")
     if (found or outside or nameless) and not any(images.values()):

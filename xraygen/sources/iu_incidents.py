@@ -51,18 +51,18 @@ class Log:
         self.incidents: list[Incident] = []
 
     def _add(self, action: str, kind: str, id: str, detail: str) -> None:
-        assert KINDS[kind].startswith(action.replace("_", " ")), kind
+        assert KINDS[kind].startswith(action), kind
         self.incidents.append(Incident(action=action, kind=kind, id=shown(id), detail=shown(detail)))
 
     def repaired(self, kind: str, id: str, detail: str) -> None:
         self._add("repaired", kind, id, detail)
 
-    def set_aside(self, kind: str, id: str, detail: str) -> None:
-        self._add("set_aside", kind, id, detail)
+    def excluded(self, kind: str, id: str, detail: str) -> None:
+        self._add("excluded", kind, id, detail)
 
     def commonest(self, prefix: str = "") -> str:
         """The kinds of what was excluded with their counts, the most frequent first, and an example of that one."""
-        kinds = Counter(one.kind for one in self.incidents if one.action == "set_aside" and one.kind.startswith(prefix))
+        kinds = Counter(one.kind for one in self.incidents if one.action == "excluded" and one.kind.startswith(prefix))
         kinds.pop("report_without_annotation", None)  # expected in every collection of which a part is kept apart
         if not kinds:
             return "nothing was given"

@@ -51,9 +51,9 @@ def read(folder: Path, root: Path) -> Collection:
     entries, given = _entries(folder / ANNOTATIONS, log)
     named = {entry.uid for entry in entries}
     for uid in findings.keys() - named:
-        log.set_aside("report_without_annotation", f"CXR{uid}", f"no entry in {ANNOTATIONS}")
+        log.excluded("report_without_annotation", f"CXR{uid}", f"no entry in {ANNOTATIONS}")
     for uid in listed.keys() - findings.keys() - named:
-        log.set_aside("projection_without_report", f"CXR{uid}", f"{len(listed[uid])} images listed in {PROJECTIONS}")
+        log.excluded("projection_without_report", f"CXR{uid}", f"{len(listed[uid])} images listed in {PROJECTIONS}")
 
     studies = {}
     for entry in _one_per_uid(entries, log):
@@ -120,12 +120,12 @@ def _rows(path: Path, columns: tuple[str, ...], log: Log) -> Iterator[tuple[str,
             if not row:
                 continue
             if len(row) != len(header):
-                log.set_aside("row_malformed", where, f"{len(row)} columns, the header has {len(header)}: {','.join(row)[:40]!r}")
+                log.excluded("row_malformed", where, f"{len(row)} columns, the header has {len(header)}: {','.join(row)[:40]!r}")
                 continue
             cells = [row[place].strip() for place in places]
             uid = _UID.fullmatch(cells[0])
             if not uid:
-                log.set_aside("row_malformed", where, f"uid {cells[0][:40]!r} is not a number")
+                log.excluded("row_malformed", where, f"uid {cells[0][:40]!r} is not a number")
                 continue
             decimals += uid[2] is not None
             yield where, [plain_uid(uid[1]), *cells[1:]]
@@ -158,7 +158,7 @@ def _projections(path: Path, log: Log) -> dict[str, dict[str, Projection]]:
     for where, (uid, name, value) in _rows(path, ("uid", "filename", "projection"), log):
         key = identify_image(PurePath(name))
         if key is None or key[0] != uid or key[1] is None:
-            log.set_aside("row_malformed", where, f"{name[:60]!r} names no image of uid {uid}")
+            log.excluded("row_malformed", where, f"{name[:60]!r} names no image of uid {uid}")
             continue
         projection: Projection = {"frontal": "frontal", "lateral": "lateral"}.get(value.lower(), "unknown")
         if projection == "unknown":
@@ -224,14 +224,14 @@ def _entry(member: object, split: str, where: str, log: Log) -> _Entry | None:
     id = member.get("id") if isinstance(member, dict) else None
     match = STUDY_ID.fullmatch(id) if isinstance(id, str) else None
     if not match:
-        log.set_aside("entry_malformed", where, f"no study id: {_brief(id)}" if isinstance(member, dict) else "not an object")
+        log.excluded("entry_malformed", where, f"no study id: {_brief(id)}" if isinstance(member, dict) else "not an object")
         return None
     if unknown := sorted(member.keys() - _ENTRY_KEYS):
         log.repaired("entry_unknown_key", id, f"{unknown!r:.80} ignored")
     if "split" not in member:
         log.repaired("split_missing", id, f"taken as {split}")
     elif member["split"] != split:
-        log.set_aside("split_mismatch", id, f"split {_brief(member['split'])} in the list {split}")
+        log.excluded("split_mismatch", id, f"split {_brief(member['split'])} in the list {split}")
         return None
     original = member.get("original_report", "")
     if "original_report" in member and not (isinstance(original, str) and not has_no_value(original)):
@@ -243,7 +243,7 @@ def _entry(member: object, split: str, where: str, log: Log) -> _Entry | None:
             log.repaired("annotation_of_val", id, "ignored: val has no references")
         reference = None
     elif not isinstance(reference, dict):
-        log.set_aside("annotation_missing", id, f"report is {type(reference).__name__}")
+        log.excluded("annotation_missing", id, f"report is {type(reference).__name__}")
         return None
     else:
         reference = _regions(reference, id, log)
@@ -258,14 +258,14 @@ def _brief(value: object) -> str:
 
 def _regions(annotation: dict, id: str, log: Log) -> Annotation | None:
     if missing := [region for region in REGIONS if region not in annotation]:
-        log.set_aside("annotation_incomplete", id, f"lacks {', '.join(missing)}; its keys: {sorted(annotation)!r:.80}")
+        log.excluded("annotation_incomplete", id, f"lacks {', '.join(missing)}; its keys: {sorted(annotation)!r:.80}")
         return None
     unsaid = [region for region in REGIONS if annotation[region] != "" and has_no_value(annotation[region])]
     if any(not isinstance(annotation[region], str) or annotation[region].strip() for region in unsaid):
         log.repaired("annotation_null", id, f"{', '.join(unsaid)}: null, NaN or the like, read as empty")
     annotation = annotation | dict.fromkeys(unsaid, "")
     if wrong := [region for region in REGIONS if not isinstance(annotation[region], str)]:
-        log.set_aside("annotation_not_text", id, f"{wrong[0]} is {type(annotation[wrong[0]]).__name__}")
+        log.excluded("annotation_not_text", id, f"{wrong[0]} is {type(annotation[wrong[0]]).__name__}")
         return None
     if unknown := sorted(annotation.keys() - set(REGIONS)):
         log.repaired("annotation_unknown_key", id, f"{unknown!r:.80} ignored")
@@ -281,7 +281,7 @@ def _one_per_uid(entries: list[_Entry], log: Log) -> Iterator[_Entry]:
         split = next(name for name in ("test", "val", "train") if any(entry.split == name for entry in group))
         for entry in group:
             if entry.split != split:
-                log.set_aside("split_leak", entry.id, f"in {entry.split}; its uid is in {split} too, where it stays")
+                log.excluded("split_leak", entry.id, f"in {entry.split}; its uid is in {split} too, where it stays")
         kept = [entry for entry in group if entry.split == split]
         if all(entry == kept[0] for entry in kept):
             if len(kept) > 1:
@@ -289,7 +289,7 @@ def _one_per_uid(entries: list[_Entry], log: Log) -> Iterator[_Entry]:
             yield kept[0]
         else:
             for id in sorted({entry.id for entry in kept}):
-                log.set_aside("study_conflict", id, f"{len(kept)} entries of uid {kept[0].uid} in {split} differ")
+                log.excluded("study_conflict", id, f"{len(kept)} entries of uid {kept[0].uid} in {split} differ")
 
 
 def _report(entry: _Entry, findings: dict[str, str | None], log: Log) -> str:
@@ -300,10 +300,10 @@ def _report(entry: _Entry, findings: dict[str, str | None], log: Log) -> str:
             log.repaired("original_report_differs", entry.id, f"from the findings of uid {entry.uid}; original_report is used")
         return entry.original
     if text is None:
-        log.set_aside("report_conflict", entry.id, f"uid {entry.uid} stands more than once in {REPORTS}, with different findings")
+        log.excluded("report_conflict", entry.id, f"uid {entry.uid} stands more than once in {REPORTS}, with different findings")
         return ""
     report = _clean(text, entry.id, log).strip()
     if not report:
         kind = "report_empty" if entry.uid in findings else "report_missing"
-        log.set_aside(kind, entry.id, f"uid {entry.uid} has no {'findings' if entry.uid in findings else 'row'} in {REPORTS}")
+        log.excluded(kind, entry.id, f"uid {entry.uid} has no {'findings' if entry.uid in findings else 'row'} in {REPORTS}")
     return report

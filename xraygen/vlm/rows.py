@@ -94,7 +94,7 @@ class Rows:
 
     def facts(self) -> dict:
         prompt, completion = (sum(column) for column in zip(*self.lengths, strict=True)) if self.lengths else (0, 0)
-        return {"examples": len(self), "set_aside": dict(self.aside), "prompt_tokens": prompt, "completion_tokens": completion}
+        return {"examples": len(self), "excluded": dict(self.aside), "prompt_tokens": prompt, "completion_tokens": completion}
 
 
 def keep_views(network, *sets: Rows) -> None:
