@@ -33,7 +33,7 @@ test: .venv/.installed-pipeline,vlm,llm,green,qlora,test .venv/.installed-green-
 	  { rm -rf .venv; echo "error: $(PYTHON) cannot create environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 
 tiny-model: .venv/.installed-pipeline,vlm,llm
-	python -m xraygen.vlm.tiny.pretrain --out models/tiny-qwen2-vl
+	python -m recipes.tiny_qwen2_vl.pretrain --out models/tiny-qwen2-vl
 
 # green-score asks for Python 3.12.1 and the libraries of its day; it runs with ours, and a test pins its numbers.
 .venv/.installed-green-score: | .venv/bin/pip

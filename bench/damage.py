@@ -1,4 +1,5 @@
-"""Damage IU X-Ray's raw files in seeded, random ways, and see that reading them never breaks and never loses a study unsaid.
+"""Damage IU X-Ray's raw files in seeded, random ways, and see that reading them never breaks and
+never loses a study unsaid.
 
     python bench/damage.py [--count 2000] [--seed 0] [--from ../shared/iu-xray --images 20]
 
@@ -25,10 +26,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from xraygen.errors import UserError
-from xraygen.sources import Collection, iu_xray
-from xraygen.sources.iu_images import identify_image
-from xraygen.study import REGIONS
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS
+from xraygen.sources import Collection
+from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.images import identify_image
 
 Files = dict[str, bytes]  # path below the folder -> content
 REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
@@ -41,35 +43,72 @@ SERIES = 900  # of study number 0; no part of the real collection's numbering ma
 def compose(studies: int = 24, seed: int = 0) -> Files:
     """Half train, a quarter test, an eighth val, and the rest with reports that nobody annotated.
 
-    Images in every layout, an id of every form; a quarter of the studies have images listed that are not there.
+    Images in every layout, an id of every form; a quarter of the studies have images listed that
+    are not there.
     """
     rng = np.random.default_rng(seed)
     reports, projections, files = [], [], {}
     annotations: dict[str, list[dict]] = {"train": [], "val": [], "test": []}
     for number in range(studies):
         uid, series = number * 7 + 1, f"IM-{SERIES + number}"
-        id = f"CXR{uid}_1_{series}" if uid == 1 else f"CXR{uid}_{series}" + ("-1001" if number % 5 == 4 else "")
+        id = (
+            f"CXR{uid}_1_{series}"
+            if uid == 1
+            else f"CXR{uid}_{series}" + ("-1001" if number % 5 == 4 else "")
+        )
         split = ("train", "test", "train", "val", "train", "test", "train", "")[number % 8]
         findings = f"The heart measures {number} units, not enlarged. Lungs: clear in {number + 2} fields. "
         findings += 'No fracture, "as drawn".'
-        reports.append([uid, "normal", "normal", "two views", "cough, for test", "none", findings, f"Quiet chest {number}."])
+        reports.append(
+            [
+                uid,
+                "normal",
+                "normal",
+                "two views",
+                "cough, for test",
+                "none",
+                findings,
+                f"Quiet chest {number}.",
+            ]
+        )
         if split == "val":
             annotations[split].append({"id": id, "split": split, "original_report": findings})
         elif split:
-            said = {"heart": f"{number} units.", "lung": "Clear.", "others": "Drawn." * (number % 3)}
-            annotations[split].append({"id": id, "report": dict.fromkeys(REGIONS, "") | said, "split": split})
+            said = {
+                "heart": f"{number} units.",
+                "lung": "Clear.",
+                "others": "Drawn." * (number % 3),
+            }
+            annotations[split].append(
+                {"id": id, "report": dict.fromkeys(REGIONS, "") | said, "split": split}
+            )
         for place in range(max(1, number % 4)):
             view = f"{series}-{place + 1}001"
-            projections.append([uid, f"{uid}_{view}.dcm.png", "Lateral" if place == 1 else "Frontal"])
+            projections.append(
+                [uid, f"{uid}_{view}.dcm.png", "Lateral" if place == 1 else "Frontal"]
+            )
             if number % 4 == 0:  # listed, but not there
                 continue
-            kaggle, openi, r2gen = f"{uid}_{view}.dcm.png", f"CXR{uid}_{'1_' * (uid == 1)}{view}.png", f"{id}/{place}.png"
+            kaggle, openi, r2gen = (
+                f"{uid}_{view}.dcm.png",
+                f"CXR{uid}_{'1_' * (uid == 1)}{view}.png",
+                f"{id}/{place}.png",
+            )
             depth = np.uint16 if number % 2 else np.uint8
             picture = Image.fromarray(rng.integers(0, np.iinfo(depth).max, (9, 8), dtype=depth))
             buffer = io.BytesIO()
             picture.save(buffer, "PNG")
             files[f"images/{(kaggle, openi, r2gen)[number // 4 % 3]}"] = buffer.getvalue()
-    header = ["uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression"]
+    header = [
+        "uid",
+        "MeSH",
+        "Problems",
+        "image",
+        "indication",
+        "comparison",
+        "findings",
+        "impression",
+    ]
     files[REPORTS] = to_csv([header, *reports])
     files[PROJECTIONS] = to_csv([["uid", "filename", "projection"], *projections])
     files[ANNOTATIONS] = json.dumps(annotations, indent=1).encode()
@@ -84,7 +123,9 @@ def to_csv(rows: list[list]) -> bytes:
 
 def load(folder: Path, images: int) -> Files:
     """The text files of a real collection and its first so many images."""
-    pictures = sorted(path for path in folder.joinpath("images").glob("*.png") if identify_image(path))[:images]
+    pictures = sorted(
+        path for path in folder.joinpath("images").glob("*.png") if identify_image(path)
+    )[:images]
     paths = [folder / name for name in iu_xray.TEXT_FILES] + pictures
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
@@ -99,17 +140,23 @@ def of_bytes(data: bytes, rng: random.Random) -> bytes:
     start = rng.randrange(len(data) + 1)
     end = min(len(data), start + rng.choice([1, 1, 2, 5, 40, 400, 4000]))
     piece, before, after = data[start:end], data[:start], data[end:]
-    return rng.choice([
-        lambda: before,                                                         # cut
-        lambda: data[: data.rfind(b"\n", 0, start) + 1],                        # cut at the end of a line
-        lambda: before + bytes(rng.randrange(256) for _ in piece) + after,      # overwritten
-        lambda: before + bytes(byte ^ (1 << rng.randrange(8)) for byte in piece[:1]) + data[start + 1 :],
-        lambda: before + after,                                                 # a hole
-        lambda: before + piece + piece + after,                                 # a stutter
-        lambda: before + piece[::-1] + after,                                   # swapped
-        lambda: before + bytes(len(piece)) + after,                             # NUL
-        lambda: before + rng.choice(STRAY) + data[start:],
-    ])()  # fmt: skip
+    return rng.choice(
+        [
+            lambda: before,  # cut
+            lambda: data[: data.rfind(b"\n", 0, start) + 1],  # cut at the end of a line
+            lambda: before + bytes(rng.randrange(256) for _ in piece) + after,  # overwritten
+            lambda: (
+                before
+                + bytes(byte ^ (1 << rng.randrange(8)) for byte in piece[:1])
+                + data[start + 1 :]
+            ),
+            lambda: before + after,  # a hole
+            lambda: before + piece + piece + after,  # a stutter
+            lambda: before + piece[::-1] + after,  # swapped
+            lambda: before + bytes(len(piece)) + after,  # NUL
+            lambda: before + rng.choice(STRAY) + data[start:],
+        ]
+    )()
 
 
 def bytes_of_text(files: Files, rng: random.Random) -> None:
@@ -129,7 +176,19 @@ def an_image(files: Files, rng: random.Random) -> str:
 def file_of_text(files: Files, rng: random.Random) -> None:
     name, other = rng.sample(iu_xray.TEXT_FILES, 2)
     data = files[name]
-    change = rng.choice(["remove", "empty", "bom", "crlf", "utf-16", "latin-1", "other", "twice", "no last line end"])
+    change = rng.choice(
+        [
+            "remove",
+            "empty",
+            "bom",
+            "crlf",
+            "utf-16",
+            "latin-1",
+            "other",
+            "twice",
+            "no last line end",
+        ]
+    )
     if change == "remove":
         del files[name]
     else:
@@ -161,7 +220,9 @@ def image_file(files: Files, rng: random.Random) -> None:
         ]
         files[rng.choice(names)] = data
     if change in ("empty", "text", "as other"):
-        files[name] = {"empty": b"", "text": b"<html>not found</html>", "as other": files[other]}[change]
+        files[name] = {"empty": b"", "text": b"<html>not found</html>", "as other": files[other]}[
+            change
+        ]
 
 
 CELLS = ("", "nan", "1.0", "-1", "0", "x" * 200, "a\nb", "99999", "\u0663", "{}", "1e3")
@@ -170,7 +231,11 @@ CELLS = ("", "nan", "1.0", "-1", "0", "x" * 200, "a\nb", "99999", "\u0663", "{}"
 def rows_of_csv(files: Files, rng: random.Random) -> None:
     name = rng.choice([REPORTS, PROJECTIONS])
     rows = list(csv.reader(io.StringIO(files[name].decode(), newline="")))
-    row, other, column = rng.randrange(1, len(rows)), rng.randrange(1, len(rows)), rng.randrange(len(rows[0]))
+    row, other, column = (
+        rng.randrange(1, len(rows)),
+        rng.randrange(1, len(rows)),
+        rng.randrange(len(rows[0])),
+    )
     junk = rng.choice([*CELLS, rows[other][0], rows[other][column]])
     change = rng.randrange(14)
     if change == 0:
@@ -202,7 +267,23 @@ def rows_of_csv(files: Files, rng: random.Random) -> None:
     files[name] = to_csv(rows)
 
 
-VALUES = (None, 1, 1.5, True, [], {}, "", "x", ["a"], {"bone": 1}, "\ud800", "a\0b", "CXR99999_IM-0001", "train", [[[[]]]])
+VALUES = (
+    None,
+    1,
+    1.5,
+    True,
+    [],
+    {},
+    "",
+    "x",
+    ["a"],
+    {"bone": 1},
+    "\ud800",
+    "a\0b",
+    "CXR99999_IM-0001",
+    "train",
+    [[[[]]]],
+)
 
 
 def entries_of_json(files: Files, rng: random.Random) -> None:
@@ -238,7 +319,9 @@ def entries_of_json(files: Files, rng: random.Random) -> None:
         content[split][place] = junk
     elif change == 11:
         id = entry["id"]
-        entry["id"] = rng.choice([other["id"], "CXR99999_IM-0001", id.lower(), id + " ", id.replace("IM-", "IM-1")])
+        entry["id"] = rng.choice(
+            [other["id"], "CXR99999_IM-0001", id.lower(), id + " ", id.replace("IM-", "IM-1")]
+        )
     elif change == 12:
         content[rng.choice([split + "s", elsewhere, "dev"])] = content.pop(split)
     else:
@@ -247,9 +330,16 @@ def entries_of_json(files: Files, rng: random.Random) -> None:
 
 
 DAMAGES: tuple[Callable[[Files, random.Random], None], ...] = (
-    bytes_of_text, bytes_of_text, rows_of_csv, rows_of_csv, entries_of_json, entries_of_json,
-    file_of_text, bytes_of_image, image_file,
-)  # fmt: skip
+    bytes_of_text,
+    bytes_of_text,
+    rows_of_csv,
+    rows_of_csv,
+    entries_of_json,
+    entries_of_json,
+    file_of_text,
+    bytes_of_image,
+    image_file,
+)
 
 
 # --- what became of it
@@ -268,7 +358,9 @@ def write(folder: Path, before: Files, after: Files) -> None:
 def compare(before: Collection, after: Collection) -> tuple[list[str], list[str]]:
     """(what was lost, what reads differently) without an incident that names it."""
     named = {incident.id for incident in set(after.incidents) - set(before.incidents)}
-    named |= {key[0] for name in named if (key := identify_image(Path(name))) and "/" not in name}  # a row of the projections
+    named |= {
+        key[0] for name in named if (key := identify_image(Path(name))) and "/" not in name
+    }  # a row of the projections
     later = {study.uid: study for study in after.studies}
     lost, changed = [], []
     for study in before.studies:
@@ -277,7 +369,9 @@ def compare(before: Collection, after: Collection) -> tuple[list[str], list[str]
         if study.uid not in later:
             lost.append(study.id)
             continue
-        kept = {key: image for image in later[study.uid].images for key in (image.path, image.sha256)}
+        kept = {
+            key: image for image in later[study.uid].images for key in (image.path, image.sha256)
+        }
         for image in study.images:
             if {image.path, study.uid} & named:
                 continue
@@ -286,13 +380,18 @@ def compare(before: Collection, after: Collection) -> tuple[list[str], list[str]
                 lost.append(image.path)
             elif (now.sha256, now.projection) != (image.sha256, image.projection):
                 changed.append(image.path)
-        if any(getattr(study, field) != getattr(later[study.uid], field) for field in ("id", "report", "split", "reference")):
+        if any(
+            getattr(study, field) != getattr(later[study.uid], field)
+            for field in ("id", "report", "split", "reference")
+        ):
             changed.append(study.id)
     return lost, changed
 
 
 def run(files: Files, count: int, seed: int) -> dict:
-    """Counts of what `count` damages led to, and the first ten failures as `damage (seed): what`."""
+    """Counts of what `count` damages led to, and the first ten failures as `damage (seed):
+    what`.
+    """
     outcomes, unseen, failures, start = Counter(), Counter(), [], time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -338,10 +437,14 @@ def run(files: Files, count: int, seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from", dest="source", type=Path, help="a folder with the real text files and images/")
+    parser.add_argument(
+        "--from", dest="source", type=Path, help="a folder with the real text files and images/"
+    )
     parser.add_argument("--images", type=int, default=20, help="at most so many of its images")
     arguments = parser.parse_args()
     files = load(arguments.source, arguments.images) if arguments.source else compose()

@@ -1,16 +1,19 @@
-"""Fine-tuning: `xraygen.vlm.finetune` against a loop written by hand, on the same studies, in one run. Prints one JSON line.
+"""Fine-tuning: `xraygen.training.finetune` against a loop written by hand, on the same studies, in
+one run. Prints one JSON line.
 
     python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora] [--batch-tokens 4096] [--rounds 3]
 
-Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py) trains the same matrices by one
-optimiser step an example, with logits for every position, in one pass, as all of its passes cost the same. Both are timed from the
-end of their first step, without loading, encoding and looking at dev; to ours is added what it takes to see the views, where the
-vision tower does so once for all passes. As a shared machine is not equally fast all the time, they take turns, once in each
-round: printed is the round with the middle ratio, and in `all_rounds` the ratio of each. tiny is models/tiny-qwen2-vl; 2b has the
-size of Qwen2-VL-2B, random weights and studies as long as those of IU X-Ray, and is meant for a GPU.
+Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py)
+trains the same matrices by one optimiser step an example, with logits for every position, in one
+pass, as all of its passes cost the same. Both are timed from the end of their first step, without
+loading, encoding and looking at dev; to ours is added what it takes to see the views, where the
+vision tower does so once for all passes. As a shared machine is not equally fast all the time, they
+take turns, once in each round: printed is the round with the middle ratio, and in `all_rounds` the
+ratio of each. tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and
+studies as long as those of IU X-Ray, and is meant for a GPU.
 
-`loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain is transformers' own, of one
-study at a time, in float32.
+`loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain
+is transformers' own, of one study at a time, in float32.
 """
 
 import argparse
@@ -24,16 +27,16 @@ from pathlib import Path
 import plain_loop
 
 from xraygen import params
-from xraygen.errors import UserError, one_line
-from xraygen.study import Study
-from xraygen.vlm.finetune import FinetuneParams, finetune
+from xraygen.core.errors import UserError, one_line
+from xraygen.core.study import Study
+from xraygen.training.finetune import FinetuneParams, finetune
 
 
 def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict:
     import torch
     from transformers import TrainerCallback
 
-    from xraygen.vlm import trainer
+    from xraygen.training import trainer
 
     class Clock(TrainerCallback):
         """When each step was over."""
@@ -69,11 +72,15 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
 
     trainer.CompletionTrainer, trainer.keep_views = Timed, timed_views
     with tempfile.TemporaryDirectory() as made, contextlib.chdir(made):  # where the checkpoints go
-        metrics = finetune(settings, studies, studies, root, Path(made) / "out", Path(made) / "curves")
+        metrics = finetune(
+            settings, studies, studies, root, Path(made) / "out", Path(made) / "curves"
+        )
     (clock,) = clocks
     precision = metrics["speed"]["precision"]
     if len(clock.ends) < 2:
-        raise UserError("all studies fit into one step, so there is none to time after the first; give more --examples")
+        raise UserError(
+            "all studies fit into one step, so there is none to time after the first; give more --examples"
+        )
     timed = [index for batch in clock.trained.batches[1:] for index in batch]
     return plain_loop.measures(getattr(torch, precision)) | {
         "precision": precision,
@@ -89,13 +96,17 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
 def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count: bool) -> dict:
     from peft import LoraConfig, get_peft_model
 
-    from xraygen.vlm.model import load, placement
+    from xraygen.engines.model import load, placement
 
     precision = placement()[1]
     with plain_loop.doing("plain: load the model"):
-        network, processor = load(settings.base, None, precision, None, settings.method == "qlora", settings.max_pixels)
+        network, processor = load(
+            settings.base, None, precision, None, settings.method == "qlora", settings.max_pixels
+        )
     every = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-    network = get_peft_model(network, LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules=every)).train()
+    network = get_peft_model(
+        network, LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules=every)
+    ).train()
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = _adam()(trained, lr=settings.rate)
     with plain_loop.doing("plain: encode"):
@@ -116,7 +127,7 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
     }
     if not count:
         return done
-    from xraygen.vlm.loss import completion_loss
+    from xraygen.training.loss import completion_loss
 
     def step(batch: dict) -> None:
         completion_loss(network, plain_loop.on(network.device, batch)).backward()
@@ -140,22 +151,39 @@ def _adam():
 def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> float:
     import torch
 
-    from xraygen.vlm.model import load
+    from xraygen.engines.model import load
 
-    network, processor = load(settings.base, None, torch.float32, None, settings.method == "qlora", settings.max_pixels)
+    network, processor = load(
+        settings.base, None, torch.float32, None, settings.method == "qlora", settings.max_pixels
+    )
     total = tokens = 0
     with torch.no_grad():
         for batch in plain_loop.batches(processor, studies, settings, root):
             said = int((batch["labels"] != -100).sum())
-            total, tokens = total + float(network(**plain_loop.on(network.device, batch)).loss) * said, tokens + said
+            total, tokens = (
+                total + float(network(**plain_loop.on(network.device, batch)).loss) * said,
+                tokens + said,
+            )
     return total / tokens
 
 
-def adapted(settings: FinetuneParams, changed: dict, arguments: argparse.Namespace) -> FinetuneParams:
+def adapted(
+    settings: FinetuneParams, changed: dict, arguments: argparse.Namespace
+) -> FinetuneParams:
     """The rate so low that random weights do not run away."""
-    changed |= {"method": arguments.method, "targets": ("language",), "epochs": 2, "steps": None, "patience": None, "rate": 1e-5}
+    changed |= {
+        "method": arguments.method,
+        "targets": ("language",),
+        "epochs": 2,
+        "steps": None,
+        "patience": None,
+        "rate": 1e-5,
+    }
     changed |= {"accumulation": 1, "dropout": 0.0, "swaps": 0.0, "recombined": 0.0}
-    changed |= {"batch_tokens": arguments.batch_tokens, "max_tokens": min(2048, arguments.batch_tokens)}
+    changed |= {
+        "batch_tokens": arguments.batch_tokens,
+        "max_tokens": min(2048, arguments.batch_tokens),
+    }
     return FinetuneParams.model_validate(settings.model_dump() | changed)
 
 

@@ -1,10 +1,12 @@
-"""Seconds of the whole graph from nothing, of a run with nothing to do, and of one changed setting, in a temporary clone.
+"""Seconds of the whole graph from nothing, of a run with nothing to do, and of one changed setting,
+in a temporary clone.
 
     python bench/graph.py [--runs N]
 
-Clones the last commit, runs `dvc repro` there three times with this environment, and prints one JSON line. `stage_seconds`: from
-the start of a stage to that of the next, with what dvc does between them. `clean`: git status was empty after the first run, so
-that the committed lock and metrics are what the run gives. As in `make repro`, Python may keep what it compiles.
+Clones the last commit, runs `dvc repro` there three times with this environment, and prints one
+JSON line. `stage_seconds`: from the start of a stage to that of the next, with what dvc does
+between them. `clean`: git status was empty after the first run, so that the committed lock and
+metrics are what the run gives. As in `make repro`, Python may keep what it compiles.
 """
 
 import argparse
@@ -22,14 +24,18 @@ ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "PYTHONUNBUFFERED": "1",  # dvc's lines come as it writes them
 }
-ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)  # to compile torch and transformers again takes longer than most stages
+ENVIRONMENT.pop(
+    "PYTHONDONTWRITEBYTECODE", None
+)  # to compile torch and transformers again takes longer than most stages
 
 
 def repro(folder: Path) -> tuple[float, dict[str, float]]:
     """(seconds, seconds by stage that ran) of one `dvc repro`."""
     start = time.perf_counter()
     starts: list[tuple[str, float]] = []
-    with subprocess.Popen(["dvc", "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        ["dvc", "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as running:
         for line in running.stdout:
             if stage := re.match(r"Running stage '(.+)':", line):
                 starts.append((stage[1], time.perf_counter()))
@@ -55,14 +61,20 @@ def _text(path: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=3, help="no-op runs; the median is reported")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "-q", str(Path(__file__).parents[1]), str(clone)], check=True)
+        subprocess.run(
+            ["git", "clone", "-q", str(Path(__file__).parents[1]), str(clone)], check=True
+        )
         whole, stages = repro(clone)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, check=True, capture_output=True, text=True).stdout
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=clone, check=True, capture_output=True, text=True
+        ).stdout
         noop = sorted(repro(clone)[0] for _ in range(arguments.runs))
         precision = json.loads((clone / "metrics/finetune_speed.json").read_text())["precision"]
         params = clone / "params.yaml"

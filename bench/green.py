@@ -2,9 +2,10 @@
 
     python bench/green.py [--model FOLDER] [--pairs FILE.csv]     FILE: columns reference, candidate
 
-Without --model a small Llama with random weights is made and saved first; its end token is made likelier, so that answers end. With
-the real model, on a GPU, the same command measures what counts. On a CPU both run in full precision: rounding to half precision
-depends on the shape of a batch, and with random weights that is enough to turn one word into another. Prints one JSON line.
+Without --model a small Llama with random weights is made and saved first; its end token is made
+likelier, so that answers end. With the real model, on a GPU, the same command measures what counts.
+On a CPU both run in full precision: rounding to half precision depends on the shape of a batch, and
+with random weights that is enough to turn one word into another. Prints one JSON line.
 """
 
 import argparse
@@ -16,30 +17,50 @@ import time
 from pathlib import Path
 
 from xraygen import judges
-from xraygen.judges.green import Green, GreenParams
-from xraygen.judges.green_answers import prompt
+from xraygen.judges.green.answers import prompt
+from xraygen.judges.green.green import Green, GreenParams
 
 RECORDED = Path("../shared/recorded/green_gpt-4o-mini_test.csv")
 
 
 def random_llama(folder: Path, texts: list[str], seed: int = 0) -> None:
-    """A Llama of half a million parameters and a tokenizer made for `texts`, saved as a GREEN model would be."""
+    """A Llama of half a million parameters and a tokenizer made for `texts`, saved as a GREEN model
+    would be.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.pre_tokenizer, tokenizer.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=1000, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=1000,
+        special_tokens=["<unk>", "<s>", "</s>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
-    config = LlamaConfig(vocab_size=len(fast), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
-                         num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=1, eos_token_id=2, initializer_range=0.1)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.1,
+    )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         model.lm_head.weight[fast.eos_token_id] *= 1.55
@@ -52,7 +73,9 @@ def upstream(model: str, pairs: list[tuple[str, str]]) -> tuple[float, list[str]
     from green_score import GREEN
     from transformers import PreTrainedTokenizerBase
 
-    PreTrainedTokenizerBase.batch_encode_plus = PreTrainedTokenizerBase.__call__  # which transformers 5 has taken away
+    PreTrainedTokenizerBase.batch_encode_plus = (
+        PreTrainedTokenizerBase.__call__
+    )  # which transformers 5 has taken away
     cpu = not torch.cuda.is_available()
     green = GREEN(model, cpu=cpu, compute_summary_stats=False)
     if cpu:
@@ -63,7 +86,9 @@ def upstream(model: str, pairs: list[tuple[str, str]]) -> tuple[float, list[str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--pairs", type=Path, default=RECORDED)
     parser.add_argument("--batch", type=int, default=GreenParams().batch)
@@ -87,8 +112,16 @@ def main() -> None:
         again = time.perf_counter() - start
         theirs, completions = upstream(model, pairs)
         os.chdir(here)
-    asked = {pair: opinion.completion for pair, opinion in zip(pairs, opinions, strict=True) if opinion.completion is not None}
-    same = sum(asked[pair] == completion for pair, completion in zip(pairs, completions, strict=True) if pair in asked)
+    asked = {
+        pair: opinion.completion
+        for pair, opinion in zip(pairs, opinions, strict=True)
+        if opinion.completion is not None
+    }
+    same = sum(
+        asked[pair] == completion
+        for pair, completion in zip(pairs, completions, strict=True)
+        if pair in asked
+    )
     rows = sum(pair in asked for pair in pairs)
     print(
         json.dumps(

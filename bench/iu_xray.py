@@ -1,13 +1,15 @@
-"""The main job on the real collection: seconds to prepare and to fit, and how near the router's words come to the curators'.
+"""The main job on the real collection: seconds to prepare and to fit, and how near the router's
+words come to the curators'.
 
     python bench/iu_xray.py ../shared/iu-xray [--answers ../shared/recorded/gpt-4o-mini_test.csv]
         [--finetune [NAME=VALUE ...] [--processes 2]]
 
-Works in a temporary folder with the settings of params.yaml and prints one JSON line. `token_f1` is on dev, test and test_novel;
-with --answers (columns id, report and any number of response_... with a JSON object), also on the studies of that file, for the
-router and for each recorded response; with --finetune, also for the small model that ships, fine-tuned with the settings of docs/vlm.md
-for this collection and two cores, other values in JSON, with greedy answers and with samples, and how long that took. The stage
-trains, in so many processes with a core each.
+Works in a temporary folder with the settings of params.yaml and prints one JSON line. `token_f1` is
+on dev, test and test_novel; with --answers (columns id, report and any number of response_... with
+a JSON object), also on the studies of that file, for the router and for each recorded response;
+with --finetune, also for the small model that ships, fine-tuned with the settings of docs/vlm.md
+for this collection and two cores, other values in JSON, with greedy answers and with samples, and
+how long that took. The stage trains, in so many processes with a core each.
 """
 
 import argparse
@@ -22,19 +24,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from xraygen import compare, params, prepare
-from xraygen.annotators import router
+from xraygen import params
+from xraygen.annotators.router import router
 from xraygen.annotators.vlm import Vlm
-from xraygen.fetch import fetch_iu_xray
-from xraygen.study import SCORED_REGIONS, Annotation, Study, read_json, write_jsonl
-from xraygen.text import token_f1
-from xraygen.vlm.finetune import FinetuneParams
+from xraygen.core.study import SCORED_REGIONS, Annotation, Study, read_json, write_jsonl
+from xraygen.evaluation import compare
+from xraygen.language.text import token_f1
+from xraygen.sources import prepare
+from xraygen.sources.iu_xray.fetch import fetch_iu_xray
+from xraygen.training.finetune import FinetuneParams
 
 
 def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, float]:
     means = {}
     for region in SCORED_REGIONS:
-        scores = [token_f1(study.reference[region], said[region]) for study, said in zip(studies, annotations, strict=True)]
+        scores = [
+            token_f1(study.reference[region], said[region])
+            for study, said in zip(studies, annotations, strict=True)
+        ]
         scored = [score for score in scores if score is not None]
         means[region] = round(sum(scored) / len(scored), 4)
     return means | {"macro": round(sum(means.values()) / len(means), 4)}
@@ -54,8 +61,12 @@ STEP_TOKENS = 4096  # batch_tokens of all processes
 SAMPLES = 16  # of the approach
 
 
-def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: list[str], processes: int) -> dict:
-    changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)}
+def finetuned(
+    settings: params.Params, splits: dict[str, list[Study]], changes: list[str], processes: int
+) -> dict:
+    changed = {
+        name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)
+    }
     values = SETTINGS | {"batch_tokens": STEP_TOKENS // processes} | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | values)
     project = Path(__file__).parents[1].resolve()
@@ -67,31 +78,53 @@ def finetuned(settings: params.Params, splits: dict[str, list[Study]], changes: 
         written = settings.model_copy(update={"finetune": tuning}).model_dump_json()
         Path("params.yaml").write_text(written, encoding="utf-8")  # JSON is YAML, too
         start = time.perf_counter()
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "stages.finetune"]
-        subprocess.run(launch, env=os.environ | {"PYTHONPATH": str(project)}, stdout=sys.stderr, check=True)
-        result = {"settings": values, "processes": processes, "finetune_seconds": round(time.perf_counter() - start, 1)}
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={processes}",
+            "-m",
+            "stages.finetune",
+        ]
+        subprocess.run(
+            launch, env=os.environ | {"PYTHONPATH": str(project)}, stdout=sys.stderr, check=True
+        )
+        result = {
+            "settings": values,
+            "processes": processes,
+            "finetune_seconds": round(time.perf_counter() - start, 1),
+        }
         for name, samples in (("greedy", 0), (f"{SAMPLES} samples", SAMPLES)):
             approach = settings.approach("vlm-finetuned").model_copy(update={"samples": samples})
             annotate = Vlm(approach, "models/adapter", root)
             start = time.perf_counter()
-            records = [list(annotate(study.case() for study in splits[split])) for split in ("dev", "test")]
+            records = [
+                list(annotate(study.case() for study in splits[split])) for split in ("dev", "test")
+            ]
             result[name] = {"annotate_seconds": round(time.perf_counter() - start, 1)}
             for split, made in zip(("dev", "test"), records, strict=True):
                 said = [record.annotation or Annotation() for record in made]
                 failed = sum(record.annotation is None for record in made)
                 result[name][split] = by_region(splits[split], said) | {"failed": failed}
-        return result | {name: read_json(Path(f"metrics/{name}.json")) for name in ("finetune", "finetune_speed")}
+        return result | {
+            name: read_json(Path(f"metrics/{name}.json")) for name in ("finetune", "finetune_speed")
+        }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("--answers", type=Path)
     parser.add_argument("--finetune", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     settings = params.load(Path(__file__).parents[1] / "params.yaml")
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"source": "iu-xray"})})
+    settings = settings.model_copy(
+        update={"data": settings.data.model_copy(update={"source": "iu-xray"})}
+    )
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -101,14 +134,20 @@ def main() -> None:
         splits = prepare.split(studies, settings.data.seed, settings.data.dev_share)
         data = prepare.describe("iu-xray", splits, incidents)
         curated = [study for members in splits.values() for study in members]
-        agreement = compare.mean_token_f1(one.curators for one in prepare.agreement(splits["test"], curated, None))
+        agreement = compare.mean_token_f1(
+            one.curators for one in prepare.agreement(splits["test"], curated, None)
+        )
         prepared = time.perf_counter() - start
 
     start = time.perf_counter()
     model = router.fit(splits["train"], settings.fit_router)
     fitted = time.perf_counter() - start
 
-    sets = {"dev": splits["dev"], "test": splits["test"], "test_novel": [study for study in splits["test"] if study.novel]}
+    sets = {
+        "dev": splits["dev"],
+        "test": splits["test"],
+        "test_novel": [study for study in splits["test"] if study.novel],
+    }
     wordings = ("learned", "verbatim")
     result = {
         "studies": {name: len(members) for name, members in splits.items()},
@@ -119,7 +158,8 @@ def main() -> None:
         "repaired": data["repaired"],
         "token_f1": {
             wording: {
-                name: by_region(group, [model.annotate(study.report, wording) for study in group]) for name, group in sets.items()
+                name: by_region(group, [model.annotate(study.report, wording) for study in group])
+                for name, group in sets.items()
             }
             for wording in wordings
         },
@@ -130,7 +170,10 @@ def main() -> None:
         with arguments.answers.open(encoding="utf-8", newline="") as file:
             rows = {row["id"]: row for row in csv.DictReader(file)}
         shared = [study for study in splits["test"] if study.id in rows]
-        result["recorded"] = {"studies": len(shared), "router": by_region(shared, [model.annotate(s.report) for s in shared])}
+        result["recorded"] = {
+            "studies": len(shared),
+            "router": by_region(shared, [model.annotate(s.report) for s in shared]),
+        }
         for column in (name for name in next(iter(rows.values())) if name.startswith("response")):
             answers = [Annotation(**json.loads(rows[study.id][column])) for study in shared]
             result["recorded"][column] = by_region(shared, answers)

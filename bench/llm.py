@@ -1,11 +1,13 @@
-"""The annotator `llm` against a local server that answers after 200 ms and admits 32 requests at once. Prints one JSON line.
+"""The annotator `llm` against a local server that answers after 200 ms and admits 32 requests at
+once. Prints one JSON line.
 
     python bench/llm.py [--reports 1000] [--one-by-one 50] [--many 100000]
 
-`share_of_limit`: reports a second to the 160 that the server can answer, once libraries are loaded; `times_faster`: than the
-official client in a plain loop, measured on so many reports. `requests_per_report`: where 20 % of requests fail by turns: 429 with
-Retry-After, 500, cut connection, time-out, empty answer, cut JSON. `grown_mib`: resident memory after `--many` reports, from a server
-without delay, less that after a tenth of them.
+`share_of_limit`: reports a second to the 160 that the server can answer, once libraries are loaded;
+`times_faster`: than the official client in a plain loop, measured on so many reports.
+`requests_per_report`: where 20 % of requests fail by turns: 429 with Retry-After, 500, cut
+connection, time-out, empty answer, cut JSON. `grown_mib`: resident memory after `--many` reports,
+from a server without delay, less that after a tenth of them.
 """
 
 import argparse
@@ -20,8 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xraygen import params
-from xraygen.annotators.llm import Llm
-from xraygen.study import Case
+from xraygen.annotators.llm.llm import Llm
+from xraygen.core.study import Case
 
 DELAY, MOST = 0.2, 32
 TURNS = ("429", "500", "cut connection", "time-out", "empty", "cut JSON")
@@ -37,7 +39,13 @@ class ChatServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")).split(b":")[1])
+                length = int(
+                    next(
+                        line
+                        for line in head.lower().split(b"\r\n")
+                        if line.startswith(b"content-length:")
+                    ).split(b":")[1]
+                )
                 body = json.loads(await reader.readexactly(length))
                 self.asked += 1
                 fails = self.every and self.asked % self.every == 0
@@ -54,15 +62,36 @@ class ChatServer:
 
     @staticmethod
     def response(body: dict, turn: str | None) -> bytes:
-        status, extra = {"429": ("429 Too Many Requests", "Retry-After: 0.1\r\n"), "500": ("500 Internal Server Error", "")}.get(turn, ("200 OK", ""))
+        status, extra = {
+            "429": ("429 Too Many Requests", "Retry-After: 0.1\r\n"),
+            "500": ("500 Internal Server Error", ""),
+        }.get(turn, ("200 OK", ""))
         report = body["messages"][-1]["content"].split("Report: ")[-1]
-        text = json.dumps({"bone": "", "heart": "", "lung": report, "mediastinal": "", "others": ""})
+        text = json.dumps(
+            {"bone": "", "heart": "", "lung": report, "mediastinal": "", "others": ""}
+        )
         text = {"empty": "", "cut JSON": text[: len(text) // 2]}.get(turn, text)
-        said = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        said = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": text},
+        }
         usage = {"prompt_tokens": 150, "completion_tokens": 40, "total_tokens": 190}
-        answer = {"id": "a", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [said], "usage": usage}
-        content = json.dumps(answer if status == "200 OK" else {"error": {"message": status}}).encode()
-        return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(content)}\r\n\r\n".encode() + content
+        answer = {
+            "id": "a",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [said],
+            "usage": usage,
+        }
+        content = json.dumps(
+            answer if status == "200 OK" else {"error": {"message": status}}
+        ).encode()
+        return (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
 
 
 def serve(delay: float, every: int | None, port, asked) -> None:
@@ -94,15 +123,23 @@ def server(delay: float = DELAY, every: int | None = None) -> Iterator[tuple[str
 
 def annotator(url: str, **changed) -> Llm:
     settings = params.load()
-    llm = settings.llm.model_copy(update={"provider": "openai", "base_url": url, "model": "model", "key": KEY, **changed})
+    llm = settings.llm.model_copy(
+        update={"provider": "openai", "base_url": url, "model": "model", "key": KEY, **changed}
+    )
     return Llm(settings.approach("brief"), llm, Path.cwd(), Path.cwd())
 
 
 def cases(count: int) -> Iterator[Case]:
     """All different, of the length of real reports."""
     for number in range(count):
-        words = " ".join(f"finding {number} {place}" for place in ("of the left lung", "beside the heart", "in the spine", "of the aorta"))
-        yield Case(id=f"case {number}", report=f"The lungs are clear. {words}. No pneumothorax and no effusion.")
+        words = " ".join(
+            f"finding {number} {place}"
+            for place in ("of the left lung", "beside the heart", "in the spine", "of the aorta")
+        )
+        yield Case(
+            id=f"case {number}",
+            report=f"The lungs are clear. {words}. No pneumothorax and no effusion.",
+        )
 
 
 def annotate(url: str, count: int, **changed) -> tuple[float, int]:
@@ -122,7 +159,10 @@ def one_by_one(url: str, count: int) -> float:
     approach = params.load().approach("brief")
     client, start = OpenAI(base_url=url, api_key="none"), time.perf_counter()
     for case in cases(count):
-        turns = [{"role": "system", "content": approach.system}, {"role": "user", "content": approach.user.replace("{report}", case.report)}]
+        turns = [
+            {"role": "system", "content": approach.system},
+            {"role": "user", "content": approach.user.replace("{report}", case.report)},
+        ]
         client.chat.completions.create(model="model", messages=turns, temperature=0, max_tokens=256)
     return time.perf_counter() - start
 
@@ -142,7 +182,9 @@ def grown(url: str, count: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reports", type=int, default=1000)
     parser.add_argument("--one-by-one", type=int, default=50)
     parser.add_argument("--many", type=int, default=100_000)
@@ -159,16 +201,32 @@ def main() -> None:
             seconds, answered = annotate(url, arguments.reports)
             plain = one_by_one(url, arguments.one_by_one)
             rate, limit = arguments.reports / seconds, MOST / DELAY
-            result |= {"reports": arguments.reports, "answered": answered, "reports_per_second": round(rate, 1)}
-            result |= {"share_of_limit": round(rate / limit, 4), "times_faster": round(rate * plain / arguments.one_by_one, 1)}
+            result |= {
+                "reports": arguments.reports,
+                "answered": answered,
+                "reports_per_second": round(rate, 1),
+            }
+            result |= {
+                "share_of_limit": round(rate / limit, 4),
+                "times_faster": round(rate * plain / arguments.one_by_one, 1),
+            }
         with server(every=5) as (url, asked):
             seconds, answered = annotate(url, arguments.reports, timeout=2.0)
             time.sleep(0.2)
-            result["failing"] = {"answered": answered, "requests_per_report": round(asked.value / arguments.reports, 3), "seconds": round(seconds, 1)}
+            result["failing"] = {
+                "answered": answered,
+                "requests_per_report": round(asked.value / arguments.reports, 3),
+                "seconds": round(seconds, 1),
+            }
         if arguments.many:
             with server(delay=0.0) as (url, _):
                 early, late = grown(url, arguments.many)
-                result["memory"] = {"reports": arguments.many, "early_mib": round(early), "late_mib": round(late), "grown_mib": round(late - early)}
+                result["memory"] = {
+                    "reports": arguments.many,
+                    "early_mib": round(early),
+                    "late_mib": round(late),
+                    "grown_mib": round(late - early),
+                }
         os.chdir(root)
     print(json.dumps(result))
 

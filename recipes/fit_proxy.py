@@ -1,9 +1,11 @@
-"""Fit the proxy judge to recorded answers of GREEN, and measure the agreement by cross-validation over studies.
+"""Fit the proxy judge to recorded answers of GREEN, and measure the agreement by cross-validation
+over studies.
 
-    python -m xraygen.judges.fit_proxy ../shared/recorded
+    python -m recipes.fit_proxy ../shared/recorded
 
-writes proxy_weights.json next to this file, and docs/proxy.svg. The folder holds green_*.csv: approach, region, id, reference,
-candidate, completion, green_score. What is written are numbers: no text of the records.
+writes proxy_weights.json next to this file, and docs/proxy.svg. The folder holds green_*.csv:
+approach, region, id, reference, candidate, completion, green_score. What is written are numbers: no
+text of the records.
 """
 
 import json
@@ -14,47 +16,80 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xraygen.errors import UserError, one_line
-from xraygen.files import replacing
-from xraygen.judges.comparison import DIRECTIONS, FEATURES, counts, features
-from xraygen.judges.proxy import PLAIN_SHARE, RATIO, UNIT, WEIGHTS, same, scores, table, trees_from
-from xraygen.study import SCORED_REGIONS
-from xraygen.text import token_f1
+from xraygen.core.errors import UserError, one_line
+from xraygen.core.files import replacing
+from xraygen.core.study import SCORED_REGIONS
+from xraygen.judges.proxy.comparison import DIRECTIONS, FEATURES, counts, features
+from xraygen.judges.proxy.proxy import (
+    PLAIN_SHARE,
+    RATIO,
+    UNIT,
+    WEIGHTS,
+    same,
+    scores,
+    table,
+    trees_from,
+)
+from xraygen.language.text import token_f1
 
-# How many trees, what share of each is taken, its size, and the shares of columns and rows that it sees. Chosen by hand once: the
-# agreement changes by less than .01 when any of them is halved or doubled.
+# How many trees, what share of each is taken, its size, and the shares of columns and rows that it
+# sees. Chosen by hand once: the agreement changes by less than .01 when any of them is halved or
+# doubled.
 TREES, RATE, LEAVES, SMALLEST_LEAF, COLUMNS, ROWS = 150, 0.06, 8, 8, 0.3, 0.7
 FOLDS, REPEATS = 5, 4
-COLUMNS_READ = ("approach", "region", "id", "reference", "candidate", "completion", "green_score", "matched_findings")
+COLUMNS_READ = (
+    "approach",
+    "region",
+    "id",
+    "reference",
+    "candidate",
+    "completion",
+    "green_score",
+    "matched_findings",
+)
 PLOT = Path(__file__).parents[2] / "docs" / "proxy.svg"
 
 
 def recorded(folder: Path) -> pd.DataFrame:
     """All recorded pairs, and what kind of pair each is.
 
-    `both_empty`; `differ`: neither side empty, sides unlike; `parsed`: GREEN's answer could be read; `usable`: to learn from, that
-    is what differs, and each text against itself once, to know how near copies score.
+    `both_empty`; `differ`: neither side empty, sides unlike; `parsed`: GREEN's answer could be
+    read; `usable`: to learn from, that is what differs, and each text against itself once, to know
+    how near copies score.
     """
     files = sorted(folder.glob("green_*.csv"))
     if not files:
-        raise UserError(f"{folder}: no green_*.csv there; give the folder with GREEN's recorded answers")
-    frame = pd.concat([pd.read_csv(file, keep_default_na=False).assign(source=file.stem) for file in files], ignore_index=True)
+        raise UserError(
+            f"{folder}: no green_*.csv there; give the folder with GREEN's recorded answers"
+        )
+    frame = pd.concat(
+        [pd.read_csv(file, keep_default_na=False).assign(source=file.stem) for file in files],
+        ignore_index=True,
+    )
     lacking = [name for name in COLUMNS_READ if name not in frame]
     if lacking:
-        raise UserError(f"{folder}/green_*.csv: no column {', '.join(lacking)}; these are not recorded answers of GREEN")
+        raise UserError(
+            f"{folder}/green_*.csv: no column {', '.join(lacking)}; these are not recorded answers of GREEN"
+        )
     reference, candidate = frame.reference.str.strip(), frame.candidate.str.strip()
     frame["green"] = frame.green_score.astype(float)
     frame["both_empty"] = (reference == "") & (candidate == "")
     frame["differ"] = (reference != "") & (candidate != "") & (reference != candidate)
-    frame["parsed"] = frame.completion.str.contains("[Matched Findings]", regex=False) | (reference == "") | (candidate == "")
+    frame["parsed"] = (
+        frame.completion.str.contains("[Matched Findings]", regex=False)
+        | (reference == "")
+        | (candidate == "")
+    )
     itself_again = (reference == candidate) & frame.duplicated(["reference", "candidate"])
     frame["usable"] = (reference != "") & (candidate != "") & frame.parsed & ~itself_again
     return frame
 
 
 def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
-    """(rows,) the fold of each row. What stays on one side: `study`, a study's rows; `pair`, these and equal pairs of texts;
-    `reference`, equal reference texts; `source`, all rows of one file (one fold a file)."""
+    """(rows,) the fold of each row. What stays on one side: `study`, a study's rows; `pair`, these
+    and equal pairs of texts; `reference`, equal reference texts; `source`, all rows of one file
+    (one fold a file).
+    """
     if by == "source":
         return pd.factorize(frame.source)[0]
     parent: dict = {}
@@ -73,8 +108,10 @@ def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
 
 
 def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
-    """Gradient boosting for squared error (Friedman, Annals of Statistics 2001) of trees that are monotone in DIRECTIONS, on top
-    of the plain ratio's share. (rows, features) and (rows,) -> what `trees_from` reads."""
+    """Gradient boosting for squared error (Friedman, Annals of Statistics 2001) of trees that are
+    monotone in DIRECTIONS, on top of the plain ratio's share. (rows, features) and (rows,) -> what
+    `trees_from` reads.
+    """
     from sklearn.tree import DecisionTreeRegressor
 
     rng = np.random.default_rng(seed)
@@ -84,19 +121,28 @@ def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
     trees = []
     for number in range(TREES):
         drawn = rng.permutation(len(rows))[: int(ROWS * len(rows))]
-        tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST_LEAF, max_features=COLUMNS,
-                                     monotonic_cst=DIRECTIONS, random_state=seed * TREES + number)  # fmt: skip
+        tree = DecisionTreeRegressor(
+            max_leaf_nodes=LEAVES,
+            min_samples_leaf=SMALLEST_LEAF,
+            max_features=COLUMNS,
+            monotonic_cst=DIRECTIONS,
+            random_state=seed * TREES + number,
+        )
         tree.fit(rows[drawn], (target - predicted)[drawn])
         predicted += RATE * tree.predict(rows)
         nodes, leaf = tree.tree_, tree.tree_.children_left < 0
         own = np.arange(nodes.node_count)
-        trees.append({
-            "feature": np.where(leaf, 0, nodes.feature).tolist(),
-            "threshold": [round(float(value), 5) for value in np.where(leaf, 0.0, nodes.threshold)],
-            "left": np.where(leaf, own, nodes.children_left).tolist(),
-            "right": np.where(leaf, own, nodes.children_right).tolist(),
-            "value": [round(float(value) * RATE * UNIT) for value in nodes.value[:, 0, 0]],
-        })  # fmt: skip
+        trees.append(
+            {
+                "feature": np.where(leaf, 0, nodes.feature).tolist(),
+                "threshold": [
+                    round(float(value), 5) for value in np.where(leaf, 0.0, nodes.threshold)
+                ],
+                "left": np.where(leaf, own, nodes.children_left).tolist(),
+                "right": np.where(leaf, own, nodes.children_right).tolist(),
+                "value": [round(float(value) * RATE * UNIT) for value in nodes.value[:, 0, 0]],
+            }
+        )
     return {"start": start, "depth": LEAVES - 1, "trees": trees}
 
 
@@ -119,22 +165,34 @@ def out_of_fold(frame: pd.DataFrame, fold: np.ndarray, seed: int = 0) -> np.ndar
 def measure(frame: pd.DataFrame, proxy: np.ndarray) -> dict:
     """Agreement of out-of-fold scores with GREEN's, in two conventions.
 
-    As green-score prints it, both sides empty and unparseable count 0. `honest`: both sides empty count 1 on either side, and what
-    could not be read of GREEN is left out.
+    As green-score prints it, both sides empty and unparseable count 0. `honest`: both sides empty
+    count 1 on either side, and what could not be read of GREEN is left out.
     """
-    differ, parsed, empty = frame.differ.to_numpy(), frame.parsed.to_numpy(), frame.both_empty.to_numpy()
+    differ, parsed, empty = (
+        frame.differ.to_numpy(),
+        frame.parsed.to_numpy(),
+        frame.both_empty.to_numpy(),
+    )
     green = frame.green.to_numpy()
     printed = pd.DataFrame({"green": green, "proxy": np.where(empty, 0.0, proxy)})
     honest = pd.DataFrame({"green": np.where(empty, 1.0, green), "proxy": proxy})[parsed]
     by_region = printed.groupby(frame.region).mean()
     return {
-        "n": len(frame), "n_differ": int(differ.sum()), "unparseable": int((~parsed).sum()),
-        "pearson": _pearson(printed), "pearson_honest": _pearson(honest), "pearson_differ": _pearson(printed[differ]),
-        "mae": _error(printed), "mae_differ": _error(printed[differ]),
-        "region_gap": {region: float(by_region.proxy[region] - by_region.green[region]) for region in SCORED_REGIONS},
+        "n": len(frame),
+        "n_differ": int(differ.sum()),
+        "unparseable": int((~parsed).sum()),
+        "pearson": _pearson(printed),
+        "pearson_honest": _pearson(honest),
+        "pearson_differ": _pearson(printed[differ]),
+        "mae": _error(printed),
+        "mae_differ": _error(printed[differ]),
+        "region_gap": {
+            region: float(by_region.proxy[region] - by_region.green[region])
+            for region in SCORED_REGIONS
+        },
         "approach_means": printed.groupby(frame.approach).mean().to_dict("index"),
         "approach_means_honest": honest.groupby(frame.approach[parsed]).mean().to_dict("index"),
-    }  # fmt: skip
+    }
 
 
 def _pearson(both: pd.DataFrame) -> float:
@@ -151,46 +209,81 @@ def _mean(values: list):
     return values[0] if isinstance(values[0], int) else round(float(np.mean(values)), 4)
 
 
-def cross_validate(frame: pd.DataFrame, by: str = "pair", repeats: int = REPEATS) -> tuple[dict, np.ndarray]:
-    """Agreement, the mean over `repeats` drawings of the folds, and the out-of-fold scores of the first."""
+def cross_validate(
+    frame: pd.DataFrame, by: str = "pair", repeats: int = REPEATS
+) -> tuple[dict, np.ndarray]:
+    """Agreement, the mean over `repeats` drawings of the folds, and the out-of-fold scores of the
+    first.
+    """
     drawn = [out_of_fold(frame, folds(frame, by, seed), seed) for seed in range(repeats)]
     return _mean([measure(frame, proxy) for proxy in drawn]), drawn[0]
 
 
 def across_sources(frame: pd.DataFrame) -> dict:
-    """Pairs that differ, each file scored by what was fitted to the other files: how the proxy carries over to new approaches."""
-    both = pd.DataFrame({"green": frame.green, "proxy": out_of_fold(frame, folds(frame, "source", 0))})[frame.differ]
+    """Pairs that differ, each file scored by what was fitted to the other files: how the proxy
+    carries over to new approaches.
+    """
+    both = pd.DataFrame(
+        {"green": frame.green, "proxy": out_of_fold(frame, folds(frame, "source", 0))}
+    )[frame.differ]
     return {
-        source: {"n": len(part), "pearson": round(_pearson(part), 4), **part.mean().round(4).to_dict()}
+        source: {
+            "n": len(part),
+            "pearson": round(_pearson(part), 4),
+            **part.mean().round(4).to_dict(),
+        }
         for source, part in both.groupby(frame.source[frame.differ])
     }
 
 
 def baselines(frame: pd.DataFrame) -> dict:
-    """Pearson with GREEN, on the pairs that differ, of what needs no fitting: token F1, and the plain ratio of the counts."""
+    """Pearson with GREEN, on the pairs that differ, of what needs no fitting: token F1, and the
+    plain ratio of the counts.
+    """
     chosen = frame[frame.differ]
     pairs = list(zip(chosen.reference, chosen.candidate, strict=True))
-    plain = {"token_f1": [token_f1(*pair) for pair in pairs], "ratio": [features(*pair)[0][RATIO] for pair in pairs]}
-    return {name: round(float(np.corrcoef(chosen.green, values)[0, 1]), 4) for name, values in plain.items()}
+    plain = {
+        "token_f1": [token_f1(*pair) for pair in pairs],
+        "ratio": [features(*pair)[0][RATIO] for pair in pairs],
+    }
+    return {
+        name: round(float(np.corrcoef(chosen.green, values)[0, 1]), 4)
+        for name, values in plain.items()
+    }
 
 
 def count_agreement(frame: pd.DataFrame) -> dict:
-    """Pearson of the counts with GREEN's, on the distinct pairs that differ. The counts come from rules, nothing is fitted."""
+    """Pearson of the counts with GREEN's, on the distinct pairs that differ. The counts come from
+    rules, nothing is fitted.
+    """
     chosen = frame[frame.differ & frame.parsed].drop_duplicates(["reference", "candidate"])
-    own = [counts(features(*pair)[1]) for pair in zip(chosen.reference, chosen.candidate, strict=True)]
+    own = [
+        counts(features(*pair)[1]) for pair in zip(chosen.reference, chosen.candidate, strict=True)
+    ]
     errors = chosen[[name for name in chosen if re.match("[a-f]_", name)]].astype(int).sum(axis=1)
     pairs = {
         "matched_findings": (chosen.matched_findings.astype(int), [matched for matched, _ in own]),
         "errors": (errors, [sum(wrong.model_dump().values()) for _, wrong in own]),
     }
-    return {name: round(float(np.corrcoef(green, mine)[0, 1]), 4) for name, (green, mine) in pairs.items()}
+    return {
+        name: round(float(np.corrcoef(green, mine)[0, 1]), 4)
+        for name, (green, mine) in pairs.items()
+    }
 
 
 def weights(frame: pd.DataFrame, agreement: dict) -> dict:
-    """What is shipped: trees fitted to every pair, and the agreement that was measured out of fold."""
+    """What is shipped: trees fitted to every pair, and the agreement that was measured out of
+    fold.
+    """
     chosen = frame[frame.usable]
-    rows = table([features(*pair)[0] for pair in zip(chosen.reference, chosen.candidate, strict=True)])
-    return {"agreement": agreement, "features": FEATURES, **fit(rows, chosen.green.to_numpy(), seed=0)}
+    rows = table(
+        [features(*pair)[0] for pair in zip(chosen.reference, chosen.candidate, strict=True)]
+    )
+    return {
+        "agreement": agreement,
+        "features": FEATURES,
+        **fit(rows, chosen.green.to_numpy(), seed=0),
+    }
 
 
 def scatter(frame: pd.DataFrame, proxy: np.ndarray, path: Path) -> None:
@@ -207,7 +300,11 @@ def scatter(frame: pd.DataFrame, proxy: np.ndarray, path: Path) -> None:
         jittered = frame.green[of] + rng.uniform(-0.015, 0.015, of.sum())
         axes.scatter(jittered, proxy[of], s=8, alpha=0.5, linewidths=0, label=region)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    axes.set(xlabel="GREEN, recorded (jittered)", ylabel="proxy, out of fold", title="Pairs whose sides differ")
+    axes.set(
+        xlabel="GREEN, recorded (jittered)",
+        ylabel="proxy, out of fold",
+        title="Pairs whose sides differ",
+    )
     axes.legend(frameon=False)
     with matplotlib.rc_context({"svg.hashsalt": "proxy"}), replacing(path, "wb") as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -216,7 +313,7 @@ def scatter(frame: pd.DataFrame, proxy: np.ndarray, path: Path) -> None:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise UserError("give one folder: python -m xraygen.judges.fit_proxy RECORDED")
+        raise UserError("give one folder: python -m recipes.fit_proxy RECORDED")
     frame = recorded(Path(sys.argv[1]))
     agreement, proxy = cross_validate(frame)
     agreement |= {

@@ -1,6 +1,8 @@
-"""Published GREEN scores recomputed from GREEN's recorded answers, and what each convention of counting makes of them.
+"""Published GREEN scores recomputed from GREEN's recorded answers, and what each convention of
+counting makes of them.
 
-`xraygen reproduce FOLDER` reads FOLDER/green_*.csv and FOLDER/published_scores.csv; docs/conventions.md shows what it prints.
+`xraygen reproduce FOLDER` reads FOLDER/green_*.csv and FOLDER/published_scores.csv;
+docs/conventions.md shows what it prints.
 """
 
 from collections import Counter
@@ -14,19 +16,17 @@ import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from tabulate import tabulate
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import SCORED_REGIONS, Judgement, NonEmpty, first_problem
+from xraygen.core.tables import read_rows
+from xraygen.evaluation.resampling import compare, macro
+from xraygen.evaluation.scores import StudyScores, by_study, summarise
 from xraygen.judges import Opinion, decide
-from xraygen.judges.green_answers import as_published, read
-from xraygen.rows import read_rows
-from xraygen.resampling import compare, macro
-from xraygen.scores import StudyScores, by_study, summarise
-from xraygen.study import SCORED_REGIONS, Judgement, NonEmpty, first_problem
+from xraygen.judges.green.answers import as_published, read
 
 RESAMPLES, SEED, ALPHA = 5000, 0, 0.05
 DECIDED = ("both_empty", "identical", "candidate_empty", "reference_empty")
-LEAK = (
-    "candidate = reference everywhere: this run measured its own references (a leak), its numbers say nothing about the approach."
-)
+LEAK = "candidate = reference everywhere: this run measured its own references (a leak), its numbers say nothing about the approach."
 _read, _as_published = cache(read), cache(as_published)  # many answers are the same
 
 Region = Literal["bone", "heart", "lung", "mediastinal"]
@@ -73,12 +73,17 @@ class Answer(BaseModel):
 Row = TypeVar("Row", Published, Answer)
 Answers = dict[str, list[Answer]]  # by approach
 
-# From an answer to the score that counts; None is left out. A study that stands twice in the file counts once in all of them.
+# From an answer to the score that counts; None is left out. A study that stands twice in the file
+# counts once in all of them.
 CONVENTIONS = {
     "each study once": lambda answer: answer.printed,
     "right silence 1": lambda answer: 1.0 if answer.verdict == "both_empty" else answer.printed,
-    "both empty left out": lambda answer: None if answer.verdict == "both_empty" else answer.printed,
-    "unreadable left out": lambda answer: 1.0 if answer.verdict == "both_empty" else answer.opinion.score,
+    "both empty left out": lambda answer: (
+        None if answer.verdict == "both_empty" else answer.printed
+    ),
+    "unreadable left out": lambda answer: (
+        1.0 if answer.verdict == "both_empty" else answer.opinion.score
+    ),
     "score": lambda answer: (answer.rule or answer.opinion).score,
     "asked only": lambda answer: None if answer.rule else answer.opinion.score,
 }
@@ -88,13 +93,24 @@ def report(folder: Path) -> str:
     """The tables, as markdown. UserError: a file, column, study or number is missing or damaged."""
     rows = recorded(folder)
     published = published_means(folder, rows)
-    once = {name: list({(answer.id, answer.region): answer for answer in answers}.values()) for name, answers in rows.items()}
-    scores = {name: {key: _scores(answers, key) for key in CONVENTIONS} for name, answers in once.items()}
-    leaks = [name for name, answers in once.items() if {answer.verdict for answer in answers} <= {"identical", "both_empty"}]
+    once = {
+        name: list({(answer.id, answer.region): answer for answer in answers}.values())
+        for name, answers in rows.items()
+    }
+    scores = {
+        name: {key: _scores(answers, key) for key in CONVENTIONS} for name, answers in once.items()
+    }
+    leaks = [
+        name
+        for name, answers in once.items()
+        if {answer.verdict for answer in answers} <= {"identical", "both_empty"}
+    ]
     titles = {name: f"{name} (leak)" if name in leaks else name for name in rows}
     everything = list(chain(*rows.values()))
     agree = sum(_six(answer.printed) == _six(answer.green_score) for answer in everything)
-    notes = [f"{agree:,} of {len(everything):,} rows: the completion gives the recorded green_score to 6 digits."]
+    notes = [
+        f"{agree:,} of {len(everything):,} rows: the completion gives the recorded green_score to 6 digits."
+    ]
     return "\n\n".join(
         [
             "**Published, reproduced, and the project's score**",
@@ -107,7 +123,9 @@ def report(folder: Path) -> str:
             "**Rule against GREEN, each study once**",
             _exception_table([answer for answer in chain(*once.values()) if answer.rule]),
             "**Difference of macro, approaches over the same studies**",
-            _difference_table({name: by_convention for name, by_convention in scores.items() if name not in leaks}),
+            _difference_table(
+                {name: by_convention for name, by_convention in scores.items() if name not in leaks}
+            ),
         ]
     )
 
@@ -122,20 +140,28 @@ def _records(path: Path, record: type[Row]) -> Iterator[tuple[str, Row]]:
 
 
 def recorded(folder: Path) -> Answers:
-    """One answer a row. A study may stand twice, in equal rows; it has a row for every scored region."""
+    """One answer a row. A study may stand twice, in equal rows; it has a row for every scored
+    region.
+    """
     files = sorted(folder.glob("green_*.csv"))
     if not files:
-        raise UserError(f"{folder}: no green_*.csv there; give the folder with GREEN's recorded answers")
+        raise UserError(
+            f"{folder}: no green_*.csv there; give the folder with GREEN's recorded answers"
+        )
     cells: dict[str, dict[tuple[str, str], list[Answer]]] = {}
     for where, answer in chain.from_iterable(_records(path, Answer) for path in files):
         same = cells.setdefault(answer.approach, {}).setdefault((answer.id, answer.region), [])
         same.append(answer)
         if answer != same[0]:
-            raise UserError(f"{where}: {answer.region} of study {answer.id} has another row that differs; keep one of them")
+            raise UserError(
+                f"{where}: {answer.region} of study {answer.id} has another row that differs; keep one of them"
+            )
     for name, known in cells.items():
         for id, region in ((id, region) for id, _ in known for region in SCORED_REGIONS):
             if (id, region) not in known:
-                raise UserError(f"{folder}: approach {name} has no row for {region} of study {id}; add it")
+                raise UserError(
+                    f"{folder}: approach {name} has no row for {region} of study {id}; add it"
+                )
     return {name: list(chain(*known.values())) for name, known in cells.items()}
 
 
@@ -145,13 +171,19 @@ def published_means(folder: Path, rows: Answers) -> dict[str, dict[str, Publishe
     published: dict[str, dict[str, Published]] = {}
     for where, row in _records(path, Published):
         if row.approach not in rows:
-            raise UserError(f"{where}: no recorded answers of approach {row.approach}; there are: {', '.join(rows) or 'none'}")
+            raise UserError(
+                f"{where}: no recorded answers of approach {row.approach}; there are: {', '.join(rows) or 'none'}"
+            )
         if row.region in published.setdefault(row.approach, {}):
-            raise UserError(f"{where}: {row.region} of approach {row.approach} stands twice; keep one of them")
+            raise UserError(
+                f"{where}: {row.region} of approach {row.approach} stands twice; keep one of them"
+            )
         published[row.approach][row.region] = row
     for name, means in published.items():
         if lacking := set(SCORED_REGIONS) - means.keys():
-            raise UserError(f"{path}: approach {name} has no row for {', '.join(sorted(lacking))}; add it")
+            raise UserError(
+                f"{path}: approach {name} has no row for {', '.join(sorted(lacking))}; add it"
+            )
     return published
 
 
@@ -165,8 +197,13 @@ def _scores(answers: list[Answer], convention: str) -> StudyScores:
 
 
 def _as_printed(answers: list[Answer]) -> dict[str, float]:
-    """Region and macro means as green-score counts: every row, 0 for right silence and for what cannot be read."""
-    means = {key: np.mean([answer.printed for answer in answers if answer.region == key]) for key in SCORED_REGIONS}
+    """Region and macro means as green-score counts: every row, 0 for right silence and for what
+    cannot be read.
+    """
+    means = {
+        key: np.mean([answer.printed for answer in answers if answer.region == key])
+        for key in SCORED_REGIONS
+    }
     return {"macro": np.mean(list(means.values())), **means}
 
 
@@ -175,7 +212,9 @@ def _six(value: float) -> str:
 
 
 def _three(value: float | None, sign: str = "") -> str:
-    return "–" if value is None or np.isnan(value) else f"{round(value, 9):{sign}.3f}"  # .0125 whatever its last bit
+    return (
+        "–" if value is None or np.isnan(value) else f"{round(value, 9):{sign}.3f}"
+    )  # .0125 whatever its last bit
 
 
 def _table(rows: list[list], headers: list[str]) -> str:
@@ -190,18 +229,39 @@ def _published_table(published: dict, rows: Answers, scores: dict, titles: dict)
         stated["macro"] = np.mean(list(stated.values()))
         counted = Counter(answer.region for answer in rows[name])
         for key, now in _as_printed(rows[name]).items():
-            fits = "equal to 6 digits" if _six(now) == _six(stated[key]) else f"off by {now - stated[key]:+.6f}"
+            fits = (
+                "equal to 6 digits"
+                if _six(now) == _six(stated[key])
+                else f"off by {now - stated[key]:+.6f}"
+            )
             if key in means and means[key].n != counted[key]:
                 fits += f", {counted[key]} rows for {means[key].n}"
             cell = summary[key]
             score = f"{_three(cell['score'])} [{_three(cell['ci_low'])}, {_three(cell['ci_high'])}]"
-            lines.append([titles[name], key, _six(stated[key]), _six(now), fits, score, cell["n"], cell["unscored"]])
-    return _table(lines, ["approach", "region", "published", "reproduced", "", "score", "studies", "unscored"])
+            lines.append(
+                [
+                    titles[name],
+                    key,
+                    _six(stated[key]),
+                    _six(now),
+                    fits,
+                    score,
+                    cell["n"],
+                    cell["unscored"],
+                ]
+            )
+    return _table(
+        lines, ["approach", "region", "published", "reproduced", "", "score", "studies", "unscored"]
+    )
 
 
 def _convention_table(rows: Answers, scores: dict, titles: dict) -> str:
     lines = [
-        [title, _three(_as_printed(rows[name])["macro"]), *(_three(macro(scores[name][key].score)) for key in CONVENTIONS)]
+        [
+            title,
+            _three(_as_printed(rows[name])["macro"]),
+            *(_three(macro(scores[name][key].score)) for key in CONVENTIONS),
+        ]
         for name, title in titles.items()
     ]
     return _table(lines, ["approach", "as published", *CONVENTIONS])
@@ -216,8 +276,20 @@ def _pair_table(rows: Answers, once: Answers, titles: dict) -> str:
         verdicts = Counter(answer.verdict for answer in answers)
         asked = [(answer.reference, answer.candidate) for answer in answers if not answer.rule]
         decided = [verdicts[verdict] for verdict in DECIDED]
-        lines.append([title, count, len(answers), *decided, len(asked), len(set(asked)), verdicts["unparseable"]])
-    return _table(lines, ["approach", "rows", "pairs", *DECIDED, "asked", "distinct asked", "unparseable"])
+        lines.append(
+            [
+                title,
+                count,
+                len(answers),
+                *decided,
+                len(asked),
+                len(set(asked)),
+                verdicts["unparseable"],
+            ]
+        )
+    return _table(
+        lines, ["approach", "rows", "pairs", *DECIDED, "asked", "distinct asked", "unparseable"]
+    )
 
 
 def _exception_table(decided: list[Answer]) -> str:
@@ -226,8 +298,22 @@ def _exception_table(decided: list[Answer]) -> str:
         pairs = [(answer.rule.score, answer) for answer in decided if answer.verdict == verdict]
         unread = sum(answer.opinion.score is None for _, answer in pairs)
         unlike = sum(answer.opinion.score not in (None, rule) for rule, answer in pairs)
-        lines.append([verdict, len(pairs), unread, unlike, sum(answer.printed != rule for rule, answer in pairs)])
-    headers = ["verdict", "pairs", "unreadable", "readable, unlike the rule", "printed, unlike the rule"]
+        lines.append(
+            [
+                verdict,
+                len(pairs),
+                unread,
+                unlike,
+                sum(answer.printed != rule for rule, answer in pairs),
+            ]
+        )
+    headers = [
+        "verdict",
+        "pairs",
+        "unreadable",
+        "readable, unlike the rule",
+        "printed, unlike the rule",
+    ]
     return _table(lines, headers)
 
 
@@ -236,8 +322,19 @@ def _difference_table(scores: dict) -> str:
     for a, b in combinations(scores, 2):
         for key in CONVENTIONS if scores[a]["score"].ids == scores[b]["score"].ids else ():
             left, right = scores[a][key].score, scores[b][key].score
-            left, right = np.where(np.isnan(right), np.nan, left), np.where(np.isnan(left), np.nan, right)
+            left, right = (
+                np.where(np.isnan(right), np.nan, left),
+                np.where(np.isnan(left), np.nan, right),
+            )
             found = compare(left, right, RESAMPLES, SEED)
             gap = f"{_three(found['difference'], '+')} [{_three(found['ci_low'], '+')}, {_three(found['ci_high'], '+')}]"
-            lines.append([f"{a} - {b}", key, gap, _three(found["p"]), "holds" if found["p"] < ALPHA else "noise"])
+            lines.append(
+                [
+                    f"{a} - {b}",
+                    key,
+                    gap,
+                    _three(found["p"]),
+                    "holds" if found["p"] < ALPHA else "noise",
+                ]
+            )
     return _table(lines, ["approaches", "convention", "difference", "p", ""])

@@ -1,4 +1,5 @@
-"""annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl, metrics/usage/<approach>.json.
+"""annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl,
+metrics/usage/<approach>.json.
 
 python -m stages.annotate APPROACH --dry-run says what would be asked, and at what cost.
 """
@@ -8,17 +9,20 @@ from collections import Counter
 from pathlib import Path
 
 from xraygen import params
-from xraygen.annotate import load, plan
-from xraygen.errors import UserError, one_line
-from xraygen.progress import progress
-from xraygen.study import AnnotationRecord, Study, read_jsonl, write_jsonl, write_metrics
+from xraygen.annotators.load import load, plan
+from xraygen.core.errors import UserError, one_line
+from xraygen.core.progress import progress
+from xraygen.core.study import AnnotationRecord, Study, read_jsonl, write_jsonl, write_metrics
 
 
 def main(name: str, *dry_run: str) -> None:
     if dry_run not in ((), ("--dry-run",)):
         raise UserError(f"{' '.join(dry_run)}: unknown; there is only --dry-run")
     annotate = load(params.load(), name, root=Path.cwd())
-    splits = {split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("dev", "test")}
+    splits = {
+        split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
+        for split in ("dev", "test")
+    }
     if dry_run:
         print(plan(annotate, (case for cases in splits.values() for case in cases)))
         return
@@ -32,7 +36,10 @@ def main(name: str, *dry_run: str) -> None:
     counts = {what: int(count) for what, count in usage.items()}
     asked = getattr(annotate, "usage", dict)()
     if "seconds" in asked:  # which no tracked file has: it is another number on every run
-        print(f"{name}: {asked.pop('seconds'):,.1f} s, {asked['requests']:,} requests", file=sys.stderr)
+        print(
+            f"{name}: {asked.pop('seconds'):,.1f} s, {asked['requests']:,} requests",
+            file=sys.stderr,
+        )
     write_metrics(f"metrics/usage/{name}.json", counts | asked)
 
 

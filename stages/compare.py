@@ -3,12 +3,13 @@ reports/{comparison.md,comparison.json,index.html,scores.csv}."""
 
 from pathlib import Path
 
-from xraygen import compare, params, report, results
-from xraygen.errors import one_line
-from xraygen.files import replacing
-from xraygen.rows import write_csv
-from xraygen.scores import scores_of
-from xraygen.study import Agreement, read_json, read_jsonl, write_json
+from xraygen import params
+from xraygen.core.errors import one_line
+from xraygen.core.files import replacing
+from xraygen.core.study import Agreement, read_json, read_jsonl, write_json
+from xraygen.core.tables import write_csv
+from xraygen.evaluation import compare, report, results
+from xraygen.evaluation.scores import scores_of
 
 JUDGED = ("dev", "test")
 
@@ -21,7 +22,8 @@ def main() -> None:
     source = read_json("metrics/data.json")["source"]
     agreement = list(read_jsonl("data/prepared/agreement.jsonl", Agreement))
     studies = {
-        split: [results.without_texts(study) for study in results.studies(split)] for split in JUDGED
+        split: [results.without_texts(study) for study in results.studies(split)]
+        for split in JUDGED
     }
     scores = {
         name: scores_of({split: results.judgements(name, split) for split in JUDGED}, studies)

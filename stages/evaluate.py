@@ -4,9 +4,10 @@ data/judgements/<approach>/{dev,test}.jsonl and summary.json, metrics/scores/<ap
 import sys
 from pathlib import Path
 
-from xraygen import evaluate, judges, params
-from xraygen.errors import one_line
-from xraygen.study import AnnotationRecord, Study, write_json, write_jsonl, write_metrics
+from xraygen import judges, params
+from xraygen.core.errors import one_line
+from xraygen.core.study import AnnotationRecord, Study, write_json, write_jsonl, write_metrics
+from xraygen.evaluation import evaluate
 
 
 def main(name: str) -> None:

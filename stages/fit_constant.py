@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from xraygen import judges, params
-from xraygen.annotators.fit_constant import fit
-from xraygen.errors import one_line
-from xraygen.study import Study, read_jsonl
+from xraygen.annotators.constant import Constant
+from xraygen.core.errors import one_line
+from xraygen.core.study import Study, read_jsonl
+from xraygen.judges.constant import fit
 
 if __name__ == "__main__":
     with one_line():
         settings = params.load().evaluate
         judge = judges.load(settings.judge, settings.green)
-        fit(read_jsonl("data/prepared/train.jsonl", Study), judge).save(Path("models/constant"))
+        texts = fit(read_jsonl("data/prepared/train.jsonl", Study), judge)
+        Constant(texts).save(Path("models/constant"))

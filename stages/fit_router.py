@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from xraygen import params
-from xraygen.annotators import router
-from xraygen.errors import one_line
-from xraygen.study import Study, read_jsonl
+from xraygen.annotators.router import router
+from xraygen.core.errors import one_line
+from xraygen.core.study import Study, read_jsonl
 
 if __name__ == "__main__":
     with one_line():
-        router.fit(read_jsonl("data/prepared/train.jsonl", Study), params.load().fit_router).save(Path("models/router"))
+        router.fit(read_jsonl("data/prepared/train.jsonl", Study), params.load().fit_router).save(
+            Path("models/router")
+        )

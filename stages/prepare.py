@@ -4,9 +4,10 @@ metrics/data.json."""
 import sys
 from pathlib import Path
 
-from xraygen import params, prepare
-from xraygen.errors import one_line
-from xraygen.study import write_jsonl, write_metrics
+from xraygen import params
+from xraygen.core.errors import one_line
+from xraygen.core.study import write_jsonl, write_metrics
+from xraygen.sources import prepare
 
 
 def main(raw: str) -> None:
@@ -15,7 +16,8 @@ def main(raw: str) -> None:
     studies, incidents = prepare.collect(settings, root / raw, root / out / "images", root)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
-        name: prepare.draw(members, settings.data.sample[name], settings.data.seed, "sample") for name, members in given.items()
+        name: prepare.draw(members, settings.data.sample[name], settings.data.seed, "sample")
+        for name, members in given.items()
     }
     for name, members in splits.items():
         write_jsonl(out / f"{name}.jsonl", members)

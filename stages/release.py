@@ -1,14 +1,17 @@
-"""release: the best approach on dev annotates val -> data/release/{val.jsonl,val.csv,README.md}, metrics/release.json."""
+"""release: the best approach on dev annotates val -> data/release/{val.jsonl,val.csv,README.md},
+metrics/release.json.
+"""
 
 from pathlib import Path
 
-from xraygen import params, release
-from xraygen.annotate import load
-from xraygen.errors import one_line
-from xraygen.files import replacing
-from xraygen.progress import progress
-from xraygen.rows import write_csv
-from xraygen.study import Study, read_json, read_jsonl, write_jsonl, write_metrics
+from xraygen import params
+from xraygen.annotators.load import load
+from xraygen.core.errors import one_line
+from xraygen.core.files import replacing
+from xraygen.core.progress import progress
+from xraygen.core.study import Study, read_json, read_jsonl, write_jsonl, write_metrics
+from xraygen.core.tables import write_csv
+from xraygen.evaluation import release
 
 OUT = Path("data/release")
 
@@ -16,11 +19,19 @@ OUT = Path("data/release")
 def main() -> None:
     settings = params.load()
     comparison = read_json("reports/comparison.json")
-    facts = release.choose(settings.approaches, comparison["approaches"], comparison["pairs"].get("dev", {}))
+    facts = release.choose(
+        settings.approaches, comparison["approaches"], comparison["pairs"].get("dev", {})
+    )
     annotate = load(settings, facts["approach"], root=Path.cwd())
     cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
-    members = [release.released(record, facts) for record in progress(annotate(cases), f"{facts['approach']} val", "studies")]
-    facts |= {"studies": len(members), "failed": sum(member.annotation is None for member in members)}
+    members = [
+        release.released(record, facts)
+        for record in progress(annotate(cases), f"{facts['approach']} val", "studies")
+    ]
+    facts |= {
+        "studies": len(members),
+        "failed": sum(member.annotation is None for member in members),
+    }
 
     write_jsonl(OUT / "val.jsonl", members)
     write_csv(OUT / "val.csv", release.rows(members), release.COLUMNS)

@@ -1,4 +1,6 @@
-"""What several tests share: the project's folder, a small language model, a server of completions."""
+"""What several tests share: the project's folder, a small language model, a server of
+completions.
+"""
 
 import csv
 import email
@@ -18,35 +20,42 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The models of the tests are so small that threads only wait for one another, long where others use the machine too.
+# The models of the tests are so small that threads only wait for one another, long where others use
+# the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
-# Of each property the same examples on every run; `pytest --hypothesis-profile=thorough` draws many more, others each time.
+# Of each property the same examples on every run; `pytest --hypothesis-profile=thorough` draws many
+# more, others each time.
 settings.register_profile("default", max_examples=500, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests come first, so that no worker of pytest-xdist is left with one of them at the end."""
+    """Files with the most slow tests come first, so that no worker of pytest-xdist is left with one
+    of them at the end.
+    """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])  # a stable sort: within a file the order stays
 
 
 def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[float] = ()) -> bool:
-    """Whether the model chooses the tokens `said` after a row's prompt: the likeliest ones, or those in whose shares of the
-    distribution `numbers` fall. The row is read by itself, in one pass.
+    """Whether the model chooses the tokens `said` after a row's prompt: the likeliest ones, or
+    those in whose shares of the distribution `numbers` fall. The row is read by itself, in one
+    pass.
 
-    The other rows of a batch move the last bits of a row's logits, and each CPU in its own way. Where two tokens are almost
-    equally likely, or a number falls on the border of two shares, that makes it another token, and another answer from there
-    on. So an answer is compared with the model, not with the answer that another batch gave.
+    The other rows of a batch move the last bits of a row's logits, and each CPU in its own way.
+    Where two tokens are almost equally likely, or a number falls on the border of two shares, that
+    makes it another token, and another answer from there on. So an answer is compared with the
+    model, not with the answer that another batch gave.
     """
     import torch
 
-    from xraygen.vlm import encoding
+    from xraygen.prompting import encoding
 
-    # An image token in an answer stands for no picture, so what comes after it cannot be read in one pass.
+    # An image token in an answer stands for no picture, so what comes after it cannot be read in
+    # one pass.
     image = getattr(model.config, "image_token_id", None)
     if image in said:
         said = said[: said.index(image) + 1]
@@ -82,13 +91,20 @@ def root() -> Path:
 def tiny_llama(tmp_path_factory) -> Path:
     """A folder with a small Llama of random weights, as bench/green.py makes it."""
     pytest.importorskip("green_score")
-    from xraygen.judges.green_answers import prompt
+    from xraygen.judges.green.answers import prompt
 
     spec = importlib.util.spec_from_file_location("bench_green", ROOT / "bench" / "green.py")
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
     folder = tmp_path_factory.mktemp("model") / "llama"
-    bench.random_llama(folder, [prompt("Small left effusion, heart size normal.", "No focal consolidation or pneumothorax.")])
+    bench.random_llama(
+        folder,
+        [
+            prompt(
+                "Small left effusion, heart size normal.", "No focal consolidation or pneumothorax."
+            )
+        ],
+    )
     return folder
 
 
@@ -107,9 +123,11 @@ None.
 
 
 class CompletionServer(ThreadingHTTPServer):
-    """Speaks /v1/completions on loopback. `asked`: the prompts in order of arrival; `answered`: those whose answer found its asker
-    still there; `script`: what to do with the next requests instead of answering: a status, or (status, headers), or "hang up",
-    "not JSON", "no choices"; `spoilt`: the same for all requests with a prompt."""
+    """Speaks /v1/completions on loopback. `asked`: the prompts in order of arrival; `answered`:
+    those whose answer found its asker still there; `script`: what to do with the next requests
+    instead of answering: a status, or (status, headers), or "hang up", "not JSON", "no choices";
+    `spoilt`: the same for all requests with a prompt.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -140,7 +158,9 @@ class _Completions(BaseHTTPRequestHandler):
             server.bodies.append({name: value for name, value in asked.items() if name != "prompt"})
             server.now += 1
             server.most = max(server.most, server.now)
-            act = server.spoilt.get(asked["prompt"]) or (server.script.pop(0) if server.script else 200)
+            act = server.spoilt.get(asked["prompt"]) or (
+                server.script.pop(0) if server.script else 200
+            )
         time.sleep(server.delay)
         try:
             self.act(act, asked)
@@ -150,7 +170,9 @@ class _Completions(BaseHTTPRequestHandler):
 
     def act(self, act, asked: dict) -> None:
         status, headers = act if isinstance(act, tuple) else (act, {})
-        body = {"choices": [{"text": answer_to(asked["prompt"]), "index": 0, "finish_reason": "stop"}]}
+        body = {
+            "choices": [{"text": answer_to(asked["prompt"]), "index": 0, "finish_reason": "stop"}]
+        }
         if act == "hang up":
             self.connection.shutdown(socket.SHUT_RDWR)
             return
@@ -162,7 +184,11 @@ class _Completions(BaseHTTPRequestHandler):
             body = {"error": {"message": f"so the server says: {status}"}}
         content = b"<html>" if act == "not JSON" else json.dumps(body).encode()
         self.send_response(status if isinstance(status, int) else 200)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if not select.select([self.connection], [], [], 0)[0]:  # readable now = closed by its asker
@@ -183,7 +209,9 @@ def completion_server():
 
     def start(**settings) -> CompletionServer:
         servers.append(CompletionServer(**settings))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=servers[-1].serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         return servers[-1]
 
     yield start
@@ -193,23 +221,47 @@ def completion_server():
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Speaks /v1/chat/completions and the batch API of OpenAI on loopback, and says of a report that all of it speaks of the lungs.
+    """Speaks /v1/chat/completions and the batch API of OpenAI on loopback, and says of a report
+    that all of it speaks of the lungs.
 
-    `script`: what to do with the next requests instead of answering, or that by a request's number; see `_Chat.act`. `spoilt`: the same
-    for all requests about a report. `refuses`: of a request's fields the status and error (or, as bytes, body) that it gets, or None. `asked`: the questions in order of arrival, at `times`; `answered`:
-    those whose answer found its asker still there; `bodies`: all fields; `billed`: (tokens in, tokens out) of each answer, by `tokens`
-    of a request's fields. `batch_script`: what becomes of the next batches, "expire" with every other line answered, "expire
-    all" with none, "fail" as a whole, "hang up" when one is made; a set of numbers = these lines fail; each is ended when it was looked at `looks` times."""
+    `script`: what to do with the next requests instead of answering, or that by a request's number;
+    see `_Chat.act`. `spoilt`: the same for all requests about a report. `refuses`: of a request's
+    fields the status and error (or, as bytes, body) that it gets, or None. `asked`: the questions
+    in order of arrival, at `times`; `answered`: those whose answer found its asker still there;
+    `bodies`: all fields; `billed`: (tokens in, tokens out) of each answer, by `tokens` of a
+    request's fields. `batch_script`: what becomes of the next batches, "expire" with every other
+    line answered, "expire all" with none, "fail" as a whole, "hang up" when one is made; a set of
+    numbers = these lines fail; each is ended when it was looked at `looks` times.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, delay: float = 0.0, script=(), refuses=lambda body: None, tokens=None, batch_script=(), looks: int = 1):
+    def __init__(
+        self,
+        delay: float = 0.0,
+        script=(),
+        refuses=lambda body: None,
+        tokens=None,
+        batch_script=(),
+        looks: int = 1,
+    ):
         super().__init__(("127.0.0.1", 0), _Chat)
         self.delay, self.refuses = delay, refuses
-        self.script, self.batch_script, self.looks = script if callable(script) else list(script), list(batch_script), looks
+        self.script, self.batch_script, self.looks = (
+            script if callable(script) else list(script),
+            list(batch_script),
+            looks,
+        )
         self.tokens = tokens or (lambda body: (len(question_of(body)) // 4, 20))
-        self.asked, self.times, self.answered, self.bodies, self.billed, self.keys = [], [], [], [], [], set()
+        self.asked, self.times, self.answered, self.bodies, self.billed, self.keys = (
+            [],
+            [],
+            [],
+            [],
+            [],
+            set(),
+        )
         self.spoilt: dict[str, object] = {}
         self.files, self.batches, self.now, self.most, self.lock = {}, {}, 0, 0, threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
@@ -218,10 +270,22 @@ class ChatServer(ThreadingHTTPServer):
         pass  # an asker that was killed
 
     def completion(self, body: dict, text: str | None = None, **choice) -> dict:
-        usage = dict(zip(("prompt_tokens", "completion_tokens"), self.tokens(body), strict=True)) if self.tokens(body) else None
+        usage = (
+            dict(zip(("prompt_tokens", "completion_tokens"), self.tokens(body), strict=True))
+            if self.tokens(body)
+            else None
+        )
         message = {"role": "assistant", "content": spoken(body) if text is None else text}
-        told = {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
-        return told | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"} | choice]}
+        told = {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 1,
+            "model": body["model"],
+            "usage": usage,
+        }
+        return told | {
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"} | choice]
+        }
 
 
 def question_of(body: dict) -> str:
@@ -232,7 +296,15 @@ def spoken(body: dict) -> str:
     """The answer to a request, which hangs on its report alone."""
     content = body["messages"][-1]["content"]
     text = content if isinstance(content, str) else content[-1]["text"]
-    return json.dumps({"bone": "", "heart": "", "lung": text.partition("Report: ")[2], "mediastinal": "", "others": ""})
+    return json.dumps(
+        {
+            "bone": "",
+            "heart": "",
+            "lung": text.partition("Report: ")[2],
+            "mediastinal": "",
+            "others": "",
+        }
+    )
 
 
 class _Chat(BaseHTTPRequestHandler):
@@ -247,7 +319,11 @@ class _Chat(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             with server.lock:
                 server.keys.add(self.headers["Authorization"])
-                made = self.upload(content) if self.path == "/v1/files" else self.batch(json.loads(content))
+                made = (
+                    self.upload(content)
+                    if self.path == "/v1/files"
+                    else self.batch(json.loads(content))
+                )
             if made:
                 self.say(made)
             return
@@ -273,9 +349,11 @@ class _Chat(BaseHTTPRequestHandler):
                 server.now -= 1
 
     def act(self, act, body: dict) -> None:
-        """200, another status, (status, headers), (status, headers, error); "hang up", "late", "not JSON", "no choices", "empty",
-        "truncated", "cut" = of the body half is sent, "drip" = it is sent letter by letter; "tell" = a refusal that repeats the key; a dict: fields of the choice, or with
-        `text` what is answered, in which {key} is the key."""
+        """200, another status, (status, headers), (status, headers, error); "hang up", "late", "not
+        JSON", "no choices", "empty", "truncated", "cut" = of the body half is sent, "drip" = it is
+        sent letter by letter; "tell" = a refusal that repeats the key; a dict: fields of the
+        choice, or with `text` what is answered, in which {key} is the key.
+        """
         server = self.server
         status, headers, error = (*act, {})[:3] if isinstance(act, tuple) else (act, {}, {})
         key = self.headers["Authorization"]
@@ -293,18 +371,36 @@ class _Chat(BaseHTTPRequestHandler):
         elif act == "tell":
             self.say({"error": {"message": f"{'x' * 170} no to {key}"}}, 400)
         elif isinstance(status, int) and status >= 400:
-            body = error if isinstance(error, bytes) else {"error": {"message": f"so the server says: {status}"} | error}
+            body = (
+                error
+                if isinstance(error, bytes)
+                else {"error": {"message": f"so the server says: {status}"} | error}
+            )
             self.say(body, status, headers)
         else:
-            text = {"empty": "", "truncated": spoken(body)[: len(spoken(body)) // 2]}.get(act) if isinstance(act, str) else None
+            text = (
+                {"empty": "", "truncated": spoken(body)[: len(spoken(body)) // 2]}.get(act)
+                if isinstance(act, str)
+                else None
+            )
             choice = dict(act) if isinstance(act, dict) else {}
             text = choice.pop("text").replace("{key}", key) if "text" in choice else text
             self.say(server.completion(body, text, **choice), 200, headers, act, question_of(body))
 
-    def say(self, body, status: int = 200, headers=(), act=None, question: str | None = None) -> None:
-        content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+    def say(
+        self, body, status: int = 200, headers=(), act=None, question: str | None = None
+    ) -> None:
+        content = (
+            body
+            if isinstance(body, bytes)
+            else (body if isinstance(body, str) else json.dumps(body)).encode()
+        )
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **dict(headers)}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            **dict(headers),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if act == "drip":
@@ -316,21 +412,37 @@ class _Chat(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
-        elif not select.select([self.connection], [], [], 0)[0]:  # readable now = closed by its asker
+        elif not select.select([self.connection], [], [], 0)[
+            0
+        ]:  # readable now = closed by its asker
             if question:
                 usage = body["usage"]
                 self.server.answered.append(question)
-                self.server.billed += [(usage["prompt_tokens"], usage["completion_tokens"])] if usage else []
+                self.server.billed += (
+                    [(usage["prompt_tokens"], usage["completion_tokens"])] if usage else []
+                )
             self.wfile.write(content)
 
     # The batch API
 
     def upload(self, content: bytes) -> dict:
-        message = email.message_from_bytes(f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode() + content)
-        (file,) = [part.get_payload(decode=True) for part in message.get_payload() if part.get_filename()]
+        message = email.message_from_bytes(
+            f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode() + content
+        )
+        (file,) = [
+            part.get_payload(decode=True) for part in message.get_payload() if part.get_filename()
+        ]
         id = f"file-{len(self.server.files)}"
         self.server.files[id] = file
-        return {"id": id, "object": "file", "bytes": len(file), "created_at": 1, "filename": "x", "purpose": "batch", "status": "processed"}
+        return {
+            "id": id,
+            "object": "file",
+            "bytes": len(file),
+            "created_at": 1,
+            "filename": "x",
+            "purpose": "batch",
+            "status": "processed",
+        }
 
     def batch(self, sent: dict) -> dict | None:
         server = self.server
@@ -340,28 +452,71 @@ class _Chat(BaseHTTPRequestHandler):
         out, failed = [], []
         for number, line in enumerate(lines if act != "fail" else ()):
             body = line["body"]
-            said = {"id": f"r{number}", "custom_id": line["custom_id"], "error": None, "response": None}
+            said = {
+                "id": f"r{number}",
+                "custom_id": line["custom_id"],
+                "error": None,
+                "response": None,
+            }
             server.asked.append(question_of(body))
             server.bodies.append(body)
             if refused := server.refuses(body):
-                error = {"message": f"{self.headers['Authorization']}: no", "code": None, "param": None} | refused[1]
-                failed.append(said | {"response": {"status_code": refused[0], "body": {"error": error}}})
+                error = {
+                    "message": f"{self.headers['Authorization']}: no",
+                    "code": None,
+                    "param": None,
+                } | refused[1]
+                failed.append(
+                    said | {"response": {"status_code": refused[0], "body": {"error": error}}}
+                )
             elif isinstance(act, set) and number in act:
-                failed.append(said | {"response": {"status_code": 500, "body": {"error": {"message": "it happens"}}}})
+                failed.append(
+                    said
+                    | {
+                        "response": {
+                            "status_code": 500,
+                            "body": {"error": {"message": "it happens"}},
+                        }
+                    }
+                )
             elif act == "expire all" or act == "expire" and number % 2:
-                failed.append(said | {"error": {"code": "batch_expired", "message": "This request could not be executed in time."}})
+                failed.append(
+                    said
+                    | {
+                        "error": {
+                            "code": "batch_expired",
+                            "message": "This request could not be executed in time.",
+                        }
+                    }
+                )
             else:
                 server.answered.append(question_of(body))
                 server.billed.append(server.tokens(body))
-                out.append(said | {"response": {"status_code": 200, "body": server.completion(body)}})
-        made = {"id": id, "object": "batch", "created_at": 1, "status": "validating", "metadata": sent["metadata"], "errors": None}
+                out.append(
+                    said | {"response": {"status_code": 200, "body": server.completion(body)}}
+                )
+        made = {
+            "id": id,
+            "object": "batch",
+            "created_at": 1,
+            "status": "validating",
+            "metadata": sent["metadata"],
+            "errors": None,
+        }
         made |= {name: sent[name] for name in ("endpoint", "input_file_id", "completion_window")}
         for name, said in (("output_file_id", out), ("error_file_id", failed)):
             made[name] = f"{id}-{name}" if said else None
-            server.files[made[name]] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in said).encode()
-        made["ended"] = {"expire": "expired", "expire all": "expired", "fail": "failed"}.get(act if isinstance(act, str) else None, "completed")
+            server.files[made[name]] = "".join(
+                json.dumps(line, ensure_ascii=False) + "\n" for line in said
+            ).encode()
+        made["ended"] = {"expire": "expired", "expire all": "expired", "fail": "failed"}.get(
+            act if isinstance(act, str) else None, "completed"
+        )
         if act == "fail":
-            made["errors"] = {"object": "list", "data": [{"code": "invalid", "message": "no such model", "line": 1, "param": None}]}
+            made["errors"] = {
+                "object": "list",
+                "data": [{"code": "invalid", "message": "no such model", "line": 1, "param": None}],
+            }
         server.batches[id] = made | {"looks": 0, "lines": lines}
         if act == "hang up":
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -370,7 +525,11 @@ class _Chat(BaseHTTPRequestHandler):
         return self.shown(id)
 
     def shown(self, id: str) -> dict:
-        return {name: value for name, value in self.server.batches[id].items() if name not in ("looks", "lines", "ended")}
+        return {
+            name: value
+            for name, value in self.server.batches[id].items()
+            if name not in ("looks", "lines", "ended")
+        }
 
     def do_GET(self):
         server, path = self.server, self.path.partition("?")[0].removeprefix("/v1/").split("/")
@@ -395,7 +554,9 @@ def chat_server():
 
     def start(**settings) -> ChatServer:
         servers.append(ChatServer(**settings))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=servers[-1].serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         return servers[-1]
 
     yield start
@@ -413,26 +574,42 @@ CHAT = (
 
 @pytest.fixture(scope="session")
 def tiny_vlm(tmp_path_factory) -> Path:
-    """A folder with an untrained Qwen2-VL: 2 layers, 64 wide, byte-level BPE of some phantom reports."""
+    """A folder with an untrained Qwen2-VL: 2 layers, 64 wide, byte-level BPE of some phantom
+    reports.
+    """
     pytest.importorskip("transformers")
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+    from xraygen.engines.processor import Qwen2VLProcessor
+    from xraygen.prompting.conversation import completion
     from xraygen.sources.phantom import phantom
-    from xraygen.vlm.conversation import completion
-    from xraygen.vlm.processor import Qwen2VLProcessor
 
-    marks = ["endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
+    marks = [
+        "endoftext",
+        "im_start",
+        "im_end",
+        "vision_start",
+        "vision_end",
+        "image_pad",
+        "video_pad",
+    ]
     special = [f"<|{mark}|>" for mark in marks]
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    bpe.pre_tokenizer, bpe.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     made = [phantom(0, k) for k in range(100)]
     texts = [text for one in made for text in (one.report, completion(one.reference))]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=1000, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        ),
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
@@ -451,18 +628,37 @@ def tiny_vlm(tmp_path_factory) -> Path:
         "num_key_value_heads": 1,
     }
     config = Qwen2VLConfig(
-        text_config=text | {"vocab_size": len(tokenizer), "max_position_embeddings": 2048, "rope_parameters": rope},
-        vision_config={"depth": 2, "embed_dim": 32, "num_heads": 2, "mlp_ratio": 2, "hidden_size": 64, "patch_size": 14},
-        **{f"{name}_token_id": ids[mark] for name, mark in (("image", "image_pad"), ("video", "video_pad"))},
+        text_config=text
+        | {"vocab_size": len(tokenizer), "max_position_embeddings": 2048, "rope_parameters": rope},
+        vision_config={
+            "depth": 2,
+            "embed_dim": 32,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "hidden_size": 64,
+            "patch_size": 14,
+        },
+        **{
+            f"{name}_token_id": ids[mark]
+            for name, mark in (("image", "image_pad"), ("video", "video_pad"))
+        },
         **{f"{mark}_token_id": ids[mark] for mark in ("vision_start", "vision_end")},
     )
     torch.manual_seed(0)
     model = Qwen2VLForConditionalGeneration(config)
     with torch.no_grad():
-        for name, weight in model.named_parameters():  # so wide that answers differ from case to case, and with the pictures
+        for (
+            name,
+            weight,
+        ) in (
+            model.named_parameters()
+        ):  # so wide that answers differ from case to case, and with the pictures
             if weight.ndim > 1:
                 weight.normal_(0, 1.0 if "embed_tokens" in name else 0.2)
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = ids["im_end"], ids["endoftext"]
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = (
+        ids["im_end"],
+        ids["endoftext"],
+    )
     folder = tmp_path_factory.mktemp("vlm") / "tiny"
     model.save_pretrained(folder)
     images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112})

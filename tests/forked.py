@@ -1,6 +1,8 @@
-"""Starts a module as `python -m` does, in a process forked from one that has imported the slow libraries: in .1 s, not 7.
+"""Starts a module as `python -m` does, in a process forked from one that has imported the slow
+libraries: in .1 s, not 7.
 
-    process = forked.start("stages.evaluate", "router", cwd=folder)     # a multiprocessing.Process, to be killed like any other
+process = forked.start("stages.evaluate", "router", cwd=folder)     # a multiprocessing.Process, to
+be killed like any other
 
 It leads its own session. Environment and hash seed are those of the first call.
 """
@@ -12,7 +14,9 @@ import sys
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["green_score", "peft", "xraygen.vlm.finetune", "xraygen.vlm.trainer"])
+CONTEXT.set_forkserver_preload(
+    ["green_score", "peft", "xraygen.training.finetune", "xraygen.training.trainer"]
+)
 
 
 def start(module: str, *arguments: str, cwd: Path) -> multiprocessing.Process:

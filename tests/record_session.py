@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- session -->\n", "<!-- /session -->"
 KEPT = ("router", "router-verbatim")
 COMMANDS = (
-    "dvc exp run -S fit_router.price=0.5 -n talkative | grep -i \"stage '\"",
+    'dvc exp run -S fit_router.price=0.5 -n talkative | grep -i "stage \'"',
     "dvc metrics diff HEAD",
     "dvc plots diff HEAD",
     "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.price'",
@@ -46,8 +46,9 @@ def leave_two_routers(folder: Path) -> None:
 
 
 def record(folder: Path) -> str:
-    """The commands and what each prints to standard output, as README.md has it; the project lies in
-    /home/you/xraygen there."""
+    """The commands and what each prints to standard output, as README.md has it; the project lies
+    in /home/you/xraygen there.
+    """
     import subprocess
 
     from test_graph import ENVIRONMENT
@@ -56,7 +57,9 @@ def record(folder: Path) -> str:
     environment = ENVIRONMENT | {"PYTHONHASHSEED": "0"}
     shown = []
     for command in COMMANDS:
-        done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         printed = done.stdout.replace(str(folder), "/home/you/xraygen").splitlines()
         shown.append("\n".join([f"$ {command}", *map(str.rstrip, printed)]).rstrip())

@@ -1,4 +1,6 @@
-"""Reading what a model answered: tolerant of form, and never a text that the answer did not hold."""
+"""Reading what a model answered: tolerant of form, and never a text that the answer did not
+hold.
+"""
 
 import json
 import random
@@ -10,13 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xraygen.annotators.json_answer import parse
-from xraygen.study import REGIONS, Annotation
-from xraygen.vlm.conversation import completion
+from xraygen.core.study import REGIONS, Annotation
+from xraygen.prompting.conversation import completion
+from xraygen.prompting.json_answer import parse
 
 pytest.importorskip("json_repair")
 
-SAID = Annotation(heart="The heart's size is normal.", lung='A "ground glass" opacity, 5 mm.', others="Tube: in place")
+SAID = Annotation(
+    heart="The heart's size is normal.",
+    lung='A "ground glass" opacity, 5 mm.',
+    others="Tube: in place",
+)
 PLAIN = Annotation(heart="Heart is large.", lung="Lungs are clear.")
 
 
@@ -25,23 +31,41 @@ PLAIN = Annotation(heart="Heart is large.", lung="Lungs are clear.")
     [
         (completion(SAID), SAID, False),
         (f"```json\n{completion(SAID)}\n```", SAID, False),
-        (f"Sure! Here {{as you asked}} it is: {completion(SAID)} Is there anything else?", SAID, False),
-        (f"<think>{{\"heart\": \"Maybe large?\"}} no.</think>\n{completion(SAID)}", SAID, False),
+        (
+            f"Sure! Here {{as you asked}} it is: {completion(SAID)} Is there anything else?",
+            SAID,
+            False,
+        ),
+        (f'<think>{{"heart": "Maybe large?"}} no.</think>\n{completion(SAID)}', SAID, False),
         (f'{{"annotation": {completion(SAID)}}}', SAID, False),
         (f"[{completion(PLAIN)}, {completion(SAID)}]", SAID, False),
-        ('{"heart": "Heart is large.", "lung": "Lungs are clear.", "certainty": 0.9}', PLAIN, False),
+        (
+            '{"heart": "Heart is large.", "lung": "Lungs are clear.", "certainty": 0.9}',
+            PLAIN,
+            False,
+        ),
         (repr(PLAIN.model_dump()), PLAIN, True),
         (str(SAID.model_dump()), SAID, True),
-        ("{'heart': 'The heart\\'s size is normal.'}", Annotation(heart="The heart's size is normal."), True),
+        (
+            "{'heart': 'The heart\\'s size is normal.'}",
+            Annotation(heart="The heart's size is normal."),
+            True,
+        ),
         (completion(PLAIN)[:-1] + ",}", PLAIN, True),
         ('{heart: "Heart is large.", lung: "Lungs are clear."}', PLAIN, True),
         ('{"heart": "Heart is large."\n "lung": "Lungs are clear."}', PLAIN, True),
         ('{"Heart": "Heart is large.", " LUNG ": "Lungs are clear."}', PLAIN, True),
         ('{"heart": "Heart is large.", "lung": "Lungs are clear.", "bone": null}', PLAIN, True),
-        ('{"heart": ["Heart", "is large."], "lung": ["Lungs are clear."], "bone": []}', PLAIN, True),
+        (
+            '{"heart": ["Heart", "is large."], "lung": ["Lungs are clear."], "bone": []}',
+            PLAIN,
+            True,
+        ),
     ],
 )
-def test_an_answer_is_read_in_whatever_form_it_comes_and_what_was_repaired_is_told(answer, said, repaired):
+def test_an_answer_is_read_in_whatever_form_it_comes_and_what_was_repaired_is_told(
+    answer, said, repaired
+):
     assert parse(answer) == (said, repaired)
 
 
@@ -51,7 +75,10 @@ def test_an_answer_is_read_in_whatever_form_it_comes_and_what_was_repaired_is_to
         ("", "no JSON in the answer"),
         ("The heart is large.", "no JSON in the answer"),
         ("<think>" + completion(PLAIN) + "</think> I cannot say.", "no JSON in the answer"),
-        ("<think>A draft: " + completion(PLAIN) + ", but maybe", "the answer ended while still thinking; raise max_tokens"),
+        (
+            "<think>A draft: " + completion(PLAIN) + ", but maybe",
+            "the answer ended while still thinking; raise max_tokens",
+        ),
         (completion(PLAIN)[:-1], "the JSON of the answer ends too early"),
         ('{"Herz": "groß"}', "names no region"),
         ('{"heart": {"size": "large"}}', "heart: not a text"),
@@ -80,10 +107,32 @@ def test_what_a_model_repeats_without_end_is_told_at_once(said):
 
 # Damage
 
-WORDS = ["Heart", "size", "is", "the", "lung's", '"ground glass"', "5 mm", "é", "{x}", "[left]", "a/b", "a\\b", "no,"]
+WORDS = [
+    "Heart",
+    "size",
+    "is",
+    "the",
+    "lung's",
+    '"ground glass"',
+    "5 mm",
+    "é",
+    "{x}",
+    "[left]",
+    "a/b",
+    "a\\b",
+    "no,",
+]
 draw = random.Random(0)
-texts = st.sampled_from(["", *(" ".join(draw.choices(WORDS, k=draw.randint(1, 6))) for _ in range(100))])
-others = (st.none(), st.integers(), st.booleans(), st.lists(texts, max_size=3), st.dictionaries(texts, texts, max_size=2))
+texts = st.sampled_from(
+    ["", *(" ".join(draw.choices(WORDS, k=draw.randint(1, 6))) for _ in range(100))]
+)
+others = (
+    st.none(),
+    st.integers(),
+    st.booleans(),
+    st.lists(texts, max_size=3),
+    st.dictionaries(texts, texts, max_size=2),
+)
 values = st.one_of(*[texts] * 8, *others)
 keys = st.sampled_from([*REGIONS, *REGIONS, *REGIONS, "Heart", "LUNG ", "bones", "finding", ""])
 objects = st.dictionaries(keys, values, max_size=7)
@@ -109,7 +158,11 @@ EDITS = {
     "twice": lambda text, at, put: text + text,
     "python": lambda text, at, put: text.replace("null", "None").replace("true", "True"),
 }
-edits = st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0, 400), st.text('{}[]",:\\ax\n\'/u0\u201d\x00\ud83d', max_size=3))
+edits = st.tuples(
+    st.sampled_from(sorted(EDITS)),
+    st.integers(0, 400),
+    st.text("{}[]\",:\\ax\n'/u0\u201d\x00\ud83d", max_size=3),
+)
 damaged = st.tuples(objects, st.booleans(), st.lists(edits, max_size=4))
 
 
@@ -123,7 +176,12 @@ def damage(said: dict, ascii: bool, done: list) -> str:
 def unescaped(text: str) -> str:
     """With the escapes of JSON resolved, and \\' with which quotes are kept apart in Python."""
     short = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-    text = re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", lambda m: chr(int(m[1], 16)) if m[1] else short.get(m[2], m[2]), text, flags=re.DOTALL)
+    text = re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|(.))",
+        lambda m: chr(int(m[1], 16)) if m[1] else short.get(m[2], m[2]),
+        text,
+        flags=re.DOTALL,
+    )
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -144,9 +202,15 @@ def holds(answer: str) -> bool:
     spoken = (answer, unescaped(answer), answer.replace("\\'", "'"))
     for region in REGIONS:
         text = annotation[region]
-        if not any(text in form for form in spoken):  # then it was a list of texts, or what was said under several keys
+        if not any(
+            text in form for form in spoken
+        ):  # then it was a list of texts, or what was said under several keys
             assert repaired and ("[" in answer or answer.count(":") > 1), (answer, region, text)
-            assert all(any(word in form for form in spoken) for word in text.split()), (answer, region, text)
+            assert all(any(word in form for form in spoken) for word in text.split()), (
+                answer,
+                region,
+                text,
+            )
     return True
 
 

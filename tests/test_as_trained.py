@@ -11,22 +11,37 @@ import pytest
 import yaml
 
 from xraygen import params
-from xraygen.annotate import load
+from xraygen.annotators.load import load
 from xraygen.annotators.settings import LlmApproach, VlmApproach, as_prompted, as_trained
-from xraygen.errors import UserError
-from xraygen.study import Case, Study, read_json, write_json, write_jsonl
+from xraygen.core.errors import UserError
+from xraygen.core.study import Case, Study, read_json, write_json, write_jsonl
 
-TRAINED = {"prompt": "Name what is seen, by region.", "inputs": "report", "max_views": 2, "max_pixels": 3136}
-OTHER = {"prompt": "Name what is seen.", "inputs": "image+report", "max_views": 1, "max_pixels": 12544}
+TRAINED = {
+    "prompt": "Name what is seen, by region.",
+    "inputs": "report",
+    "max_views": 2,
+    "max_pixels": 3136,
+}
+OTHER = {
+    "prompt": "Name what is seen.",
+    "inputs": "image+report",
+    "max_views": 1,
+    "max_pixels": 12544,
+}
 
 
 def approach(**stated) -> VlmApproach:
-    return VlmApproach(annotator="vlm", model="models/tuned", batch_tokens=2000, max_new_tokens=4, **stated)
+    return VlmApproach(
+        annotator="vlm", model="models/tuned", batch_tokens=2000, max_new_tokens=4, **stated
+    )
 
 
 def folder_of(path: Path, **trained) -> Path:
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "training.json", {"base": "models/base", "params": TRAINED | trained | {"rate": 0.004}})
+    write_json(
+        path / "training.json",
+        {"base": "models/base", "params": TRAINED | trained | {"rate": 0.004}},
+    )
     return path
 
 
@@ -42,14 +57,20 @@ def test_another_value_is_an_error_that_names_both(tmp_path, key):
     with pytest.raises(UserError) as error:
         as_trained(approach(**TRAINED | {key: OTHER[key]}), folder, "params.yaml: approaches.mine")
     said = str(error.value)
-    assert said.startswith(f"params.yaml: approaches.mine.{key} is {OTHER[key]!r}, but {folder} was trained with {TRAINED[key]!r}")
+    assert said.startswith(
+        f"params.yaml: approaches.mine.{key} is {OTHER[key]!r}, but {folder} was trained with {TRAINED[key]!r}"
+    )
     assert "training.json" in said and "\n" not in said
 
 
 def test_a_base_model_is_shown_what_is_stated_and_the_default_prompt(tmp_path):
     stated = {key: value for key, value in TRAINED.items() if key != "prompt"}
-    assert as_trained(approach(**stated), str(tmp_path)) == approach(**stated, prompt="Annotate the study by region, in JSON.")
-    with pytest.raises(UserError, match="approaches.x: inputs and max_pixels missing: .* is a base model"):
+    assert as_trained(approach(**stated), str(tmp_path)) == approach(
+        **stated, prompt="Annotate the study by region, in JSON."
+    )
+    with pytest.raises(
+        UserError, match="approaches.x: inputs and max_pixels missing: .* is a base model"
+    ):
         as_trained(approach(max_views=1), "someone/on-the-hub", "approaches.x")
 
 
@@ -63,7 +84,10 @@ def test_a_record_that_does_not_say_is_an_error_that_names_file_and_key(tmp_path
         as_trained(approach(**TRAINED), str(folder))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"params": null}', '{"params": {"inputs": "pictures"}}', "\udcff"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", '{"params": null}', '{"params": {"inputs": "pictures"}}', "\udcff"],
+)
 def test_a_damaged_record_is_one_line(tmp_path, content):
     (tmp_path / "training.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match="training.json: .*dvc repro -f finetune"):
@@ -83,13 +107,20 @@ def test_an_adapter_that_says_nothing_of_its_training_is_refused(tmp_path):
         ({"inputs": "image+report"}, "approaches.mine.inputs is 'image"),
         ({"user": "Name what is seen.\nReport: {report}"}, "approaches.mine.user is"),
         ({"system": "You annotate."}, "approaches.mine.system is"),
-        ({"examples": [{"report": "Clear.", "annotation": {"lung": "Clear."}}]}, "approaches.mine.examples is 1"),
+        (
+            {"examples": [{"report": "Clear.", "annotation": {"lung": "Clear."}}]},
+            "approaches.mine.examples is 1",
+        ),
         ({"nearest": {"k": 2, "similarity": "jaccard"}}, "approaches.mine.nearest is 2"),
     ],
 )
 def test_a_prompt_may_not_show_a_fine_tuned_model_anything_else(root, tmp_path, change, at_fault):
     llm = params.load(root / "params.yaml").llm
-    fits = {"annotator": "llm", "model": "models/tuned", "user": TRAINED["prompt"] + "\nReport: {report}"}
+    fits = {
+        "annotator": "llm",
+        "model": "models/tuned",
+        "user": TRAINED["prompt"] + "\nReport: {report}",
+    }
     asked = LlmApproach.model_validate(fits | change)
     as_prompted(asked, llm, str(tmp_path))  # a base model may be asked anything
     folder_of(tmp_path)
@@ -101,7 +132,9 @@ def test_a_prompt_may_not_show_a_fine_tuned_model_anything_else(root, tmp_path, 
 
 
 @pytest.mark.parametrize("key", ["max_views", "max_pixels"])
-def test_the_views_of_all_prompts_are_bound_as_in_training_where_views_were_shown(root, tmp_path, key):
+def test_the_views_of_all_prompts_are_bound_as_in_training_where_views_were_shown(
+    root, tmp_path, key
+):
     llm = params.load(root / "params.yaml").llm.model_copy(update=TRAINED | {key: OTHER[key]})
     user = TRAINED["prompt"] + "\nReport: {report}"
     asked = LlmApproach(annotator="llm", model="models/tuned", user=user, inputs="image+report")
@@ -129,18 +162,27 @@ def project(root, tmp_path_factory) -> Path:
         adapted = get_peft_model(Qwen2VLForConditionalGeneration.from_pretrained(base), lora)
     adapted.save_pretrained(folder / "models/tuned")
     config = read_json(folder / "models/tuned/adapter_config.json")
-    write_json(folder / "models/tuned/adapter_config.json", config | {"base_model_name_or_path": str(base)})
+    write_json(
+        folder / "models/tuned/adapter_config.json", config | {"base_model_name_or_path": str(base)}
+    )
     folder_of(folder / "models/tuned")
     for split in ("dev", "test", "val"):
-        write_jsonl(folder / f"data/prepared/{split}.jsonl", [Study(id=split, uid="1", split=split, report="Lungs are clear.")])
+        write_jsonl(
+            folder / f"data/prepared/{split}.jsonl",
+            [Study(id=split, uid="1", split=split, report="Lungs are clear.")],
+        )
     (folder / "cases.jsonl").write_text(json.dumps({"id": "a", "report": "Heart is large."}) + "\n")
-    shutil.copytree(root / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        root / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return folder
 
 
 def stating(root: Path, project: Path, model: str = "models/tuned", **stated) -> None:
     content = yaml.safe_load((root / "params.yaml").read_text())
-    content["approaches"] = {"mine": approach().model_dump(exclude_none=True) | {"model": model} | stated}
+    content["approaches"] = {
+        "mine": approach().model_dump(exclude_none=True) | {"model": model} | stated
+    }
     (project / "params.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -148,16 +190,25 @@ def stating(root: Path, project: Path, model: str = "models/tuned", **stated) ->
 @pytest.mark.parametrize("model", ["models/tuned", "models/whole"])
 def test_a_model_cannot_be_evaluated_with_other_inputs_than_it_was_trained_on(root, project, model):
     stating(root, project, model, inputs="image+report")
-    for command in (["stages.annotate", "mine"], ["xraygen", "annotate", "cases.jsonl", "--approach", "mine", "--out", "out.jsonl"]):
-        done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True)
+    for command in (
+        ["stages.annotate", "mine"],
+        ["xraygen", "annotate", "cases.jsonl", "--approach", "mine", "--out", "out.jsonl"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True
+        )
         expected = f"error: params.yaml: approaches.mine.inputs is 'image+report', but {project / model} was trained with 'report'"
-        assert done.returncode == 2 and done.stderr.startswith(expected) and done.stderr.count("\n") == 1, done.stderr
+        assert (
+            done.returncode == 2
+            and done.stderr.startswith(expected)
+            and done.stderr.count("\n") == 1
+        ), done.stderr
     assert not (project / "data/annotations").exists() and not (project / "out.jsonl").exists()
 
 
 @pytest.mark.slow
 def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatch):
-    from xraygen.vlm.merge import merge
+    from xraygen.training.merge import merge
 
     monkeypatch.chdir(project)
     merge(Path("models/tuned"), Path("models/merged"))
@@ -165,10 +216,14 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
         stating(root, project, model)
         annotate = load(params.load("params.yaml"), "mine", project)
         assert {key: getattr(annotate.approach, key) for key in TRAINED} == TRAINED
-        text = annotate.processor.tokenizer.decode(annotate.row(Case(id="a", report="Heart is large."))["input_ids"])
+        text = annotate.processor.tokenizer.decode(
+            annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
+        )
         assert TRAINED["prompt"] + "\nReport: Heart is large." in text
         stating(root, project, model, max_views=1)
-        with pytest.raises(UserError, match="approaches.mine.max_views is 1, but .* was trained with 2"):
+        with pytest.raises(
+            UserError, match="approaches.mine.max_views is 1, but .* was trained with 2"
+        ):
             load(params.load("params.yaml"), "mine", project)
 
 
@@ -196,7 +251,7 @@ def load_tuned(root: Path, project: Path):
 @pytest.mark.slow
 def test_an_adapter_that_says_nothing_of_its_training_is_not_merged(project, tmp_path):
     pytest.importorskip("peft")
-    from xraygen.vlm.merge import merge
+    from xraygen.training.merge import merge
 
     adapter = shutil.copytree(project / "models/tuned", tmp_path / "adapter")
     (adapter / "training.json").unlink()

@@ -1,15 +1,17 @@
-"""What models answer in practice, as people report it: every answer is an annotation as it was meant, or a failure with its reason."""
+"""What models answer in practice, as people report it: every answer is an annotation as it was
+meant, or a failure with its reason.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from xraygen.annotators.json_answer import is_whole, parse
-from xraygen.annotators.region_names import is_aside, region_of
-from xraygen.annotators.silence import says_nothing
-from xraygen.study import REGIONS, Annotation
-from xraygen.vlm.conversation import completion
+from xraygen.core.study import REGIONS, Annotation
+from xraygen.prompting.conversation import completion
+from xraygen.prompting.json_answer import is_whole, parse
+from xraygen.prompting.region_names import is_aside, region_of
+from xraygen.prompting.silence import says_nothing
 
 pytest.importorskip("json_repair")
 SAID = Annotation(heart="Normal in size.", lung="Both lungs clear.")
@@ -56,12 +58,21 @@ def reason(answer: str, ended: bool = True) -> str:
     ],
 )
 def test_json_that_has_no_end_is_a_failure_whatever_the_finish_reason(answer, ended):
-    assert reason(answer, ended).startswith(("the JSON of the answer", "damaged JSON")) and not is_whole(answer)
+    assert reason(answer, ended).startswith(
+        ("the JSON of the answer", "damaged JSON")
+    ) and not is_whole(answer)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [FULL, f"```json\n{FULL}\n``", f"{FULL}\nIn other words, the hea", f"{FULL}\n{FULL[:60]}", f'{{"annotation": {FULL}', f"[{FULL}, {{"],
+    [
+        FULL,
+        f"```json\n{FULL}\n``",
+        f"{FULL}\nIn other words, the hea",
+        f"{FULL}\n{FULL[:60]}",
+        f'{{"annotation": {FULL}',
+        f"[{FULL}, {{",
+    ],
 )
 def test_a_whole_annotation_before_the_cut_is_one(answer):
     assert parse(answer, ended=False)[0] == parse(answer)[0] == SAID
@@ -70,8 +81,14 @@ def test_a_whole_annotation_before_the_cut_is_one(answer):
 def test_of_pieces_before_the_cut_all_regions_have_to_be_there():
     pieces = [json.dumps({region: SAID[region]}) for region in REGIONS]
     assert parse("\n".join(pieces), ended=False)[0] == SAID
-    assert reason("\n".join(pieces[:3]), ended=False) == CUT and parse("\n".join(pieces[:3]))[0] == SAID
-    assert read('{"heart": "Normal in size."} It was said that', ended=False) == ({"heart": "Normal in size."}, False)
+    assert (
+        reason("\n".join(pieces[:3]), ended=False) == CUT
+        and parse("\n".join(pieces[:3]))[0] == SAID
+    )
+    assert read('{"heart": "Normal in size."} It was said that', ended=False) == (
+        {"heart": "Normal in size."},
+        False,
+    )
 
 
 # Names of regions
@@ -80,11 +97,26 @@ def test_of_pieces_before_the_cut_all_regions_have_to_be_there():
 @pytest.mark.parametrize(
     ("region", "keys"),
     [
-        ("bone", "Bones|BONE|**bone**|bony structures|osseous_structures|boneFindings|Skeleton|Thoracic spine|Ribs|musculoskeletal|bone:"),
-        ("heart", "Heart|cardiac|**Heart:**|heart_size|Cardiac silhouette|Cardiovascular|1. Heart|`heart`|heartRegion"),
-        ("lung", "Lungs|LUNGS|Lungs and pleura|Lungs/Pleura|lung_fields|pulmonary|Pleura|Pleural spaces|lungs & pleura|Left lung|Airways"),
-        ("mediastinal", "Mediastinum|mediastinum_and_hila|Mediastinal contours|Hila|Aorta|Mediastinum/Hilum|great vessels"),
-        ("others", "Other|Other findings|other_findings|otherFindings|Others (devices)|Miscellaneous|Lines and tubes|Soft tissues|OTHERS"),
+        (
+            "bone",
+            "Bones|BONE|**bone**|bony structures|osseous_structures|boneFindings|Skeleton|Thoracic spine|Ribs|musculoskeletal|bone:",
+        ),
+        (
+            "heart",
+            "Heart|cardiac|**Heart:**|heart_size|Cardiac silhouette|Cardiovascular|1. Heart|`heart`|heartRegion",
+        ),
+        (
+            "lung",
+            "Lungs|LUNGS|Lungs and pleura|Lungs/Pleura|lung_fields|pulmonary|Pleura|Pleural spaces|lungs & pleura|Left lung|Airways",
+        ),
+        (
+            "mediastinal",
+            "Mediastinum|mediastinum_and_hila|Mediastinal contours|Hila|Aorta|Mediastinum/Hilum|great vessels",
+        ),
+        (
+            "others",
+            "Other|Other findings|other_findings|otherFindings|Others (devices)|Miscellaneous|Lines and tubes|Soft tissues|OTHERS",
+        ),
     ],
 )
 def test_usual_names_of_a_region_are_understood(region, keys):
@@ -93,7 +125,18 @@ def test_usual_names_of_a_region_are_understood(region, keys):
         assert read(json.dumps({key: "Some words."})) == ({region: "Some words."}, True), key
 
 
-@pytest.mark.parametrize("key", ["Heart and mediastinum", "cardiomediastinal silhouette", "bones and soft tissues", "Diaphragm", "Herz", "findings", ""])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "Heart and mediastinum",
+        "cardiomediastinal silhouette",
+        "bones and soft tissues",
+        "Diaphragm",
+        "Herz",
+        "findings",
+        "",
+    ],
+)
 def test_what_is_no_region_or_two_of_them_is_not_understood(key):
     assert region_of(key) is None
 
@@ -108,27 +151,43 @@ def test_text_under_a_key_that_is_no_region_makes_the_answer_unreadable_and_the_
         [{"heart": "Large."}, {"Diaphragm": "Flat."}],
         [{"region": "heart", "finding": "Large."}, {"region": "Diaphragm", "finding": "Flat."}],
     ):
-        assert reason(json.dumps(answer)).startswith("the JSON of the answer has text under a key that is no region: '"), answer
+        assert reason(json.dumps(answer)).startswith(
+            "the JSON of the answer has text under a key that is no region: '"
+        ), answer
     assert "'Diaphragm'" in reason('{"heart": "Large.", "Diaphragm": "Flat."}')
     assert reason('{"Herz": "Normal."}') == "the JSON of the answer names no region: 'Herz'"
 
 
 def test_a_sentence_that_has_become_a_key_is_not_shown():
-    assert "effusion" not in reason('{"heart": "Large.", "There is a large left effusion today": "yes"}')
+    assert "effusion" not in reason(
+        '{"heart": "Large.", "There is a large left effusion today": "yes"}'
+    )
 
 
 def test_what_is_usual_beside_an_annotation_is_left_out_and_counts_as_repaired_where_it_is_text():
-    assert parse(json.dumps(SAID.model_dump() | {"reasoning": "I read it.", "study_id": "x", "confidence": 0.9})) == (SAID, True)
+    assert parse(
+        json.dumps(
+            SAID.model_dump() | {"reasoning": "I read it.", "study_id": "x", "confidence": 0.9}
+        )
+    ) == (SAID, True)
     assert parse(json.dumps(SAID.model_dump() | {"confidence": 0.9, "flags": []})) == (SAID, False)
-    assert parse(json.dumps(SAID.model_dump() | {"Diaphragm": "", "Chest wall": "N/A"})) == (SAID, True)
+    assert parse(json.dumps(SAID.model_dump() | {"Diaphragm": "", "Chest wall": "N/A"})) == (
+        SAID,
+        True,
+    )
     assert is_aside("Thought process") and not is_aside("Diaphragm")
 
 
 def test_several_names_of_one_region_are_put_together():
     said = {"lung": "Both lungs clear. No effusion.", "heart": "Normal in size."}
-    assert read('{"Lungs": "Both lungs clear.", "Heart": "Normal in size.", "Pleura": "No effusion."}') == (said, True)
+    assert read(
+        '{"Lungs": "Both lungs clear.", "Heart": "Normal in size.", "Pleura": "No effusion."}'
+    ) == (said, True)
     assert read('{"bone": "", "bones": "Old fracture."}') == ({"bone": "Old fracture."}, True)
-    assert read('{"lung": "Both lungs clear.", "lung": "No effusion."}') == ({"lung": "Both lungs clear. No effusion."}, True)
+    assert read('{"lung": "Both lungs clear.", "lung": "No effusion."}') == (
+        {"lung": "Both lungs clear. No effusion."},
+        True,
+    )
 
 
 # Forms
@@ -156,7 +215,17 @@ def test_nested_objects_records_and_lists_are_read(answer):
 
 
 @pytest.mark.parametrize(
-    "value", [3, 0.5, True, {"size": "large"}, ["large", 3], {"finding": "x", "text": "y"}, {"finding": "x", "site": "apex"}, [[{"a": "b"}]]]
+    "value",
+    [
+        3,
+        0.5,
+        True,
+        {"size": "large"},
+        ["large", 3],
+        {"finding": "x", "text": "y"},
+        {"finding": "x", "site": "apex"},
+        [[{"a": "b"}]],
+    ],
 )
 def test_a_value_that_is_no_text_is_a_failure(value):
     assert reason(json.dumps({"heart": value, "lung": "Clear."})) == "heart: not a text"
@@ -174,7 +243,9 @@ def test_objects_that_complement_each_other_are_put_together(between, quote):
 
 
 def test_one_damaged_line_among_others_is_not_lost():
-    assert parse('{"bone": ""}\n{"heart": "Normal in size.",}\n{\'lung\': \'Both lungs clear.\'}\n{"others": ""}') == (SAID, True)
+    assert parse(
+        '{"bone": ""}\n{"heart": "Normal in size.",}\n{\'lung\': \'Both lungs clear.\'}\n{"others": ""}'
+    ) == (SAID, True)
 
 
 def test_a_list_of_objects_is_one_annotation():
@@ -182,7 +253,11 @@ def test_a_list_of_objects_is_one_annotation():
     assert parse(json.dumps(pieces)) == (SAID, True)
     alone = [dict.fromkeys(REGIONS, "") | piece for piece in pieces]
     assert parse(json.dumps(alone)) == (SAID, True), "each with all keys and its own text"
-    records = [{"region": "lung", "finding": "Clear."}, {"region": "heart", "finding": "Large."}, {"region": "lung", "finding": "No effusion."}]
+    records = [
+        {"region": "lung", "finding": "Clear."},
+        {"region": "heart", "finding": "Large."},
+        {"region": "lung", "finding": "No effusion."},
+    ]
     assert read(json.dumps(records)) == ({"lung": "Clear. No effusion.", "heart": "Large."}, True)
 
 
@@ -192,7 +267,18 @@ def test_a_list_of_objects_is_one_annotation():
 @pytest.mark.parametrize(
     "answer",
     [
-        *(f"<{mark}>Perhaps DRAFT</{mark}>FULL" for mark in ("think", "thinking", "reasoning", "Thought", "analysis", "seed:think", "reflection")),
+        *(
+            f"<{mark}>Perhaps DRAFT</{mark}>FULL"
+            for mark in (
+                "think",
+                "thinking",
+                "reasoning",
+                "Thought",
+                "analysis",
+                "seed:think",
+                "reflection",
+            )
+        ),
         "DRAFT, then</think>\n\nFULL",
         "[THINK]DRAFT[/THINK]FULL",
         "◁think▷DRAFT◁/think▷FULL",
@@ -218,36 +304,83 @@ def test_the_answer_proper_is_read_and_not_the_draft(answer):
 
 @pytest.mark.parametrize(
     "answer",
-    ["<think>DRAFT", "<think>x</think><thinking>DRAFT", "[THINK]DRAFT", "◁think▷DRAFT", "<|channel|>analysis<|message|>DRAFT", "analysisSo, DRAFT"],
+    [
+        "<think>DRAFT",
+        "<think>x</think><thinking>DRAFT",
+        "[THINK]DRAFT",
+        "◁think▷DRAFT",
+        "<|channel|>analysis<|message|>DRAFT",
+        "analysisSo, DRAFT",
+    ],
 )
 def test_thinking_that_has_not_ended_is_no_answer(answer):
-    assert reason(answer.replace("DRAFT", DRAFT)) == "the answer ended while still thinking; raise max_tokens"
+    assert (
+        reason(answer.replace("DRAFT", DRAFT))
+        == "the answer ended while still thinking; raise max_tokens"
+    )
     assert not is_whole(answer.replace("DRAFT", DRAFT))
 
 
 def test_a_correction_of_a_part_is_ambiguous_and_no_answer():
     assert reason(f'{FULL} No, wait: {{"heart": "Large."}}') == "the answer contradicts itself"
-    assert read('{"heart": "Large."} No, wait: {"heart": "Normal."}') == ({"heart": "Normal."}, False)
+    assert read('{"heart": "Large."} No, wait: {"heart": "Normal."}') == (
+        {"heart": "Normal."},
+        False,
+    )
 
 
-@pytest.mark.parametrize("form", ["...", "…", "<text>", "<what the report says>", "string", "text", "[text]", "your text here", "[findings]"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "...",
+        "…",
+        "<text>",
+        "<what the report says>",
+        "string",
+        "text",
+        "[text]",
+        "your text here",
+        "[findings]",
+    ],
+)
 def test_a_form_to_be_filled_in_is_no_annotation(form):
     template = json.dumps(dict.fromkeys(REGIONS, form), ensure_ascii=False)
-    for answer in (f"The form is {template}.\n{FULL}", f"{template}\n{FULL}", f"{FULL}\n(Form: {template})", f"[{template}, {FULL}]"):
+    for answer in (
+        f"The form is {template}.\n{FULL}",
+        f"{template}\n{FULL}",
+        f"{FULL}\n(Form: {template})",
+        f"[{template}, {FULL}]",
+    ):
         assert parse(answer)[0] == SAID, answer
-    assert reason(template) == "the answer only repeats the form that was asked for" and not is_whole(template)
+    assert reason(
+        template
+    ) == "the answer only repeats the form that was asked for" and not is_whole(template)
     assert read(json.dumps({"heart": form, "lung": "Clear."})) == ({"lung": "Clear."}, True)
 
 
 def test_a_repeated_schema_is_no_annotation():
-    schema = json.dumps({"type": "object", "properties": {region: {"type": "string"} for region in REGIONS}, "required": [*REGIONS]})
+    schema = json.dumps(
+        {
+            "type": "object",
+            "properties": {region: {"type": "string"} for region in REGIONS},
+            "required": [*REGIONS],
+        }
+    )
     assert parse(f"{schema}\n{FULL}")[0] == parse(f"By the schema {schema}: {FULL}")[0] == SAID
     assert reason(schema) == "the answer only repeats the form that was asked for"
 
 
 def test_an_answer_is_whole_when_all_regions_are_there():
-    assert is_whole(FULL) and is_whole(f"<think>{DRAFT}</think>{FULL}") and is_whole("\n".join(json.dumps({r: ""}) for r in REGIONS))
-    assert not is_whole('{"bone": ""}') and not is_whole('{"bone": ""}\n{"heart": ""}') and not is_whole("")
+    assert (
+        is_whole(FULL)
+        and is_whole(f"<think>{DRAFT}</think>{FULL}")
+        and is_whole("\n".join(json.dumps({r: ""}) for r in REGIONS))
+    )
+    assert (
+        not is_whole('{"bone": ""}')
+        and not is_whole('{"bone": ""}\n{"heart": ""}')
+        and not is_whole("")
+    )
 
 
 # Silence
@@ -270,7 +403,9 @@ SPOKEN = (
 @pytest.mark.parametrize("text", SILENT)
 def test_words_for_silence_are_silence_and_count_as_repaired(text):
     assert says_nothing(text)
-    assert read(json.dumps({"bone": text, "heart": "Large.", "lung": [text]}, ensure_ascii=False)) == ({"heart": "Large."}, True)
+    assert read(
+        json.dumps({"bone": text, "heart": "Large.", "lung": [text]}, ensure_ascii=False)
+    ) == ({"heart": "Large."}, True)
 
 
 @pytest.mark.parametrize("text", SPOKEN)
@@ -282,7 +417,16 @@ def test_what_is_said_of_the_picture_is_no_silence(text):
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="no cases at ../shared/cases")
-@pytest.mark.parametrize("case", ["4-cut-answers", "5-region-names", "6-several-objects", "7-drafts-before-the-answer", "8-words-for-silence"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "4-cut-answers",
+        "5-region-names",
+        "6-several-objects",
+        "7-drafts-before-the-answer",
+        "8-words-for-silence",
+    ],
+)
 def test_the_shared_cases(case):
     for line in (CASES / case / "answers.jsonl").read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
@@ -297,7 +441,11 @@ def test_the_shared_cases(case):
 
 @pytest.mark.parametrize(
     "aside",
-    [{"confidence": {"lung": "high"}}, {"confidence": {"lung": 0.9}}, {"reasoning": {"lung": "It is said so."}}],
+    [
+        {"confidence": {"lung": "high"}},
+        {"confidence": {"lung": 0.9}},
+        {"reasoning": {"lung": "It is said so."}},
+    ],
 )
 def test_an_object_beside_the_annotation_adds_nothing_to_it(aside):
     expected = {"lung": "Clear.", "heart": "Large."}
@@ -322,7 +470,9 @@ def test_one_record_of_an_answer_that_was_stopped_is_not_all_of_it():
     assert reason('{"region": "lung", "finding": "Clear."}\n', ended=False) == CUT
 
 
-@pytest.mark.parametrize("marks", [("1. ", "2. ", "3. "), ("- ", "- ", "- "), ("1) ", "2) ", "3) "), ("", "", "")])
+@pytest.mark.parametrize(
+    "marks", [("1. ", "2. ", "3. "), ("- ", "- ", "- "), ("1) ", "2) ", "3) "), ("", "", "")]
+)
 def test_items_of_a_list_are_put_together(marks):
     items = [("lung", "Left effusion."), ("lung", "Nodule."), ("heart", "Large.")]
     lines = [json.dumps({"region": region, "text": text}) for region, text in items]

@@ -1,4 +1,6 @@
-"""What people's tables and reports look like: forms that pandas, spreadsheets and report generators give them."""
+"""What people's tables and reports look like: forms that pandas, spreadsheets and report generators
+give them.
+"""
 
 import csv
 import io
@@ -10,15 +12,16 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pictures
 
-from xraygen.annotators import router
-from xraygen.errors import UserError
-from xraygen.judges.proxy import Proxy
-from xraygen.prepare import summary
-from xraygen.rows import read_cases, read_pairs
-from xraygen.sources import Collection, iu_xray
+from xraygen.annotators.router import router
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, SCORED_REGIONS, Case, Study
+from xraygen.core.tables import read_cases, read_pairs
+from xraygen.judges.proxy.proxy import Proxy
+from xraygen.language.text import sentences, token_f1, without_list_markers
+from xraygen.sources import Collection
+from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.phantom import phantom
-from xraygen.study import REGIONS, SCORED_REGIONS, Case, Study
-from xraygen.text import sentences, token_f1, without_list_markers
+from xraygen.sources.prepare import summary
 
 REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
 UIDS = range(500, 512)
@@ -26,18 +29,29 @@ SAID = ("Cardiac size is ordinary.", "No airspace opacity.", "The ribs are whole
 
 
 def collection(folder: Path) -> dict[str, bytes]:
-    """The files of a small collection in Kaggle's layout: 6 training, 4 test and 2 val studies with a view each."""
+    """The files of a small collection in Kaggle's layout: 6 training, 4 test and 2 val studies with
+    a view each.
+    """
     reports = [["uid", "findings"], *([str(uid), f"{' '.join(SAID)} Note {uid}."] for uid in UIDS)]
     names = {uid: f"{uid}_IM-0{uid}-1001.dcm.png" for uid in UIDS}
-    projections = [["uid", "filename", "projection"], *([str(uid), names[uid], "Frontal"] for uid in UIDS)]
+    projections = [
+        ["uid", "filename", "projection"],
+        *([str(uid), names[uid], "Frontal"] for uid in UIDS),
+    ]
     entries: dict[str, list] = {"train": [], "test": [], "val": []}
     for uid in UIDS:
         split = "train" if uid < 506 else "test" if uid < 510 else "val"
         entry = {"id": f"CXR{uid}_IM-0{uid}", "split": split}
         if split != "val":
-            entry["report"] = dict(zip(REGIONS, (SAID[2], SAID[0], SAID[1], "", f"Note {uid}."), strict=True))
+            entry["report"] = dict(
+                zip(REGIONS, (SAID[2], SAID[0], SAID[1], "", f"Note {uid}."), strict=True)
+            )
         entries[split].append(entry)
-    files = {REPORTS: table(reports), PROJECTIONS: table(projections), ANNOTATIONS: json.dumps(entries).encode()}
+    files = {
+        REPORTS: table(reports),
+        PROJECTIONS: table(projections),
+        ANNOTATIONS: json.dumps(entries).encode(),
+    }
     for uid, name in names.items():
         drawn = io.BytesIO()
         Pictures.new("L", (28, 28), uid % 256).save(drawn, "PNG")
@@ -86,7 +100,11 @@ def kinds(found: Collection) -> dict[str, int]:
 
 def test_the_small_collection_needs_no_repair(raw):
     found = read(raw)
-    assert len(found.studies) == 12 and all(len(study.images) == 1 for study in found.studies) and not found.incidents
+    assert (
+        len(found.studies) == 12
+        and all(len(study.images) == 1 for study in found.studies)
+        and not found.incidents
+    )
 
 
 @pytest.mark.parametrize("form", ["{}.0", "{}.", "{}.00", " {}.0 ", "0{}"])
@@ -94,7 +112,9 @@ def test_uids_as_pandas_writes_them_are_the_same_uids(raw, form):
     whole = read(raw).studies
     for name in (REPORTS, PROJECTIONS):
         rows = list(csv.reader(io.StringIO((raw / name).read_text())))
-        (raw / name).write_bytes(table([rows[0], *([form.format(row[0]), *row[1:]] for row in rows[1:])]))
+        (raw / name).write_bytes(
+            table([rows[0], *([form.format(row[0]), *row[1:]] for row in rows[1:])])
+        )
     found = read(raw)
     assert found.studies == whole
     assert kinds(found) == ({} if form == "0{}" else {"uid_decimal": 2})
@@ -104,18 +124,28 @@ def test_uids_as_pandas_writes_them_are_the_same_uids(raw, form):
 def test_other_uids_lose_their_row_and_no_more(raw, uid):
     change(raw / REPORTS, "500,", f"{uid},", 1)
     found = read(raw)
-    assert len(found.studies) == 11 and kinds(found) == {"row_malformed": 1, "report_missing": 1, "image_unclaimed": 1}
+    assert len(found.studies) == 11 and kinds(found) == {
+        "row_malformed": 1,
+        "report_missing": 1,
+        "image_unclaimed": 1,
+    }
 
 
 def test_where_all_is_lost_the_most_frequent_kind_is_named_with_an_example(raw):
     change(raw / REPORTS, "\n5", "\nx5")
-    with pytest.raises(UserError, match=r"no test study is left: 12 row_malformed, .* for example .*reports\.csv:2: uid 'x500'"):
+    with pytest.raises(
+        UserError,
+        match=r"no test study is left: 12 row_malformed, .* for example .*reports\.csv:2: uid 'x500'",
+    ):
         read(raw)
 
 
 def test_projections_of_which_no_row_is_usable_end_the_run(raw):
     change(raw / PROJECTIONS, "\n5", "\nu5")
-    with pytest.raises(UserError, match=r"projections\.csv: no row is usable: 12 row_malformed; for example .*:2: uid 'u500'"):
+    with pytest.raises(
+        UserError,
+        match=r"projections\.csv: no row is usable: 12 row_malformed; for example .*:2: uid 'u500'",
+    ):
         read(raw)
 
 
@@ -140,7 +170,11 @@ def test_a_region_that_is_null_is_silent_and_counted(raw, value):
 @pytest.mark.parametrize("value", ["5", '["Wide."]', "true"])
 def test_a_region_of_another_type_is_excluded(raw, value):
     change(raw / ANNOTATIONS, '"mediastinal": ""', f'"mediastinal": {value}', 1)
-    assert kinds(read(raw)) == {"annotation_not_text": 1, "report_without_annotation": 1, "image_unclaimed": 1}
+    assert kinds(read(raw)) == {
+        "annotation_not_text": 1,
+        "report_without_annotation": 1,
+        "image_unclaimed": 1,
+    }
 
 
 @pytest.mark.parametrize("value", ["nan", "NaN", "None", "null", "<NA>", "N/A"])
@@ -151,7 +185,9 @@ def test_findings_that_spell_an_empty_cell_are_no_report(raw, value):
 
 def test_what_windows_wrote_reads_as_it_was_meant(raw):
     said = "Cardiac size – ordinary. The patient’s ribs are “whole”… 5 €."
-    (raw / REPORTS).write_bytes((raw / REPORTS).read_text().replace(f"{' '.join(SAID)} Note 500.", said).encode("cp1252"))
+    (raw / REPORTS).write_bytes(
+        (raw / REPORTS).read_text().replace(f"{' '.join(SAID)} Note 500.", said).encode("cp1252")
+    )
     found = read(raw)
     assert found.studies[0].report == said and kinds(found) == {"encoding": 1}
 
@@ -159,7 +195,9 @@ def test_what_windows_wrote_reads_as_it_was_meant(raw):
 def test_windows_characters_that_became_control_characters_are_mended(raw):
     change(raw / ANNOTATIONS, "Note 500.", "Note \\u0096 500\\u0081.")
     found = read(raw)
-    assert found.studies[0].reference.others == "Note – 500 ." and kinds(found) == {"text_characters": 1}
+    assert found.studies[0].reference.others == "Note – 500 ." and kinds(found) == {
+        "text_characters": 1
+    }
 
 
 def test_pictures_that_are_links_elsewhere_end_the_run_and_one_of_them_is_counted(raw, tmp_path):
@@ -172,7 +210,10 @@ def test_pictures_that_are_links_elsewhere_end_the_run_and_one_of_them_is_counte
     for path in paths[1:]:
         path.rename(tmp_path / "store" / path.name)
         path.symlink_to(tmp_path / "store" / path.name)
-    with pytest.raises(UserError, match="no picture is left .* 12 image_outside, .*; for example raw/images/500.*link out of the folder"):
+    with pytest.raises(
+        UserError,
+        match="no picture is left .* 12 image_outside, .*; for example raw/images/500.*link out of the folder",
+    ):
         read(raw)
 
 
@@ -193,11 +234,19 @@ def test_a_folder_of_pictures_of_no_study_ends_the_run(raw):
 
 def test_prepare_says_in_one_line_what_it_excludes_and_repairs(raw, root):
     project = raw.parent
-    (project / "params.yaml").write_text((root / "params.yaml").read_text().replace("source: phantom", "source: iu-xray"))
+    (project / "params.yaml").write_text(
+        (root / "params.yaml").read_text().replace("source: phantom", "source: iu-xray")
+    )
 
     def prepare() -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "stages.prepare", "raw"]
-        return subprocess.run(command, cwd=project, env={"PYTHONPATH": str(root), "PATH": ""}, capture_output=True, text=True)
+        return subprocess.run(
+            command,
+            cwd=project,
+            env={"PYTHONPATH": str(root), "PATH": ""},
+            capture_output=True,
+            text=True,
+        )
 
     done = prepare()
     assert done.returncode == 0 and done.stdout + done.stderr == ""
@@ -205,10 +254,14 @@ def test_prepare_says_in_one_line_what_it_excludes_and_repairs(raw, root):
     change(raw / REPORTS, "501,", "x,")
     done = prepare()
     line = "raw: excluded 1 image_unclaimed, 1 report_missing, 1 row_malformed; repaired 2 annotation_null; data/prepared/incid"
-    assert done.returncode == 0 and done.stderr.startswith(line) and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 0 and done.stderr.startswith(line) and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
     change(raw / REPORTS, "\n5", "\nx5")
     done = prepare()
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    ), done.stderr
 
 
 def test_nothing_lost_is_nothing_said():
@@ -253,12 +306,20 @@ def test_a_table_is_read_in_every_form_that_programs_give_it(tmp_path, name, con
     [
         ("c.csv", 'id,report\n1,a\n2,"The "boot" heart."\n3,c\n', r"c.csv:3: damaged CSV"),
         ("c.csv", 'sep=;\nid;report\n1;a\n2;"The "boot" heart."\n', r"c.csv:4: damaged CSV"),
-        ("c.csv", 'id,report\n1,"two\nlines"\n2,"never closed\n3,c\n4,d\n', r"c.csv:4: damaged CSV"),
+        (
+            "c.csv",
+            'id,report\n1,"two\nlines"\n2,"never closed\n3,c\n4,d\n',
+            r"c.csv:4: damaged CSV",
+        ),
         ("c.csv", 'id,report\n1,"two\nlines"\n2,a,b\n', r"c.csv:4: more fields"),
         ("c.csv", "id,report\n\n1\n", r"c.csv:3: fewer fields"),
         ("c.csv", "id,text\n1,a\n", r"c.csv:1: no 'report'; there are: id, text"),
         ("c.csv", "sep=;\nid;text\n1;a\n", r"c.csv:2: no 'report'; there are: id, text"),
-        ("c.csv", "id,REPORT,Report\n1,a,b\n", r"c.csv:1: 'report' is there twice, as REPORT and Report"),
+        (
+            "c.csv",
+            "id,REPORT,Report\n1,a,b\n",
+            r"c.csv:1: 'report' is there twice, as REPORT and Report",
+        ),
         ("c.csv", "id,report,note, note\n1,a,b,c\n", r"c.csv:1: the column 'note' is there twice"),
         ("c.csv", "id,report\n1,é\n".encode("utf-16"), "not UTF-8 text.*save it as UTF-8"),
         ("c.csv", "id,report\n1,a\n".encode("utf-16-le"), "UTF-16; save it as UTF-8"),
@@ -280,7 +341,11 @@ def test_of_two_columns_the_one_that_is_spelt_as_expected_counts(tmp_path):
 
 @pytest.mark.parametrize("gap", ["null", "NaN", '"nan"', '"None"', '"<NA>"', '" "', '"N/A"'])
 def test_a_report_that_is_null_is_empty_in_json_lines_as_in_a_table(tmp_path, gap):
-    first, second = cases(tmp_path, "c.jsonl", f'{{"id": "1", "report": {gap}}}\n{{"id": "2", "report": "Ribs whole."}}\n')
+    first, second = cases(
+        tmp_path,
+        "c.jsonl",
+        f'{{"id": "1", "report": {gap}}}\n{{"id": "2", "report": "Ribs whole."}}\n',
+    )
     assert not first.report.strip() and second.report == "Ribs whole."
     if gap.startswith('"'):
         assert not cases(tmp_path, "c.csv", f"id,report\n1,{gap}\n")[0].report.strip()
@@ -291,26 +356,41 @@ def test_nothing_is_not_nothing_in_words(tmp_path):
 
 
 def test_a_pair_with_an_empty_cell_is_silent(tmp_path):
-    (tmp_path / "p.jsonl").write_text('{"reference": NaN, "candidate": "nan"}\n{"Reference": "a", "candidate": "None"}\n')
-    assert [(row["reference"], row["candidate"]) for row in read_pairs(tmp_path / "p.jsonl")] == [("", ""), ("a", "")]
+    (tmp_path / "p.jsonl").write_text(
+        '{"reference": NaN, "candidate": "nan"}\n{"Reference": "a", "candidate": "None"}\n'
+    )
+    assert [(row["reference"], row["candidate"]) for row in read_pairs(tmp_path / "p.jsonl")] == [
+        ("", ""),
+        ("a", ""),
+    ]
 
 
 @pytest.mark.parametrize("gap", ["null", "NaN", "[]", "[null]", '""', '"nan"'])
 def test_images_that_are_null_are_none(tmp_path, gap):
-    (case,) = cases(tmp_path, "c.jsonl", f'{{"id": "1", "report": "a", "images": {gap}}}\n', pictures=True)
+    (case,) = cases(
+        tmp_path, "c.jsonl", f'{{"id": "1", "report": "a", "images": {gap}}}\n', pictures=True
+    )
     assert case.images == ()
 
 
-@pytest.mark.parametrize("column", ["image", "image_path", "image_paths", "img_path", "Picture", "filename", "frontal", "path"])
+@pytest.mark.parametrize(
+    "column",
+    ["image", "image_path", "image_paths", "img_path", "Picture", "filename", "frontal", "path"],
+)
 @pytest.mark.parametrize("value", ['"a.png"', '["a.PNG", "b.png"]', '{"path": "a.jpeg"}'])
 def test_pictures_under_another_name_are_named_where_they_would_be_shown(tmp_path, column, value):
     row = f'{{"id": "1", "report": "a", "{column}": {value}}}\n'
-    with pytest.raises(UserError, match=rf"c.jsonl:1: pictures are in the column '{column}'; rename it to images"):
+    with pytest.raises(
+        UserError, match=rf"c.jsonl:1: pictures are in the column '{column}'; rename it to images"
+    ):
         cases(tmp_path, "c.jsonl", row, pictures=True)
     assert cases(tmp_path, "c.jsonl", row)[0].images == ()
 
 
-@pytest.mark.parametrize("row", ['"image": "Chest PA and lateral"', '"image": null', '"note": "see 2.png."', '"views": 2'])
+@pytest.mark.parametrize(
+    "row",
+    ['"image": "Chest PA and lateral"', '"image": null', '"note": "see 2.png."', '"views": 2'],
+)
 def test_what_is_no_picture_is_another_column(tmp_path, row):
     (case,) = cases(tmp_path, "c.jsonl", f'{{"id": "1", "report": "a", {row}}}\n', pictures=True)
     assert case.images == ()
@@ -329,7 +409,10 @@ def test_images_are_found_in_other_case_and_stay_below_their_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("heart size is ordinary. no opacity. ribs whole.", ["heart size is ordinary.", "no opacity.", "ribs whole."]),
+        (
+            "heart size is ordinary. no opacity. ribs whole.",
+            ["heart size is ordinary.", "no opacity.", "ribs whole."],
+        ),
         ("heart size is ordinary . no opacity .", ["heart size is ordinary .", "no opacity ."]),
         ("heart size is ordinary\nno opacity", ["heart size is ordinary", "no opacity"]),
         ("no opacity.ribs whole.", ["no opacity.", "ribs whole."]),
@@ -337,10 +420,19 @@ def test_images_are_found_in_other_case_and_stay_below_their_folder(tmp_path):
         ("no opacity; ribs whole", ["no opacity;", "ribs whole"]),
         ("opacity? no. ribs whole!", ["opacity?", "no.", "ribs whole!"]),
         ("a nodule of 1.5 cm. ribs whole.", ["a nodule of 1.5 cm.", "ribs whole."]),
-        ("told to dr. smith, e.g. by phone. ribs whole.", ["told to dr. smith, e.g. by phone.", "ribs whole."]),
+        (
+            "told to dr. smith, e.g. by phone. ribs whole.",
+            ["told to dr. smith, e.g. by phone.", "ribs whole."],
+        ),
         ("Told to Dr. Smith. Ribs whole.", ["Told to Dr. Smith.", "Ribs whole."]),
-        ("approx. 5 mm vs. 4 mm before. ribs whole", ["approx. 5 mm vs. 4 mm before.", "ribs whole"]),
-        ("rt. base opacity, see fig. 2. ribs whole", ["rt. base opacity, see fig. 2.", "ribs whole"]),
+        (
+            "approx. 5 mm vs. 4 mm before. ribs whole",
+            ["approx. 5 mm vs. 4 mm before.", "ribs whole"],
+        ),
+        (
+            "rt. base opacity, see fig. 2. ribs whole",
+            ["rt. base opacity, see fig. 2.", "ribs whole"],
+        ),
         ("1. no opacity. 2. ribs whole.", ["no opacity.", "ribs whole."]),
         ("1) no opacity 2) ribs whole", ["no opacity", "ribs whole"]),
         ("- no opacity\n- ribs whole", ["no opacity", "ribs whole"]),
@@ -358,22 +450,34 @@ def fitted() -> tuple[router.Router, list[Study]]:
 
     def generated(split: str, numbers: range) -> list[Study]:
         made = [phantom(seed=3, k=k) for k in numbers]
-        return [Study(id=one.id, uid=one.uid, split=split, report=one.report, reference=one.reference) for one in made]
+        return [
+            Study(id=one.id, uid=one.uid, split=split, report=one.report, reference=one.reference)
+            for one in made
+        ]
 
-    return router.fit(generated("train", range(400)), router.RouterParams(epochs=4)), generated("test", range(400, 460))
+    return router.fit(generated("train", range(400)), router.RouterParams(epochs=4)), generated(
+        "test", range(400, 460)
+    )
 
 
 def as_tokens(text: str) -> str:
-    return " ".join("".join(f" {mark} " if mark in ".,;" else mark for mark in text.lower()).split())
+    return " ".join(
+        "".join(f" {mark} " if mark in ".,;" else mark for mark in text.lower()).split()
+    )
 
 
-@pytest.mark.parametrize("form", [str.lower, as_tokens, str.upper], ids=["small letters", "tokens", "capitals"])
+@pytest.mark.parametrize(
+    "form", [str.lower, as_tokens, str.upper], ids=["small letters", "tokens", "capitals"]
+)
 def test_the_router_reads_a_report_in_any_letters(fitted, form):
     model, studies = fitted
     for region in SCORED_REGIONS:
         scores = []
         for say in (str, form):
-            found = [token_f1(study.reference[region], model.annotate(say(study.report))[region]) for study in studies]
+            found = [
+                token_f1(study.reference[region], model.annotate(say(study.report))[region])
+                for study in studies
+            ]
             found = [score for score in found if score is not None]
             scores.append(sum(found) / len(found))
         assert scores[1] > scores[0] - 0.02 > 0.7, (region, scores)
@@ -408,7 +512,12 @@ def test_list_markers_are_no_findings(text):
 
 
 def test_numbers_that_mark_nothing_stay():
-    for text in ("A nodule of 1.5 cm.", "Fracture of rib 3. Opacity.", "-5 units", "Two views (1) and (2) x 3 cm."):
+    for text in (
+        "A nodule of 1.5 cm.",
+        "Fracture of rib 3. Opacity.",
+        "-5 units",
+        "Two views (1) and (2) x 3 cm.",
+    ):
         assert without_list_markers(text) == text
     (opinion,) = Proxy().judge([("A nodule of 3 cm.", "A nodule of 9 cm.")])
     assert opinion.score < 1

@@ -1,4 +1,6 @@
-"""The README's recipe for versioned raw data, run as it is written in a git and DVC repository; and data that DVC links."""
+"""The README's recipe for versioned raw data, run as it is written in a git and DVC repository; and
+data that DVC links.
+"""
 
 import json
 import os
@@ -12,8 +14,8 @@ import pytest
 import yaml
 from test_cases_data import collection, kinds
 
-from xraygen.sources import iu_xray
-from xraygen.sources.iu_images import dvc_cache
+from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.images import dvc_cache
 
 pytest.importorskip("dvc")
 
@@ -29,22 +31,34 @@ class Project:
 
     def __call__(self, command: str) -> str:
         """What a shell command prints; it has to succeed."""
-        names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        names = {
+            f"GIT_{who}_{what}": "t@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         env |= names | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
-        done = subprocess.run(command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def raw_files(self) -> dict[str, bytes]:
         raw = self.folder / RAW
-        return {str(path.relative_to(raw)): path.read_bytes() for path in sorted(raw.rglob("*")) if path.is_file()}
+        return {
+            str(path.relative_to(raw)): path.read_bytes()
+            for path in sorted(raw.rglob("*"))
+            if path.is_file()
+        }
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, root) -> Project:
-    """With the first stage of the graph, and an invented collection fetched, added and committed as the README says."""
+    """With the first stage of the graph, and an invented collection fetched, added and committed as
+    the README says.
+    """
     folder = tmp_path_factory.mktemp("project") / "clone"
     for name in ("stages", "xraygen"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -65,7 +79,9 @@ def project(tmp_path_factory, root) -> Project:
 
 @pytest.fixture(scope="module")
 def experiment(project) -> dict:
-    """metrics/data.json of an experiment that ran in a copy of the folder, and was then applied and committed."""
+    """metrics/data.json of an experiment that ran in a copy of the folder, and was then applied and
+    committed.
+    """
     project("dvc exp run --temp -n real -S data.source=iu-xray")
     project("dvc exp apply real && git add . && git commit -qm real")
     return json.loads(project("git show HEAD:metrics/data.json"))
@@ -86,7 +102,9 @@ def test_an_experiment_in_a_copy_of_the_folder_has_the_data(experiment):
 
 def test_a_push_and_a_pull_bring_the_data_into_a_fresh_clone(project, experiment, tmp_path):
     whole = project.raw_files()
-    project(f"dvc remote add -f -d store {tmp_path / 'store'} && git add .dvc && git commit -qm remote && dvc push")
+    project(
+        f"dvc remote add -f -d store {tmp_path / 'store'} && git add .dvc && git commit -qm remote && dvc push"
+    )
     project(f"git clone -q . {tmp_path / 'fresh'}")
     fresh = Project(tmp_path / "fresh")
     assert not (tmp_path / "fresh" / RAW / "images").exists()
@@ -129,7 +147,9 @@ def linked(tmp_path) -> Path:
 
 
 def repository(folder: Path, **levels: str) -> Path:
-    """A folder's .dvc as `dvc init --no-scm` makes it, with a cache directory in each of these files."""
+    """A folder's .dvc as `dvc init --no-scm` makes it, with a cache directory in each of these
+    files.
+    """
     (folder / ".dvc").mkdir(parents=True, exist_ok=True)
     (folder / ".dvc" / "config").write_text("[core]\n    no_scm = True\n")
     for name, cache in levels.items():

@@ -1,4 +1,6 @@
-"""Pictures as people have them: with marks and hot pixels, in every mode, and some that cannot be read at all."""
+"""Pictures as people have them: with marks and hot pixels, in every mode, and some that cannot be
+read at all.
+"""
 
 import io
 import json
@@ -13,17 +15,24 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image as Pictures
 
-from xraygen.annotate import Bounded, shows_pictures
+from xraygen.annotators.load import Bounded, shows_pictures
 from xraygen.cli import main
-from xraygen.errors import UserError
-from xraygen.study import Annotation, AnnotationRecord, Case, Image, Study
-from xraygen.vlm import conversation
-from xraygen.vlm.conversation import UnreadablePicture, view
+from xraygen.core.errors import UserError
+from xraygen.core.study import Annotation, AnnotationRecord, Case, Image, Study
+from xraygen.prompting import conversation
+from xraygen.prompting.conversation import UnreadablePicture, view
 
 
 def twelve_bits(size: int = 64) -> np.ndarray:
-    """Something like a film of 12 bits: every value, dark and bright about equally often, nothing at the very ends twice."""
-    return np.random.default_rng(0).permutation(np.linspace(40, 4000, size * size)).astype(np.uint16).reshape(size, size)
+    """Something like a film of 12 bits: every value, dark and bright about equally often, nothing
+    at the very ends twice.
+    """
+    return (
+        np.random.default_rng(0)
+        .permutation(np.linspace(40, 4000, size * size))
+        .astype(np.uint16)
+        .reshape(size, size)
+    )
 
 
 def seen(tmp_path: Path, pixels: np.ndarray, name: str = "x.png", **options) -> np.ndarray:
@@ -60,7 +69,9 @@ def padded(pixels: np.ndarray) -> None:
     pixels[:, :24] = 0
 
 
-@pytest.mark.parametrize("damage", [hot, several_hot, burnt_in_mark, soft_mark, hot_and_dead, padded])
+@pytest.mark.parametrize(
+    "damage", [hot, several_hot, burnt_in_mark, soft_mark, hot_and_dead, padded]
+)
 def test_pixels_far_from_the_rest_do_not_decide_how_a_picture_is_scaled(tmp_path, damage):
     whole = twelve_bits()
     expected = seen(tmp_path, whole)
@@ -76,7 +87,11 @@ def test_pixels_far_from_the_rest_do_not_decide_how_a_picture_is_scaled(tmp_path
 def test_pictures_of_few_values_keep_them_apart_beside_a_hot_pixel(tmp_path, values):
     pixels = np.tile(np.array(values, np.uint16), (30, 30))
     plain = seen(tmp_path, pixels)
-    assert sorted(set(plain.ravel())) == ([0] if len(values) == 1 else [round(255 * (v - values[0]) / (values[-1] - values[0])) for v in values])
+    assert sorted(set(plain.ravel())) == (
+        [0]
+        if len(values) == 1
+        else [round(255 * (v - values[0]) / (values[-1] - values[0])) for v in values]
+    )
     pixels[0, 0] = 65535
     if len(values) > 1:
         assert (seen(tmp_path, pixels) == plain)[1:].all()
@@ -98,20 +113,33 @@ def test_fractions_that_are_no_numbers_do_not_count(tmp_path):
     fractions = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     fractions[0, :3] = np.nan, np.inf, -np.inf
     shown = seen(tmp_path, fractions, "x.tiff")
-    assert shown[0, :3].tolist() == [0, 255, 0] and shown[-1, -1] == 255 and abs(shown[8, 0] - 127) <= 3
+    assert (
+        shown[0, :3].tolist() == [0, 255, 0]
+        and shown[-1, -1] == 255
+        and abs(shown[8, 0] - 127) <= 3
+    )
     assert seen(tmp_path, np.full((4, 4), np.nan, np.float32), "y.tiff").max() == 0
 
 
 def test_16_bits_whose_darkest_value_is_white_are_turned_as_pillow_turns_8(tmp_path):
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    assert np.abs(seen(tmp_path, ramp, "x.tiff", tiffinfo={262: 0}) + np.arange(256).reshape(16, 16) - 255).max() <= 1
+    assert (
+        np.abs(
+            seen(tmp_path, ramp, "x.tiff", tiffinfo={262: 0}) + np.arange(256).reshape(16, 16) - 255
+        ).max()
+        <= 1
+    )
 
 
 def test_colours_of_16_bits_are_not_black(tmp_path):
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
-    grey = np.repeat(twelve_bits(32)[..., None], 3, axis=2).astype(">u2")  # Pillow writes no such file
+    grey = np.repeat(twelve_bits(32)[..., None], 3, axis=2).astype(
+        ">u2"
+    )  # Pillow writes no such file
     rows = b"".join(b"\0" + row.tobytes() for row in grey)
     header = struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)
     data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -122,15 +150,23 @@ def test_colours_of_16_bits_are_not_black(tmp_path):
 # Modes and files
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "I;16", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "I;16", "I", "F"]
+)
 def test_every_mode_becomes_8_bit_colour(tmp_path, mode):
     ramp = Pictures.fromarray(np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16))
     suffix = {"CMYK": "jpg", "YCbCr": "jpg", "F": "tiff", "I": "tiff"}.get(mode, "png")
-    picture = Pictures.fromarray(np.asarray(ramp).astype(np.uint16) * 16) if mode == "I;16" else ramp.convert(mode)
+    picture = (
+        Pictures.fromarray(np.asarray(ramp).astype(np.uint16) * 16)
+        if mode == "I;16"
+        else ramp.convert(mode)
+    )
     picture.save(tmp_path / f"x.{suffix}")
     shown = view(tmp_path / f"x.{suffix}")
     assert shown.mode == "RGB" and shown.size == (16, 16)
-    assert np.abs(np.asarray(shown)[..., 0].astype(int) - np.asarray(ramp)).mean() < (130 if mode == "1" else 4)
+    assert np.abs(np.asarray(shown)[..., 0].astype(int) - np.asarray(ramp)).mean() < (
+        130 if mode == "1" else 4
+    )
 
 
 def test_of_an_animation_the_first_frame_is_shown(tmp_path):
@@ -143,7 +179,9 @@ def bomb() -> bytes:
     """A picture of 40,000 by 40,000 pixels, in its header alone."""
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
     start = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + start + struct.pack(">I", zlib.crc32(start))
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + start + struct.pack(">I", zlib.crc32(start))
+    )
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -159,13 +197,18 @@ BAD = {
     "text": b"no picture",
     "bomb": bomb(),
     "damaged": WHOLE[:60] + b"\0" * 40 + WHOLE[100:],
-    "no size": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 0, 0, 8, 0, 0, 0, 0),
+    "no size": b"\x89PNG\r\n\x1a\n"
+    + struct.pack(">I", 13)
+    + b"IHDR"
+    + struct.pack(">IIBBBBB", 0, 0, 8, 0, 0, 0, 0),
 }
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """With good.png, a strip that no model takes, every bad picture, a folder, a pipe, and links to nothing and to themselves."""
+    """With good.png, a strip that no model takes, every bad picture, a folder, a pipe, and links to
+    nothing and to themselves.
+    """
     (tmp_path / "good.png").write_bytes(WHOLE)
     (tmp_path / "strip.png").write_bytes(png(np.zeros((1, 900), np.uint8)))
     for name, content in BAD.items():
@@ -196,14 +239,20 @@ def case(name: str) -> Case:
 
 def test_a_picture_that_cannot_be_read_fails_its_case_alone(folder, tiny_vlm, monkeypatch):
     pytest.importorskip("peft")
-    from xraygen.annotators.vlm import Vlm
     from xraygen.annotators.settings import VlmApproach
+    from xraygen.annotators.vlm import Vlm
 
-    monkeypatch.setattr("xraygen.answers.cache_folder", lambda: folder / "kept")
+    monkeypatch.setattr("xraygen.engines.answers.cache_folder", lambda: folder / "kept")
     approach = VlmApproach(
-        annotator="vlm", model="models/tiny", inputs="image+report", prompt="Annotate.", max_views=1,
-        max_pixels=56 * 56, batch_tokens=600, max_new_tokens=4,
-    )  # fmt: skip
+        annotator="vlm",
+        model="models/tiny",
+        inputs="image+report",
+        prompt="Annotate.",
+        max_views=1,
+        max_pixels=56 * 56,
+        batch_tokens=600,
+        max_new_tokens=4,
+    )
     bad = ["strip", *UNREADABLE]
     annotate = Vlm(approach, str(tiny_vlm), folder)
     records = list(annotate([case("good"), *map(case, bad), case("good")]))
@@ -215,43 +264,80 @@ def test_a_picture_that_cannot_be_read_fails_its_case_alone(folder, tiny_vlm, mo
     assert shows_pictures(annotate) and shows_pictures(Bounded(annotate, 0.05, pictures_only=True))
 
 
-def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(folder, tiny_vlm, capsys):
+def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
+    folder, tiny_vlm, capsys
+):
     pytest.importorskip("peft")
-    from xraygen.vlm.model import load_processor
-    from xraygen.vlm.rows import Rows
+    from xraygen.engines.model import load_processor
+    from xraygen.training.rows import Rows
 
     processor = load_processor(str(tiny_vlm), max_pixels=56 * 56)
-    params = SimpleNamespace(inputs="image+report", prompt="Annotate.", max_views=1, max_tokens=4000)
+    params = SimpleNamespace(
+        inputs="image+report", prompt="Annotate.", max_views=1, max_tokens=4000
+    )
 
     def studies(*names: str) -> list[Study]:
         cases = map(case, names)
         return [
-            Study(id=f"{k}-{one.id}", uid=str(k), split="train", report=one.report, images=one.images, reference=Annotation())
+            Study(
+                id=f"{k}-{one.id}",
+                uid=str(k),
+                split="train",
+                report=one.report,
+                images=one.images,
+                reference=Annotation(),
+            )
             for k, one in enumerate(cases)
         ]
 
-    rows = Rows(processor, studies("good", "cut", "strip", "absent", "good"), params, folder, "encode train")
+    rows = Rows(
+        processor, studies("good", "cut", "strip", "absent", "good"), params, folder, "encode train"
+    )
     assert len(rows) == 2 and rows.facts()["excluded"] == {"a picture cannot be read": 3}
-    assert "encode train: 3 of 5 studies have a picture that cannot be read; for example 1-cut (cut.png)" in capsys.readouterr().err
+    assert (
+        "encode train: 3 of 5 studies have a picture that cannot be read; for example 1-cut (cut.png)"
+        in capsys.readouterr().err
+    )
     with pytest.raises(UserError, match="20 of 30 studies have a picture that cannot be read"):
         Rows(processor, studies(*["good"] * 10, *["cut"] * 20), params, folder, "encode train")
     with pytest.raises(UserError, match="3 of 3 studies"):
         Rows(processor, studies("cut", "cut", "cut"), params, folder, "encode train")
-    assert len(Rows(processor, studies(*["cut"] * 3), SimpleNamespace(**vars(params) | {"inputs": "report"}), folder, "x")) == 3
+    assert (
+        len(
+            Rows(
+                processor,
+                studies(*["cut"] * 3),
+                SimpleNamespace(**vars(params) | {"inputs": "report"}),
+                folder,
+                "x",
+            )
+        )
+        == 3
+    )
 
 
 # How many may fail
 
 
 def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int | str:
-    """How many records came, or the error. p: a picture that cannot be read, a: another failure, +: an annotation."""
+    """How many records came, or the error. p: a picture that cannot be read, a: another failure, +:
+    an annotation.
+    """
     records = {
-        "p": AnnotationRecord(id="p", annotation=None, error="cut", usage={"unreadable_pictures": 1}),
+        "p": AnnotationRecord(
+            id="p", annotation=None, error="cut", usage={"unreadable_pictures": 1}
+        ),
         "a": AnnotationRecord(id="a", annotation=None, error="no JSON"),
         "+": AnnotationRecord(id="+", annotation=Annotation()),
     }
     try:
-        return len(list(Bounded(lambda given: (records[kind] for kind in given), share, pictures_only)(kinds)))
+        return len(
+            list(
+                Bounded(lambda given: (records[kind] for kind in given), share, pictures_only)(
+                    kinds
+                )
+            )
+        )
     except UserError as error:
         return str(error)
 
@@ -269,7 +355,9 @@ def test_answers_are_bounded_as_before():
     assert outcome("+" * 100 + "a", pictures_only=False) == 101
 
 
-def test_the_command_counts_what_failed_and_says_where_no_case_has_images(folder, tiny_vlm, root, monkeypatch):
+def test_the_command_counts_what_failed_and_says_where_no_case_has_images(
+    folder, tiny_vlm, root, monkeypatch
+):
     pytest.importorskip("peft")
     text = (root / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text)
@@ -277,18 +365,28 @@ def test_the_command_counts_what_failed_and_says_where_no_case_has_images(folder
     (folder / "models" / "tiny-qwen2-vl").symlink_to(tiny_vlm)
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("xraygen.answers.cache_folder", lambda: folder / "kept")
+    monkeypatch.setattr("xraygen.engines.answers.cache_folder", lambda: folder / "kept")
 
     def annotate(*rows: dict) -> str:
         """What the command says."""
         (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        done = CliRunner().invoke(main, ["annotate", "cases.jsonl", "--approach", "vlm-base", "--out", "out.jsonl"])
+        done = CliRunner().invoke(
+            main, ["annotate", "cases.jsonl", "--approach", "vlm-base", "--out", "out.jsonl"]
+        )
         assert done.exit_code == (2 if "error: " in done.stderr else 0), done.stderr
         return done.stderr
 
-    said = annotate({"id": "a", "report": "Ribs.", "images": ["cut.png"]}, {"id": "b", "report": ""}, {"id": "c", "report": "Ribs."})
+    said = annotate(
+        {"id": "a", "report": "Ribs.", "images": ["cut.png"]},
+        {"id": "b", "report": ""},
+        {"id": "c", "report": "Ribs."},
+    )
     assert "3 cases annotated, " in said and "no case has images" not in said
     first = json.loads((folder / "out.jsonl").read_text().splitlines()[0])
     assert first["annotation"] is None and "cut.png" in first["error"]
-    assert "cases.jsonl: no case has images, which vlm-base is shown" in annotate({"id": "b", "report": "Ribs."})
-    assert "column 'image_path'; rename it to images" in annotate({"id": "b", "report": "Ribs.", "image_path": "good.png"})
+    assert "cases.jsonl: no case has images, which vlm-base is shown" in annotate(
+        {"id": "b", "report": "Ribs."}
+    )
+    assert "column 'image_path'; rename it to images" in annotate(
+        {"id": "b", "report": "Ribs.", "image_path": "good.png"}
+    )

@@ -7,16 +7,20 @@ import sys
 
 import pytest
 
-from xraygen.errors import UserError
-from xraygen.rows import read_cases, read_pairs
+from xraygen.core.errors import UserError
+from xraygen.core.tables import read_cases, read_pairs
 
 
 def xraygen(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "xraygen", *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "xraygen", *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def one_line(done: subprocess.CompletedProcess, *said: str) -> None:
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    ), done.stderr
     assert all(words in done.stderr for words in said), done.stderr
 
 
@@ -41,7 +45,14 @@ def test_judge_keeps_rows_order_and_columns(tmp_path):
     with (tmp_path / "out.csv").open(newline="") as file:
         out = list(csv.DictReader(file))
     assert [(row["mine"], row["reference"], row["candidate"]) for row in out] == rows
-    verdicts = ["identical", "both_empty", "reference_empty", "candidate_empty", "judged", "identical"]
+    verdicts = [
+        "identical",
+        "both_empty",
+        "reference_empty",
+        "candidate_empty",
+        "judged",
+        "identical",
+    ]
     assert [row["verdict"] for row in out] == verdicts
     assert [float(row["score"]) for row in out[:4]] == [1, 1, 0, 0] and float(out[4]["score"]) < 0.5
     assert list(out[0])[3:] == ["score", "verdict", "matched_findings", *"abcdef"]
@@ -49,7 +60,8 @@ def test_judge_keeps_rows_order_and_columns(tmp_path):
 
 def test_judge_reads_json_lines_too(tmp_path):
     write(
-        tmp_path / "pairs.jsonl", '{"reference": null, "candidate": "", "n": 1}\n\n{"reference": "a", "candidate": "a", "n": 2}\n'
+        tmp_path / "pairs.jsonl",
+        '{"reference": null, "candidate": "", "n": 1}\n\n{"reference": "a", "candidate": "a", "n": 2}\n',
     )
     assert xraygen("judge", "pairs.jsonl", "--out", "out.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith(",,1,1.0,both_empty")
@@ -66,7 +78,11 @@ def test_judge_reads_json_lines_too(tmp_path):
         ("pairs.jsonl", '{"reference": "a", "candidate": 3}\n', ["pairs.jsonl:1", "text"]),
         ("pairs.jsonl", "[1]\n", ["pairs.jsonl:1", "not a JSON object"]),
         ("pairs.jsonl", "[" * 100_000 + "\n", ["pairs.jsonl:1", "damaged JSON"]),
-        ("pairs.jsonl", '{"reference": "\\ud800", "candidate": ""}\n', ["pairs.jsonl:1", "surrogate"]),
+        (
+            "pairs.jsonl",
+            '{"reference": "\\ud800", "candidate": ""}\n',
+            ["pairs.jsonl:1", "surrogate"],
+        ),
         ("pairs.csv", "reference,reference,candidate\na,b,c\n", ["pairs.csv:1", "twice"]),
         ("pairs.csv", "reference,canddate\n", ["pairs.csv:1", "no 'candidate'"]),
         ("pairs.csv", "", ["pairs.csv:1", "no 'reference'"]),
@@ -100,17 +116,29 @@ def test_judging_no_rows_leaves_a_header(tmp_path):
 def test_a_wrong_option_is_one_line(tmp_path):
     write(tmp_path / "p.csv", "reference,candidate\n")
     one_line(xraygen("judge", "p.csv", cwd=tmp_path), "--out", "--help")
-    one_line(xraygen("judge", "p.csv", "--judge", "nobody", "--out", "o.csv", cwd=tmp_path), "nobody", "proxy")
+    one_line(
+        xraygen("judge", "p.csv", "--judge", "nobody", "--out", "o.csv", cwd=tmp_path),
+        "nobody",
+        "proxy",
+    )
     one_line(xraygen("judge", "p.csv", "--out", "", cwd=tmp_path), "folder")
-    one_line(xraygen("judge", "p.csv", "--out", "/dev/null", cwd=tmp_path), "/dev/null", "no regular file")
+    one_line(
+        xraygen("judge", "p.csv", "--out", "/dev/null", cwd=tmp_path),
+        "/dev/null",
+        "no regular file",
+    )
 
 
 def test_a_missing_file_and_a_folder_are_one_line(tmp_path):
-    one_line(xraygen("judge", "none.csv", "--out", "out.csv", cwd=tmp_path), "none.csv", "No such file")
+    one_line(
+        xraygen("judge", "none.csv", "--out", "out.csv", cwd=tmp_path), "none.csv", "No such file"
+    )
     (tmp_path / "folder.csv").mkdir()
     one_line(xraygen("judge", "folder.csv", "--out", "out.csv", cwd=tmp_path), "folder.csv")
     write(tmp_path / "p.csv", "reference,candidate\na,b\n")
-    one_line(xraygen("judge", "p.csv", "--out", "folder.csv", cwd=tmp_path), "folder.csv", "is a folder")
+    one_line(
+        xraygen("judge", "p.csv", "--out", "folder.csv", cwd=tmp_path), "folder.csv", "is a folder"
+    )
 
 
 def test_annotate_outside_a_project_and_by_no_approach(tmp_path, root):
@@ -122,16 +150,24 @@ def test_annotate_outside_a_project_and_by_no_approach(tmp_path, root):
     )
     (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
     one_line(
-        xraygen("annotate", "cases.csv", "--approach", "rooter", "--out", "o.jsonl", cwd=tmp_path), "rooter", "router-verbatim"
+        xraygen("annotate", "cases.csv", "--approach", "rooter", "--out", "o.jsonl", cwd=tmp_path),
+        "rooter",
+        "router-verbatim",
     )
     one_line(
-        xraygen("annotate", "cases.csv", "--approach", "router", "--out", "o.jsonl", cwd=tmp_path), "models/router", "dvc repro"
+        xraygen("annotate", "cases.csv", "--approach", "router", "--out", "o.jsonl", cwd=tmp_path),
+        "models/router",
+        "dvc repro",
     )
 
 
 def test_cases_hold_no_reference_whatever_the_file_holds(tmp_path):
     write(
-        tmp_path / "c.jsonl", json.dumps({"id": "1", "report": "r", "reference": {"lung": "PLANTED"}, "images": ["a.png"]}) + "\n"
+        tmp_path / "c.jsonl",
+        json.dumps(
+            {"id": "1", "report": "r", "reference": {"lung": "PLANTED"}, "images": ["a.png"]}
+        )
+        + "\n",
     )
     write(tmp_path / "c.csv", "reference,id,report,images\nPLANTED,1,r,a.png; b/c.png\n")
     for name in ("c.jsonl", "c.csv"):
@@ -140,9 +176,14 @@ def test_cases_hold_no_reference_whatever_the_file_holds(tmp_path):
     assert case.images[1].path == "b/c.png"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "a/../../x.png", "..\\x.png", "C:\\x.png"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x.png", "a/../../x.png", "..\\x.png", "C:\\x.png"]
+)
 def test_an_image_path_may_not_leave_its_folder(tmp_path, path):
-    write(tmp_path / "c.jsonl", json.dumps({"id": "1", "report": "r", "images": [{"path": path}]}) + "\n")
+    write(
+        tmp_path / "c.jsonl",
+        json.dumps({"id": "1", "report": "r", "images": [{"path": path}]}) + "\n",
+    )
     with pytest.raises(UserError, match="leaves the folder"):
         list(read_cases(tmp_path / "c.jsonl"))
 
@@ -157,4 +198,7 @@ def test_files_from_spreadsheets_are_read(tmp_path):
 
 def test_help_needs_nothing_heavy():
     code = "import sys, xraygen.cli; print({'numpy', 'scipy', 'sklearn', 'pandas', 'torch', 'PIL'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "set()\n"
+    )

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from xraygen import judges
-from xraygen.annotators import fit_constant
 from xraygen.annotators.constant import Constant
-from xraygen.annotators.fit_constant import fit
-from xraygen.errors import UserError
-from xraygen.evaluate import judge_annotations
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, Case, Study
+from xraygen.evaluation.evaluate import judge_annotations
 from xraygen.judges import Opinion
+from xraygen.judges import constant as fit_constant
+from xraygen.judges.constant import fit
 from xraygen.sources.phantom import phantom
-from xraygen.study import REGIONS, SCORED_REGIONS, Annotation, Case, Study
 
 PROXY = judges.load("proxy")
 
@@ -58,7 +58,7 @@ class Longest:
 def test_silence_is_chosen_where_most_are_silent():
     studies = [study(number, lung="Lungs are clear.") for number in range(3)]
     studies += [study(number) for number in range(3, 10)]
-    assert fit(studies, PROXY).annotation.lung == ""
+    assert fit(studies, PROXY).lung == ""
 
 
 def test_the_judge_has_the_last_word_not_the_frequency():
@@ -71,12 +71,12 @@ def test_the_judge_has_the_last_word_not_the_frequency():
         "Both of the lungs are clear.",
     ]
     studies = [study(number, lung=text) for number, text in enumerate(texts)]
-    assert fit(studies, Longest()).annotation.lung == texts[-1]
+    assert fit(studies, Longest()).lung == texts[-1]
 
 
 def test_the_region_that_is_not_scored_gets_its_most_frequent_text():
     studies = [study(number, others=text, lung="x") for number, text in enumerate(["b", "a", "b"])]
-    assert fit(studies, PROXY).annotation.others == "b"
+    assert fit(studies, PROXY).others == "b"
 
 
 def test_a_slow_judge_is_asked_a_bounded_number_of_pairs_each_once(monkeypatch):
@@ -112,7 +112,7 @@ def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not
 
 def test_a_second_fit_is_the_same():
     studies = generated("train", 0, 40)
-    assert fit(studies, PROXY).annotation == fit(list(studies), PROXY).annotation
+    assert fit(studies, PROXY) == fit(list(studies), PROXY)
 
 
 def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):

@@ -1,16 +1,19 @@
-"""Judging annotations: nothing is dropped, nothing passes unnoticed, and what an annotator says does not hang on the reference."""
+"""Judging annotations: nothing is dropped, nothing passes unnoticed, and what an annotator says
+does not hang on the reference.
+"""
 
 import numpy as np
 import pytest
 
-from xraygen import annotate as annotators
-from xraygen import evaluate, judges, params
-from xraygen.annotators import router
-from xraygen.errors import UserError
-from xraygen.report import _comparisons, comparison_markdown, examples, page
-from xraygen.scores import StudyScores, scores_of, summarise
+from xraygen import judges, params
+from xraygen.annotators import load as annotators
+from xraygen.annotators.router import router
+from xraygen.core.errors import UserError
+from xraygen.core.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
+from xraygen.evaluation import evaluate
+from xraygen.evaluation.report import _comparisons, comparison_markdown, examples, page
+from xraygen.evaluation.scores import StudyScores, scores_of, summarise
 from xraygen.sources.phantom import phantom
-from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
 
 PROXY = judges.load("proxy")
 
@@ -24,9 +27,15 @@ def studies(split: str, first: int, count: int, curated: bool = True) -> list[St
     ]
 
 
-def said(members: list[Study], annotation: Annotation | None = None, error: str | None = None) -> list[AnnotationRecord]:
+def said(
+    members: list[Study], annotation: Annotation | None = None, error: str | None = None
+) -> list[AnnotationRecord]:
     return [
-        AnnotationRecord(id=s.id, annotation=s.reference if error is None and annotation is None else annotation, error=error)
+        AnnotationRecord(
+            id=s.id,
+            annotation=s.reference if error is None and annotation is None else annotation,
+            error=error,
+        )
         for s in members
     ]
 
@@ -34,8 +43,13 @@ def said(members: list[Study], annotation: Annotation | None = None, error: str 
 def test_every_study_and_scored_region_is_judged_once_in_order():
     members = studies("test", 0, 5)
     judged = evaluate.judge_annotations(members, said(members)[::-1], PROXY)
-    assert [(j.id, j.region) for j in judged] == [(s.id, region) for s in members for region in SCORED_REGIONS]
-    assert {j.score for j in judged} == {1.0} and {j.verdict for j in judged} <= {"identical", "both_empty"}
+    assert [(j.id, j.region) for j in judged] == [
+        (s.id, region) for s in members for region in SCORED_REGIONS
+    ]
+    assert {j.score for j in judged} == {1.0} and {j.verdict for j in judged} <= {
+        "identical",
+        "both_empty",
+    }
 
 
 def test_a_failed_annotation_is_judged_as_empty_and_counted():
@@ -43,18 +57,31 @@ def test_a_failed_annotation_is_judged_as_empty_and_counted():
     judged = evaluate.judge_annotations(members, said(members, error="no answer"), PROXY)
     for judgement in judged:
         expected = ("candidate_empty", 0.0) if judgement.reference else ("both_empty", 1.0)
-        assert (judgement.verdict, judgement.score, judgement.candidate, judgement.annotation_error) == (
+        assert (
+            judgement.verdict,
+            judgement.score,
+            judgement.candidate,
+            judgement.annotation_error,
+        ) == (
             *expected,
             "",
             "no answer",
         )
     summary = evaluate.details({"test": judged}, {"test": members}, PROXY, 20, 0)
     metrics = evaluate.metrics(summary)
-    assert summary["test"]["failed_annotations"] == metrics["test"]["failed_annotations"] == 5 and metrics["test_novel"]["failed_annotations"] == 3
+    assert (
+        summary["test"]["failed_annotations"] == metrics["test"]["failed_annotations"] == 5
+        and metrics["test_novel"]["failed_annotations"] == 3
+    )
 
 
 @pytest.mark.parametrize(
-    "change", [lambda r: r[1:], lambda r: [*r, r[0]], lambda r: [*r, r[0].model_copy(update={"id": "stranger"})]]
+    "change",
+    [
+        lambda r: r[1:],
+        lambda r: [*r, r[0]],
+        lambda r: [*r, r[0].model_copy(update={"id": "stranger"})],
+    ],
 )
 def test_annotations_that_do_not_fit_the_studies_are_refused(change):
     members = studies("test", 0, 4)
@@ -74,7 +101,9 @@ def test_novel_studies_are_reported_beside_test():
     members = studies("test", 0, 6)
     judged = evaluate.judge_annotations(members, said(members), PROXY)
     scores = scores_of({"test": judged}, {"test": members})
-    assert len(scores["test"].ids) == 6 and set(scores["test_novel"].ids) == {s.id for s in members if s.novel}
+    assert len(scores["test"].ids) == 6 and set(scores["test_novel"].ids) == {
+        s.id for s in members if s.novel
+    }
 
 
 def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
@@ -82,7 +111,9 @@ def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
     with_references, without = studies("test", 0, 40), studies("test", 0, 40, curated=False)
     for name in ("router", "router-verbatim"):
         annotate = annotators.load(params.load(root / "params.yaml"), name, tmp_path)
-        assert list(annotate(s.case() for s in with_references)) == list(annotate(s.case() for s in without))
+        assert list(annotate(s.case() for s in with_references)) == list(
+            annotate(s.case() for s in without)
+        )
 
 
 def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
@@ -94,7 +125,9 @@ def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
 
 def test_text_from_data_is_no_markup_in_the_page():
     evil = "<script>alert(1)</script>"
-    study = studies("test", 0, 1)[0].model_copy(update={"report": evil, "reference": Annotation(lung=evil)})
+    study = studies("test", 0, 1)[0].model_copy(
+        update={"report": evil, "reference": Annotation(lung=evil)}
+    )
     records = said([study], Annotation(lung=f"x {evil}"))
     judged = evaluate.judge_annotations([study], records, PROXY)
     cell = {"score": 0.5, "ci_low": None, "ci_high": None}
@@ -104,7 +137,7 @@ def test_text_from_data_is_no_markup_in_the_page():
 
 
 def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
-    from xraygen.compare import report_of
+    from xraygen.evaluation.compare import report_of
     from xraygen.params import CompareParams
 
     params = CompareParams(resamples=50, alpha=0.05, power=0.8, seed=0)
@@ -112,17 +145,22 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
         split: [s.model_copy(update={"novel": False}) for s in studies(split, 10 * n, 1)]
         for n, split in enumerate(("dev", "test"))
     }
-    judged = {split: evaluate.judge_annotations(group, said(group), PROXY) for split, group in members.items()}
+    judged = {
+        split: evaluate.judge_annotations(group, said(group), PROXY)
+        for split, group in members.items()
+    }
     for names in (["a"], ["a", "b"]):
         summaries = {name: evaluate.details(judged, members, PROXY, 20, 0) for name in names}
-        comparison = report_of({name: scores_of(judged, members) for name in names}, summaries, [], params)
+        comparison = report_of(
+            {name: scores_of(judged, members) for name in names}, summaries, [], params
+        )
         text = comparison_markdown(comparison, "phantom", params, complete=True)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
         assert "test_novel" not in comparison_markdown(comparison, "phantom", params)
 
 
 def test_the_best_is_held_against_each_and_each_against_the_next():
-    from xraygen.compare import compare_all
+    from xraygen.evaluation.compare import compare_all
     from xraygen.params import CompareParams
 
     rng = np.random.default_rng(0)
@@ -133,11 +171,24 @@ def test_the_best_is_held_against_each_and_each_against_the_next():
     params = CompareParams(resamples=2000, alpha=0.05, power=0.8, seed=0)
     pairs = compare_all(by_name, params)["test"]
     scores = {name: {"test": summarise(sets["test"], 50, 0)} for name, sets in by_name.items()}
-    table = [[cell.strip() for cell in row.split("|")[1:-1]] for row in _comparisons(scores, pairs, "test").splitlines()[2:]]
-    second, third = sorted(("good", "alike"), key=lambda name: -scores[name]["test"]["macro"]["score"])
-    assert [row[:2] for row in table] == [["best", second], ["best", third], ["best", "poor"], [second, third], [third, "poor"]]
+    table = [
+        [cell.strip() for cell in row.split("|")[1:-1]]
+        for row in _comparisons(scores, pairs, "test").splitlines()[2:]
+    ]
+    second, third = sorted(
+        ("good", "alike"), key=lambda name: -scores[name]["test"]["macro"]["score"]
+    )
+    assert [row[:2] for row in table] == [
+        ["best", second],
+        ["best", third],
+        ["best", "poor"],
+        [second, third],
+        [third, "poor"],
+    ]
     gaps = {tuple(row[:2]): row[2:] for row in table}
     difference = pairs["poor vs best"]["score"]["macro"]["difference"]
     assert difference < -0.4 and gaps["best", "poor"][0].startswith(f"**{-difference:+.3f}** [+0.4")
-    assert all(cell.startswith("**+") for cell in gaps["best", "poor"]) and "n.s." not in str(gaps["best", "poor"])
+    assert all(cell.startswith("**+") for cell in gaps["best", "poor"]) and "n.s." not in str(
+        gaps["best", "poor"]
+    )
     assert gaps[second, third][0].endswith("] n.s.") and "**" not in str(gaps[second, third])

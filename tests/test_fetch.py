@@ -1,4 +1,6 @@
-"""Fetching IU X-Ray: copied from folders of every shape, or downloaded from a real server on loopback."""
+"""Fetching IU X-Ray: copied from folders of every shape, or downloaded from a real server on
+loopback.
+"""
 
 import contextlib
 import hashlib
@@ -13,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from xraygen.errors import UserError
-from xraygen.fetch import BASE_URL, PUBLISHED, Published, fetch_iu_xray
-from xraygen.sources import iu_xray
+from xraygen.core.errors import UserError
+from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.fetch import BASE_URL, PUBLISHED, Published, fetch_iu_xray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "iu-xray"
 TEXTS = {name: f"content of {name}\n".encode() for name in iu_xray.TEXT_FILES}
-KNOWN = {name: Published(len(data), hashlib.sha256(data).hexdigest()) for name, data in TEXTS.items()}
+KNOWN = {
+    name: Published(len(data), hashlib.sha256(data).hexdigest()) for name, data in TEXTS.items()
+}
 FIRST, _, LAST = TEXTS
 
 
@@ -31,7 +35,11 @@ def lay(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 # --- from a folder
@@ -45,7 +53,10 @@ def test_images_of_any_layout_arrive_below_images_and_nothing_else_does(tmp_path
         "layouts/open-i/CXR1_IM-1-1.png": b"a",
         "layouts/r2gen/CXR1_IM-1/0.png": b"a",
     }
-    source = lay(tmp_path / "from", TEXTS | images | {"scan.png": b"d", "README.md": b"e", "images/._1_IM-1-1.dcm.png": b"f"})
+    source = lay(
+        tmp_path / "from",
+        TEXTS | images | {"scan.png": b"d", "README.md": b"e", "images/._1_IM-1-1.dcm.png": b"f"},
+    )
     fetch_iu_xray(tmp_path / "raw", source, published=KNOWN)
     kept = {
         "images/images_normalized/1_IM-1-1.dcm.png": b"a",
@@ -54,7 +65,11 @@ def test_images_of_any_layout_arrive_below_images_and_nothing_else_does(tmp_path
     }
     assert tree(tmp_path / "raw") == TEXTS | kept
     said = capsys.readouterr().err
-    assert "2 images have the same bytes" in said and "1 images were left out, as their names" in said and "3 images\n" in said
+    assert (
+        "2 images have the same bytes" in said
+        and "1 images were left out, as their names" in said
+        and "3 images\n" in said
+    )
     assert "differs" not in said
 
 
@@ -63,7 +78,11 @@ def test_a_difference_is_named_and_used(tmp_path, capsys):
     fetch_iu_xray(tmp_path / "raw", source, published=KNOWN)
     assert (tmp_path / "raw" / LAST).read_bytes() == b"fewer\n"
     differs = [line for line in capsys.readouterr().err.splitlines() if "differs" in line]
-    assert len(differs) == 1 and LAST in differs[0] and hashlib.sha256(b"fewer\n").hexdigest()[:12] in differs[0]
+    assert (
+        len(differs) == 1
+        and LAST in differs[0]
+        and hashlib.sha256(b"fewer\n").hexdigest()[:12] in differs[0]
+    )
 
 
 def test_where_there_are_no_images_the_two_ways_to_get_them_are_told(tmp_path, capsys):
@@ -97,7 +116,10 @@ def test_what_is_fetched_is_no_link(tmp_path):
 
 
 def test_text_files_may_lie_deeper_or_be_there_already(tmp_path):
-    raw, below = tmp_path / "raw", lay(tmp_path / "from", {f"archive/{name}": data for name, data in TEXTS.items()})
+    raw, below = (
+        tmp_path / "raw",
+        lay(tmp_path / "from", {f"archive/{name}": data for name, data in TEXTS.items()}),
+    )
     fetch_iu_xray(raw, below, published=KNOWN)
     images = lay(tmp_path / "images-only", {"images_normalized/1_IM-1-1.dcm.png": b"a"})
     fetch_iu_xray(raw, images, published=KNOWN)
@@ -115,8 +137,13 @@ def test_what_cannot_be_fetched_is_said_before_anything_is_copied(tmp_path):
     raw = tmp_path / "raw"
     cases = {
         "is not a folder": tmp_path / "nowhere",
-        f"has no {LAST}": lay(tmp_path / "two", {name: data for name, data in TEXTS.items() if name != LAST}),
-        "2 below": lay(tmp_path / "double", {f"{top}/{name}": data for top in "ab" for name, data in TEXTS.items()}),
+        f"has no {LAST}": lay(
+            tmp_path / "two", {name: data for name, data in TEXTS.items() if name != LAST}
+        ),
+        "2 below": lay(
+            tmp_path / "double",
+            {f"{top}/{name}": data for top in "ab" for name, data in TEXTS.items()},
+        ),
     }
     for message, source in cases.items():
         with pytest.raises(UserError, match=message):
@@ -135,9 +162,7 @@ def test_a_destination_that_cannot_be_written_is_a_user_error(tmp_path):
 def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
     pictures = {f"images/{number}_IM-1-1.dcm.png": os.urandom(200_000) for number in range(1, 300)}
     source, raw = lay(tmp_path / "from", TEXTS | pictures), tmp_path / "raw"
-    code = (
-        "import sys; from pathlib import Path; from xraygen.fetch import fetch_iu_xray; fetch_iu_xray(*map(Path, sys.argv[1:]))"
-    )
+    code = "import sys; from pathlib import Path; from xraygen.sources.iu_xray.fetch import fetch_iu_xray; fetch_iu_xray(*map(Path, sys.argv[1:]))"
     run = subprocess.Popen([sys.executable, "-c", code, raw, source], stderr=subprocess.DEVNULL)
     while len(list(raw.glob("images/*"))) < 20 and run.poll() is None:
         time.sleep(0.001)
@@ -145,7 +170,9 @@ def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
     run.wait()
     arrived = tree(raw)
     assert len(arrived) < len(TEXTS | pictures)
-    assert all(arrived[name] == (TEXTS | pictures)[name] for name in arrived if not name.endswith(".part"))
+    assert all(
+        arrived[name] == (TEXTS | pictures)[name] for name in arrived if not name.endswith(".part")
+    )
     (raw / "images" / ".1_IM-1-1.dcm.png.4194305.part").write_bytes(b"half")
     fetch_iu_xray(raw, source, published=KNOWN)
     assert tree(raw) == TEXTS | pictures
@@ -156,7 +183,9 @@ def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
 
 @contextlib.contextmanager
 def serving(files: dict[str, bytes], cut: int | None = None):
-    """(URL, the paths asked for) of an HTTP server; with `cut`, connections break after so many bytes of a body."""
+    """(URL, the paths asked for) of an HTTP server; with `cut`, connections break after so many
+    bytes of a body.
+    """
     asked = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -207,12 +236,17 @@ def test_a_download_that_is_not_the_published_file_is_refused_and_not_kept(tmp_p
 
 
 def test_a_server_that_breaks_off_or_lacks_the_file_is_one_line_that_says_what_to_do(tmp_path):
-    with serving({}) as (url, _), pytest.raises(UserError, match=r"cannot be downloaded \(404 Not Found\).*--from DIR"):
+    with (
+        serving({}) as (url, _),
+        pytest.raises(UserError, match=r"cannot be downloaded \(404 Not Found\).*--from DIR"),
+    ):
         fetch_iu_xray(tmp_path / "iu-xray", None, base_url=url, published=KNOWN)
     with serving(TEXTS, cut=5) as (url, _), pytest.raises(UserError, match="--from DIR"):
         fetch_iu_xray(tmp_path / "iu-xray", None, base_url=url, published=KNOWN)
     with pytest.raises(UserError, match=r"cannot be downloaded \(ConnectionError\).*--from DIR"):
-        fetch_iu_xray(tmp_path / "iu-xray", None, base_url=url, published=KNOWN)  # the server is gone
+        fetch_iu_xray(
+            tmp_path / "iu-xray", None, base_url=url, published=KNOWN
+        )  # the server is gone
     assert tree(tmp_path / "iu-xray") == {} if (tmp_path / "iu-xray").exists() else True
 
 
@@ -225,8 +259,13 @@ def test_the_address_and_the_checksums_are_of_every_text_file():
 def test_the_real_folder_arrives_whole_with_the_one_known_difference(tmp_path, capsys):
     fetch_iu_xray(tmp_path / "raw", SHARED)
     said = capsys.readouterr().err
-    assert said.count("differs from the published file") == 1 and "annotation_quiz_all.json: differs" in said
-    expected = {f"images/{path.name}" for path in (SHARED / "images").iterdir()} | set(iu_xray.TEXT_FILES)
+    assert (
+        said.count("differs from the published file") == 1
+        and "annotation_quiz_all.json: differs" in said
+    )
+    expected = {f"images/{path.name}" for path in (SHARED / "images").iterdir()} | set(
+        iu_xray.TEXT_FILES
+    )
     assert set(tree(tmp_path / "raw")) == expected
 
 

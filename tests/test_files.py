@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from xraygen.cli import main
-from xraygen.errors import UserError
-from xraygen.files import identity, is_being_written, replacing, replacing_folder
-from xraygen.study import Annotation, write_jsonl
+from xraygen.core.errors import UserError
+from xraygen.core.files import identity, is_being_written, replacing, replacing_folder
+from xraygen.core.study import Annotation, write_jsonl
 
 
 def test_nothing_half_written_stands_at_the_path(tmp_path):
@@ -28,9 +28,15 @@ def test_nothing_half_written_stands_at_the_path(tmp_path):
 
 def test_an_unwritable_path_is_the_users_fault(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "file" / "a.txt"):
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        replacing(tmp_path / "file" / "a.txt"),
+    ):
         pass
-    with pytest.raises(UserError, match="cannot be written"), replacing_folder(tmp_path / "file" / "a") as beside:
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        replacing_folder(tmp_path / "file" / "a") as beside,
+    ):
         beside.mkdir()
 
 
@@ -42,7 +48,10 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), replacing_folder(tmp_path / "model") as beside:
         beside.mkdir()
         raise RuntimeError
-    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["model", "model/new"]
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "model",
+        "model/new",
+    ]
 
 
 def files_below(folder) -> list[str]:
@@ -65,9 +74,14 @@ def test_an_error_of_the_body_is_not_taken_for_one_of_writing(tmp_path):
 def test_a_full_disk_is_named_with_the_file(tmp_path, mode, content):
     (tmp_path / "out").write_text("old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))  # what is written beyond is refused as by a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (50, limits[1])
+    )  # what is written beyond is refused as by a full disk
     try:
-        with pytest.raises(UserError, match="out: cannot be written: File too large"), replacing(tmp_path / "out", mode) as file:
+        with (
+            pytest.raises(UserError, match="out: cannot be written: File too large"),
+            replacing(tmp_path / "out", mode) as file,
+        ):
             file.write(content)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -83,7 +97,9 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
         with replacing(tmp_path / link) as file:
             file.write("new")
         assert not (tmp_path / link).is_symlink() and (tmp_path / link).read_text() == "new"
-    assert (tmp_path / "cache").read_text() == "kept" and (tmp_path / "cache").stat().st_mode & 0o777 == 0o444
+    assert (tmp_path / "cache").read_text() == "kept" and (
+        tmp_path / "cache"
+    ).stat().st_mode & 0o777 == 0o444
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -93,15 +109,22 @@ def test_a_link_that_the_user_names_is_followed(tmp_path):
     for target in ("elsewhere/there.csv", "elsewhere/new.csv"):
         (tmp_path / "out.csv").unlink(missing_ok=True)
         (tmp_path / "out.csv").symlink_to(target)
-        done = CliRunner().invoke(main, ["judge", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "out.csv")])
+        done = CliRunner().invoke(
+            main, ["judge", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "out.csv")]
+        )
         assert done.exit_code == 0, done.output
-        assert (tmp_path / "out.csv").is_symlink() and (tmp_path / target).read_text().startswith("reference,candidate,score")
+        assert (tmp_path / "out.csv").is_symlink() and (tmp_path / target).read_text().startswith(
+            "reference,candidate,score"
+        )
 
 
 def test_the_old_folder_comes_back_when_the_new_one_cannot_be_put_there(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").write_text("")
-    with pytest.raises(UserError, match="model: cannot be written"), replacing_folder(tmp_path / "model"):
+    with (
+        pytest.raises(UserError, match="model: cannot be written"),
+        replacing_folder(tmp_path / "model"),
+    ):
         pass  # nothing is made, so that there is nothing to rename
     assert files_below(tmp_path) == ["model", "model/old"]
 
@@ -109,7 +132,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_be_put_there(tmp_path
 KILLED_BETWEEN_THE_RENAMES = """
 import os, signal, sys
 from pathlib import Path
-from xraygen.files import replacing_folder
+from xraygen.core.files import replacing_folder
 
 rename, calls = Path.rename, []
 
@@ -140,7 +163,10 @@ def test_killed_at_a_rename_the_old_folder_is_still_there_or_comes_back(tmp_path
     assert (tmp_path / "model" / "old").exists() and not beside.exists()
     with replacing_folder(tmp_path / "model") as beside:
         beside.mkdir()
-    assert list((tmp_path / "model").iterdir()) == [] and not (tmp_path / ".model.former.part").exists()
+    assert (
+        list((tmp_path / "model").iterdir()) == []
+        and not (tmp_path / ".model.former.part").exists()
+    )
 
 
 def test_a_leftover_beside_a_folder_that_is_there_is_removed(tmp_path):
@@ -150,21 +176,42 @@ def test_a_leftover_beside_a_folder_that_is_there_is_removed(tmp_path):
     with replacing_folder(tmp_path / "model") as beside:
         beside.mkdir()
         (beside / "x").write_text("new")
-    assert (tmp_path / "model" / "x").read_text() == "new" and files_below(tmp_path) == ["model", "model/x"]
+    assert (tmp_path / "model" / "x").read_text() == "new" and files_below(tmp_path) == [
+        "model",
+        "model/x",
+    ]
 
 
 def test_a_file_that_is_being_written_is_told_from_one_that_was_left(tmp_path):
     with replacing(tmp_path / "a.csv"):
         (part,) = tmp_path.iterdir()
         assert is_being_written(part) and str(os.getpid()) in part.name
-    for name in (".a.csv.4194305.part", ".a.csv.99999999999999999999.part", ".a.csv.part"):  # more than any process has
+    for name in (
+        ".a.csv.4194305.part",
+        ".a.csv.99999999999999999999.part",
+        ".a.csv.part",
+    ):  # more than any process has
         assert not is_being_written(tmp_path / name)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["merges.txt", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "chat_template.json", "added_tokens.json"]
-    + ["special_tokens_map.json", "generation_config.json", "preprocessor_config.json", "training.json", "pytorch_model.bin"]
+    [
+        "merges.txt",
+        "vocab.txt",
+        "vocab.json",
+        "tokenizer.model",
+        "spiece.model",
+        "chat_template.json",
+        "added_tokens.json",
+    ]
+    + [
+        "special_tokens_map.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+        "training.json",
+        "pytorch_model.bin",
+    ]
     + ["additional_chat_templates/tools.jinja", "tekken.json", "tiktoken.model", "model.pt"],
 )
 def test_every_file_that_may_shape_an_answer_counts(tmp_path, name):
@@ -177,7 +224,9 @@ def test_every_file_that_may_shape_an_answer_counts(tmp_path, name):
     assert len(seen) == 3
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", ".gitattributes", ".cache/huggingface/x.lock", "loss.png"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "LICENSE", ".gitattributes", ".cache/huggingface/x.lock", "loss.png"]
+)
 def test_what_shapes_nothing_does_not_count(tmp_path, name):
     (tmp_path / "config.json").write_text("{}")
     before = identity(str(tmp_path))

@@ -1,4 +1,6 @@
-"""Fine-tuning: what the loss is over, what a step takes, the same weights whatever happens on the way, the best pass kept."""
+"""Fine-tuning: what the loss is over, what a step takes, the same weights whatever happens on the
+way, the best pass kept.
+"""
 
 import json
 import os
@@ -16,31 +18,67 @@ import pytest
 from PIL import Image as Pictures
 from pydantic import ValidationError
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import (
+    Annotation,
+    Image,
+    Study,
+    first_problem,
+    read_json,
+    read_jsonl,
+    write_jsonl,
+)
 from xraygen.sources.phantom import draw, phantom
-from xraygen.study import Annotation, Image, Study, first_problem, read_json, read_jsonl, write_jsonl
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 pytest.importorskip("dvclive")
 
-from xraygen.vlm import encoding, loss, trainer  # noqa: E402
-from xraygen.vlm.finetune import FinetuneParams, batched, best, checkpoint, finetune, patience_is_over, plan  # noqa: E402
-from xraygen.vlm.merge import merge  # noqa: E402
-from xraygen.vlm.model import load  # noqa: E402
-from xraygen.vlm.precision import resolve  # noqa: E402
-from xraygen.vlm.rows import Rows, keep_views  # noqa: E402
+from xraygen.engines.model import load
+from xraygen.engines.precision import resolve
+from xraygen.prompting import encoding
+from xraygen.training import loss, trainer
+from xraygen.training.finetune import (
+    FinetuneParams,
+    batched,
+    best,
+    checkpoint,
+    finetune,
+    patience_is_over,
+    plan,
+)
+from xraygen.training.merge import merge
+from xraygen.training.rows import Rows, keep_views
 
 PARAMS = FinetuneParams(
-    base="models/tiny", method="lora", targets=["language"], r=4, alpha=8, dropout=0.1, inputs="image+report", max_views=1,
-    max_pixels=56 * 56, max_tokens=600, swaps=0.5, rate=3e-3, schedule="cosine", warmup=0.1, epochs=3, batch_tokens=1200, accumulation=1,
-    checkpointing=False, precision="auto", optimiser="adamw_torch_fused", patience=None, seed=0,
-)  # fmt: skip
+    base="models/tiny",
+    method="lora",
+    targets=["language"],
+    r=4,
+    alpha=8,
+    dropout=0.1,
+    inputs="image+report",
+    max_views=1,
+    max_pixels=56 * 56,
+    max_tokens=600,
+    swaps=0.5,
+    rate=3e-3,
+    schedule="cosine",
+    warmup=0.1,
+    epochs=3,
+    batch_tokens=1200,
+    accumulation=1,
+    checkpointing=False,
+    precision="auto",
+    optimiser="adamw_torch_fused",
+    patience=None,
+    seed=0,
+)
 RUN = """
 import sys
 from pathlib import Path
-from xraygen.study import Study, read_jsonl, write_json
-from xraygen.vlm.finetune import FinetuneParams, finetune
+from xraygen.core.study import Study, read_jsonl, write_json
+from xraygen.training.finetune import FinetuneParams, finetune
 
 train, dev = (list(read_jsonl(f"{split}.jsonl", Study)) for split in ("train", "dev"))
 metrics = finetune(FinetuneParams.model_validate_json(sys.argv[1]), train, dev, Path(), Path("adapter"), Path("curves"))
@@ -61,7 +99,16 @@ def made(root: Path, ks: range, split: str) -> list[Study]:
         if k % 5:
             Pictures.fromarray(draw(one.findings, 0, k, 56)[0]).save(root / f"{k}.png")
             images = [Image(path=f"{k}.png", projection="frontal")]
-        studies.append(Study(id=one.id, uid=one.uid, split=split, report=one.report, images=images, reference=one.reference))
+        studies.append(
+            Study(
+                id=one.id,
+                uid=one.uid,
+                split=split,
+                report=one.report,
+                images=images,
+                reference=one.reference,
+            )
+        )
     return studies
 
 
@@ -89,7 +136,14 @@ def studies(folder: Path, split: str) -> list[Study]:
 
 
 def run(folder: Path, settings: FinetuneParams = PARAMS) -> dict:
-    metrics = finetune(settings, studies(folder, "train"), studies(folder, "dev"), Path(), Path("adapter"), Path("curves"))
+    metrics = finetune(
+        settings,
+        studies(folder, "train"),
+        studies(folder, "dev"),
+        Path(),
+        Path("adapter"),
+        Path("curves"),
+    )
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return metrics
 
@@ -98,7 +152,13 @@ def results(folder: Path) -> dict[str, bytes | dict]:
     """What has to be the same on every run: all but how fast it went."""
     paths = [*folder.glob("adapter/**/*"), *folder.glob("curves/**/*")]
     made = {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
-    return made | {"metrics": {name: value for name, value in read_json(folder / "metrics.json").items() if name != "speed"}}
+    return made | {
+        "metrics": {
+            name: value
+            for name, value in read_json(folder / "metrics.json").items()
+            if name != "speed"
+        }
+    }
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +176,32 @@ def undisturbed(project, tmp_path_factory) -> dict:
 
 def test_loss_is_that_of_each_completion_alone(here):
     network, processor = load("models/tiny", dtype=torch.float32, device="cpu")
-    rows, _ = encoding.examples(processor, studies(here, "train")[:7], Path(), "image+report", "Annotate.", 1, 600)
-    assert len({len(row["input_ids"]) for row in rows}) > 2 and any("pixel_values" not in row for row in rows)
+    rows, _ = encoding.examples(
+        processor, studies(here, "train")[:7], Path(), "image+report", "Annotate.", 1, 600
+    )
+    assert len({len(row["input_ids"]) for row in rows}) > 2 and any(
+        "pixel_values" not in row for row in rows
+    )
     expected = 0.0
     for row in rows:
         ids = torch.cat([row["input_ids"], row["completion"]])[None]
-        types = torch.cat([row["mm_token_type_ids"], torch.zeros_like(row["completion"], dtype=row["mm_token_type_ids"].dtype)])[
-            None
-        ]
+        types = torch.cat(
+            [
+                row["mm_token_type_ids"],
+                torch.zeros_like(row["completion"], dtype=row["mm_token_type_ids"].dtype),
+            ]
+        )[None]
         seen = {name: row[name] for name in ("pixel_values", "image_grid_thw") if name in row}
         with torch.no_grad():
             said = network(input_ids=ids, mm_token_type_ids=types, **seen).logits[0].log_softmax(-1)
         start = len(row["input_ids"])
-        expected -= sum(said[start + i - 1, token].item() for i, token in enumerate(row["completion"]))
+        expected -= sum(
+            said[start + i - 1, token].item() for i, token in enumerate(row["completion"])
+        )
     with torch.no_grad():
-        found = loss.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
+        found = loss.completion_loss(
+            network, encoding.collate(rows, processor.tokenizer.pad_token_id)
+        )
     assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -146,8 +217,14 @@ def test_cross_entropy_and_its_gradient_are_torchs(monkeypatch, kind):
     (found / 3).backward()
     (expected / 3).backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert torch.allclose(ours.grad, torchs.grad, atol=1e-7 if kind == torch.float32 else 4e-3) and ours.grad.abs().max() > 0.3
-    assert torch.equal(ours, torchs) and loss._CrossEntropy.apply(ours.detach(), torch.full((50,), -100)).item() == 0
+    assert (
+        torch.allclose(ours.grad, torchs.grad, atol=1e-7 if kind == torch.float32 else 4e-3)
+        and ours.grad.abs().max() > 0.3
+    )
+    assert (
+        torch.equal(ours, torchs)
+        and loss._CrossEntropy.apply(ours.detach(), torch.full((50,), -100)).item() == 0
+    )
 
 
 def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
@@ -161,9 +238,15 @@ def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
     assert passes[0] != passes[1]
     assert all(width(batch, lengths) <= 2000 for batch in batches)
     unsorted = batched(range(300), lengths, 2000)
-    assert sum(width(batch, lengths) for batch in batches) / 3 < 0.85 * sum(width(batch, lengths) for batch in unsorted)
+    assert sum(width(batch, lengths) for batch in batches) / 3 < 0.85 * sum(
+        width(batch, lengths) for batch in unsorted
+    )
     shared, shared_ends = plan(lengths, params(epochs=3, batch_tokens=2000), share=4)
-    assert shared == batches[: len(shared)] and len(batches) - len(shared) < 4 and len(shared_ends) == 3
+    assert (
+        shared == batches[: len(shared)]
+        and len(batches) - len(shared) < 4
+        and len(shared_ends) == 3
+    )
     assert len(plan(lengths, params(steps=5), share=2)[0]) == 10
     with pytest.raises(UserError, match="lower accumulation"):
         plan(lengths[:3], params(epochs=1), share=64)
@@ -171,7 +254,9 @@ def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
 
 def width(batch: list[int], lengths: list[tuple[int, int]]) -> int:
     """Tokens with padding."""
-    return len(batch) * sum(max(column) for column in zip(*(lengths[i] for i in batch), strict=True))
+    return len(batch) * sum(
+        max(column) for column in zip(*(lengths[i] for i in batch), strict=True)
+    )
 
 
 def test_what_cannot_be_learned_from_is_excluded_and_counted(here):
@@ -194,24 +279,32 @@ def test_a_frozen_vision_tower_sees_the_views_once_and_the_loss_stays(here, monk
     network, processor = load("models/tiny", device="cpu", dtype=torch.float32)
     for name, weight in network.named_parameters():
         weight.requires_grad = "visual" not in name or (trains and "merger" in name)
-    rows, dev = (Rows(processor, studies(here, split), params(max_views=1), Path(), split) for split in ("train", "dev"))
+    rows, dev = (
+        Rows(processor, studies(here, split), params(max_views=1), Path(), split)
+        for split in ("train", "dev")
+    )
     wide = rows[1]["pixel_values"].shape[1]
 
     def losses() -> list[float]:
         with torch.no_grad():
-            return [loss.completion_loss(network, encoding.collate([r[i] for i in range(8)], 0)).item() for r in (rows, dev)]
+            return [
+                loss.completion_loss(network, encoding.collate([r[i] for i in range(8)], 0)).item()
+                for r in (rows, dev)
+            ]
 
     before = losses()
-    monkeypatch.setattr("xraygen.vlm.rows._AT_ONCE", 3)
+    monkeypatch.setattr("xraygen.training.rows._AT_ONCE", 3)
     keep_views(network, rows, dev)
     assert losses() == pytest.approx(before, rel=1e-5)
-    assert rows[1]["pixel_values"].shape[1] == (wide if trains else network.config.text_config.hidden_size)
+    assert rows[1]["pixel_values"].shape[1] == (
+        wide if trains else network.config.text_config.hidden_size
+    )
 
 
 def test_pictures_that_do_not_fit_into_memory_are_read_again(here, monkeypatch):
     processor = load("models/tiny", device="cpu")[1]
     whole = Rows(processor, studies(here, "dev"), PARAMS, Path(), "encode")
-    monkeypatch.setattr("xraygen.vlm.rows._KEEP", 0)
+    monkeypatch.setattr("xraygen.training.rows._KEEP", 0)
     again = Rows(processor, studies(here, "dev"), PARAMS, Path(), "encode")
     assert again.workers and not whole.workers
     for index in range(len(whole)):
@@ -233,12 +326,27 @@ def test_other_pictures_under_the_same_names_are_trained_on_anew(here, undisturb
 def test_two_runs_give_the_same_bytes(here, undisturbed, monkeypatch):
     metrics = run(here)
     assert results(here) == undisturbed
-    assert metrics["best_step"] == metrics["steps"] == metrics["planned_steps"] == metrics["speed"]["steps"] > 8
-    assert metrics["speed"]["tokens_per_second"] > metrics["speed"]["studies_per_second"] > 0 < metrics["speed"]["peak_memory_gib"]
+    assert (
+        metrics["best_step"]
+        == metrics["steps"]
+        == metrics["planned_steps"]
+        == metrics["speed"]["steps"]
+        > 8
+    )
+    assert (
+        metrics["speed"]["tokens_per_second"]
+        > metrics["speed"]["studies_per_second"]
+        > 0
+        < metrics["speed"]["peak_memory_gib"]
+    )
     first, *_, last = (here / "curves/plots/metrics/train/loss.tsv").read_text().splitlines()[1:]
     assert float(last.split()[1]) < float(first.split()[1])
     said = read_json(here / "adapter" / "training.json")
-    assert said["base"] == read_json(here / "adapter" / "adapter_config.json")["base_model_name_or_path"] == "models/tiny"
+    assert (
+        said["base"]
+        == read_json(here / "adapter" / "adapter_config.json")["base_model_name_or_path"]
+        == "models/tiny"
+    )
     asked = PARAMS.model_dump(mode="json") | {"precision": resolve("auto").name}
     assert said["data"]["train"] == 30 and said["params"] == asked
     shutil.rmtree(here / "adapter")  # as DVC does before a stage runs
@@ -273,7 +381,9 @@ def test_goes_on_from_the_last_whole_checkpoint(here, undisturbed, monkeypatch, 
     whole = sealed[1] if damage == "none" else sealed[0]
     monkeypatch.setattr(trainer, "seal", seal)
     seen = []
-    monkeypatch.setattr(trainer, "checkpoint", lambda path: seen.append(checkpoint(path)) or seen[-1])
+    monkeypatch.setattr(
+        trainer, "checkpoint", lambda path: seen.append(checkpoint(path)) or seen[-1]
+    )
     run(here)
     assert seen == [here / whole] * 2
     assert results(here) == undisturbed
@@ -281,7 +391,12 @@ def test_goes_on_from_the_last_whole_checkpoint(here, undisturbed, monkeypatch, 
 
 @pytest.mark.parametrize("optimiser", ["muon", "adamw_torch_fused"])
 def test_so_does_a_whole_model(here, monkeypatch, optimiser):
-    settings, seal, made, muon = params(method="full", optimiser=optimiser, epochs=2), trainer.seal, [], trainer.MuonWithAdamW
+    settings, seal, made, muon = (
+        params(method="full", optimiser=optimiser, epochs=2),
+        trainer.seal,
+        [],
+        trainer.MuonWithAdamW,
+    )
     beside = shutil.copytree(here, here.with_name("beside"))
 
     def stop(folder):
@@ -289,7 +404,9 @@ def test_so_does_a_whole_model(here, monkeypatch, optimiser):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trainer, "seal", stop)
-    monkeypatch.setattr(trainer, "MuonWithAdamW", lambda *given: made.append(muon(*given)) or made[-1])
+    monkeypatch.setattr(
+        trainer, "MuonWithAdamW", lambda *given: made.append(muon(*given)) or made[-1]
+    )
     with pytest.raises(KeyboardInterrupt):
         run(here, settings)
     monkeypatch.setattr(trainer, "seal", seal)
@@ -301,10 +418,25 @@ def test_so_does_a_whole_model(here, monkeypatch, optimiser):
 
 
 def start(folder: Path, settings: FinetuneParams, *launcher: str) -> subprocess.Popen:
-    command = [sys.executable, *launcher, *(["run.py"] if launcher else ["-c", RUN]), settings.model_dump_json()]
+    command = [
+        sys.executable,
+        *launcher,
+        *(["run.py"] if launcher else ["-c", RUN]),
+        settings.model_dump_json(),
+    ]
     (folder / "run.py").write_text(RUN)
-    path = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": str(random.randrange(1000))}
-    return subprocess.Popen(command, cwd=folder, env=os.environ | path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    path = {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONHASHSEED": str(random.randrange(1000)),
+    }
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def end(process: subprocess.Popen) -> str:
@@ -338,7 +470,13 @@ def test_killed_three_times_it_ends_with_the_same_weights(here):
 
 
 def steps_kept(folder: Path) -> int:
-    return max((int(path.parent.name.partition("-")[2]) for path in folder.glob(".cache/finetune/*/*/files.json")), default=0)
+    return max(
+        (
+            int(path.parent.name.partition("-")[2])
+            for path in folder.glob(".cache/finetune/*/*/files.json")
+        ),
+        default=0,
+    )
 
 
 @pytest.mark.slow
@@ -352,7 +490,10 @@ def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
     end(start(here, plain, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
     assert read_json(here / "metrics.json")["speed"]["device"].startswith("2 processes on ")
     for name in ("train/loss", "dev/loss"):
-        here_, beside_ = ((folder / f"curves/plots/metrics/{name}.tsv").read_text().split()[2:] for folder in (here, beside))
+        here_, beside_ = (
+            (folder / f"curves/plots/metrics/{name}.tsv").read_text().split()[2:]
+            for folder in (here, beside)
+        )
         assert len(here_) == len(beside_) > 2
         assert list(map(float, here_)) == pytest.approx(list(map(float, beside_)), abs=1e-3)
     assert results(here).keys() == results(beside).keys()
@@ -362,27 +503,48 @@ def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
 
 
 def test_the_best_pass_is_kept_and_training_stops_when_dev_gets_no_better(here):
-    strange = [one.model_copy(update={"reference": Annotation(lung="0123456789 " * 9)}) for one in studies(here, "dev")]
-    write_jsonl(here / "dev.jsonl", strange)  # what is learned of the others makes these less likely, soon or late
+    strange = [
+        one.model_copy(update={"reference": Annotation(lung="0123456789 " * 9)})
+        for one in studies(here, "dev")
+    ]
+    write_jsonl(
+        here / "dev.jsonl", strange
+    )  # what is learned of the others makes these less likely, soon or late
     metrics = run(here, params(rate=0.05, epochs=12, patience=1, precision="float32"))
     assert metrics["best_step"] < metrics["steps"] < metrics["planned_steps"]
     network, processor = load("adapter", dtype=torch.float32, device="cpu")
-    rows, _ = encoding.examples(processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600)
+    rows, _ = encoding.examples(
+        processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600
+    )
     with torch.no_grad():
-        found = loss.completion_loss(network, encoding.collate(rows, processor.tokenizer.pad_token_id))
-    assert found.item() / metrics["dev"]["completion_tokens"] == pytest.approx(metrics["dev_loss"], abs=2e-4)
+        found = loss.completion_loss(
+            network, encoding.collate(rows, processor.tokenizer.pad_token_id)
+        )
+    assert found.item() / metrics["dev"]["completion_tokens"] == pytest.approx(
+        metrics["dev_loss"], abs=2e-4
+    )
 
 
 def test_patience():
-    history = [{"step": 1, "loss": 0.1}, *({"step": step, "dev_loss": loss} for step, loss in enumerate([3.0, 2.0, 2.0, 2.5]))]
+    history = [
+        {"step": 1, "loss": 0.1},
+        *({"step": step, "dev_loss": loss} for step, loss in enumerate([3.0, 2.0, 2.0, 2.5])),
+    ]
     assert best(history)["step"] == 1  # the earliest of equals
-    assert patience_is_over(history, 2) and not patience_is_over(history, 3) and not patience_is_over(history, None)
+    assert (
+        patience_is_over(history, 2)
+        and not patience_is_over(history, 3)
+        and not patience_is_over(history, None)
+    )
     assert not patience_is_over([], 1)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(here):
     with pytest.raises(UserError, match="the loss is NaN or infinite; lower rate"):
-        run(here, params(rate=1e30, warmup=0.0, schedule="constant_with_warmup", precision="float32"))
+        run(
+            here,
+            params(rate=1e30, warmup=0.0, schedule="constant_with_warmup", precision="float32"),
+        )
     assert not (here / "adapter").exists()
 
 
@@ -397,7 +559,9 @@ def test_auto_is_the_precision_it_stands_for_and_says_so(here, capsys):
     assert read_json(here / "adapter/training.json")["params"]["precision"] == chosen.name
     first = results(here)
     run(here, params(precision=chosen.name, epochs=1, steps=2))
-    assert results(here) == first and len(list(here.glob(".cache/finetune/*"))) == 1, "the same training"
+    assert results(here) == first and len(list(here.glob(".cache/finetune/*"))) == 1, (
+        "the same training"
+    )
     other = {"bfloat16": "float32", "float32": "bfloat16"}[chosen.name]
     run(here, params(precision=other, epochs=1, steps=2))
     assert read_json(here / "adapter/training.json")["params"]["precision"] == other
@@ -405,7 +569,9 @@ def test_auto_is_the_precision_it_stands_for_and_says_so(here, capsys):
 
 
 def test_a_word_for_a_commit_is_kept_as_the_commit(here, tmp_path, monkeypatch):
-    """As in the hub's cache, which is all that is looked at offline: main is moved from one commit to the next."""
+    """As in the hub's cache, which is all that is looked at offline: main is moved from one commit
+    to the next.
+    """
     folder, commits = tmp_path / "hub/models--someone--tiny", ["1" * 40, "2" * 40]
     for commit in commits:
         shutil.copytree(here / "models/tiny", folder / "snapshots" / commit)
@@ -417,7 +583,9 @@ def test_a_word_for_a_commit_is_kept_as_the_commit(here, tmp_path, monkeypatch):
         run(here, params(base="someone/tiny", revision="main", epochs=1, steps=1))
         assert read_json(here / "adapter/training.json")["revision"] == commit
         assert read_json(here / "adapter/adapter_config.json")["revision"] == commit
-    assert len(list(here.glob(".cache/finetune/*"))) == 2, "what main meant before is not taken for what it means now"
+    assert len(list(here.glob(".cache/finetune/*"))) == 2, (
+        "what main meant before is not taken for what it means now"
+    )
     network, _ = load("adapter", dtype=torch.float32, device="cpu")
     assert network.config._commit_hash == commits[1]
 
@@ -432,7 +600,10 @@ def test_targets_choose_the_part_that_learns(here):
 
 
 def test_a_batch_without_pictures_is_a_step_like_any_other_where_only_vision_learns(here):
-    assert run(here, params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300))["steps"] > 12
+    assert (
+        run(here, params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300))["steps"]
+        > 12
+    )
 
 
 @pytest.mark.slow
@@ -445,12 +616,16 @@ def test_so_it_is_in_two_processes(here):
 def test_checkpointing_saves_memory_and_changes_no_weight(here):
     from safetensors.torch import load_file
 
-    plain = params(steps=3, precision="float32", accumulation=2, targets=["language", "vision", "projector"])
+    plain = params(
+        steps=3, precision="float32", accumulation=2, targets=["language", "vision", "projector"]
+    )
     weights = []
     for checkpointing in (False, True):
         run(here, plain.model_copy(update={"checkpointing": checkpointing}))
         weights.append(load_file(here / "adapter" / "adapter_model.safetensors"))
-    assert all(torch.allclose(weight, weights[1][name], atol=1e-6) for name, weight in weights[0].items())
+    assert all(
+        torch.allclose(weight, weights[1][name], atol=1e-6) for name, weight in weights[0].items()
+    )
 
 
 def test_full_writes_the_whole_model_with_its_processor(here):
@@ -472,12 +647,17 @@ def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
     run(here, params(steps=4, rate=0.05))
     merge(Path("adapter"), Path("merged"))
     (base, processor), (tuned, _), (merged, _) = (
-        load(name, dtype=torch.float32, device="cpu", merge=False) for name in ("models/tiny", "adapter", "merged")
+        load(name, dtype=torch.float32, device="cpu", merge=False)
+        for name in ("models/tiny", "adapter", "merged")
     )
-    rows, _ = encoding.examples(processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600)
+    rows, _ = encoding.examples(
+        processor, studies(here, "dev"), Path(), "image+report", PARAMS.prompt, 1, 600
+    )
     batch = encoding.collate(rows, processor.tokenizer.pad_token_id)
     with torch.no_grad():
-        losses = [loss.completion_loss(network.eval(), batch).item() for network in (base, tuned, merged)]
+        losses = [
+            loss.completion_loss(network.eval(), batch).item() for network in (base, tuned, merged)
+        ]
     assert losses[2] == pytest.approx(losses[1], rel=1e-4) and abs(losses[2] - losses[0]) > 10
     with pytest.raises(UserError, match="merged: exists already"):
         merge(Path("adapter"), Path("merged"))
@@ -492,7 +672,10 @@ def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
         ({"methode": "lora"}, "methode: Extra inputs"),
         ({"dropout": 1.0}, "dropout: Input should be less than 1"),
         ({"targets": []}, "targets: Tuple should have at least 1"),
-        ({"inputs": "report", "targets": ["language", "vision"]}, "with inputs: report there are no pictures"),
+        (
+            {"inputs": "report", "targets": ["language", "vision"]},
+            "with inputs: report there are no pictures",
+        ),
         ({"optimiser": "muon", "sharded": True}, "muon needs whole matrices"),
         ({"max_tokens": 2000}, "max_tokens is 2,000, more than a batch may have"),
     ],
@@ -506,7 +689,9 @@ def test_a_wrong_setting_is_named(changes, said):
 def test_a_base_that_is_not_there_is_named(here):
     with pytest.raises(UserError, match="models/other"):
         run(here, params(base="models/other"))
-    with pytest.raises(UserError, match="no study is left to train on; skipped: .*more than 5 tokens"):
+    with pytest.raises(
+        UserError, match="no study is left to train on; skipped: .*more than 5 tokens"
+    ):
         run(here, params(max_tokens=5))
     with pytest.raises(UserError, match="finetune.sharded needs several GPUs"):
         run(here, params(sharded=True))
@@ -514,8 +699,14 @@ def test_a_base_that_is_not_there_is_named(here):
 
 def test_qlora_trains_beside_weights_in_4_bits(here, root):
     pytest.importorskip("bitsandbytes")
-    base = {"base": str(root / "models/tiny-qwen2-vl"), "steps": 2}  # on a CPU layers have to be multiples of 64 wide
+    base = {
+        "base": str(root / "models/tiny-qwen2-vl"),
+        "steps": 2,
+    }  # on a CPU layers have to be multiples of 64 wide
     metrics = run(here, params(**base, method="qlora", precision="float32"))
     network, _ = load("adapter", device="cpu", dtype=torch.float32, four_bit=True)
     assert "Params4bit" in {type(weight).__name__ for weight in network.parameters()}
-    assert metrics["steps"] == 2 and metrics["trained_parameters"] == run(here, params(**base))["trained_parameters"]
+    assert (
+        metrics["steps"] == 2
+        and metrics["trained_parameters"] == run(here, params(**base))["trained_parameters"]
+    )

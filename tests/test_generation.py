@@ -1,4 +1,6 @@
-"""Greedy generation: what the model says of each prompt, whatever the batch and however many devices, and memory that runs out."""
+"""Greedy generation: what the model says of each prompt, whatever the batch and however many
+devices, and memory that runs out.
+"""
 
 import json
 import os
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import chosen_up_to_rounding
 
-from xraygen.errors import UserError
-from xraygen.generation import Placement, Task, generate, placement
+from xraygen.core.errors import UserError
+from xraygen.engines.generation import Placement, Task, generate, placement
 
 torch = pytest.importorskip("torch")
 CPU = Placement(["cpu"], "float32", "")
@@ -22,7 +24,10 @@ END = 2
 @pytest.fixture(scope="module")
 def prompts() -> list[list[int]]:
     draw = torch.Generator().manual_seed(0)
-    return [torch.randint(3, 500, (length,), generator=draw).tolist() for length in (40, 7, 90, 33, 60, 12, 21)]
+    return [
+        torch.randint(3, 500, (length,), generator=draw).tolist()
+        for length in (40, 7, 90, 33, 60, 12, 21)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +37,17 @@ def model(tiny_llama):
     return AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
 
 
-def are_the_models(model, prompts: list[list[int]], answers: dict[int, list[int]], limit: int = 150) -> bool:
-    """Whether these are the model's answers to the prompts, up to rounding, each up to the end token or the limit."""
+def are_the_models(
+    model, prompts: list[list[int]], answers: dict[int, list[int]], limit: int = 150
+) -> bool:
+    """Whether these are the model's answers to the prompts, up to rounding, each up to the end
+    token or the limit.
+    """
     for index, answer in answers.items():
         whole = [*answer, END] if len(prompts[index]) + len(answer) < limit else answer
-        if END in answer or not chosen_up_to_rounding(model, {"input_ids": torch.tensor(prompts[index])}, whole):
+        if END in answer or not chosen_up_to_rounding(
+            model, {"input_ids": torch.tensor(prompts[index])}, whole
+        ):
             return False
     return sorted(answers) == list(range(len(prompts)))
 
@@ -53,16 +64,27 @@ def test_every_batch_says_what_each_prompt_gets_alone(tiny_llama, prompts, model
 
 def test_two_devices_share_the_work_and_say_the_same(tiny_llama, prompts, model):
     place = Placement(["cpu", "cpu"], "float32", "")
-    assert are_the_models(model, prompts, dict(generate(Task(str(tiny_llama), None, END, 150, 2), place, prompts)))
+    assert are_the_models(
+        model, prompts, dict(generate(Task(str(tiny_llama), None, END, 150, 2), place, prompts))
+    )
 
 
 def test_what_two_devices_cannot_load_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
-        list(generate(Task(str(tmp_path), None, END, 150, 2), Placement(["cpu", "cpu"], "float32", ""), [[5], [6], [7]]))
+        list(
+            generate(
+                Task(str(tmp_path), None, END, 150, 2),
+                Placement(["cpu", "cpu"], "float32", ""),
+                [[5], [6], [7]],
+            )
+        )
 
 
 def test_answers_come_as_they_end(tiny_llama, prompts):
-    lengths = [len(answer) for _, answer in generate(Task(str(tiny_llama), None, END, 150, 16), CPU, prompts)]
+    lengths = [
+        len(answer)
+        for _, answer in generate(Task(str(tiny_llama), None, END, 150, 16), CPU, prompts)
+    ]
     assert lengths == sorted(lengths) and len(set(lengths)) > 3
 
 
@@ -83,8 +105,8 @@ def test_a_folder_without_safetensors_is_refused(tiny_llama, tmp_path):
 
 SHARED = """
 import signal, sys
-from xraygen.errors import one_line
-from xraygen.generation import Placement, Task, generate
+from xraygen.core.errors import one_line
+from xraygen.engines.generation import Placement, Task, generate
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background has it ignored
@@ -101,13 +123,23 @@ if __name__ == "__main__":
 def test_the_copies_end_with_their_parent_whatever_ends_it(tiny_llama, tmp_path, sent):
     (tmp_path / "shared.py").write_text(SHARED)
     command = [sys.executable, "shared.py", tiny_llama]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     with running.stdout:
         running.stdout.readline()
         os.killpg(running.pid, sent) if sent == signal.SIGINT else running.send_signal(sent)
-        assert running.wait(10) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
+        assert (
+            running.wait(10) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
+        )
     until = time.monotonic() + 10
-    while alive := [pid for pid in filter(str.isdigit, os.listdir("/proc")) if _session(pid) == running.pid]:
+    while alive := [
+        pid for pid in filter(str.isdigit, os.listdir("/proc")) if _session(pid) == running.pid
+    ]:
         assert time.monotonic() < until, alive
         time.sleep(0.1)
 
@@ -122,7 +154,7 @@ def _session(pid: str) -> int | None:
 
 OUT_OF_MEMORY = """
 import json, resource, sys
-from xraygen.generation import CausalModel, Task
+from xraygen.engines.generation import CausalModel, Task
 model = CausalModel(Task(sys.argv[1], None, 2, 1100, 64), "cpu", "float32")
 prompts = [[5 + row % 7] * 1090 for row in range(64)]
 list(CausalModel(Task(sys.argv[1], None, 2, 1100, 4), "cpu", "float32").generate(prompts[:8]))
@@ -136,7 +168,9 @@ print(json.dumps([answers[row] for row in range(64)]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
 def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama, model):
-    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, tiny_llama], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, tiny_llama], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "cpu: out of memory; batches of 32 from here on" in done.stderr
     answers = dict(enumerate(json.loads(done.stdout)))
@@ -146,27 +180,43 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama, model):
 def test_drafts_end_at_the_models_last_position(monkeypatch):
     from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-    from xraygen.decoding import decoded
+    from xraygen.engines.decoding import decoded
 
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=30, n_positions=48, n_embd=16, n_layer=1, n_head=1)).eval()
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=30, n_positions=48, n_embd=16, n_layer=1, n_head=1)
+    ).eval()
     prompt, widths = torch.tensor([[5, 6, 7, 8] * 3]), []
     own = GenerationConfig(do_sample=False, max_new_tokens=36, eos_token_id=None, pad_token_id=0)
     whole = model.generate(prompt, generation_config=own)[0, 12:].tolist()
     unsaid = next(token for token in range(30) if token not in whole)
-    monkeypatch.setattr("xraygen.decoding._Said.draft", lambda said, row, most: [unsaid] * most)  # as long as may be
-    with model.register_forward_pre_hook(lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True):
-        (said,) = model.generate(prompt, generation_config=own, custom_generate=decoded, stop=lambda row, said: len(said) == 36)
+    monkeypatch.setattr(
+        "xraygen.engines.decoding._Said.draft", lambda said, row, most: [unsaid] * most
+    )  # as long as may be
+    with model.register_forward_pre_hook(
+        lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
+    ):
+        (said,) = model.generate(
+            prompt,
+            generation_config=own,
+            custom_generate=decoded,
+            stop=lambda row, said: len(said) == 36,
+        )
     assert said == whole and max(widths[1:]) == 8 and widths[-1] == 2
 
 
 def test_samples_cover_the_distribution_at_every_place():
-    from xraygen.decoding import _choose, strata
+    from xraygen.engines.decoding import _choose, strata
 
     samples = 400
     numbers = strata(samples, 3)
-    assert all(torch.equal((column * samples).long().sort().values, torch.arange(samples)) for column in numbers.T)
-    assert not torch.equal(numbers[:, 0].argsort(), numbers[:, 1].argsort()) and torch.equal(strata(samples, 9)[:, :3], numbers)
+    assert all(
+        torch.equal((column * samples).long().sort().values, torch.arange(samples))
+        for column in numbers.T
+    )
+    assert not torch.equal(numbers[:, 0].argsort(), numbers[:, 1].argsort()) and torch.equal(
+        strata(samples, 9)[:, :3], numbers
+    )
     chances = torch.tensor([[0.5, 0.0, 0.2, 0.3, 0.0], [0.0, 0.01, 0.0, 0.99, 0.0], [0.2] * 5])
     chosen = _choose(chances.log().expand(samples, 3, 5), numbers.tolist())
     counts = torch.stack([column.bincount(minlength=5) for column in chosen.T])

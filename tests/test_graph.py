@@ -1,4 +1,6 @@
-"""The graph, end to end, in a temporary clone with few and small studies: what runs, what re-runs, what is shown."""
+"""The graph, end to end, in a temporary clone with few and small studies: what runs, what re-runs,
+what is shown.
+"""
 
 import inspect
 import json
@@ -15,8 +17,8 @@ import record_session
 import yaml
 from pydantic import field_validator
 
+from xraygen.core.study import SCORED_REGIONS, Record, Study, read_jsonl, write_jsonl
 from xraygen.params import Params
-from xraygen.study import SCORED_REGIONS, Record, Study, read_jsonl, write_jsonl
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -35,7 +37,9 @@ def run(folder: Path, *command: str, status: int = 0) -> str:
 
 
 def clone_of(root: Path, folder: Path) -> Path:
-    """The working tree as a fresh clone of it would be: tracked and new files, nothing that git ignores."""
+    """The working tree as a fresh clone of it would be: tracked and new files, nothing that git
+    ignores.
+    """
     names = run(root, "git", "ls-files", "-co", "--exclude-standard").splitlines()
     for name in names:
         if (root / name).is_file():
@@ -107,9 +111,16 @@ def test_the_graph_leaves_what_the_design_names(clone):
             assert all(scores[name][region].keys() == {"score"} for region in SCORED_REGIONS)
             assert scores[name]["macro"].keys() == {"score", "token_f1"}
             assert {"failed_annotations", "unscored_pairs"} < scores[name].keys()
-        assert len((clone / f"data/judgements/{approach}/test.jsonl").read_text().splitlines()) == 30 * 4
+        assert (
+            len((clone / f"data/judgements/{approach}/test.jsonl").read_text().splitlines())
+            == 30 * 4
+        )
     comparison = (clone / "reports/comparison.md").read_text()
-    assert "*attainable*" in comparison and "| router-verbatim |" in comparison and "| constant " in comparison
+    assert (
+        "*attainable*" in comparison
+        and "| router-verbatim |" in comparison
+        and "| constant " in comparison
+    )
     page = (clone / "reports/index.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
 
@@ -132,10 +143,15 @@ def test_a_run_from_nothing_gives_the_same_bytes(clone, tmp_path):
 def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(clone, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(clone, copy, symlinks=True)
-    output = run(copy, "dvc", "exp", "run", "-S", "approaches.router.wording=verbatim", "-n", "verbatim")
+    output = run(
+        copy, "dvc", "exp", "run", "-S", "approaches.router.wording=verbatim", "-n", "verbatim"
+    )
     assert ran(output) == ["annotate@router", "evaluate@router", "compare", "release"]
     changed = json.loads(run(copy, "dvc", "metrics", "diff", "--json"))
-    assert changed["metrics/scores/router.json"] and "metrics/scores/router-verbatim.json" not in changed
+    assert (
+        changed["metrics/scores/router.json"]
+        and "metrics/scores/router-verbatim.json" not in changed
+    )
     assert "verbatim" in run(copy, "dvc", "exp", "show", "--csv")
 
 
@@ -143,10 +159,20 @@ def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(clone, t
 def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(clone, copy, symlinks=True)
-    edit(copy, approaches__third={"annotator": "router", "model": "models/router", "wording": "learned"})
-    assert ran(run(copy, "dvc", "repro")) == ["annotate@third", "evaluate@third", "compare", "release"]
+    edit(
+        copy,
+        approaches__third={"annotator": "router", "model": "models/router", "wording": "learned"},
+    )
+    assert ran(run(copy, "dvc", "repro")) == [
+        "annotate@third",
+        "evaluate@third",
+        "compare",
+        "release",
+    ]
     comparison = json.loads((copy / "reports/comparison.json").read_text())["pairs"]
-    assert len(comparison["test"]) == 45 and {"router vs router-verbatim", "router vs third"} < set(comparison["test"])
+    assert len(comparison["test"]) == 45 and {"router vs router-verbatim", "router vs third"} < set(
+        comparison["test"]
+    )
     assert comparison["test"]["router vs third"]["score"]["macro"]["p"] == 1
 
 
@@ -155,7 +181,9 @@ def test_the_readme_shows_what_the_commands_print(routers, root, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(routers, copy, symlinks=True)
     shown = record_session.session((root / "README.md").read_text())
-    assert record_session.timeless(record_session.record(copy)) == record_session.timeless(shown), record_session.__doc__
+    assert record_session.timeless(record_session.record(copy)) == record_session.timeless(shown), (
+        record_session.__doc__
+    )
 
 
 @pytest.mark.slow
@@ -166,7 +194,9 @@ def test_the_release_follows_the_model_of_the_winner_wherever_it_lies(routers, t
     edit(copy, approaches__router__model="models/mine")
     assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "compare", "release"]
     assert json.loads((copy / "metrics/release.json").read_text())["approach"] == "router"
-    (copy / "models/mine/another").write_text("A change that shows in no annotation of dev and test.")
+    (copy / "models/mine/another").write_text(
+        "A change that shows in no annotation of dev and test."
+    )
     assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "release"]
 
 
@@ -176,11 +206,16 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
     shutil.copytree(routers, copy, symlinks=True)
     for split in ("dev", "test"):
         studies = list(read_jsonl(copy / f"data/prepared/{split}.jsonl", Study))
-        bare = [study.model_copy(update={"reference": None}) if k % 2 else study for k, study in enumerate(studies)]
+        bare = [
+            study.model_copy(update={"reference": None}) if k % 2 else study
+            for k, study in enumerate(studies)
+        ]
         write_jsonl(copy / f"data/prepared/{split}.jsonl", bare)
     for name in record_session.KEPT:
         run(copy, sys.executable, "-m", "stages.evaluate", name)
-        assert len((copy / f"data/judgements/{name}/test.jsonl").read_text().splitlines()) == 15 * len(SCORED_REGIONS)
+        assert len(
+            (copy / f"data/judgements/{name}/test.jsonl").read_text().splitlines()
+        ) == 15 * len(SCORED_REGIONS)
     run(copy, sys.executable, "-m", "stages.compare")
     assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
 
@@ -191,7 +226,10 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
     [
         ({"data__source": "iu-xrays"}, "params.yaml: data.source: "),
         ({"phantom__sizes": 28}, "params.yaml: phantom.sizes: "),
-        ({"data": {"source": "phantom", "seed": 0, "dev_shar": 0.1, "sample": {}}}, "params.yaml: data.dev_shar: "),
+        (
+            {"data": {"source": "phantom", "seed": 0, "dev_shar": 0.1, "sample": {}}},
+            "params.yaml: data.dev_shar: ",
+        ),
         ({"data__dev_share": 2}, "params.yaml: data.dev_share: "),
     ],
 )
@@ -223,27 +261,39 @@ def test_the_committed_lock_fits_the_committed_files(root, tmp_path):
 
 
 def test_each_stage_depends_on_the_library_files_that_it_imports(root):
-    """Lazily too. Left out: what shapes no result, and params.py, of which the next test sees to it that it only composes."""
-    shapes_nothing = {"xraygen/__init__.py", "xraygen/errors.py", "xraygen/progress.py"}
+    """Lazily too. Left out: what shapes no result, and params.py, of which the next test sees to it
+    that it only composes.
+    """
+    shapes_nothing = {"xraygen/__init__.py", "xraygen/core/errors.py", "xraygen/core/progress.py"}
     missing = {}
     for name, stage in stages_of(root).items():
         finder = ModuleFinder(path=[str(root)], excludes=["xraygen.params"])
         finder.run_script(str(root / "stages" / f"{name}.py"))
-        files = (Path(module.__file__).resolve() for module in finder.modules.values() if module.__file__)
-        used = {file.relative_to(root).as_posix() for file in files if file.is_relative_to(root / "xraygen")} - shapes_nothing
+        files = (
+            Path(module.__file__).resolve() for module in finder.modules.values() if module.__file__
+        )
+        used = {
+            file.relative_to(root).as_posix()
+            for file in files
+            if file.is_relative_to(root / "xraygen")
+        } - shapes_nothing
         missing[name] = sorted(file for file in used if not depends(stage, file))
     assert missing == dict.fromkeys(missing, [])
 
 
 def test_a_default_that_is_changed_in_code_reruns_the_stages_that_use_it(root):
-    """DVC tracks params.yaml by value, which a setting that is left out has none of: its default is in a class. The file of every
-    class behind the parameters of a stage is a dependency of that stage; only classes that add nothing may be in params.py."""
+    """DVC tracks params.yaml by value, which a setting that is left out has none of: its default is
+    in a class. The file of every class behind the parameters of a stage is a dependency of that
+    stage; only classes that add nothing may be in params.py.
+    """
     missing = []
     for name, stage in stages_of(root).items():
         for path in stage.get("params", []):
             for settings in settings_behind(path):
                 file = Path(inspect.getfile(settings)).relative_to(root).as_posix()
-                if not depends(stage, file) and not (file == "xraygen/params.py" and adds_nothing(settings)):
+                if not depends(stage, file) and not (
+                    file == "xraygen/params.py" and adds_nothing(settings)
+                ):
                     missing.append((name, path, settings.__name__, file))
     assert missing == []
 
@@ -266,14 +316,27 @@ def test_what_adds_a_value_is_told_from_what_does_not():
         def _positive(cls, n: int) -> int:
             return max(n, 0)
 
-    assert [adds_nothing(settings) for settings in (Required, Default, Nested, Checked)] == [True, False, True, False]
+    assert [adds_nothing(settings) for settings in (Required, Default, Nested, Checked)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     assert records_in(Nested) == [Nested, Required, Default]
-    assert {"VlmApproach", "LlmApproach", "Neighbours"} <= {settings.__name__ for settings in settings_behind("approaches.${key}")}
-    assert [settings.__name__ for settings in settings_behind("evaluate.green.model")] == ["EvaluateParams", "GreenParams"]
+    assert {"VlmApproach", "LlmApproach", "Neighbours"} <= {
+        settings.__name__ for settings in settings_behind("approaches.${key}")
+    }
+    assert [settings.__name__ for settings in settings_behind("evaluate.green.model")] == [
+        "EvaluateParams",
+        "GreenParams",
+    ]
 
 
 def stages_of(root: Path) -> dict[str, dict]:
-    return {name: stage.get("do", stage) for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items()}
+    return {
+        name: stage.get("do", stage)
+        for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items()
+    }
 
 
 def depends(stage: dict, file: str) -> bool:
@@ -284,7 +347,9 @@ def settings_behind(path: str) -> list[type[Record]]:
     """The classes that the value at a path of params.yaml goes through, and those below it."""
     found, here = [], Params
     for key in path.split("."):
-        if not (isinstance(here, type) and key in here.model_fields):  # a name that users give: approaches.<name>
+        if not (
+            isinstance(here, type) and key in here.model_fields
+        ):  # a name that users give: approaches.<name>
             break
         here = here.model_fields[key].annotation
         if isinstance(here, type) and issubclass(here, Record):
@@ -295,7 +360,11 @@ def settings_behind(path: str) -> list[type[Record]]:
 def records_in(annotation: object) -> list[type[Record]]:
     """The settings classes of a type annotation, each followed by those of its fields."""
     if isinstance(annotation, type) and issubclass(annotation, Record):
-        below = [kind for field in annotation.model_fields.values() for kind in records_in(field.annotation)]
+        below = [
+            kind
+            for field in annotation.model_fields.values()
+            for kind in records_in(field.annotation)
+        ]
         return list(dict.fromkeys([annotation, *below]))
     return list(dict.fromkeys(kind for part in get_args(annotation) for kind in records_in(part)))
 
@@ -303,5 +372,10 @@ def records_in(annotation: object) -> list[type[Record]]:
 def adds_nothing(settings: type[Record]) -> bool:
     """No value comes from the class: all fields are required, and no validator may replace one."""
     checks = settings.__pydantic_decorators__
-    validators = [*checks.validators, *checks.field_validators, *checks.root_validators, *checks.model_validators]
+    validators = [
+        *checks.validators,
+        *checks.field_validators,
+        *checks.root_validators,
+        *checks.model_validators,
+    ]
     return not validators and all(field.is_required() for field in settings.model_fields.values())

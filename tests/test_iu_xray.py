@@ -1,4 +1,6 @@
-"""Reading IU X-Ray: reports, references, splits, images in every layout; and the real collection where it is at hand."""
+"""Reading IU X-Ray: reports, references, splits, images in every layout; and the real collection
+where it is at hand.
+"""
 
 import importlib.util
 import json
@@ -13,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.sources import iu_xray
-from xraygen.sources.iu_images import identify_image
-from xraygen.study import Case, Image
+from xraygen.core.study import Case, Image
+from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.images import identify_image
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "iu-xray"
@@ -76,8 +78,16 @@ def test_studies_are_read_as_given_and_sorted(tmp_path, files):
     assert [study.id for study in studies] == sorted(study.id for study in studies)
     assert Counter(study.split for study in studies) == {"train": 12, "test": 6, "val": 3}
     study = next(study for study in studies if study.id == "CXR8_IM-901")
-    assert (study.uid, study.split, study.reference.heart, study.reference.bone) == ("8", "test", "1 units.", "")
-    assert study.report == 'The heart measures 1 units, not enlarged. Lungs: clear in 3 fields. No fracture, "as drawn".'
+    assert (study.uid, study.split, study.reference.heart, study.reference.bone) == (
+        "8",
+        "test",
+        "1 units.",
+        "",
+    )
+    assert (
+        study.report
+        == 'The heart measures 1 units, not enlarged. Lungs: clear in 3 fields. No fracture, "as drawn".'
+    )
     assert all((study.reference is None) == (study.split == "val") for study in studies)
 
 
@@ -104,32 +114,56 @@ def test_images_come_frontal_first_with_paths_from_the_root(tmp_path, files):
 
 def test_r2gen_numbers_tell_the_view_only_where_all_listed_are_the_same(tmp_path, files):
     studies = by_id(read(tmp_path, files))
-    assert [image.projection for image in studies["CXR64_IM-909-1001"].images] == ["frontal"]  # one listed, frontal
-    assert [image.projection for image in studies["CXR71_IM-910"].images] == ["unknown", "unknown"]  # frontal and lateral listed
+    assert [image.projection for image in studies["CXR64_IM-909-1001"].images] == [
+        "frontal"
+    ]  # one listed, frontal
+    assert [image.projection for image in studies["CXR71_IM-910"].images] == [
+        "unknown",
+        "unknown",
+    ]  # frontal and lateral listed
 
 
 def test_r2gen_numbers_tell_no_view_where_the_projections_lost_a_row(tmp_path, files):
-    files[PROJECTIONS] = b"".join(line for line in files[PROJECTIONS].splitlines(True) if b"71_IM-910-2001" not in line)
+    files[PROJECTIONS] = b"".join(
+        line for line in files[PROJECTIONS].splitlines(True) if b"71_IM-910-2001" not in line
+    )
     collection = read(tmp_path, files)
-    assert [image.projection for image in by_id(collection)["CXR71_IM-910"].images] == ["unknown", "unknown"]
-    assert ("projection_missing", "CXR71_IM-910") in {(incident.kind, incident.id) for incident in collection.incidents}
+    assert [image.projection for image in by_id(collection)["CXR71_IM-910"].images] == [
+        "unknown",
+        "unknown",
+    ]
+    assert ("projection_missing", "CXR71_IM-910") in {
+        (incident.kind, incident.id) for incident in collection.incidents
+    }
 
 
 def test_every_layout_gives_the_same_images(tmp_path, files):
     kaggle = by_id(read(tmp_path / "kaggle", files))["CXR22_IM-903"].images
-    for layout, name in {"open-i": "CXR22_IM-903-{}.png", "nested": "deep/er/22_IM-903-{}.dcm.png"}.items():
+    for layout, name in {
+        "open-i": "CXR22_IM-903-{}.png",
+        "nested": "deep/er/22_IM-903-{}.dcm.png",
+    }.items():
         moved = {
-            f"images/{name.format(path[-12:-8])}" if path.startswith("images/22_") else path: data for path, data in files.items()
+            f"images/{name.format(path[-12:-8])}" if path.startswith("images/22_") else path: data
+            for path, data in files.items()
         }
         images = by_id(read(tmp_path / layout, moved))["CXR22_IM-903"].images
-        assert [(i.projection, i.sha256) for i in images] == [(i.projection, i.sha256) for i in kaggle]
+        assert [(i.projection, i.sha256) for i in images] == [
+            (i.projection, i.sha256) for i in kaggle
+        ]
 
 
-def test_two_layouts_side_by_side_give_each_image_once_and_the_one_that_tells_its_view(tmp_path, files):
+def test_two_layouts_side_by_side_give_each_image_once_and_the_one_that_tells_its_view(
+    tmp_path, files
+):
     before = by_id(read(tmp_path / "before", files))["CXR22_IM-903"].images
     for place, view in enumerate(("2001", "3001", "1001")):
-        files[f"images/CXR22_IM-903/{place}.png"] = files[f"images/22_IM-903-{view}.dcm.png"] + b" resized, say"
-        files[f"images/CXR22_IM-903-{view}.png"] = files[f"images/22_IM-903-{view}.dcm.png"] + b" resized otherwise"
+        files[f"images/CXR22_IM-903/{place}.png"] = (
+            files[f"images/22_IM-903-{view}.dcm.png"] + b" resized, say"
+        )
+        files[f"images/CXR22_IM-903-{view}.png"] = (
+            files[f"images/22_IM-903-{view}.dcm.png"] + b" resized otherwise"
+        )
     after = read(tmp_path / "after", files)
     assert by_id(after)["CXR22_IM-903"].images == before
     assert Counter(incident.kind for incident in after.incidents)["image_duplicate"] == 6
@@ -139,7 +173,9 @@ def test_images_of_a_second_series_of_the_uid_belong_to_its_study(tmp_path, file
     files["images/22_IM-999-1001.dcm.png"] = damage.compose(seed=1)["images/22_IM-903-1001.dcm.png"]
     files[PROJECTIONS] += b"22,22_IM-999-1001.dcm.png,Lateral\n"
     images = by_id(read(tmp_path, files))["CXR22_IM-903"].images
-    assert ("data/raw/images/22_IM-999-1001.dcm.png", "lateral") in {(image.path, image.projection) for image in images}
+    assert ("data/raw/images/22_IM-999-1001.dcm.png", "lateral") in {
+        (image.path, image.projection) for image in images
+    }
 
 
 def test_an_image_cut_anywhere_or_with_any_bit_flipped_before_its_end_is_excluded(tmp_path, files):
@@ -195,13 +231,18 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
     in_train = json.loads(files[ANNOTATIONS])
     in_train["test"].append(in_train["train"][0] | {"split": "test"})
     files[ANNOTATIONS] = json.dumps(in_train).encode()
-    files["images/8_IM-901-1001.dcm.png"] = files["images/CXR36_IM-905-1001.png"] = files["images/22_IM-903-1001.dcm.png"]
+    files["images/8_IM-901-1001.dcm.png"] = files["images/CXR36_IM-905-1001.png"] = files[
+        "images/22_IM-903-1001.dcm.png"
+    ]
     damage.write(tmp_path / "raw", {}, files)
-    code = (
-        "import sys; from pathlib import Path; from xraygen.sources import iu_xray; print(iu_xray.read(Path('raw'), Path('.')))"
-    )
+    code = "import sys; from pathlib import Path; from xraygen.sources import iu_xray; print(iu_xray.read(Path('raw'), Path('.')))"
     runs = [
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+        )
         for seed in ("1", "2")
     ]
     assert runs[0].stdout == runs[1].stdout and runs[0].stdout
@@ -222,7 +263,11 @@ def collection(tmp_path_factory):
 
 @real
 def test_every_real_study_is_read(collection):
-    assert Counter(study.split for study in collection.studies) == {"train": 2069, "val": 296, "test": 295}
+    assert Counter(study.split for study in collection.studies) == {
+        "train": 2069,
+        "val": 296,
+        "test": 295,
+    }
     assert all(study.report for study in collection.studies)
     assert all((study.reference is None) == (study.split == "val") for study in collection.studies)
     assert {"CXR1_1_IM-0001", "CXR1072_IM-0052-1001"} <= {study.id for study in collection.studies}
@@ -231,20 +276,30 @@ def test_every_real_study_is_read(collection):
 @real
 def test_every_real_image_is_claimed_or_explained(collection):
     claimed = [image for study in collection.studies for image in study.images]
-    unclaimed = [incident.id for incident in collection.incidents if incident.kind == "image_unclaimed"]
+    unclaimed = [
+        incident.id for incident in collection.incidents if incident.kind == "image_unclaimed"
+    ]
     # 50 studies with images are among the 295 of the test split that are kept apart.
     assert (len(claimed), len(unclaimed)) == (733, 50)
     names = {PurePath(image.path).name for image in claimed}
     rest = [path.name for path in (SHARED / "images").iterdir() if path.name not in names]
-    assert {f"CXR{name.split('_')[0]}" for name in rest} == set(unclaimed) and len(rest) + len(claimed) == 839
+    assert {f"CXR{name.split('_')[0]}" for name in rest} == set(unclaimed) and len(rest) + len(
+        claimed
+    ) == 839
     assert "unknown" not in {image.projection for image in claimed}
 
 
 @real
 def test_the_real_files_need_no_repair_but_one(collection):
     kinds = Counter(incident.kind for incident in collection.incidents)
-    # 2,660 of 3,851 reports are annotated; 350 of those studies have images here, one of them not all.
-    expected = {"report_without_annotation": 1191, "image_unclaimed": 50, "original_report_differs": 1, "image_missing": 2311}
+    # 2,660 of 3,851 reports are annotated; 350 of those studies have images here, one of them not
+    # all.
+    expected = {
+        "report_without_annotation": 1191,
+        "image_unclaimed": 50,
+        "original_report_differs": 1,
+        "image_missing": 2311,
+    }
     assert kinds == expected
 
 
@@ -259,7 +314,9 @@ def test_the_other_layouts_of_real_studies_hold_the_same_images(layout, collecti
     kaggle = by_id(collection)
 
     def views(images: tuple[Image, ...]) -> set:
-        return {(image.sha256, image.projection if layout == "open-i" else None) for image in images}
+        return {
+            (image.sha256, image.projection if layout == "open-i" else None) for image in images
+        }
 
     assert len(found) >= 5
     for study in found:
@@ -268,4 +325,8 @@ def test_the_other_layouts_of_real_studies_hold_the_same_images(layout, collecti
 
 @real
 def test_a_real_case_has_no_reference(collection):
-    assert set(collection.studies[0].case().model_dump()) == set(Case.model_fields) == {"id", "report", "images"}
+    assert (
+        set(collection.studies[0].case().model_dump())
+        == set(Case.model_fields)
+        == {"id", "report", "images"}
+    )

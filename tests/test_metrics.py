@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from xraygen.evaluate import metrics
-from xraygen.release import metrics as release_metrics
-from xraygen.scores import COLUMNS
-from xraygen.study import write_metrics
+from xraygen.core.study import write_metrics
+from xraygen.evaluation.evaluate import metrics
+from xraygen.evaluation.release import metrics as release_metrics
+from xraygen.evaluation.scores import COLUMNS
 
 
 def cells(score: float) -> dict:

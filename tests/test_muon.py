@@ -1,10 +1,12 @@
-"""Muon: what is changed by it and how far, rates that a schedule sets, and that it goes on where it was."""
+"""Muon: what is changed by it and how far, rates that a schedule sets, and that it goes on where it
+was.
+"""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from xraygen.vlm.muon import MuonWithAdamW  # noqa: E402
+from xraygen.training.muon import MuonWithAdamW
 
 
 class Network(torch.nn.Module):
@@ -12,8 +14,11 @@ class Network(torch.nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.embed, self.wide, self.frozen, self.head = (
-            torch.nn.Embedding(40, 16), torch.nn.Linear(16, 48), torch.nn.Linear(48, 48), torch.nn.Linear(48, 40, bias=False)
-        )  # fmt: skip
+            torch.nn.Embedding(40, 16),
+            torch.nn.Linear(16, 48),
+            torch.nn.Linear(48, 48),
+            torch.nn.Linear(48, 40, bias=False),
+        )
         self.frozen.requires_grad_(False)
 
     def get_input_embeddings(self):
@@ -25,7 +30,9 @@ class Network(torch.nn.Module):
     def learn(self, optimiser, seed: int) -> None:
         torch.manual_seed(seed)
         said = torch.randint(40, (300,))
-        loss = torch.nn.functional.cross_entropy(self.head(self.frozen(self.wide(self.embed(said)).relu())), said.flip(0))
+        loss = torch.nn.functional.cross_entropy(
+            self.head(self.frozen(self.wide(self.embed(said)).relu())), said.flip(0)
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -38,7 +45,11 @@ def test_matrices_take_steps_of_one_size_in_all_directions_and_the_rest_as_adamw
     steps = {name: before[name] - weight.detach() for name, weight in network.named_parameters()}
     sizes = torch.linalg.svdvals(steps["wide.weight"]) / (0.01 * 0.2 * 48**0.5)
     assert sizes.shape == (16,) and sizes.min() > 0.6 and sizes.max() < 1.3
-    for name in ("embed.weight", "wide.bias", "head.weight"):  # AdamW's first step: the rate, in the gradient's direction
+    for name in (
+        "embed.weight",
+        "wide.bias",
+        "head.weight",
+    ):  # AdamW's first step: the rate, in the gradient's direction
         moved = steps[name].abs() / 0.01
         assert moved.max() < 1.01 and moved.quantile(0.5) > 0.99, name
     assert not steps["frozen.weight"].any() and not steps["frozen.bias"].any()

@@ -2,9 +2,10 @@
 
 import pytest
 
-from xraygen import evaluate, judges
-from xraygen.errors import UserError
-from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
+from xraygen import judges
+from xraygen.core.errors import UserError
+from xraygen.core.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
+from xraygen.evaluation import evaluate
 
 PROXY = judges.load("proxy")
 SAID = Annotation(lung="Lungs are clear.", heart="Heart size is normal.")
@@ -23,9 +24,16 @@ def answers(*ids: str) -> list[AnnotationRecord]:
 
 def test_what_has_a_reference_is_judged_and_the_rest_passed_over():
     judged = evaluate.judge_annotations(MEMBERS, answers("d", "c", "b", "a"), PROXY)
-    assert [(mark.id, mark.region) for mark in judged] == [(id, region) for id in "ac" for region in SCORED_REGIONS]
-    assert evaluate.judge_annotations(MEMBERS, answers("a", "c"), PROXY) == judged, "no answer is missed that cannot be judged"
-    assert evaluate.judge_annotations(iter(MEMBERS), iter(answers("a", "b", "c", "d")), PROXY) == judged
+    assert [(mark.id, mark.region) for mark in judged] == [
+        (id, region) for id in "ac" for region in SCORED_REGIONS
+    ]
+    assert evaluate.judge_annotations(MEMBERS, answers("a", "c"), PROXY) == judged, (
+        "no answer is missed that cannot be judged"
+    )
+    assert (
+        evaluate.judge_annotations(iter(MEMBERS), iter(answers("a", "b", "c", "d")), PROXY)
+        == judged
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,11 @@ def test_annotations_that_do_not_fit_are_refused_as_before(given, said):
 
 def test_a_split_without_references_is_left_out_and_two_of_them_end_in_one_line():
     dev = [study("e", None, "dev")]
-    judged = evaluate.judge_splits({"dev": dev, "test": MEMBERS}, {"dev": answers("e"), "test": answers(*"abcd")}, PROXY)
+    judged = evaluate.judge_splits(
+        {"dev": dev, "test": MEMBERS}, {"dev": answers("e"), "test": answers(*"abcd")}, PROXY
+    )
     assert judged["dev"] == [] and len(judged["test"]) == 2 * len(SCORED_REGIONS)
     with pytest.raises(UserError, match="none of the 2 studies has a reference"):
-        evaluate.judge_splits({"dev": dev, "test": MEMBERS[1:2]}, {"dev": answers("e"), "test": answers("b")}, PROXY)
+        evaluate.judge_splits(
+            {"dev": dev, "test": MEMBERS[1:2]}, {"dev": answers("e"), "test": answers("b")}, PROXY
+        )

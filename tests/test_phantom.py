@@ -1,4 +1,6 @@
-"""The phantom source: the same study anywhere, words that match the truth, pictures that show it on its side."""
+"""The phantom source: the same study anywhere, words that match the truth, pictures that show it on
+its side.
+"""
 
 import csv
 import hashlib
@@ -19,13 +21,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, Case, read_jsonl
+from xraygen.language.text import sentences, tokens
 from xraygen.sources.phantom import Phantom, PhantomParams, draw, phantom, read
 from xraygen.sources.phantom.film import curve
 from xraygen.sources.phantom.findings import Findings, Lesion, Pleural, RibFracture
 from xraygen.sources.phantom.frontal import CARDIOTHORACIC, heart_borders
-from xraygen.study import REGIONS, Case, read_jsonl
-from xraygen.text import sentences, tokens
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +56,10 @@ print(digest.hexdigest())
 def test_a_study_is_the_same_in_any_process_whatever_the_hash_seed():
     seen = {
         subprocess.run(
-            [sys.executable, "-c", FINGERPRINT], env=os.environ | {"PYTHONHASHSEED": seed}, check=True, capture_output=True
+            [sys.executable, "-c", FINGERPRINT],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
         ).stdout
         for seed in ("0", "1")
     }
@@ -77,19 +82,29 @@ def test_seeds_and_numbers_give_different_studies():
 def collection(tmp_path_factory):
     """Enough studies for several processes to share the work."""
     root = tmp_path_factory.mktemp("phantom")
-    return root, read(PhantomParams(train=24, test=6, val=4, size=SIZE, seed=3), root / "data" / "images", root)
+    return root, read(
+        PhantomParams(train=24, test=6, val=4, size=SIZE, seed=3), root / "data" / "images", root
+    )
 
 
 def test_more_training_studies_leave_the_others_as_they_are(collection, tmp_path):
     _, (studies, _) = collection
-    few, _ = read(PhantomParams(train=2, test=6, val=4, size=SIZE, seed=3), tmp_path / "data" / "images", tmp_path)
+    few, _ = read(
+        PhantomParams(train=2, test=6, val=4, size=SIZE, seed=3),
+        tmp_path / "data" / "images",
+        tmp_path,
+    )
     assert Counter(study.split for study in few) == {"train": 2, "test": 6, "val": 4}
-    assert {study.id: study for study in few}.items() <= {study.id: study for study in studies}.items()
+    assert {study.id: study for study in few}.items() <= {
+        study.id: study for study in studies
+    }.items()
 
 
 def test_the_collection_is_complete(collection):
     root, (studies, incidents) = collection
-    assert incidents == [] and [study.id for study in studies] == sorted({study.id for study in studies})
+    assert incidents == [] and [study.id for study in studies] == sorted(
+        {study.id for study in studies}
+    )
     for study in studies:
         assert (study.reference is None) == (study.split == "val")
         assert [image.projection for image in study.images] == ["frontal", "lateral"]
@@ -101,11 +116,16 @@ def test_the_collection_is_complete(collection):
             assert made.id == study.id and made.report == study.report
             pixels = np.asarray(PIL.Image.open(io.BytesIO(data)))
             assert pixels.dtype == np.uint8
-            assert np.array_equal(pixels, draw(made.findings, 3, int(study.uid), SIZE)[image.projection == "lateral"])
+            assert np.array_equal(
+                pixels, draw(made.findings, 3, int(study.uid), SIZE)[image.projection == "lateral"]
+            )
     assert len(list((root / "data" / "images").iterdir())) == 2 * len(studies)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 100}, {"size": 56}, {"train": 0}, {"test": 10**9}, {"seed": -1}, {"sizes": 224}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 100}, {"size": 56}, {"train": 0}, {"test": 10**9}, {"seed": -1}, {"sizes": 224}],
+)
 def test_wrong_params_are_refused(wrong):
     with pytest.raises(ValidationError) as error:
         PhantomParams(**wrong)
@@ -122,18 +142,46 @@ def test_images_outside_the_root_are_refused(tmp_path):
 
 # What a sentence that states the finding holds, each word of it; the region is the reference's.
 STATED = {
-    "heart": ("heart", lambda value: ["upper limit|borderline" if value == "borderline" else f"{value}(ly)? "]),
+    "heart": (
+        "heart",
+        lambda value: ["upper limit|borderline" if value == "borderline" else f"{value}(ly)? "],
+    ),
     "mediastinum": ("mediastinal", lambda value: ["widen|wide"]),
     "aorta": ("mediastinal", lambda value: [value]),
-    "vessels": ("lung", lambda value: ["edema" if value == "edema" else "congest|increased|engorged"]),
+    "vessels": (
+        "lung",
+        lambda value: ["edema" if value == "edema" else "congest|increased|engorged"],
+    ),
     "volumes": ("lung", lambda value: ["low|hypo" if value == "low" else "hyper"]),
-    "effusion": ("lung", lambda value: ["effusion", value.amount, "bilateral|both" if value.side == "both" else value.side]),
+    "effusion": (
+        "lung",
+        lambda value: [
+            "effusion",
+            value.amount,
+            "bilateral|both" if value.side == "both" else value.side,
+        ],
+    ),
     "pneumothorax": ("lung", lambda value: ["pneumothorax", value.amount, value.side]),
-    "consolidation": ("lung", lambda value: ["consolidation|airspace|infiltrate|pneumonia", f"{value.side} {value.lobe} lobe"]),
-    "nodule": ("lung", lambda value: ["nod", rf"{value.mm / 10} cm", f"{value.side} {value.lobe} lobe"]),
+    "consolidation": (
+        "lung",
+        lambda value: [
+            "consolidation|airspace|infiltrate|pneumonia",
+            f"{value.side} {value.lobe} lobe",
+        ],
+    ),
+    "nodule": (
+        "lung",
+        lambda value: ["nod", rf"{value.mm / 10} cm", f"{value.side} {value.lobe} lobe"],
+    ),
     "granuloma": ("lung", lambda value: ["granuloma", f"{value.side} {value.lobe} lobe"]),
-    "atelectasis": ("lung", lambda value: ["atelectasis", "bibasilar" if value == "both" else f"{value} basilar"]),
-    "rib_fracture": ("bone", lambda value: ["old|healed" if value.healed else "acute", "fracture", value.side]),
+    "atelectasis": (
+        "lung",
+        lambda value: ["atelectasis", "bibasilar" if value == "both" else f"{value} basilar"],
+    ),
+    "rib_fracture": (
+        "bone",
+        lambda value: ["old|healed" if value.healed else "acute", "fracture", value.side],
+    ),
     "spine": ("bone", lambda value: [value, "spondylosis|degenerative"]),
     "scoliosis": ("bone", lambda value: ["scoliosis", value]),
     "pacemaker": ("others", lambda value: ["pacemaker"]),
@@ -148,7 +196,9 @@ DENIED = r"\b(no|without|negative)\b[^.]*{}"
 
 
 def states(text: str, words: list[str]) -> bool:
-    return any(all(re.search(word, sentence.lower()) for word in words) for sentence in sentences(text))
+    return any(
+        all(re.search(word, sentence.lower()) for word in words) for sentence in sentences(text)
+    )
 
 
 @given(any_phantom)
@@ -167,27 +217,41 @@ def test_nothing_is_denied_that_is_there_nor_stated_that_is_not(made: Phantom):
     findings, report = made.findings, made.report.lower()
     for name in ("effusion", "pneumothorax", "consolidation", "nodule"):
         if getattr(findings, name):
-            word = "(consolidation|infiltrate|pneumonia|airspace|opacity)" if name == "consolidation" else name
+            word = (
+                "(consolidation|infiltrate|pneumonia|airspace|opacity)"
+                if name == "consolidation"
+                else name
+            )
             assert not re.search(DENIED.format(word), report), report
         else:
             assert all(
-                re.match(r".*\b(no|without|negative)\b", s.lower()) for s in sentences(report) if re.search(rf"\b{name}", s)
+                re.match(r".*\b(no|without|negative)\b", s.lower())
+                for s in sentences(report)
+                if re.search(rf"\b{name}", s)
             )
     report = re.sub("limits? of normal", "limit", report)
     if findings.heart != "normal":
         assert not re.search(
-            r"(heart|cardiac|cardiomediastinal)[^.]*(normal\.|unremarkable|within normal)|no cardiomegaly", report
+            r"(heart|cardiac|cardiomediastinal)[^.]*(normal\.|unremarkable|within normal)|no cardiomegaly",
+            report,
         ), report
     if any(STATED[name][0] == "lung" for name in findings.abnormal()):
-        assert not re.search(r"(?<!otherwise )\bclear\b(?! of)", report.replace("remainder of the lungs is clear", "")), report
+        assert not re.search(
+            r"(?<!otherwise )\bclear\b(?! of)",
+            report.replace("remainder of the lungs is clear", ""),
+        ), report
     if not findings.free_air:
-        assert not re.search(r"(?<!no )(?<!no subdiaphragmatic )(?<!or )free (intraperitoneal )?air", report), report
+        assert not re.search(
+            r"(?<!no )(?<!no subdiaphragmatic )(?<!or )free (intraperitoneal )?air", report
+        ), report
 
 
 @given(any_phantom)
 def test_curators_know_nothing_that_the_report_does_not_say(made: Phantom):
     said = set(tokens(made.report))
-    telling = set("left right bilateral small moderate large mild severe upper middle lower acute old healed borderline".split())
+    telling = set(
+        "left right bilateral small moderate large mild severe upper middle lower acute old healed borderline".split()
+    )
     for region in REGIONS:
         new = set(tokens(made.reference[region])) - said
         assert not new & telling, (new, made)
@@ -197,7 +261,9 @@ def test_curators_know_nothing_that_the_report_does_not_say(made: Phantom):
 @given(any_phantom)
 def test_reports_are_sentences_of_ordinary_form(made: Phantom):
     assert 1 <= len(sentences(made.report)) <= 8
-    assert not re.search(r"  | [.,]|[\[\]{}|]|\.\.", "~".join((made.report, *dict(made.reference).values())))
+    assert not re.search(
+        r"  | [.,]|[\[\]{}|]|\.\.", "~".join((made.report, *dict(made.reference).values()))
+    )
     for sentence in sentences(made.report):
         assert re.match(r"[A-Z0-9]", sentence) and sentence.endswith(".")
 
@@ -206,7 +272,9 @@ def test_a_joint_sentence_serves_both_regions():
     joint = [made for made in MANY if "cardiomediastinal silhouette" in made.report.lower()]
     assert len(joint) > 100
     assert all(made.reference.heart and made.reference.mediastinal for made in joint)
-    short = [made for made in joint if "ardiac" in made.reference.heart.replace("ardiomediastinal", "")]
+    short = [
+        made for made in joint if "ardiac" in made.reference.heart.replace("ardiomediastinal", "")
+    ]
     assert len(short) > 0.6 * len(joint)  # reworded for its region, as a rule
 
 
@@ -224,7 +292,10 @@ def test_a_region_that_is_not_mentioned_is_empty():
 
 def test_the_shares_are_those_of_a_realistic_collection():
     shares = Counter(name for made in MANY for name in made.findings.abnormal())
-    assert all(0.12 <= shares[name] / len(MANY) <= 0.2 for name in ("effusion", "pneumothorax", "consolidation", "nodule"))
+    assert all(
+        0.12 <= shares[name] / len(MANY) <= 0.2
+        for name in ("effusion", "pneumothorax", "consolidation", "nodule")
+    )
     assert all(shares[name] / len(MANY) > 0.02 for name in Findings.model_fields)
     normal = [made for made in MANY if not made.findings.abnormal()]
     assert 0.28 < len(normal) / len(MANY) < 0.40
@@ -233,7 +304,11 @@ def test_the_shares_are_those_of_a_realistic_collection():
     low = {"bone": 0.33, "heart": 0.005, "lung": 0.001, "mediastinal": 0.15, "others": 0.5}
     high = {"bone": 0.47, "heart": 0.06, "lung": 0.03, "mediastinal": 0.27, "others": 0.67}
     for region in REGIONS:
-        assert low[region] < sum(not made.reference[region] for made in MANY) / len(MANY) < high[region], region
+        assert (
+            low[region]
+            < sum(not made.reference[region] for made in MANY) / len(MANY)
+            < high[region]
+        ), region
 
 
 def test_normal_reports_repeat_and_curators_mostly_agree_on_them():
@@ -242,7 +317,7 @@ def test_normal_reports_repeat_and_curators_mostly_agree_on_them():
     assert 0.2 < sum(times[made.report] > 1 for made in normal) / len(normal) < 0.5
     most, count = times.most_common(1)[0]
     answers = Counter(made.reference for made in MANY if made.report == most)
-    assert count >= 5 and 1 < len(answers) and answers.most_common(1)[0][1] > 0.35 * answers.total()
+    assert count >= 5 and len(answers) > 1 and answers.most_common(1)[0][1] > 0.35 * answers.total()
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the real collection is not here")
@@ -250,10 +325,18 @@ def test_no_long_sentence_is_one_of_the_real_collection():
     rows = csv.DictReader(io.StringIO((SHARED / "iu-xray/indiana_reports.csv").read_text()))
     texts = [row[name] for row in rows for name in ("findings", "impression")]
     entries = json.loads((SHARED / "iu-xray/annotation_quiz_all.json").read_text())
-    texts += [text for name in ("train", "test") for entry in entries[name] for text in entry["report"].values()]
+    texts += [
+        text
+        for name in ("train", "test")
+        for entry in entries[name]
+        for text in entry["report"].values()
+    ]
     real = {" ".join(tokens(sentence)) for text in texts for sentence in sentences(text)}
     own = {
-        " ".join(tokens(s)) for made in MANY for text in (made.report, *dict(made.reference).values()) for s in sentences(text)
+        " ".join(tokens(s))
+        for made in MANY
+        for text in (made.report, *dict(made.reference).values())
+        for s in sentences(text)
     }
     assert not [sentence for sentence in own & real if len(sentence.split()) >= 12]
 
@@ -294,7 +377,13 @@ def test_a_finding_shows_on_its_side(name, side, k):
 @pytest.mark.parametrize(
     "findings",
     [{name: made("left")} for name, made in SIDED.items() if name != "rib_fracture"]
-    + [{"heart": "mild"}, {"mediastinum": "wide"}, {"aorta": "tortuous"}, {"aorta": "calcified"}, {"vessels": "congested"}]
+    + [
+        {"heart": "mild"},
+        {"mediastinum": "wide"},
+        {"aorta": "tortuous"},
+        {"aorta": "calcified"},
+        {"vessels": "congested"},
+    ]
     + [
         {"vessels": "edema"},
         {"volumes": "low"},
@@ -304,7 +393,9 @@ def test_a_finding_shows_on_its_side(name, side, k):
         {"sternotomy": True},
     ]
     + [{"central_line": "left"}, {"clips": True}, {"hernia": "small"}, {"free_air": True}],
-    ids=lambda findings: "-".join(f"{name} {value}" if isinstance(value, str) else name for name, value in findings.items()),
+    ids=lambda findings: "-".join(
+        f"{name} {value}" if isinstance(value, str) else name for name, value in findings.items()
+    ),
 )
 def test_a_finding_shows_in_both_views_above_the_noise(findings):
     for normal, abnormal in zip(views(1), views(1, **findings), strict=True):
@@ -325,20 +416,28 @@ def test_the_angle_fills_with_the_effusion(side, k):
     """Mean brightness of the lower outer part of the chest on that side."""
     columns = slice(SIZE // 6, SIZE // 3) if side == "right" else slice(-SIZE // 3, -SIZE // 6)
     pictures = [views(k)[0]] + [
-        views(k, effusion=Pleural(side=side, amount=amount))[0] for amount in ("small", "moderate", "large")
+        views(k, effusion=Pleural(side=side, amount=amount))[0]
+        for amount in ("small", "moderate", "large")
     ]
-    brightness = [picture[int(SIZE * 0.58) : int(SIZE * 0.76), columns].mean() for picture in pictures]
+    brightness = [
+        picture[int(SIZE * 0.58) : int(SIZE * 0.76), columns].mean() for picture in pictures
+    ]
     assert np.all(np.diff(brightness) > 5), brightness
 
 
 @pytest.mark.parametrize("k", KS)
 def test_a_pneumothorax_is_darker_and_without_markings(k):
-    """Over the region that a large left one empties: black, and smoother than the lung that was there."""
+    """Over the region that a large left one empties: black, and smoother than the lung that was
+    there.
+    """
     normal, collapsed = views(k)[0], views(k, pneumothorax=Pleural(side="left", amount="large"))[0]
     empty = normal - collapsed > 15
     assert empty.mean() > 0.03
     empty = ndimage.binary_erosion(empty, iterations=3)
-    detail = [np.abs(np.diff(picture, axis=1))[empty[:, 1:] & empty[:, :-1]].mean() for picture in (normal, collapsed)]
+    detail = [
+        np.abs(np.diff(picture, axis=1))[empty[:, 1:] & empty[:, :-1]].mean()
+        for picture in (normal, collapsed)
+    ]
     assert detail[1] < 0.7 * detail[0]
     line = (collapsed - normal > 15) & (np.arange(SIZE) > SIZE // 2)
     assert line.any(axis=1).sum() > SIZE // 4  # along the edge of the fallen lung
@@ -349,7 +448,9 @@ def test_the_heart_grows_from_grade_to_grade(k):
     """Bright pixels across the chest between hilum and diaphragm."""
     widths = []
     for grade in CARDIOTHORACIC:
-        band = views(k, heart=grade)[0][int(SIZE * 0.54) : int(SIZE * 0.59), SIZE // 5 : -SIZE // 5].mean(0)
+        band = views(k, heart=grade)[0][
+            int(SIZE * 0.54) : int(SIZE * 0.59), SIZE // 5 : -SIZE // 5
+        ].mean(0)
         lung = np.sort(band)[: len(band) // 5].mean()
         widths.append((band > (lung + band.max()) / 2).sum())
     assert np.all(np.diff(widths) > 0), widths
@@ -360,7 +461,9 @@ def test_the_heart_is_as_wide_as_its_grade_says():
     for grade, (low, high) in CARDIOTHORACIC.items():
         for ratio in (low, high):
             rights, lefts = heart_borders(Findings(heart=grade), ratio, 0.7)
-            assert (curve(y, *rights).max() + curve(y, *lefts).max()) / (2 * 0.7) == pytest.approx(ratio, abs=0.012)
+            assert (curve(y, *rights).max() + curve(y, *lefts).max()) / (2 * 0.7) == pytest.approx(
+                ratio, abs=0.012
+            )
     grades = list(CARDIOTHORACIC.values())
     assert all(below[1] < above[0] for below, above in zip(grades, grades[1:], strict=False))
     assert CARDIOTHORACIC["normal"][1] < 0.5 < CARDIOTHORACIC["mild"][0]
@@ -368,9 +471,14 @@ def test_the_heart_is_as_wide_as_its_grade_says():
 
 @pytest.mark.parametrize("k", KS)
 def test_pictures_look_like_chest_films(k):
-    """Lungs darker than mediastinum and abdomen, air beside the neck black, and no grade of light missing."""
+    """Lungs darker than mediastinum and abdomen, air beside the neck black, and no grade of light
+    missing.
+    """
     frontal, lateral = views(k)
-    lung = min(half[SIZE // 3 : SIZE // 2, SIZE // 5 : SIZE // 3].mean() for half in halves(frontal).values())
+    lung = min(
+        half[SIZE // 3 : SIZE // 2, SIZE // 5 : SIZE // 3].mean()
+        for half in halves(frontal).values()
+    )
     assert frontal[SIZE // 3 : SIZE // 2, SIZE // 2 - 3 : SIZE // 2 + 3].mean() > lung + 50
     assert frontal[-SIZE // 8 :, SIZE // 3 : -SIZE // 3].mean() > lung + 90
     assert frontal[:4, :8].mean() < 40 and lateral[SIZE // 3 : SIZE // 2, :6].mean() < 60
@@ -378,7 +486,10 @@ def test_pictures_look_like_chest_films(k):
 
 
 def test_a_larger_film_shows_the_same_patient():
-    small, large = draw(Findings(), 0, 1, 112)[0].astype(float), draw(Findings(), 0, 1, 224)[0].astype(float)
+    small, large = (
+        draw(Findings(), 0, 1, 112)[0].astype(float),
+        draw(Findings(), 0, 1, 224)[0].astype(float),
+    )
     halved = large.reshape(112, 2, 112, 2).mean((1, 3))
     assert np.corrcoef(small.ravel(), halved.ravel())[0, 1] > 0.98
 
@@ -395,4 +506,6 @@ def test_the_benchmark_streams_cases(tmp_path):
         text=True,
     )
     assert json.loads(done.stdout)["cases"] == 50
-    assert [(case.id, case.report) for case in read_jsonl(out, Case)] == [(made.id, made.report) for made in MANY[:50]]
+    assert [(case.id, case.report) for case in read_jsonl(out, Case)] == [
+        (made.id, made.report) for made in MANY[:50]
+    ]

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.prepare import describe, draw, split
+from xraygen.core.study import Annotation, Image, Study
 from xraygen.sources import Incident
-from xraygen.study import Annotation, Image, Study
+from xraygen.sources.prepare import describe, draw, split
 
 
 def study(number: int, split: str = "train", report: str | None = None, **reference) -> Study:
@@ -32,7 +32,10 @@ def test_a_draw_is_without_replacement_nested_and_blind_to_order(ids, seed, coun
 
 def test_seed_and_purpose_change_a_draw():
     studies = [study(i) for i in range(200)]
-    draws = [{s.id for s in draw(studies, 50, seed, purpose)} for seed, purpose in [(0, "dev"), (1, "dev"), (0, "sample")]]
+    draws = [
+        {s.id for s in draw(studies, 50, seed, purpose)}
+        for seed, purpose in [(0, "dev"), (1, "dev"), (0, "sample")]
+    ]
     assert all(a != b for a in draws for b in draws if a is not b)
 
 
@@ -55,7 +58,9 @@ def test_dev_comes_out_of_train_and_nothing_is_lost_or_doubled(ids, seed, share)
 
 def test_novel_means_the_report_stands_in_no_study_that_could_be_learned_from():
     studies = [study(i, report=f"r{i}") for i in range(20)]
-    for number in range(20):  # each training report, the one that went to dev included, makes its twin in test seen
+    for number in range(
+        20
+    ):  # each training report, the one that went to dev included, makes its twin in test seen
         twin = study(100, "test", report=f" r{number}\n")
         assert split([*studies, twin], 0, 0.1)["test"][0].novel is False
     assert split([*studies, study(100, "test", report="R1")], 0, 0.1)["test"][0].novel is True
@@ -71,12 +76,23 @@ def test_novel_in_dev_is_against_train_alone():
 
 
 def test_data_metrics_count_what_is_there():
-    splits = split([study(i, report="r", lung="x" * (i % 2)) for i in range(10)] + [study(50, "test"), study(60, "val")], 0, 0.2)
-    first = splits["train"][0].model_copy(update={"images": (Image(path="a.png", projection="frontal"), Image(path="b.png"))})
+    splits = split(
+        [study(i, report="r", lung="x" * (i % 2)) for i in range(10)]
+        + [study(50, "test"), study(60, "val")],
+        0,
+        0.2,
+    )
+    first = splits["train"][0].model_copy(
+        update={"images": (Image(path="a.png", projection="frontal"), Image(path="b.png"))}
+    )
     splits["train"][0] = first
-    facts = describe("phantom", splits, [Incident(action="excluded", kind="k", id=i, detail="") for i in "ab"])
+    facts = describe(
+        "phantom", splits, [Incident(action="excluded", kind="k", id=i, detail="") for i in "ab"]
+    )
     assert facts["splits"]["train"]["studies"] == 8
-    assert facts["splits"]["train"]["images"] == 2 and facts["splits"]["train"]["without_images"] == 7
+    assert (
+        facts["splits"]["train"]["images"] == 2 and facts["splits"]["train"]["without_images"] == 7
+    )
     assert facts["splits"]["train"]["views"] == {"frontal": 1, "unknown": 1}
     assert facts["splits"]["train"]["distinct_reports"] == 1
     assert facts["splits"]["dev"]["reports_seen_in_training"] == 2

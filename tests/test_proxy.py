@@ -1,4 +1,6 @@
-"""The proxy judge: what it reads, what it counts, how its score moves, and how it agrees with recorded answers of GREEN."""
+"""The proxy judge: what it reads, what it counts, how its score moves, and how it agrees with
+recorded answers of GREEN.
+"""
 
 import json
 import os
@@ -12,15 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.errors import UserError
-from xraygen.judges.comparison import DIRECTIONS, FEATURES
-from xraygen.judges.findings import read
-from xraygen.judges.proxy import WEIGHTS, Proxy, trees_from
+from xraygen.core.errors import UserError
+from xraygen.judges.proxy.comparison import DIRECTIONS, FEATURES
+from xraygen.judges.proxy.findings import read
+from xraygen.judges.proxy.proxy import WEIGHTS, Proxy, trees_from
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-needs_recorded = pytest.mark.skipif(not (SHARED / "recorded").is_dir(), reason="no recorded GREEN answers at ../shared/recorded")
+needs_recorded = pytest.mark.skipif(
+    not (SHARED / "recorded").is_dir(), reason="no recorded GREEN answers at ../shared/recorded"
+)
 
-# Sentences that speak of different things, so that any of them may stand together; the second of each pair is false instead.
+# Sentences that speak of different things, so that any of them may stand together; the second of
+# each pair is false instead.
 SENTENCES = {
     "Normal size of this heart.": "Markedly enlarged heart here.",
     "A small left pleural effusion is seen.": "A small right pleural effusion is seen.",
@@ -31,8 +36,15 @@ SENTENCES = {
     "Healed fracture of the left clavicle.": "Healed fracture of the right clavicle.",
     "An aorta that is tortuous.": "An aorta that is normal.",
 }
-FALSE = ["Large hiatal hernia.", "There is a cavitary mass.", "Displaced rib fractures on the right.", "Pulmonary edema."]
-reports = st.lists(st.sampled_from(sorted(SENTENCES)), min_size=1, max_size=len(SENTENCES), unique=True)
+FALSE = [
+    "Large hiatal hernia.",
+    "There is a cavitary mass.",
+    "Displaced rib fractures on the right.",
+    "Pulmonary edema.",
+]
+reports = st.lists(
+    st.sampled_from(sorted(SENTENCES)), min_size=1, max_size=len(SENTENCES), unique=True
+)
 
 
 def score(reference: str, candidate: str) -> float:
@@ -46,9 +58,18 @@ def said(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "findings"),
     [
-        ("Small effusion on the left and right pneumothorax.", ["mild left effusion", "right pneumothorax"]),
-        ("Lungs clear of effusion or pneumothorax.", ["no effusion", "no pneumothorax", "lung normal"]),
-        ("No pneumothorax but there is a moderate right effusion.", ["no pneumothorax", "moderate right effusion"]),
+        (
+            "Small effusion on the left and right pneumothorax.",
+            ["mild left effusion", "right pneumothorax"],
+        ),
+        (
+            "Lungs clear of effusion or pneumothorax.",
+            ["no effusion", "no pneumothorax", "lung normal"],
+        ),
+        (
+            "No pneumothorax but there is a moderate right effusion.",
+            ["no pneumothorax", "moderate right effusion"],
+        ),
         ("Pneumothorax is not seen.", ["no pneumothorax"]),
         ("There is a nodule, not seen on prior films.", ["nodule"]),
         ("Atelectasis at the left base, no effusion.", ["left atelectasis", "no effusion"]),
@@ -57,7 +78,10 @@ def said(text: str) -> list[str]:
         ("A cardiac silhouette that is not enlarged.", ["heart normal"]),
         ("Severe cardiomegaly.", ["severe abnormal heart"]),
         ("This heart reaches the upper limits of normal.", ["mild abnormal heart"]),
-        ("Heart size and pulmonary vascularity are unremarkable.", ["heart normal", "vasculature normal"]),
+        (
+            "Heart size and pulmonary vascularity are unremarkable.",
+            ["heart normal", "vasculature normal"],
+        ),
         ("Mediastinum is unchanged.", ["mediastinum stable"]),
         ("Within normal limits.", ["whole normal"]),
         ("Low lung volumes.", ["low volume"]),
@@ -94,7 +118,9 @@ def test_errors_are_counted_in_their_categories(reference, candidate, matched, e
 
 def test_what_needs_no_judging_is_judged_sensibly_all_the_same():
     assert score("", "") == score(" ", "\n") == 1
-    assert score("Clear lungs.", "") == score("", "Clear lungs.") == score("Clear lungs.", " . ") == 0
+    assert (
+        score("Clear lungs.", "") == score("", "Clear lungs.") == score("Clear lungs.", " . ") == 0
+    )
     assert score("Clear lungs.", "Clear lungs.") == score("Clear lungs.", "CLEAR LUNGS") == 1
 
 
@@ -112,7 +138,9 @@ def test_other_words_for_the_same_score_high(reference, candidate):
     assert score(reference, candidate) > 0.8
 
 
-@pytest.mark.parametrize("words", ["A violin plays.", "Heart.", "No", "5 mm", "normal", "\u200b x", "left " * 200])
+@pytest.mark.parametrize(
+    "words", ["A violin plays.", "Heart.", "No", "5 mm", "normal", "\u200b x", "left " * 200]
+)
 def test_words_that_say_nothing_of_the_reference_score_low(words):
     assert score("Small effusion on the left. The aorta looks tortuous.", words) < 0.2
 
@@ -135,7 +163,9 @@ def test_leaving_out_a_sentence_lowers_the_score(sentences, data):
 def test_a_false_finding_lowers_the_score(sentences, false):
     reference = " ".join(sentences)
     assert score(reference, f"{reference} {false}") < 0.95
-    assert score(reference, f"{reference} {' '.join(FALSE)}") <= score(reference, f"{reference} {false}")
+    assert score(reference, f"{reference} {' '.join(FALSE)}") <= score(
+        reference, f"{reference} {false}"
+    )
 
 
 @given(reports, st.data())
@@ -161,17 +191,25 @@ def test_the_trees_are_monotone_where_they_must_be(seed, column, more):
 
 
 def test_a_batch_is_judged_as_each_pair_alone():
-    pairs = [(a, b) for a in SENTENCES for b in SENTENCES.values()] + [("", "x"), ("x", "x"), ("", "")]
+    pairs = [(a, b) for a in SENTENCES for b in SENTENCES.values()] + [
+        ("", "x"),
+        ("x", "x"),
+        ("", ""),
+    ]
     assert Proxy().judge(pairs) == [Proxy().judge([pair])[0] for pair in pairs]
     assert Proxy().judge([]) == []
 
 
 def test_opinions_do_not_depend_on_the_hash_seed():
-    code = f"from xraygen.judges.proxy import Proxy; print(Proxy().judge([(a, b) for a in {list(SENTENCES)} for b in {FALSE}]))"
+    code = f"from xraygen.judges.proxy.proxy import Proxy; print(Proxy().judge([(a, b) for a in {list(SENTENCES)} for b in {FALSE}]))"
     printed = set()
     for seed in "123":
         environment = os.environ | {"PYTHONHASHSEED": seed}
-        printed.add(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
+        printed.add(
+            subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+            ).stdout
+        )
     assert len(printed) == 1
 
 
@@ -179,8 +217,15 @@ def test_the_agreement_line_is_read_from_what_the_recipe_wrote():
     measured = json.loads(WEIGHTS.read_text())["agreement"]
     told = re.findall(r"\d\.\d\d", Proxy.about())
     unseen = sorted(source["pearson"] for source in measured["across_sources"].values())
-    # What is hardest first: pairs that differ, then approaches of another kind, and last all pairs, most of which need no judge.
-    shown = [measured["pearson_differ"], measured["mae_differ"], unseen[0], unseen[-1], measured["pearson"]]
+    # What is hardest first: pairs that differ, then approaches of another kind, and last all pairs,
+    # most of which need no judge.
+    shown = [
+        measured["pearson_differ"],
+        measured["mae_differ"],
+        unseen[0],
+        unseen[-1],
+        measured["pearson"],
+    ]
     assert told == [f"{number:.2f}" for number in shown] and "docs/proxy.md" in Proxy.about()
     assert Proxy.name == "proxy" and not Proxy.about().lower().startswith("green")
 
@@ -189,14 +234,16 @@ def test_the_weights_hold_numbers_and_feature_names_only():
     def strings(node):
         if isinstance(node, str):
             yield node
-        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        for child in (
+            node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        ):
             yield from strings(child)
 
     assert set(strings(json.loads(WEIGHTS.read_text()))) == set(FEATURES)
 
 
 def test_a_folder_without_recorded_answers_is_the_users_error(tmp_path):
-    from xraygen.judges.fit_proxy import recorded
+    from recipes.fit_proxy import recorded
 
     with pytest.raises(UserError, match=r"no green_\*\.csv"):
         recorded(tmp_path)
@@ -208,13 +255,19 @@ def test_a_folder_without_recorded_answers_is_the_users_error(tmp_path):
 @needs_recorded
 @pytest.mark.parametrize("by", ["study", "pair", "reference"])
 def test_the_proxy_agrees_with_green_on_studies_it_was_not_fitted_to(by):
-    from xraygen.judges.fit_proxy import cross_validate, recorded
+    from recipes.fit_proxy import cross_validate, recorded
 
     agreement, _ = cross_validate(recorded(SHARED / "recorded"), by, repeats=1)
-    assert agreement["pearson"] >= 0.88 and agreement["pearson_honest"] >= 0.88 and agreement["pearson_differ"] >= 0.78
+    assert (
+        agreement["pearson"] >= 0.88
+        and agreement["pearson_honest"] >= 0.88
+        and agreement["pearson_differ"] >= 0.78
+    )
     assert max(map(abs, agreement["region_gap"].values())) <= 0.02
     for means in (agreement["approach_means"], agreement["approach_means_honest"]):
-        assert sorted(means, key=lambda name: means[name]["proxy"]) == sorted(means, key=lambda name: means[name]["green"])
+        assert sorted(means, key=lambda name: means[name]["proxy"]) == sorted(
+            means, key=lambda name: means[name]["green"]
+        )
     if by == "pair":
         written = json.loads(WEIGHTS.read_text())["agreement"]
         assert agreement["pearson_differ"] == pytest.approx(written["pearson_differ"], abs=0.02)
@@ -222,7 +275,7 @@ def test_the_proxy_agrees_with_green_on_studies_it_was_not_fitted_to(by):
 
 @needs_recorded
 def test_no_row_of_a_study_is_on_both_sides_of_a_fold():
-    from xraygen.judges.fit_proxy import folds, recorded
+    from recipes.fit_proxy import folds, recorded
 
     frame = recorded(SHARED / "recorded")
     frame["fold"] = folds(frame, "pair", 0)
@@ -233,7 +286,7 @@ def test_no_row_of_a_study_is_on_both_sides_of_a_fold():
 
 @needs_recorded
 def test_the_recipe_gives_the_weights_that_are_shipped():
-    from xraygen.judges.fit_proxy import recorded, weights
+    from recipes.fit_proxy import recorded, weights
 
     shipped = json.loads(WEIGHTS.read_text())
     again = weights(recorded(SHARED / "recorded"), shipped["agreement"])

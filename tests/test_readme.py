@@ -1,4 +1,6 @@
-"""The README shows what the committed run printed, and what the documents tell to run can be run."""
+"""The README shows what the committed run printed, and what the documents tell to run can be
+run.
+"""
 
 import re
 import shlex
@@ -11,10 +13,15 @@ from xraygen import params
 
 
 def test_the_readme_shows_the_committed_comparison(root: Path):
-    readme, comparison = (root / "README.md").read_text(), (root / "reports/comparison.md").read_text()
+    readme, comparison = (
+        (root / "README.md").read_text(),
+        (root / "reports/comparison.md").read_text(),
+    )
     test = comparison[comparison.index("## Test (") : comparison.index("## Other study sets")]
     shown = readme[readme.index("<!-- comparison -->") : readme.index("<!-- /comparison -->")]
-    assert [line for line in test.splitlines()[1:] if line.strip()] == [line for line in shown.splitlines()[2:] if line.strip()]
+    assert [line for line in test.splitlines()[1:] if line.strip()] == [
+        line for line in shown.splitlines()[2:] if line.strip()
+    ]
 
 
 def test_every_path_and_command_that_the_readme_names_is_there(root: Path):
@@ -34,8 +41,12 @@ def test_a_documented_parameter_set_is_a_valid_one(root: Path, tmp_path, name):
     words = shlex.split(command)
     assert words[:3] == ["dvc", "exp", "run"]
     shutil.copy(root / "params.yaml", tmp_path)
-    hydra.apply_overrides(tmp_path / "params.yaml", [value for flag, value in zip(words, words[1:]) if flag == "-S"])
+    hydra.apply_overrides(
+        tmp_path / "params.yaml", [value for flag, value in zip(words, words[1:], strict=False) if flag == "-S"]
+    )
     before, after = params.load(root / "params.yaml"), params.load(tmp_path / "params.yaml")
     assert after.data.source == "iu-xray" and after.finetune != before.finetune
     for shown in ("inputs", "prompt", "max_views", "max_pixels"):
-        assert getattr(after.approach("vlm-finetuned"), shown) is None, "read from the model's training.json"
+        assert getattr(after.approach("vlm-finetuned"), shown) is None, (
+            "read from the model's training.json"
+        )

@@ -1,4 +1,6 @@
-"""The annotator `recorded`: what was answered elsewhere is found by study id, and a mistake in a file does not pass unnoticed."""
+"""The annotator `recorded`: what was answered elsewhere is found by study id, and a mistake in a
+file does not pass unnoticed.
+"""
 
 import csv
 import json
@@ -12,18 +14,28 @@ import pytest
 import yaml
 
 from xraygen import params
-from xraygen.annotators.json_answer import parse
 from xraygen.annotators.recorded import Recorded
-from xraygen.errors import UserError
 from xraygen.annotators.settings import RecordedApproach
-from xraygen.sources import iu_xray
-from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study, read_jsonl, write_jsonl
-from xraygen.text import token_f1
+from xraygen.core.errors import UserError
+from xraygen.core.study import (
+    SCORED_REGIONS,
+    Annotation,
+    AnnotationRecord,
+    Case,
+    Study,
+    read_jsonl,
+    write_jsonl,
+)
+from xraygen.language.text import token_f1
+from xraygen.prompting.json_answer import parse
+from xraygen.sources.iu_xray import read as iu_xray
 
 pytest.importorskip("json_repair")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RECORDED = SHARED / "recorded"
-needs_recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers at ../shared/recorded")
+needs_recorded = pytest.mark.skipif(
+    not RECORDED.is_dir(), reason="no recorded answers at ../shared/recorded"
+)
 SAID = Annotation(bone="No fracture.", lung="Clear: \u201cno effusion\u201d.")
 
 
@@ -41,44 +53,91 @@ def cases(*ids: str) -> list[Case]:
     return [Case(id=id, report=f"report of {id}") for id in ids]
 
 
-def test_answers_are_found_by_id_whatever_the_columns_are_called_and_come_in_the_order_of_the_cases(tmp_path):
+def test_answers_are_found_by_id_whatever_the_columns_are_called_and_come_in_the_order_of_the_cases(
+    tmp_path,
+):
     other = Annotation(heart="Large.")
-    rows = [("S1", "x", SAID.model_dump_json()), ("S2", "y", f"Sure:\n```json\n{other.model_dump_json()}\n```")]
+    rows = [
+        ("S1", "x", SAID.model_dump_json()),
+        ("S2", "y", f"Sure:\n```json\n{other.model_dump_json()}\n```"),
+    ]
     csv_file(tmp_path / "a.csv", ("study", "note", "said by it"), *rows)
     lines = (json.dumps({"said by it": answer, "study": id}) for id, _, answer in rows)
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     for name in ("a.csv", "a.jsonl"):
-        records = list(annotator(tmp_path, name, id="study", answer="said by it")(cases("S2", "S1")))
-        assert [(record.id, record.annotation) for record in records] == [("S2", other), ("S1", SAID)]
+        records = list(
+            annotator(tmp_path, name, id="study", answer="said by it")(cases("S2", "S1"))
+        )
+        assert [(record.id, record.annotation) for record in records] == [
+            ("S2", other),
+            ("S1", SAID),
+        ]
         assert [record.raw for record in records] == [rows[1][2], rows[0][2]]
 
 
 def test_a_column_for_each_region_needs_no_json_and_regions_without_one_are_empty(tmp_path):
-    csv_file(tmp_path / "a.csv", ("id", "Knochen", "Lunge", "heart"), ("S1", ' No {"fracture"}. ', "", "left aside"))
-    (record,) = annotator(tmp_path, "a.csv", columns={"bone": "Knochen", "lung": "Lunge"})(cases("S1"))
-    assert record.annotation == Annotation(bone='No {"fracture"}.') and record.usage == {"repaired": False}
+    csv_file(
+        tmp_path / "a.csv",
+        ("id", "Knochen", "Lunge", "heart"),
+        ("S1", ' No {"fracture"}. ', "", "left aside"),
+    )
+    (record,) = annotator(tmp_path, "a.csv", columns={"bone": "Knochen", "lung": "Lunge"})(
+        cases("S1")
+    )
+    assert record.annotation == Annotation(bone='No {"fracture"}.') and record.usage == {
+        "repaired": False
+    }
 
 
 def test_ids_that_are_numbers_in_json_and_null_texts(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": 17, "bone": null, "lung": "Clear."}\n')
-    (record,) = annotator(tmp_path, "a.jsonl", columns={"bone": "bone", "lung": "lung"})(cases("17"))
+    (record,) = annotator(tmp_path, "a.jsonl", columns={"bone": "bone", "lung": "lung"})(
+        cases("17")
+    )
     assert record.annotation == Annotation(lung="Clear.")
 
 
 def test_what_has_no_row_or_cannot_be_read_fails_with_its_reason_and_nothing_is_dropped(tmp_path):
-    rows = [("S1", "I cannot help."), ("S2", '{"bone": 3}'), ("S3", "{'lung': 'Clear.'}"), ("S5", "")]
+    rows = [
+        ("S1", "I cannot help."),
+        ("S2", '{"bone": 3}'),
+        ("S3", "{'lung': 'Clear.'}"),
+        ("S5", ""),
+    ]
     csv_file(tmp_path / "a.csv", ("id", "a"), *rows)
     records = list(annotator(tmp_path, "a.csv", answer="a")(cases("S1", "S2", "S3", "S4", "S5")))
-    assert [record.annotation for record in records] == [None, None, Annotation(lung="Clear."), None, None]
+    assert [record.annotation for record in records] == [
+        None,
+        None,
+        Annotation(lung="Clear."),
+        None,
+        None,
+    ]
     assert [record.error for record in records] == [
-        "no JSON in the answer", "bone: not a text", None, "no row in a.csv", "no JSON in the answer"
-    ]  # fmt: skip
-    assert [record.raw for record in records] == ["I cannot help.", '{"bone": 3}', "{'lung': 'Clear.'}", "", ""]
+        "no JSON in the answer",
+        "bone: not a text",
+        None,
+        "no row in a.csv",
+        "no JSON in the answer",
+    ]
+    assert [record.raw for record in records] == [
+        "I cannot help.",
+        '{"bone": 3}',
+        "{'lung': 'Clear.'}",
+        "",
+        "",
+    ]
     assert records[2].usage == {"repaired": True}
 
 
 def test_a_study_may_stand_twice_with_one_answer_but_not_with_two(tmp_path):
-    csv_file(tmp_path / "a.csv", ("id", "a", "b"), ("S1", '{"lung": "x"}', "1"), ("S2", "", ""), ("S1", '{"lung": "x"}', "2"))
+    csv_file(
+        tmp_path / "a.csv",
+        ("id", "a", "b"),
+        ("S1", '{"lung": "x"}', "1"),
+        ("S2", "", ""),
+        ("S1", '{"lung": "x"}', "2"),
+    )
     assert len(list(annotator(tmp_path, "a.csv", answer="a")(cases("S1")))) == 1
     with pytest.raises(UserError, match="^a.csv:4: another answer for S1"):
         annotator(tmp_path, "a.csv", columns={"lung": "a", "bone": "b"})
@@ -87,9 +146,13 @@ def test_a_study_may_stand_twice_with_one_answer_but_not_with_two(tmp_path):
 def test_ids_of_another_kind_are_a_mistake_and_a_file_that_covers_another_split_is_none(tmp_path):
     csv_file(tmp_path / "a.csv", ("id", "a"), ("CXR17_IM-0499", "{}"), ("CXR18_IM-0500", "{}"))
     recorded = annotator(tmp_path, "a.csv", answer="a")
-    assert [record.error for record in recorded(cases("CXR9_IM-0001", "CXR8_IM-2000"))] == ["no row in a.csv"] * 2
+    assert [record.error for record in recorded(cases("CXR9_IM-0001", "CXR8_IM-2000"))] == [
+        "no row in a.csv"
+    ] * 2
     for id in ("PH0000000001", "17", "CXR17", "cxr17_im-0499", "CXR17_IM-0499 "):
-        with pytest.raises(UserError, match=f"^a.csv: study ids do not fit.* like {id}, .* like CXR17_IM-0499$"):
+        with pytest.raises(
+            UserError, match=f"^a.csv: study ids do not fit.* like {id}, .* like CXR17_IM-0499$"
+        ):
             list(recorded(cases(id)))
     assert list(recorded([])) == []
     csv_file(tmp_path / "none.csv", ("id", "a"))
@@ -122,11 +185,17 @@ def test_a_missing_file_is_named(tmp_path):
     "settings, said",
     [
         ({"model": "a.csv"}, "give either answer or columns"),
-        ({"model": "a.csv", "answer": "a", "columns": {"lung": "b"}}, "give either answer or columns"),
+        (
+            {"model": "a.csv", "answer": "a", "columns": {"lung": "b"}},
+            "give either answer or columns",
+        ),
         ({"model": "a.csv", "columns": {}}, "columns"),
         ({"model": "a.csv", "columns": {"lungs": "b"}}, "lungs"),
         ({"model": "a.csv", "answers": "a"}, "answers"),
-        *(({"model": m, "answer": "a"}, "copy it there") for m in ("../a.csv", "/a.csv", "b/../../a.csv", "b\\a.csv", "a.txt")),
+        *(
+            ({"model": m, "answer": "a"}, "copy it there")
+            for m in ("../a.csv", "/a.csv", "b/../../a.csv", "b\\a.csv", "a.txt")
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_the_key(root, tmp_path, settings, said):
@@ -140,20 +209,38 @@ def test_a_wrong_setting_is_one_line_that_names_the_key(root, tmp_path, settings
 
 def test_the_stage_takes_a_file_that_covers_part_of_test_and_nothing_of_dev(root, tmp_path):
     content = yaml.safe_load((root / "params.yaml").read_text())
-    content["approaches"] = {"elsewhere": {"annotator": "recorded", "model": "answers/a.csv", "answer": "a"}}
+    content["approaches"] = {
+        "elsewhere": {"annotator": "recorded", "model": "answers/a.csv", "answer": "a"}
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     for number, split in enumerate(("dev", "test")):
-        studies = [Study(id=f"S{number}{k}", uid=f"{number}{k}", split=split, report="r", reference=SAID) for k in range(3)]
+        studies = [
+            Study(id=f"S{number}{k}", uid=f"{number}{k}", split=split, report="r", reference=SAID)
+            for k in range(3)
+        ]
         write_jsonl(tmp_path / f"data/prepared/{split}.jsonl", studies)
     (tmp_path / "answers").mkdir()
     csv_file(tmp_path / "answers/a.csv", ("id", "a"), ("S12", "{'lung': 'Clear.'}"))
     stage = [sys.executable, "-m", "stages.annotate", "elsewhere"]
-    done = subprocess.run(stage, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    done = subprocess.run(
+        stage,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     out = tmp_path / "data/annotations/elsewhere"
-    records = {split: list(read_jsonl(out / f"{split}.jsonl", AnnotationRecord)) for split in ("dev", "test")}
+    records = {
+        split: list(read_jsonl(out / f"{split}.jsonl", AnnotationRecord))
+        for split in ("dev", "test")
+    }
     assert [record.error for record in records["dev"]] == ["no row in answers/a.csv"] * 3
-    assert [record.annotation for record in records["test"]] == [None, None, Annotation(lung="Clear.")]
+    assert [record.annotation for record in records["test"]] == [
+        None,
+        None,
+        Annotation(lung="Clear."),
+    ]
     usage = json.loads((tmp_path / "metrics/usage/elsewhere.json").read_text())
     assert usage == {"cases": 6, "failed": 5, "repaired": 1}
 
@@ -173,22 +260,34 @@ def test_every_recorded_answer_is_read(tmp_path, name, columns, rows):
     assert len(answers) == rows
     shutil.copy(RECORDED / name, tmp_path)
     for column in columns:
-        # What stands between the outermost braces, by json alone: so that what is read is what was said, not only something.
-        whole = {row["id"]: json.loads(row[column][row[column].index("{") : row[column].rindex("}") + 1]) for row in answers}
+        # What stands between the outermost braces, by json alone: so that what is read is what was
+        # said, not only something.
+        whole = {
+            row["id"]: json.loads(row[column][row[column].index("{") : row[column].rindex("}") + 1])
+            for row in answers
+        }
         expected, repaired = {}, {}
         for id, said in whole.items():
             spine = said.pop("Thoracic spine", "")  # which is bone
-            silent = [region for region in said if said[region].strip().lower() in ("nan", "none", "...")]
+            silent = [
+                region for region in said if said[region].strip().lower() in ("nan", "none", "...")
+            ]
             texts = {region: "" if region in silent else said[region].strip() for region in said}
-            expected[id] = Annotation(**texts | {"bone": f"{texts.get('bone', '')} {spine}".strip()})
+            expected[id] = Annotation(
+                **texts | {"bone": f"{texts.get('bone', '')} {spine}".strip()}
+            )
             repaired[id] = bool(silent or spine)
-        assert [parse(row[column]) for row in answers] == [(expected[row["id"]], repaired[row["id"]]) for row in answers]
+        assert [parse(row[column]) for row in answers] == [
+            (expected[row["id"]], repaired[row["id"]]) for row in answers
+        ]
         records = list(annotator(tmp_path, name, answer=column)(cases(*expected)))
         assert {record.id: record.annotation for record in records} == expected
 
 
 @needs_recorded
-@pytest.mark.skipif(not (SHARED / "iu-xray").is_dir(), reason="needs the IU X-Ray files in ../shared/iu-xray")
+@pytest.mark.skipif(
+    not (SHARED / "iu-xray").is_dir(), reason="needs the IU X-Ray files in ../shared/iu-xray"
+)
 @pytest.mark.parametrize(
     "column, expected",
     [
@@ -197,17 +296,29 @@ def test_every_recorded_answer_is_read(tmp_path, name, columns, rows):
     ],
 )
 def test_token_f1_of_the_recorded_prompts_on_the_test_studies(tmp_path, column, expected):
-    """By way of studies as the pipeline reads them, and by json and csv alone; the ids fit as they are."""
+    """By way of studies as the pipeline reads them, and by json and csv alone; the ids fit as they
+    are.
+    """
     shutil.copy(RECORDED / "gpt-4o-mini_test.csv", tmp_path)
     (tmp_path / "iu").mkdir()
     for name in iu_xray.TEXT_FILES:
         shutil.copy(SHARED / "iu-xray" / name, tmp_path / "iu")
-    studies = [study for study in iu_xray.read(tmp_path / "iu", tmp_path).studies if study.split == "test"]
-    records = annotator(tmp_path, "gpt-4o-mini_test.csv", answer=column)(study.case() for study in studies)
-    pairs = [(study.reference, record.annotation) for study, record in zip(studies, records, strict=True) if record.annotation]
+    studies = [
+        study for study in iu_xray.read(tmp_path / "iu", tmp_path).studies if study.split == "test"
+    ]
+    records = annotator(tmp_path, "gpt-4o-mini_test.csv", answer=column)(
+        study.case() for study in studies
+    )
+    pairs = [
+        (study.reference, record.annotation)
+        for study, record in zip(studies, records, strict=True)
+        if record.annotation
+    ]
     assert (len(studies), len(pairs)) == (295, 49)
 
-    entries = json.loads((SHARED / "iu-xray" / iu_xray.ANNOTATIONS).read_text(encoding="utf-8"))["test"]
+    entries = json.loads((SHARED / "iu-xray" / iu_xray.ANNOTATIONS).read_text(encoding="utf-8"))[
+        "test"
+    ]
     references = {entry["id"]: entry["report"] for entry in entries}
     with (RECORDED / "gpt-4o-mini_test.csv").open(encoding="utf-8", newline="") as file:
         direct = {row["id"]: json.loads(row[column]) for row in csv.DictReader(file)}

@@ -1,4 +1,6 @@
-"""The release: chosen on dev alone, with the margin the right way round, and every row names who said it and who judged."""
+"""The release: chosen on dev alone, with the margin the right way round, and every row names who
+said it and who judged.
+"""
 
 import csv
 import os
@@ -9,16 +11,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xraygen import evaluate, judges, params, release
-from xraygen.annotate import load
-from xraygen.annotators import router
+from xraygen import judges, params
+from xraygen.annotators.load import load
+from xraygen.annotators.router import router
 from xraygen.annotators.settings import RecordedApproach, RouterApproach
-from xraygen.compare import report_of
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import (
+    REGIONS,
+    Annotation,
+    Study,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from xraygen.evaluation import evaluate, release
+from xraygen.evaluation.compare import report_of
+from xraygen.evaluation.scores import scores_of
 from xraygen.params import CompareParams
-from xraygen.scores import scores_of
 from xraygen.sources.phantom import phantom
-from xraygen.study import REGIONS, Annotation, Study, read_json, read_jsonl, write_json, write_jsonl
 
 LEARNED = RouterApproach(annotator="router", model="models/router", wording="learned")
 VERBATIM = LEARNED.model_copy(update={"wording": "verbatim"})
@@ -27,37 +38,76 @@ RECORDED = RecordedApproach(annotator="recorded", model="a.csv", answer="a")
 
 def scores(dev: float | None, test: float = 0.5) -> dict:
     def cells(score):
-        return {"macro": {"score": score, "ci_low": score and score - 0.1, "ci_high": score and score + 0.05}}
+        return {
+            "macro": {
+                "score": score,
+                "ci_low": score and score - 0.1,
+                "ci_high": score and score + 0.05,
+            }
+        }
 
     return {"judge": "proxy", "dev": cells(dev), "test": cells(test)}
 
 
-def pair(difference: float | None, low: float | None, high: float | None, holds: bool = True) -> dict:
-    macro = {"difference": difference, "ci_low": low, "ci_high": high, "p_holm": 0.01, "holds": holds}
+def pair(
+    difference: float | None, low: float | None, high: float | None, holds: bool = True
+) -> dict:
+    macro = {
+        "difference": difference,
+        "ci_low": low,
+        "ci_high": high,
+        "p_holm": 0.01,
+        "holds": holds,
+    }
     return {"score": {"macro": macro}, "token_f1": {"macro": {"difference": 9.0}}}
 
 
 def test_dev_decides_and_test_does_not():
     by_name = {"a": scores(0.7, test=0.9), "b": scores(0.8, test=0.1), "c": scores(0.6)}
-    pairs = {"a vs b": pair(-0.1, -0.3, -0.05), "a vs c": pair(0.1, 0, 1), "b vs c": pair(0.2, 0, 1)}
+    pairs = {
+        "a vs b": pair(-0.1, -0.3, -0.05),
+        "a vs c": pair(0.1, 0, 1),
+        "b vs c": pair(0.2, 0, 1),
+    }
     chosen = release.choose(dict.fromkeys(by_name, LEARNED), by_name, pairs)
-    assert (chosen["approach"], chosen["runner_up"], chosen["candidates"], chosen["judge"]) == ("b", "a", 3, "proxy")
+    assert (chosen["approach"], chosen["runner_up"], chosen["candidates"], chosen["judge"]) == (
+        "b",
+        "a",
+        3,
+        "proxy",
+    )
     assert (chosen["score"], chosen["ci_low"], chosen["ci_high"]) == (0.8, 0.8 - 0.1, 0.8 + 0.05)
     # "a vs b" is a minus b: turned round with its interval, whose ends change places
-    assert (chosen["margin"], chosen["margin_ci_low"], chosen["margin_ci_high"], chosen["holds"]) == (0.1, 0.05, 0.3, True)
+    assert (
+        chosen["margin"],
+        chosen["margin_ci_low"],
+        chosen["margin_ci_high"],
+        chosen["holds"],
+    ) == (0.1, 0.05, 0.3, True)
 
 
 def test_among_equals_the_first_by_name_and_the_margin_of_nothing_does_not_hold():
     by_name = {"b": scores(0.8), "a": scores(0.8)}
-    chosen = release.choose(dict.fromkeys(by_name, LEARNED), by_name, {"b vs a": pair(0.0, -0.1, 0.2)})
-    assert (chosen["approach"], chosen["runner_up"], chosen["margin_ci_low"], chosen["margin_ci_high"]) == ("a", "b", -0.2, 0.1)
+    chosen = release.choose(
+        dict.fromkeys(by_name, LEARNED), by_name, {"b vs a": pair(0.0, -0.1, 0.2)}
+    )
+    assert (
+        chosen["approach"],
+        chosen["runner_up"],
+        chosen["margin_ci_low"],
+        chosen["margin_ci_high"],
+    ) == ("a", "b", -0.2, 0.1)
     assert chosen["margin"] == 0 and not chosen["holds"]
 
 
 def test_a_difference_that_holds_the_other_way_round_is_no_lead():
-    """Possible where the judge left pairs unscored, which count in the scores' means but in no comparison."""
+    """Possible where the judge left pairs unscored, which count in the scores' means but in no
+    comparison.
+    """
     by_name = {"a": scores(0.8), "b": scores(0.79)}
-    chosen = release.choose(dict.fromkeys(by_name, LEARNED), by_name, {"a vs b": pair(-0.02, -0.03, -0.01, holds=True)})
+    chosen = release.choose(
+        dict.fromkeys(by_name, LEARNED), by_name, {"a vs b": pair(-0.02, -0.03, -0.01, holds=True)}
+    )
     assert chosen["approach"] == "a" and chosen["margin"] == -0.02 and chosen["holds"] is False
 
 
@@ -75,28 +125,45 @@ def test_recorded_approaches_are_left_out_and_named_and_one_that_is_left_has_no_
 
 def test_a_comparison_that_could_not_be_made_has_no_margin_in_numbers():
     by_name = {"a": scores(0.8), "b": scores(0.7)}
-    chosen = release.choose(dict.fromkeys(by_name, LEARNED), by_name, {"b vs a": pair(None, None, None, holds=False)})
+    chosen = release.choose(
+        dict.fromkeys(by_name, LEARNED), by_name, {"b vs a": pair(None, None, None, holds=False)}
+    )
     assert (chosen["margin"], chosen["margin_ci_low"], chosen["holds"]) == (None, None, False)
     text = release.readme(chosen | {"studies": 2, "failed": 0})
-    assert "over the next, b: too few studies" in text and "significant" not in text and "None" not in text
+    assert (
+        "over the next, b: too few studies" in text
+        and "significant" not in text
+        and "None" not in text
+    )
 
 
 def test_a_comparison_of_other_approaches_is_refused():
     by_name = {"a": scores(0.8), "b": scores(0.7), "c": scores(0.1)}
-    with pytest.raises(UserError, match="no comparison of a with b on dev; run `dvc repro compare`"):
+    with pytest.raises(
+        UserError, match="no comparison of a with b on dev; run `dvc repro compare`"
+    ):
         release.choose(dict.fromkeys(by_name, LEARNED), by_name, {"a vs c": pair(0.1, 0, 1)})
 
 
 def made(split: str, first: int, count: int) -> list[Study]:
     reports = [phantom(0, first + k) for k in range(count)]
     return [
-        Study(id=m.id, uid=m.uid, split=split, report=m.report, reference=None if split == "val" else m.reference, novel=True)
+        Study(
+            id=m.id,
+            uid=m.uid,
+            split=split,
+            report=m.report,
+            reference=None if split == "val" else m.reference,
+            novel=True,
+        )
         for m in reports
     ]
 
 
 def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
-    """A project as it stands when everything up to compare has run: prepared studies, a router, scores, the comparison."""
+    """A project as it stands when everything up to compare has run: prepared studies, a router,
+    scores, the comparison.
+    """
     content = yaml.safe_load(defaults.read_text())
     content["approaches"] = {name: approach.model_dump() for name, approach in approaches.items()}
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -105,27 +172,49 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
     val[3] = val[3].model_copy(update={"report": " "})
     write_jsonl(folder / "data/prepared/val.jsonl", val)
     settings = params.load(folder / "params.yaml")
-    studies, judge, of_all = {"dev": made("dev", 2000, 30), "test": made("test", 4000, 10)}, judges.load("proxy"), {}
+    studies, judge, of_all = (
+        {"dev": made("dev", 2000, 30), "test": made("test", 4000, 10)},
+        judges.load("proxy"),
+        {},
+    )
     summaries: dict = {}
     for name in approaches:
         annotate = load(settings, name, folder)
-        said = {split: list(annotate(study.case() for study in members)) for split, members in studies.items()}
+        said = {
+            split: list(annotate(study.case() for study in members))
+            for split, members in studies.items()
+        }
         judged = evaluate.judge_splits(studies, said, judge)
         summaries[name] = evaluate.details(judged, studies, judge, 200, 0)
         of_all[name] = scores_of(judged, studies)
-    comparison = report_of(of_all, summaries, [], CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0))
+    comparison = report_of(
+        of_all, summaries, [], CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0)
+    )
     write_json(folder / "reports/comparison.json", comparison)
 
 
 def run(root: Path, folder: Path) -> subprocess.CompletedProcess:
     stage = [sys.executable, "-m", "stages.release"]
-    return subprocess.run(stage, cwd=folder, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    return subprocess.run(
+        stage,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
 
 
-FILES = ("data/release/val.jsonl", "data/release/val.csv", "data/release/README.md", "metrics/release.json")
+FILES = (
+    "data/release/val.jsonl",
+    "data/release/val.csv",
+    "data/release/README.md",
+    "metrics/release.json",
+)
 
 
-@pytest.fixture(scope="module", params=[("learned", "verbatim"), ("verbatim", "learned")], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[("learned", "verbatim"), ("verbatim", "learned")], ids="-".join
+)
 def project(request, root, tmp_path_factory) -> Path:
     """Both orders in params.yaml, so that the comparison is written either way round."""
     folder = tmp_path_factory.mktemp("project")
@@ -139,26 +228,48 @@ def project(request, root, tmp_path_factory) -> Path:
 def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_judge(project):
     studies = list(read_jsonl(project / "data/prepared/val.jsonl", Study))
     members = list(read_jsonl(project / FILES[0], release.Released))
-    said = list(load(params.load(project / "params.yaml"), "learned", project)(study.case() for study in studies))
-    assert [(m.id, m.annotation, m.error) for m in members] == [(s.id, s.annotation, s.error) for s in said]
+    said = list(
+        load(params.load(project / "params.yaml"), "learned", project)(
+            study.case() for study in studies
+        )
+    )
+    assert [(m.id, m.annotation, m.error) for m in members] == [
+        (s.id, s.annotation, s.error) for s in said
+    ]
     assert {(m.approach, m.judge) for m in members} == {("learned", "proxy")}
     assert [m.id for m in members if m.annotation is None] == [studies[3].id]
 
     with (project / FILES[1]).open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["id", *REGIONS, "error", "approach", "judge"] and len(table) == len(studies)
+    assert list(table[0]) == ["id", *REGIONS, "error", "approach", "judge"] and len(table) == len(
+        studies
+    )
     for row, member in zip(table, members, strict=True):
-        assert (row["id"], row["error"], row["approach"], row["judge"]) == (member.id, member.error or "", "learned", "proxy")
-        assert {region: row[region] for region in REGIONS} == (member.annotation or Annotation()).model_dump()
+        assert (row["id"], row["error"], row["approach"], row["judge"]) == (
+            member.id,
+            member.error or "",
+            "learned",
+            "proxy",
+        )
+        assert {region: row[region] for region in REGIONS} == (
+            member.annotation or Annotation()
+        ).model_dump()
 
 
 def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):
     facts = read_json(project / FILES[3])
     comparison = read_json(project / "reports/comparison.json")
     macro = {name: content["dev"]["macro"] for name, content in comparison["approaches"].items()}
-    assert (facts["approach"], facts["runner_up"], facts["studies"], facts["failed"]) == ("learned", "verbatim", 8, 1)
+    assert (facts["approach"], facts["runner_up"], facts["studies"], facts["failed"]) == (
+        "learned",
+        "verbatim",
+        8,
+        1,
+    )
     assert facts["score"] == round(macro["learned"]["score"], 4)
-    assert facts["margin"] == pytest.approx(macro["learned"]["score"] - macro["verbatim"]["score"], abs=1e-4)
+    assert facts["margin"] == pytest.approx(
+        macro["learned"]["score"] - macro["verbatim"]["score"], abs=1e-4
+    )
     assert facts["margin"] > 0
     (pair,) = comparison["pairs"]["dev"].values()
     low, high = sorted(abs(pair["score"]["macro"][end]) for end in ("ci_low", "ci_high"))
@@ -168,7 +279,11 @@ def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):
     for use in facts["dev_used_for"]:
         assert use in text
     assert {"checkpoint", "prompt", "choice"} <= set(" ".join(facts["dev_used_for"]).split())
-    assert "**learned**" in text and "proxy, the embedded approximation" in text and "Failed: 1;" in text
+    assert (
+        "**learned**" in text
+        and "proxy, the embedded approximation" in text
+        and "Failed: 1;" in text
+    )
 
 
 def test_a_second_run_gives_the_same_bytes(project, root):
@@ -182,5 +297,9 @@ def test_what_is_missing_is_one_line_and_leaves_the_last_release_whole(project, 
     (project / "data/prepared/val.jsonl").rename(project / "val.jsonl")
     done = run(root, project)
     (project / "val.jsonl").rename(project / "data/prepared/val.jsonl")
-    assert done.returncode == 2 and done.stderr.startswith("error: data/prepared/val.jsonl: ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("error: data/prepared/val.jsonl: ")
+        and done.stderr.count("\n") == 1
+    )
     assert [(project / name).read_bytes() for name in FILES] == before

@@ -6,12 +6,19 @@ import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import permutation_test
 
-from xraygen import resampling
-from xraygen.compare import compare_all, permutations
+from xraygen.core.study import SCORED_REGIONS
+from xraygen.evaluation import resampling
+from xraygen.evaluation.compare import compare_all, permutations
+from xraygen.evaluation.resampling import (
+    bootstrap,
+    compare_pairs,
+    intervals,
+    macro,
+    means,
+    permutation_p,
+)
+from xraygen.evaluation.scores import StudyScores
 from xraygen.params import CompareParams
-from xraygen.resampling import bootstrap, compare_pairs, intervals, macro, means, permutation_p
-from xraygen.scores import StudyScores
-from xraygen.study import SCORED_REGIONS
 
 PARAMS = CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0)
 
@@ -121,7 +128,9 @@ def test_all_permutations_are_taken_where_they_are_few():
 
 
 def test_ties_count_against_the_difference():
-    """Half of the studies differ by the same amount: many permutations give just what was observed."""
+    """Half of the studies differ by the same amount: many permutations give just what was
+    observed.
+    """
     a = np.array([1.0, 1, 1, 0, 0, 0])[:, None]
     p = permutation_p(np.stack([a, np.zeros_like(a)]), np.array([0]), np.array([1]), 100, 0)
     assert p[0, 1] == 0.25  # 2 x 8 of 64
@@ -135,8 +144,12 @@ def test_studies_of_a_group_are_drawn_together():
     _, _, grouped = intervals(bootstrap(values, 2000, 0, groups))
     assert grouped[0, 1] == pytest.approx(alone[0, 1] * 5**0.5, rel=0.1)
     theirs = scipy_bootstrap(
-        (values[0, ::5, 0],), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
-    )  # fmt: skip
+        (values[0, ::5, 0],),
+        np.mean,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
     assert grouped[0, 1] == pytest.approx(theirs.standard_error, rel=1e-9)
 
 

@@ -1,4 +1,6 @@
-"""The router learns the practice of whoever curated its training studies: here a small invented practice of our own."""
+"""The router learns the practice of whoever curated its training studies: here a small invented
+practice of our own.
+"""
 
 import itertools
 import os
@@ -11,15 +13,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from xraygen.annotators.router import Router, RouterParams, fit
-from xraygen.errors import UserError
-from xraygen.study import REGIONS, Annotation, Case, Study
-from xraygen.text import sentences, tokens
+from xraygen.annotators.router.router import Router, RouterParams, fit
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, Annotation, Case, Study
+from xraygen.language.text import sentences, tokens
 
 # (sentence, region -> what our curators make of it)
 JOINT = [
-    (f"The cardiomediastinal outline is {how}.", {"heart": f"Heart outline {how}.", "mediastinal": f"Mediastinal outline {how}."})
-    for how in ("ordinary", "regular", "smooth", "unaltered", "sharp", "crisp", "narrow", "even", "steady", "tidy")
+    (
+        f"The cardiomediastinal outline is {how}.",
+        {"heart": f"Heart outline {how}.", "mediastinal": f"Mediastinal outline {how}."},
+    )
+    for how in (
+        "ordinary",
+        "regular",
+        "smooth",
+        "unaltered",
+        "sharp",
+        "crisp",
+        "narrow",
+        "even",
+        "steady",
+        "tidy",
+    )
 ]
 LUNG = [
     (f"There is no {what}.", {"lung": f"No {what}."})
@@ -35,7 +51,10 @@ LUNG = [
         "blunting",
     )
 ]
-LUNG += [(f"The {side} lung is clear.", {"lung": f"The {side} lung is clear."}) for side in ("left", "right", "upper", "lower")]
+LUNG += [
+    (f"The {side} lung is clear.", {"lung": f"The {side} lung is clear."})
+    for side in ("left", "right", "upper", "lower")
+]
 BONE = [
     (f"The {which} ribs are {how}.", {"bone": f"The {which} ribs are {how}."})
     for which in ("left", "right", "lower")
@@ -45,12 +64,16 @@ CHATTER = [("Two views were taken.", {}), ("Compared with an earlier film.", {})
 
 
 def practice() -> list[Study]:
-    combinations = itertools.islice(itertools.product(JOINT, LUNG, [None, *BONE], CHATTER), 0, None, 7)
+    combinations = itertools.islice(
+        itertools.product(JOINT, LUNG, [None, *BONE], CHATTER), 0, None, 7
+    )
     return [study(k, [part for part in parts if part]) for k, parts in enumerate(combinations)]
 
 
 def study(k: int, parts: list) -> Study:
-    said = {region: " ".join(made[region] for _, made in parts if region in made) for region in REGIONS}
+    said = {
+        region: " ".join(made[region] for _, made in parts if region in made) for region in REGIONS
+    }
     report = " ".join(sentence for sentence, _ in parts)
     return Study(id=f"S{k}", uid=str(k), split="train", report=report, reference=Annotation(**said))
 
@@ -62,13 +85,19 @@ def router() -> Router:
 
 def test_a_joint_sentence_serves_both_regions_as_the_curators_reword_it(router):
     said = router.annotate("The cardiomediastinal outline is smooth.")
-    assert (said.heart, said.mediastinal) == ("Heart outline smooth.", "Mediastinal outline smooth.")
+    assert (said.heart, said.mediastinal) == (
+        "Heart outline smooth.",
+        "Mediastinal outline smooth.",
+    )
     assert (said.bone, said.lung, said.others) == ("", "", "")
 
 
 def test_a_joint_sentence_never_seen_is_reworded_alike(router):
     said = router.annotate("The cardiomediastinal outline is unchanged.")
-    assert (said.heart, said.mediastinal) == ("Heart outline unchanged.", "Mediastinal outline unchanged.")
+    assert (said.heart, said.mediastinal) == (
+        "Heart outline unchanged.",
+        "Mediastinal outline unchanged.",
+    )
 
 
 def test_an_unseen_sentence_goes_to_its_region_reworded(router):
@@ -85,18 +114,32 @@ def test_silence_stays_silence(router):
 def test_verbatim_routes_alike_and_rewords_nothing(router):
     report = "The cardiomediastinal outline is smooth. There is no collapse. Two views were taken."
     learned, verbatim = router.annotate(report), router.annotate(report, "verbatim")
-    assert verbatim == Annotation(heart=sentences(report)[0], mediastinal=sentences(report)[0], lung=sentences(report)[1])
-    assert [bool(learned[region]) for region in REGIONS] == [bool(verbatim[region]) for region in REGIONS]
+    assert verbatim == Annotation(
+        heart=sentences(report)[0], mediastinal=sentences(report)[0], lung=sentences(report)[1]
+    )
+    assert [bool(learned[region]) for region in REGIONS] == [
+        bool(verbatim[region]) for region in REGIONS
+    ]
     assert learned.lung == "No collapse." != verbatim.lung
 
 
 def test_the_practice_is_learned_not_built_in():
     """Curators who keep every word, and file the lungs under others, are followed as readily."""
     contrary = [
-        study(k, [(sentence, {"others" if "lung" in made else region: sentence for region in made}) for sentence, made in parts])
-        for k, parts in enumerate(itertools.islice(itertools.product(JOINT, LUNG, BONE), 0, None, 5))
+        study(
+            k,
+            [
+                (sentence, {"others" if "lung" in made else region: sentence for region in made})
+                for sentence, made in parts
+            ],
+        )
+        for k, parts in enumerate(
+            itertools.islice(itertools.product(JOINT, LUNG, BONE), 0, None, 5)
+        )
     ]
-    said = fit(contrary, RouterParams()).annotate("There is no pleural nodule. The cardiomediastinal outline is smooth.")
+    said = fit(contrary, RouterParams()).annotate(
+        "There is no pleural nodule. The cardiomediastinal outline is smooth."
+    )
     joint = "The cardiomediastinal outline is smooth."
     assert said == Annotation(others="There is no pleural nodule.", heart=joint, mediastinal=joint)
 
@@ -111,7 +154,10 @@ def test_an_answer_hangs_on_the_report_alone(router):
 def test_a_loaded_router_answers_as_the_fitted_one(router, tmp_path):
     router.save(tmp_path / "model")
     loaded = Router.load(tmp_path / "model")
-    for report in [study.report for study in practice()] + ["Nothing known here, nor there.", "There is no pleural nodule."]:
+    for report in [study.report for study in practice()] + [
+        "Nothing known here, nor there.",
+        "There is no pleural nodule.",
+    ]:
         assert loaded.annotate(report) == router.annotate(report)
 
 
@@ -119,9 +165,18 @@ def test_the_same_bytes_whatever_the_hash_seed_and_number_of_threads(tmp_path):
     program = "import sys, test_router as t; t.fit(t.practice(), t.RouterParams()).save(t.Path(sys.argv[1]))"
     for seed, threads in (("1", "1"), ("2", "2")):
         paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads, "PYTHONPATH": paths}
-        subprocess.run([sys.executable, "-c", program, str(tmp_path / seed)], env=environment, check=True)
-    first, second = ({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()} for seed in "12")
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "OMP_NUM_THREADS": threads,
+            "PYTHONPATH": paths,
+        }
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / seed)], env=environment, check=True
+        )
+    first, second = (
+        {file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()} for seed in "12"
+    )
     assert first and first == second
 
 
@@ -144,7 +199,10 @@ def test_any_damaged_file_is_a_user_error(router, tmp_path):
 
 def test_no_study_with_a_reference_is_a_user_error():
     with pytest.raises(UserError, match="reference"):
-        fit([study.model_copy(update={"reference": None}) for study in practice()[:3]], RouterParams())
+        fit(
+            [study.model_copy(update={"reference": None}) for study in practice()[:3]],
+            RouterParams(),
+        )
 
 
 def test_an_unknown_parameter_is_an_error():
@@ -152,7 +210,9 @@ def test_an_unknown_parameter_is_an_error():
         RouterParams(neighbors=3)
 
 
-LEARNED = {token for study in practice() for region in REGIONS for token in tokens(study.reference[region])}
+LEARNED = {
+    token for study in practice() for region in REGIONS for token in tokens(study.reference[region])
+}
 WORDS = sorted({word for study in practice() for word in study.report.split()})
 
 

@@ -1,19 +1,23 @@
-"""The router on the real collection: floors under token F1. Nothing here chooses anything: parameters were chosen within train."""
+"""The router on the real collection: floors under token F1. Nothing here chooses anything:
+parameters were chosen within train.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from xraygen import prepare
-from xraygen.annotators.router import RouterParams, fit
-from xraygen.sources import iu_xray
-from xraygen.study import SCORED_REGIONS
-from xraygen.text import token_f1
+from xraygen.annotators.router.router import RouterParams, fit
+from xraygen.core.study import SCORED_REGIONS
+from xraygen.language.text import token_f1
+from xraygen.sources import prepare
+from xraygen.sources.iu_xray import read as iu_xray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (SHARED / "iu-xray").is_dir(), reason="needs the IU X-Ray files in ../shared/iu-xray"),
+    pytest.mark.skipif(
+        not (SHARED / "iu-xray").is_dir(), reason="needs the IU X-Ray files in ../shared/iu-xray"
+    ),
 ]
 
 

@@ -5,23 +5,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.compare import compare_all, detectable_differences
+from xraygen.core.study import SCORED_REGIONS, Judgement
+from xraygen.evaluation.compare import compare_all, detectable_differences
+from xraygen.evaluation.resampling import bootstrap, compare, detectable, holm, intervals, macro
+from xraygen.evaluation.scores import StudyScores, by_study, summarise
 from xraygen.judges import decide, opinions
+from xraygen.language.text import token_f1, tokens
 from xraygen.params import CompareParams
-from xraygen.resampling import bootstrap, compare, detectable, holm, intervals, macro
-from xraygen.scores import StudyScores, by_study, summarise
-from xraygen.study import SCORED_REGIONS, Judgement
-from xraygen.text import token_f1, tokens
 
 
 def judgement(
-    id: str, region: str, score: float | None, verdict: str = "judged", reference: str = "a", candidate: str = "a"
+    id: str,
+    region: str,
+    score: float | None,
+    verdict: str = "judged",
+    reference: str = "a",
+    candidate: str = "a",
 ) -> Judgement:
-    return Judgement(id=id, region=region, reference=reference, candidate=candidate, score=score, verdict=verdict, judge="proxy")
+    return Judgement(
+        id=id,
+        region=region,
+        reference=reference,
+        candidate=candidate,
+        score=score,
+        verdict=verdict,
+        judge="proxy",
+    )
 
 
 def test_right_silence_counts_in_score_and_not_as_published():
-    scores = by_study([judgement("s", region, 1.0, "both_empty", "", "") for region in SCORED_REGIONS])
+    scores = by_study(
+        [judgement("s", region, 1.0, "both_empty", "", "") for region in SCORED_REGIONS]
+    )
     assert macro(scores.score) == 1 and macro(scores.as_published) == 0
     assert np.isnan(scores.token_f1).all()
 
@@ -31,7 +46,9 @@ def test_what_cannot_be_scored_is_left_out_counted_and_zero_as_published():
     judged[0] = judgement("a", SCORED_REGIONS[0], None, "unparseable")
     summary = summarise(by_study(judged), resamples=50, seed=0)
     assert summary["macro"]["score"] == 0.5 and summary["macro"]["unscored"] == 1
-    assert summary["bone"]["as_published"] == 0.25 and summary["macro"]["as_published"] == pytest.approx((0.25 + 0.5 * 3) / 4)
+    assert summary["bone"]["as_published"] == 0.25 and summary["macro"][
+        "as_published"
+    ] == pytest.approx((0.25 + 0.5 * 3) / 4)
 
 
 def test_macro_is_the_mean_of_region_means_not_of_cells():
@@ -40,7 +57,11 @@ def test_macro_is_the_mean_of_region_means_not_of_cells():
 
 
 def test_order_of_judgements_does_not_matter():
-    judged = [judgement(i, region, hash_ / 10) for hash_, i in enumerate("abcdef") for region in SCORED_REGIONS]
+    judged = [
+        judgement(i, region, hash_ / 10)
+        for hash_, i in enumerate("abcdef")
+        for region in SCORED_REGIONS
+    ]
     first, second = by_study(judged), by_study(judged[::-1])
     assert first.ids == second.ids and np.array_equal(first.score, second.score)
 
@@ -62,7 +83,12 @@ def test_token_f1_counts_repeats_and_ignores_case_and_punctuation():
 
 @pytest.mark.parametrize(
     "reference, candidate, verdict, score",
-    [("", " ", "both_empty", 1), ("", "x", "reference_empty", 0), ("x", "\n", "candidate_empty", 0), ("x ", "x", "identical", 1)],
+    [
+        ("", " ", "both_empty", 1),
+        ("", "x", "reference_empty", 0),
+        ("x", "\n", "candidate_empty", 0),
+        ("x ", "x", "identical", 1),
+    ],
 )
 def test_pairs_that_need_no_judge(reference, candidate, verdict, score):
     opinion = decide(reference, candidate)
@@ -82,7 +108,9 @@ class CountingJudge:
         from xraygen.judges import Opinion
 
         return [
-            Opinion(None, verdict="unparseable") if "mute" in candidate else Opinion(len(candidate) / 100)
+            Opinion(None, verdict="unparseable")
+            if "mute" in candidate
+            else Opinion(len(candidate) / 100)
             for _, candidate in pairs
         ]
 
@@ -90,11 +118,18 @@ class CountingJudge:
         return ""
 
 
-@given(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(["", "a", "cc", "mute"])), max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(["", "a", "cc", "mute"])),
+        max_size=30,
+    )
+)
 def test_each_open_pair_is_asked_once_and_answered_in_place(pairs):
     judge = CountingJudge()
     answers = opinions(pairs, judge)
-    assert len(judge.asked) == len(set(judge.asked)) == len({p for p in pairs if decide(*p) is None})
+    assert (
+        len(judge.asked) == len(set(judge.asked)) == len({p for p in pairs if decide(*p) is None})
+    )
     for (reference, candidate), answer in zip(pairs, answers, strict=True):
         if decide(reference, candidate) is None:
             assert answer.verdict == ("unparseable" if candidate == "mute" else "judged")
@@ -115,14 +150,20 @@ def test_interval_resamples_studies_not_cells():
     ids = tuple(map(str, range(50)))
     summary = summarise(StudyScores(ids, *[np.repeat(score, 4, axis=1)] * 3), 2000, 0)
     # four copies of a region are no more evidence than one
-    assert [summary["macro"][key] for key in ("ci_low", "ci_high")] == [summary["bone"][key] for key in ("ci_low", "ci_high")]
+    assert [summary["macro"][key] for key in ("ci_low", "ci_high")] == [
+        summary["bone"][key] for key in ("ci_low", "ci_high")
+    ]
 
 
 def test_a_clear_difference_is_told_and_noise_is_not():
     rng = np.random.default_rng(0)
     base = rng.random((80, 4))
     clear = compare(base + 0.1, base + rng.normal(0, 0.05, base.shape), 2000, 0)
-    assert clear["p"] < 0.01 and clear["ci_low"] > 0 and clear["difference"] == pytest.approx(0.1, abs=0.02)
+    assert (
+        clear["p"] < 0.01
+        and clear["ci_low"] > 0
+        and clear["difference"] == pytest.approx(0.1, abs=0.02)
+    )
     noise = compare(base, base + rng.normal(0, 0.5, base.shape), 2000, 0)
     assert noise["p"] > 0.05 and noise["ci_low"] < 0 < noise["ci_high"]
 
@@ -136,7 +177,13 @@ def test_the_test_is_paired():
 def test_equal_approaches_are_never_apart():
     values = np.ones((5, 4))
     result = compare(values, values, 100, 0)
-    assert (result["n"], result["difference"], result["ci_low"], result["ci_high"], result["p"]) == (5, 0, 0, 0, 1)
+    assert (
+        result["n"],
+        result["difference"],
+        result["ci_low"],
+        result["ci_high"],
+        result["p"],
+    ) == (5, 0, 0, 0, 1)
 
 
 def test_the_difference_is_that_of_the_macros_in_the_tables():
@@ -152,7 +199,9 @@ def test_the_difference_is_that_of_the_macros_in_the_tables():
 
 
 def test_an_invented_finding_is_seen_by_the_paired_test():
-    """token F1 of a silent pair is NaN, of an invented finding 0: studies where only one side has a value still count."""
+    """token F1 of a silent pair is NaN, of an invented finding 0: studies where only one side has a
+    value still count.
+    """
     silent, inventing = np.full((60, 1), np.nan), np.zeros((60, 1))
     silent[30:] = inventing[30:] = 0.9
     result = compare(silent, inventing, 2000, 0)
@@ -187,7 +236,10 @@ def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
     def found(approaches: int, studies: int) -> dict:
         noisy = [base[:studies] + rng.normal(0, 0.3, (studies, 4)) for _ in range(approaches)]
         ids = tuple(map(str, range(studies)))
-        every = {f"n{k}": {"test": StudyScores(ids, values, values, values)} for k, values in enumerate(noisy)}
+        every = {
+            f"n{k}": {"test": StudyScores(ids, values, values, values)}
+            for k, values in enumerate(noisy)
+        }
         return detectable_differences(compare_all(every, params)["test"], params)["score"]
 
     two, six, fewer = found(2, 50), found(6, 50), found(2, 12)
@@ -198,19 +250,28 @@ def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
 def test_equal_approaches_have_no_detectable_difference():
     every = {name: {"test": StudyScores(("a", "b"), *[np.ones((2, 4))] * 3)} for name in "ab"}
     params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
-    assert detectable_differences(compare_all(every, params)["test"], params) == {"score": None, "token_f1": None}
+    assert detectable_differences(compare_all(every, params)["test"], params) == {
+        "score": None,
+        "token_f1": None,
+    }
 
 
 def test_p_values_hold_their_level_under_the_null():
     rng = np.random.default_rng(2)
-    p = [compare(rng.normal(size=(20, 1)), rng.normal(size=(20, 1)), 200, seed)["p"] for seed in range(200)]
+    p = [
+        compare(rng.normal(size=(20, 1)), rng.normal(size=(20, 1)), 200, seed)["p"]
+        for seed in range(200)
+    ]
     assert sum(value < 0.05 for value in p) <= 20
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_never_lowers_keeps_order_and_is_at_most_bonferroni(p):
     adjusted = holm(p)
-    assert all(before <= after <= min(1, len(p) * before) + 1e-12 for before, after in zip(p, adjusted, strict=True))
+    assert all(
+        before <= after <= min(1, len(p) * before) + 1e-12
+        for before, after in zip(p, adjusted, strict=True)
+    )
     ranked = [adjusted[i] for i in sorted(range(len(p)), key=p.__getitem__)]
     assert ranked == sorted(ranked)
 
@@ -236,9 +297,13 @@ def test_the_permutation_test_is_that_of_scipy(n, tolerance, unscored):
             side[2:][rng.random((n - 2, 4)) < unscored] = np.nan
         both = np.concatenate([a, b])
         theirs = permutation_test(
-            (np.arange(n), np.arange(n, 2 * n)), lambda x, y: macro(both[x.astype(int)]) - macro(both[y.astype(int)]),
-            permutation_type="samples", vectorized=False, n_resamples=10_000, rng=np.random.default_rng(1),
-        )  # fmt: skip
+            (np.arange(n), np.arange(n, 2 * n)),
+            lambda x, y: macro(both[x.astype(int)]) - macro(both[y.astype(int)]),
+            permutation_type="samples",
+            vectorized=False,
+            n_resamples=10_000,
+            rng=np.random.default_rng(1),
+        )
         assert compare(a, b, 10_000, 0)["p"] == pytest.approx(theirs.pvalue, abs=2 * tolerance)
 
 
@@ -251,7 +316,11 @@ def test_a_region_that_hardly_any_study_speaks_of_makes_nothing_certain():
     sparse, silent = compare(a, b, 2000, 0), [side.copy() for side in (a, b)]
     for side in silent:
         side[:, 0] = 0
-    assert sparse["p"] >= compare(*silent, 2000, 0)["p"] and sparse["p"] > 0.05 and np.isnan(sparse["ci_low"])
+    assert (
+        sparse["p"] >= compare(*silent, 2000, 0)["p"]
+        and sparse["p"] > 0.05
+        and np.isnan(sparse["ci_low"])
+    )
 
 
 @pytest.mark.parametrize("studies", [60, 1500])
@@ -262,10 +331,18 @@ def test_the_interval_is_that_of_scipy(studies):
     values = rng.random((studies, 4))
     values[2:][rng.random((studies - 2, 4)) < 0.3] = np.nan
     theirs = bootstrap(
-        (np.arange(studies),), lambda drawn: macro(values[drawn]), vectorized=False, n_resamples=1000, method="percentile",
+        (np.arange(studies),),
+        lambda drawn: macro(values[drawn]),
+        vectorized=False,
+        n_resamples=1000,
+        method="percentile",
         rng=np.random.default_rng(5),
-    )  # fmt: skip
-    ours = summarise(StudyScores(tuple(map(str, range(studies))), values, values, values), 1000, 5)["macro"]
-    assert [ours["ci_low"], ours["ci_high"]] == pytest.approx(list(theirs.confidence_interval), abs=1e-6)
+    )
+    ours = summarise(StudyScores(tuple(map(str, range(studies))), values, values, values), 1000, 5)[
+        "macro"
+    ]
+    assert [ours["ci_low"], ours["ci_high"]] == pytest.approx(
+        list(theirs.confidence_interval), abs=1e-6
+    )
     error = compare(values, np.zeros_like(values), 1000, 5)["sd"] / studies**0.5
     assert error == pytest.approx(theirs.standard_error, rel=1e-6)

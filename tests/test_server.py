@@ -1,4 +1,6 @@
-"""Questions to a server: a real one on loopback, which delays, refuses, hangs up and talks nonsense."""
+"""Questions to a server: a real one on loopback, which delays, refuses, hangs up and talks
+nonsense.
+"""
 
 import asyncio
 import time
@@ -7,21 +9,28 @@ from email.utils import formatdate
 
 import pytest
 
-from xraygen.errors import UserError
-from xraygen.server import Gate, Refusal, Server, complete, hidden, no_password, secret
-from xraygen.server_errors import retry_after as _retry_after
-from xraygen.server_errors import used_up as _used_up
+from xraygen.core.errors import UserError
+from xraygen.engines.server import Gate, Refusal, Server, complete, hidden, no_password, secret
+from xraygen.engines.server_errors import retry_after as _retry_after
+from xraygen.engines.server_errors import used_up as _used_up
 
 pytest.importorskip("openai")
 
 
 def ask(server, prompts, concurrency: int = 4, url: str | None = None) -> dict:
     answers = {}
-    complete(Server(url or server.url, "model", "SOME_KEY", concurrency), prompts, 50, answers.__setitem__)
+    complete(
+        Server(url or server.url, "model", "SOME_KEY", concurrency),
+        prompts,
+        50,
+        answers.__setitem__,
+    )
     return answers
 
 
-def test_each_prompt_gets_its_own_answer_and_no_more_are_under_way_than_allowed(completion_server, monkeypatch):
+def test_each_prompt_gets_its_own_answer_and_no_more_are_under_way_than_allowed(
+    completion_server, monkeypatch
+):
     monkeypatch.setenv("SOME_KEY", "sesame")
     server = completion_server(delay=0.02)
     prompts = [f"prompt {number}" for number in range(40)]
@@ -31,7 +40,9 @@ def test_each_prompt_gets_its_own_answer_and_no_more_are_under_way_than_allowed(
     again = ask(server, prompts[::-1])
     assert [again[39 - index] for index in range(40)] == [answers[index] for index in range(40)]
     assert server.keys == {"Bearer sesame"}
-    assert all(body == {"model": "model", "max_tokens": 50, "temperature": 0} for body in server.bodies)
+    assert all(
+        body == {"model": "model", "max_tokens": 50, "temperature": 0} for body in server.bodies
+    )
 
 
 @pytest.mark.parametrize("act", [(429, {"Retry-After": "0.1"}), 500, 503, "hang up"])
@@ -57,7 +68,11 @@ def test_a_question_that_is_refused_is_named_and_the_others_go_on(completion_ser
 
 
 @pytest.mark.parametrize(
-    "act, said", [({"text": ""}, "an empty answer"), ({"finish_reason": "length"}, "the answer had not ended after 50 tokens")]
+    "act, said",
+    [
+        ({"text": ""}, "an empty answer"),
+        ({"finish_reason": "length"}, "the answer had not ended after 50 tokens"),
+    ],
 )
 def test_an_answer_that_is_none_is_refused(completion_server, act, said):
     assert ask(completion_server(script=[act]), ["a"]) == {0: Refusal(said)}
@@ -86,7 +101,9 @@ def test_a_key_that_is_none_is_named_and_not_shown(completion_server, monkeypatc
         (404, "does not serve model (so the server says: 404)"),
     ],
 )
-def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(completion_server, act, said):
+def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(
+    completion_server, act, said
+):
     server = completion_server(delay=0.05, script=[act])
     got, prompts = {}, [f"prompt {number}" for number in range(100)]
     with pytest.raises(UserError, match="base_url|variable|serve") as error:
@@ -99,40 +116,52 @@ def test_what_will_not_pass_ends_with_what_to_do_after_what_is_under_way(complet
 @pytest.fixture
 def impatient(monkeypatch) -> None:
     """Hardly any wait between two tries."""
-    monkeypatch.setattr("xraygen.server.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("xraygen.engines.server.random.uniform", lambda *_: 0.01)
 
 
 NONSENSE = ["not JSON", "no choices", {"text": None}]
 
 
 @pytest.mark.parametrize("act", NONSENSE)
-def test_a_server_that_talks_nonsense_ends_with_what_to_do_after_three_tries(completion_server, impatient, act):
+def test_a_server_that_talks_nonsense_ends_with_what_to_do_after_three_tries(
+    completion_server, impatient, act
+):
     server = completion_server(delay=0.01, script=[act] * 400)
     got, prompts = {}, [f"prompt {number}" for number in range(100)]
     with pytest.raises(UserError, match="base_url mostly ends in /v1") as error:
         complete(Server(server.url, "model", "SOME_KEY", 4), prompts, 50, got.__setitem__)
-    assert "not that of an OpenAI-compatible server" in str(error.value) and server.url in str(error.value)
+    assert "not that of an OpenAI-compatible server" in str(error.value) and server.url in str(
+        error.value
+    )
     tries = Counter(server.asked)
-    assert not got and max(tries.values()) == 3 and len(tries) == 4, "those that were asked together, and nothing new"
+    assert not got and max(tries.values()) == 3 and len(tries) == 4, (
+        "those that were asked together, and nothing new"
+    )
 
 
 @pytest.mark.parametrize("act", NONSENSE)
-def test_nonsense_in_place_of_one_answer_is_named_after_three_tries_and_the_others_go_on(completion_server, impatient, act):
+def test_nonsense_in_place_of_one_answer_is_named_after_three_tries_and_the_others_go_on(
+    completion_server, impatient, act
+):
     server = completion_server()
     server.spoilt["b"] = act
     got = ask(server, ["a", "b", "c"])
     assert "not that of an OpenAI-compatible server" in got[1].reason
-    assert isinstance(got[0], str) and isinstance(got[2], str) and Counter(server.asked) == {"a": 1, "b": 3, "c": 1}
+    assert (
+        isinstance(got[0], str)
+        and isinstance(got[2], str)
+        and Counter(server.asked) == {"a": 1, "b": 3, "c": 1}
+    )
 
 
 def test_no_server_is_one_line(monkeypatch):
-    monkeypatch.setattr("xraygen.server.TRIES", 2)
+    monkeypatch.setattr("xraygen.engines.server.TRIES", 2)
     with pytest.raises(UserError, match="127.0.0.1:9/v1: cannot be reached, 2 times"):
         ask(None, ["a"], url="http://127.0.0.1:9/v1")
 
 
 def test_an_answer_that_never_comes_is_a_time_out(completion_server, monkeypatch):
-    monkeypatch.setattr("xraygen.server.TRIES", 2)
+    monkeypatch.setattr("xraygen.engines.server.TRIES", 2)
     server, start = completion_server(delay=5), time.monotonic()
     with pytest.raises(UserError, match="answered too late, 2 times"):
         complete(Server(server.url, "model", "SOME_KEY", 4, timeout=0.2), ["a"], 50, {}.__setitem__)
@@ -146,7 +175,12 @@ def test_a_mistake_of_the_caller_stops_the_asking_and_keeps_its_name(completion_
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        complete(Server(server.url, "model", "SOME_KEY", 4), [f"prompt {number}" for number in range(100)], 50, answered)
+        complete(
+            Server(server.url, "model", "SOME_KEY", 4),
+            [f"prompt {number}" for number in range(100)],
+            50,
+            answered,
+        )
     assert len(server.asked) < 20
 
 
@@ -191,7 +225,9 @@ def test_the_gate_lets_in_as_many_as_it_allows_and_the_next_when_one_leaves():
         gate.allowed = 4.0
         gate.leave()
         await asyncio.sleep(0.01)
-        assert len(inside) == 6 and gate.under_way == 4, "one that leaves wakes as many as have room"
+        assert len(inside) == 6 and gate.under_way == 4, (
+            "one that leaves wakes as many as have room"
+        )
         await asyncio.gather(*visits)
 
     asyncio.run(crowd())
@@ -217,12 +253,25 @@ def test_waits_are_read_in_every_form_that_servers_have():
     assert _retry_after({}) == 0
 
     def used_up(reset: str, remaining: str = "0") -> float:
-        return _used_up({"x-ratelimit-remaining-tokens": remaining, "x-ratelimit-reset-tokens": reset})
+        return _used_up(
+            {"x-ratelimit-remaining-tokens": remaining, "x-ratelimit-reset-tokens": reset}
+        )
 
-    assert used_up("6m0s") == 360 and used_up("1.5s") == 1.5 and used_up("20ms") == 0.02 and used_up("1h2m3.5s") == 3723.5
+    assert (
+        used_up("6m0s") == 360
+        and used_up("1.5s") == 1.5
+        and used_up("20ms") == 0.02
+        and used_up("1h2m3.5s") == 3723.5
+    )
     assert used_up("6m0s", remaining="1") == used_up("1.2.x") == used_up("") == _used_up({}) == 0
-    both = {f"x-ratelimit-{what}": value for what, value in (("remaining-requests", "0"), ("reset-requests", "1s"))}
-    assert _used_up(both | {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9s"}) == 9
+    both = {
+        f"x-ratelimit-{what}": value
+        for what, value in (("remaining-requests", "0"), ("reset-requests", "1s"))
+    }
+    assert (
+        _used_up(both | {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9s"})
+        == 9
+    )
 
 
 @pytest.mark.parametrize(
@@ -247,7 +296,9 @@ def test_a_wait_that_is_too_long_and_a_quota_that_is_spent_end_at_once(chat_comp
     server.script = [(429, {"Retry-After": "3600"})]
     with pytest.raises(UserError, match="asks to wait 3,600 seconds; what was answered is kept"):
         ask(["a"], 1)
-    server.script = [(429, {}, {"message": "You exceeded your quota", "code": "insufficient_quota"})]
+    server.script = [
+        (429, {}, {"message": "You exceeded your quota", "code": "insufficient_quota"})
+    ]
     with pytest.raises(UserError, match="no quota left"):
         ask(["a"], 1)
     assert len(server.asked) == 2
@@ -263,19 +314,28 @@ def test_an_answer_that_drips_is_a_time_out_too(chat_completions):
 @pytest.fixture
 def chat_completions(chat_server):
     """A chat server, and what asks it."""
-    from xraygen.server import Asker
+    from xraygen.engines.server import Asker
 
     server = chat_server()
 
     def ask(prompts: list[str], concurrency: int, **limits) -> list:
         async def all_of_them() -> list:
-            async with Asker(Server(server.url, "model", "SOME_KEY", concurrency, **limits)) as asker:
+            async with Asker(
+                Server(server.url, "model", "SOME_KEY", concurrency, **limits)
+            ) as asker:
 
                 def send(client, prompt: str):
                     turns = [{"role": "user", "content": prompt}]
-                    return asker.in_time(client.chat.completions.with_raw_response.create(model="model", messages=turns))
+                    return asker.in_time(
+                        client.chat.completions.with_raw_response.create(
+                            model="model", messages=turns
+                        )
+                    )
 
-                waiting = [asker.ask(lambda client, prompt=prompt: send(client, prompt), lambda body: body) for prompt in prompts]
+                waiting = [
+                    asker.ask(lambda client, prompt=prompt: send(client, prompt), lambda body: body)
+                    for prompt in prompts
+                ]
                 return await asyncio.gather(*waiting)
 
         return asyncio.run(all_of_them())
@@ -304,13 +364,22 @@ def test_a_queued_experiment_has_the_key_of_its_project(tmp_path, monkeypatch):
     assert secret("SOME_KEY") == "sesame"
 
 
-def test_a_file_of_keys_that_cannot_be_read_is_one_line_without_what_is_in_it(tmp_path, monkeypatch):
+def test_a_file_of_keys_that_cannot_be_read_is_one_line_without_what_is_in_it(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SOME_KEY", raising=False)
     (tmp_path / ".env").write_text("SOME_KEY=sesame\n", encoding="utf-16")
-    with pytest.raises(UserError, match=r"\.env: cannot be read: not UTF-8; .*set the environment variable SOME_KEY") as error:
+    with pytest.raises(
+        UserError,
+        match=r"\.env: cannot be read: not UTF-8; .*set the environment variable SOME_KEY",
+    ) as error:
         secret("SOME_KEY")
-    assert "sesame" not in str(error.value) and "0x" not in str(error.value) and "\n" not in str(error.value)
+    assert (
+        "sesame" not in str(error.value)
+        and "0x" not in str(error.value)
+        and "\n" not in str(error.value)
+    )
     (tmp_path / ".env").unlink()
     (tmp_path / ".env").symlink_to("/proc/self/mem")  # which nobody can read from its beginning
     with pytest.raises(UserError, match=r"\.env: cannot be read: Input/output error; "):
@@ -321,7 +390,15 @@ def test_a_file_of_keys_that_cannot_be_read_is_one_line_without_what_is_in_it(tm
 
 @pytest.mark.parametrize(
     "url",
-    ["user@host/v1", ":sesame@host/v1", "sesame:@host/v1", "host/v1?api-key=sesame", "host/v1?", "host/v1#sesame", "a:sesame@host:x"],
+    [
+        "user@host/v1",
+        ":sesame@host/v1",
+        "sesame:@host/v1",
+        "host/v1?api-key=sesame",
+        "host/v1?",
+        "host/v1#sesame",
+        "a:sesame@host:x",
+    ],
 )
 @pytest.mark.parametrize("scheme", ["https", "http", "no"])
 def test_a_url_has_no_place_for_a_key_and_none_is_repeated(scheme, url):
@@ -331,13 +408,21 @@ def test_a_url_has_no_place_for_a_key_and_none_is_repeated(scheme, url):
 
 
 def test_a_url_of_a_server_is_taken_as_it_is():
-    for url in ("http://127.0.0.1:9/v1", "https://name.openai.azure.com/openai/v1", "https://host/a@b/v1"):
+    for url in (
+        "http://127.0.0.1:9/v1",
+        "https://name.openai.azure.com/openai/v1",
+        "https://host/a@b/v1",
+    ):
         assert no_password(url) == url
 
 
 def test_a_key_is_hidden_and_a_word_that_servers_without_keys_are_given_is_no_key():
     assert hidden("Bearer sk-12345 is wrong", "sk-12345") == "Bearer [key] is wrong"
-    assert hidden("none of the lobes", "none") == hidden("none of the lobes", "") == "none of the lobes"
+    assert (
+        hidden("none of the lobes", "none")
+        == hidden("none of the lobes", "")
+        == "none of the lobes"
+    )
 
 
 def test_half_a_key_at_the_end_of_a_long_reason_is_hidden_too(chat_completions, monkeypatch):
@@ -345,4 +430,8 @@ def test_half_a_key_at_the_end_of_a_long_reason_is_hidden_too(chat_completions, 
     server, ask = chat_completions
     server.script = ["tell"]
     (refusal,) = ask(["a"], 1)
-    assert server.keys == {f"Bearer {key}"} and len(refusal.reason) <= 205 and "sk-" not in refusal.reason
+    assert (
+        server.keys == {f"Bearer {key}"}
+        and len(refusal.reason) <= 205
+        and "sk-" not in refusal.reason
+    )

@@ -1,12 +1,14 @@
-"""The records: what they refuse, what survives a round trip, and that a case cannot carry a reference."""
+"""The records: what they refuse, what survives a round trip, and that a case cannot carry a
+reference.
+"""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from xraygen.errors import UserError
-from xraygen.study import (
+from xraygen.core.errors import UserError
+from xraygen.core.study import (
     REGIONS,
     SPLITS,
     Annotation,
@@ -22,7 +24,9 @@ from xraygen.study import (
 
 text = st.text(max_size=40)
 annotations = st.builds(Annotation, **{region: text for region in REGIONS})
-images = st.builds(Image, path=text.filter(bool), projection=st.sampled_from(["frontal", "lateral", "unknown"]))
+images = st.builds(
+    Image, path=text.filter(bool), projection=st.sampled_from(["frontal", "lateral", "unknown"])
+)
 studies = st.builds(
     Study,
     id=text.filter(bool),
@@ -57,7 +61,15 @@ def test_unknown_fields_regions_and_verdicts_are_refused():
     with pytest.raises(KeyError):
         Annotation()["model_fields"]
     with pytest.raises(ValidationError):
-        Judgement(id="a", region="lung", reference="", candidate="", score=1, verdict="fine", judge="proxy")
+        Judgement(
+            id="a",
+            region="lung",
+            reference="",
+            candidate="",
+            score=1,
+            verdict="fine",
+            judge="proxy",
+        )
 
 
 def test_records_cannot_be_changed():
@@ -67,7 +79,9 @@ def test_records_cannot_be_changed():
         ErrorCounts().a = 1
 
 
-@pytest.mark.parametrize("line", ['{"id": ""}', "[]", "{", '{"id": "b", "annotation": {"lungs": ""}}'])
+@pytest.mark.parametrize(
+    "line", ['{"id": ""}', "[]", "{", '{"id": "b", "annotation": {"lungs": ""}}']
+)
 def test_a_damaged_line_is_named(tmp_path, line):
     path = tmp_path / "annotations.jsonl"
     path.write_text('{"id": "a", "annotation": null, "error": "none"}\n' + line + "\n")

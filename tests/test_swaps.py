@@ -5,24 +5,42 @@ from pathlib import Path
 
 import pytest
 
+from xraygen.core.study import REGIONS, Study
 from xraygen.sources.phantom import phantom
-from xraygen.study import REGIONS, Study
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 pytest.importorskip("dvclive")
 
-from xraygen.vlm.conversation import PROMPT  # noqa: E402
-from xraygen.vlm.finetune import FinetuneParams  # noqa: E402
-from xraygen.vlm.model import load_processor  # noqa: E402
-from xraygen.vlm.rows import Rows  # noqa: E402
-from xraygen.vlm.swaps import Swapped  # noqa: E402
+from xraygen.engines.model import load_processor
+from xraygen.prompting.conversation import PROMPT
+from xraygen.training.finetune import FinetuneParams
+from xraygen.training.rows import Rows
+from xraygen.training.swaps import Swapped
 
 PARAMS = FinetuneParams(
-    base="x", method="full", targets=["language"], r=1, alpha=1, dropout=0, inputs="report", max_views=1, max_pixels=56 * 56,
-    max_tokens=600, rate=1, schedule="cosine", warmup=0, epochs=1, batch_tokens=1200, accumulation=1, checkpointing=False,
-    precision="float32", optimiser="adamw_torch_fused", patience=None, seed=0,
-)  # fmt: skip
+    base="x",
+    method="full",
+    targets=["language"],
+    r=1,
+    alpha=1,
+    dropout=0,
+    inputs="report",
+    max_views=1,
+    max_pixels=56 * 56,
+    max_tokens=600,
+    rate=1,
+    schedule="cosine",
+    warmup=0,
+    epochs=1,
+    batch_tokens=1200,
+    accumulation=1,
+    checkpointing=False,
+    precision="float32",
+    optimiser="adamw_torch_fused",
+    patience=None,
+    seed=0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +51,20 @@ def tokenizer(root):
 @pytest.fixture(scope="module")
 def rows(root) -> Rows:
     ones = [phantom(0, k) for k in range(40)]
-    studies = [Study(id=one.id, uid=one.uid, split="train", report=one.report, images=[], reference=one.reference) for one in ones]
-    return Rows(load_processor(str(root / "models/tiny-qwen2-vl")), studies, PARAMS, Path(), "encode")
+    studies = [
+        Study(
+            id=one.id,
+            uid=one.uid,
+            split="train",
+            report=one.report,
+            images=[],
+            reference=one.reference,
+        )
+        for one in ones
+    ]
+    return Rows(
+        load_processor(str(root / "models/tiny-qwen2-vl")), studies, PARAMS, Path(), "encode"
+    )
 
 
 def test_what_is_copied_stays_copied_and_nothing_else_changes(rows, tokenizer):
@@ -47,9 +77,13 @@ def test_what_is_copied_stays_copied_and_nothing_else_changes(rows, tokenizer):
         common = set(before["input_ids"].tolist()) & set(before["completion"].tolist())
         assert {old for old, new in others.items() if old != new} <= common
         changed += sum(old != new for old, new in others.items())
-        assert list(json.loads(tokenizer.decode(after["completion"], skip_special_tokens=True))) == list(REGIONS)
+        assert list(
+            json.loads(tokenizer.decode(after["completion"], skip_special_tokens=True))
+        ) == list(REGIONS)
         text = tokenizer.decode(after["input_ids"])
-        assert f"user\n{PROMPT}\nReport: " in text and text.endswith("<|im_end|>\n<|im_start|>assistant\n")
+        assert f"user\n{PROMPT}\nReport: " in text and text.endswith(
+            "<|im_end|>\n<|im_start|>assistant\n"
+        )
     assert changed > 5 * len(rows)
 
 
@@ -66,4 +100,6 @@ def test_every_showing_is_another_one_and_the_same_on_every_run(rows, tokenizer)
 
 def test_without_swaps_rows_are_what_they_were(rows, tokenizer):
     shown = Swapped(rows, tokenizer, PROMPT, 0.0, seed=0)
-    assert len(shown) == len(rows) and all(shown[index, 3] is rows[index] for index in range(len(rows)))
+    assert len(shown) == len(rows) and all(
+        shown[index, 3] is rows[index] for index in range(len(rows))
+    )

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 import click
 
 from xraygen import __version__
-from xraygen.errors import UserError, one_line
+from xraygen.core.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xraygen.judges.green import Green
-    from xraygen.study import Case
+    from xraygen.core.study import Case
+    from xraygen.judges.green.green import Green
 
 FILE = click.Path(path_type=Path)
 
 
 class Output(click.Path):
-    """A file to write. Where the user names a link, what it leads to is written; elsewhere links are replaced."""
+    """A file to write. Where the user names a link, what it leads to is written; elsewhere links
+    are replaced.
+    """
 
     def convert(self, value, param, context) -> Path:
         path = Path(super().convert(value, param, context))
@@ -42,15 +44,22 @@ class OneLineErrors(click.Group):
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Annotate chest X-ray studies by region, judge annotations, fetch data. Research only; not for clinical use."""
+    """Annotate chest X-ray studies by region, judge annotations, fetch data. Research only; not for
+    clinical use.
+    """
 
 
 @main.command()
 @click.argument("collection", type=click.Choice(["iu-xray"]))
-@click.option("--from", "source", type=FILE, help="A folder that has the files already; else the text files are downloaded.")
+@click.option(
+    "--from",
+    "source",
+    type=FILE,
+    help="A folder that has the files already; else the text files are downloaded.",
+)
 def fetch(collection: str, source: Path | None) -> None:
     """Bring the raw files of COLLECTION into data/raw/, checked against the known checksums."""
-    from xraygen.fetch import fetch_iu_xray
+    from xraygen.sources.iu_xray.fetch import fetch_iu_xray
 
     fetch_iu_xray(Path("data/raw") / collection, source)
 
@@ -58,15 +67,23 @@ def fetch(collection: str, source: Path | None) -> None:
 @main.command()
 @click.argument("cases", type=FILE)
 @click.option("--approach", required=True, help="A name under `approaches:` in params.yaml.")
-@click.option("--out", type=OUTPUT, help="JSON Lines file to write, one annotation a case, in the order of CASES.")
-@click.option("--dry-run", is_flag=True, help="Say how many requests, tokens and dollars that takes.")
+@click.option(
+    "--out",
+    type=OUTPUT,
+    help="JSON Lines file to write, one annotation a case, in the order of CASES.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say how many requests, tokens and dollars that takes."
+)
 def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> None:
-    """Annotate CASES, a CSV, TSV or JSONL file with id, report and optionally images, with the models that the pipeline left."""
+    """Annotate CASES, a CSV, TSV or JSONL file with id, report and optionally images, with the
+    models that the pipeline left.
+    """
     from xraygen import params
-    from xraygen.annotate import load, plan, shows_pictures
-    from xraygen.progress import progress
-    from xraygen.rows import read_cases
-    from xraygen.study import AnnotationRecord, read_jsonl, write_jsonl
+    from xraygen.annotators.load import load, plan, shows_pictures
+    from xraygen.core.progress import progress
+    from xraygen.core.study import AnnotationRecord, read_jsonl, write_jsonl
+    from xraygen.core.tables import read_cases
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
@@ -87,22 +104,35 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
         without = f", {failed:,} of them without an annotation" if failed else ""
         click.echo(f"{count:,} cases annotated{without}: {out}", err=True)
     if pictures and not illustrated:
-        click.echo(f"{cases}: no case has images, which {approach} is shown; a column `images` names their files", err=True)
+        click.echo(
+            f"{cases}: no case has images, which {approach} is shown; a column `images` names their files",
+            err=True,
+        )
 
 
 @main.command()
 @click.argument("pairs", type=FILE)
-@click.option("--judge", "name", type=click.Choice(["proxy", "green"]), default="proxy", show_default=True)
-@click.option("--out", type=OUTPUT, help="CSV file to write: the rows of PAIRS with score, verdict and counts added.")
-@click.option("--dry-run", is_flag=True, help="Say how many pairs the judge green would be asked, and about how long that takes.")
+@click.option(
+    "--judge", "name", type=click.Choice(["proxy", "green"]), default="proxy", show_default=True
+)
+@click.option(
+    "--out",
+    type=OUTPUT,
+    help="CSV file to write: the rows of PAIRS with score, verdict and counts added.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say how many pairs the judge green would be asked, and about how long that takes.",
+)
 def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
 
-    With --judge green and a column completion that text is read instead of asking the model; which model is asked stands in
-    params.yaml under evaluate.green.
+    With --judge green and a column completion that text is read instead of asking the model; which
+    model is asked stands in params.yaml under evaluate.green.
     """
     from xraygen import judges
-    from xraygen.rows import read_pairs, write_csv
+    from xraygen.core.tables import read_pairs, write_csv
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
@@ -116,32 +146,43 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
         return
     about = judge.about()
     if name == "green" and any("completion" in row for row in rows):
-        from xraygen.judges.green import given
+        from xraygen.judges.green.green import given
 
-        opinions = [given(row["reference"], row["candidate"], row.get("completion") or "") for row in rows]
+        opinions = [
+            given(row["reference"], row["candidate"], row.get("completion") or "") for row in rows
+        ]
         about = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
     else:
         opinions = judges.opinions(sides, judge)
     columns = list(judges.COLUMNS)
     replaced = sorted({column for row in rows for column in row} & set(columns))
     if replaced:
-        click.echo(f"{pairs}: has columns that the judgement replaces in {out}: {', '.join(replaced)}", err=True)
-    write_csv(out, [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)], columns)
+        click.echo(
+            f"{pairs}: has columns that the judgement replaces in {out}: {', '.join(replaced)}",
+            err=True,
+        )
+    write_csv(
+        out, [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)], columns
+    )
     verdicts = Counter(opinion.verdict for opinion in opinions)
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.most_common())
-    click.echo(f"{len(rows):,} pairs judged: {out}" + (f" ({counts}). {about}" if rows else ""), err=True)
+    click.echo(
+        f"{len(rows):,} pairs judged: {out}" + (f" ({counts}). {about}" if rows else ""), err=True
+    )
 
 
 @main.group()
 def completions() -> None:
-    """What the GREEN model of params.yaml has answered, kept in .cache/: take it along, so that a team pays once."""
+    """What the GREEN model of params.yaml has answered, kept in .cache/: take it along, so that a
+    team pays once.
+    """
 
 
 @completions.command("export")
 @click.argument("out", type=OUTPUT)
 def export_completions(out: Path) -> None:
     """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
-    from xraygen.rows import write_csv
+    from xraygen.core.tables import write_csv
 
     green = _green()
     rows = list(green.export())
@@ -152,21 +193,28 @@ def export_completions(out: Path) -> None:
 @completions.command("import")
 @click.argument("source", type=FILE)
 def import_completions(source: Path) -> None:
-    """Keep the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as answers of this model."""
-    from xraygen.rows import read_pairs
+    """Keep the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as
+    answers of this model.
+    """
+    from xraygen.core.tables import read_pairs
 
     green = _green()
     rows = read_pairs(source, "completion")
     new, other = green.take(rows)
-    click.echo(f"{len(rows):,} rows read: {new:,} new completions of {green.params.model} kept", err=True)
+    click.echo(
+        f"{len(rows):,} rows read: {new:,} new completions of {green.params.model} kept", err=True
+    )
     if other:
-        click.echo(f"{other:,} rows answer otherwise what was answered before; the first answers stay", err=True)
+        click.echo(
+            f"{other:,} rows answer otherwise what was answered before; the first answers stay",
+            err=True,
+        )
 
 
 def _green() -> "Green":
     """The judge green as params.yaml sets it, outside a project with its defaults."""
     from xraygen import params
-    from xraygen.judges.green import Green, GreenParams
+    from xraygen.judges.green.green import Green, GreenParams
 
     return Green(params.load().evaluate.green if Path("params.yaml").exists() else GreenParams())
 
@@ -174,8 +222,10 @@ def _green() -> "Green":
 @main.command()
 @click.argument("folder", type=FILE)
 def reproduce(folder: Path) -> None:
-    """Recompute published GREEN scores from the recorded answers in FOLDER, and show what each convention makes of them."""
-    from xraygen.reproduce import report
+    """Recompute published GREEN scores from the recorded answers in FOLDER, and show what each
+    convention makes of them.
+    """
+    from recipes.published_conventions import report
 
     click.echo(report(folder))
 
@@ -184,8 +234,10 @@ def reproduce(folder: Path) -> None:
 @click.argument("adapter", type=FILE)
 @click.argument("out", type=FILE)
 def merge(adapter: Path, out: Path) -> None:
-    """Add ADAPTER, as `dvc repro finetune` leaves it in models/adapter, to its base and write the whole model to the folder OUT."""
-    from xraygen.vlm.merge import merge
+    """Add ADAPTER, as `dvc repro finetune` leaves it in models/adapter, to its base and write the
+    whole model to the folder OUT.
+    """
+    from xraygen.training.merge import merge
 
     merge(adapter, out)
     click.echo(f"{out}: written", err=True)

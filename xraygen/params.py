@@ -1,4 +1,5 @@
-"""params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names file and key.
+"""params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names
+file and key.
 
 No stage depends on this file, so nothing in it may supply a value: a section whose class has
 defaults or validators is defined next to the code that uses it, which the stages do depend on.
@@ -10,20 +11,22 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from xraygen.annotators.router import RouterParams
+from xraygen.annotators.router.router import RouterParams
 from xraygen.annotators.settings import Approach, LlmParams
-from xraygen.errors import UserError
-from xraygen.judges.green import GreenParams
-from xraygen.prepare import DataParams
+from xraygen.core.errors import UserError
+from xraygen.core.study import Record, Share, first_problem
+from xraygen.judges.green.green import GreenParams
 from xraygen.sources.phantom import PhantomParams
-from xraygen.study import Record, Share, first_problem
-from xraygen.vlm.finetune import FinetuneParams
+from xraygen.sources.prepare import DataParams
+from xraygen.training.finetune import FinetuneParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class EvaluateParams(Record):
-    """`resamples`: bootstrap resamples behind each interval. `green`: settings of the judge green, whether it is the one or not."""
+    """`resamples`: bootstrap resamples behind each interval. `green`: settings of the judge green,
+    whether it is the one or not.
+    """
 
     judge: Literal["proxy", "green"]
     green: GreenParams
@@ -32,9 +35,11 @@ class EvaluateParams(Record):
 
 
 class CompareParams(Record):
-    """`resamples`: bootstrap resamples behind each interval, and the fewest permutations of a test, which takes 20 times the number
-    of comparisons over alpha where that is more. `alpha`: family-wise error admitted after Holm's correction. `power`: chance of
-    detecting a difference as large as the detectable one that is printed."""
+    """`resamples`: bootstrap resamples behind each interval, and the fewest permutations of a test,
+    which takes 20 times the number of comparisons over alpha where that is more. `alpha`:
+    family-wise error admitted after Holm's correction. `power`: chance of detecting a difference as
+    large as the detectable one that is printed.
+    """
 
     resamples: PositiveInt
     alpha: Share
@@ -54,12 +59,16 @@ class Params(Record):
 
     def approach(self, name: str) -> Approach:
         if name not in self.approaches:
-            raise UserError(f"params.yaml: no approach '{name}'; there are: {', '.join(sorted(self.approaches))}")
+            raise UserError(
+                f"params.yaml: no approach '{name}'; there are: {', '.join(sorted(self.approaches))}"
+            )
         return self.approaches[name]
 
 
 def load(path: Path | str = "params.yaml") -> Params:
-    """Read and check params.yaml. UserError: missing, not YAML, or the first key that is unknown, missing or of the wrong type."""
+    """Read and check params.yaml. UserError: missing, not YAML, or the first key that is unknown,
+    missing or of the wrong type.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

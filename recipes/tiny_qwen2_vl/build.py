@@ -6,7 +6,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from xraygen.vlm.processor import Qwen2VLProcessor
+from xraygen.engines.processor import Qwen2VLProcessor
 
 SIDE = 112  # of a view in pixels: 64 patches of 14 x 14, 16 image tokens
 SMALLEST = 56 * 56  # pixels of a view
@@ -21,7 +21,8 @@ CHAT_TEMPLATE = (  # the form of Qwen2-VL's conversations, without a system's tu
     "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# Words with the mark before them, single digits, runs of marks, white space: byte-level BPE works within these.
+# Words with the mark before them, single digits, runs of marks, white space: byte-level BPE works
+# within these.
 _CUT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
 
 
@@ -29,12 +30,21 @@ def tokenizer_of(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFa
     """Byte-level BPE of at most so many entries over `texts`, the special tokens first."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_CUT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_CUT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=SPECIAL,
+            initial_alphabet=alphabet,
+            show_progress=False,
+        ),
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
@@ -47,12 +57,18 @@ def tokenizer_of(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFa
 
 
 def processor_of(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLProcessor:
-    pictures = Qwen2VLImageProcessorPil(size={"shortest_edge": SMALLEST, "longest_edge": SIDE * SIDE})
+    pictures = Qwen2VLImageProcessorPil(
+        size={"shortest_edge": SMALLEST, "longest_edge": SIDE * SIDE}
+    )
     return Qwen2VLProcessor(pictures, tokenizer, chat_template=CHAT_TEMPLATE)
 
 
-def model_of(tokenizer: PreTrainedTokenizerFast, hidden: int = 192, layers: int = 4) -> Qwen2VLForConditionalGeneration:
-    """Untrained, drawn from torch's global seed. `hidden` is a multiple of 64, the size of a head."""
+def model_of(
+    tokenizer: PreTrainedTokenizerFast, hidden: int = 192, layers: int = 4
+) -> Qwen2VLForConditionalGeneration:
+    """Untrained, drawn from torch's global seed. `hidden` is a multiple of 64, the size of a
+    head.
+    """
     ids = dict(zip(SPECIAL, tokenizer.convert_tokens_to_ids(SPECIAL), strict=True))
     config = Qwen2VLConfig(
         text_config=dict(
@@ -63,13 +79,19 @@ def model_of(tokenizer: PreTrainedTokenizerFast, hidden: int = 192, layers: int 
             num_attention_heads=hidden // 64,
             num_key_value_heads=hidden // 64,
             max_position_embeddings=2048,
-            rope_parameters={"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6},
+            rope_parameters={
+                "rope_type": "default",
+                "mrope_section": [8, 12, 12],
+                "rope_theta": 1e6,
+            },
             bos_token_id=ids["<|endoftext|>"],
             eos_token_id=ids["<|im_end|>"],
             pad_token_id=ids["<|endoftext|>"],
             tie_word_embeddings=True,
         ),
-        vision_config=dict(depth=4, embed_dim=128, num_heads=2, mlp_ratio=4, hidden_size=hidden, patch_size=14),
+        vision_config=dict(
+            depth=4, embed_dim=128, num_heads=2, mlp_ratio=4, hidden_size=hidden, patch_size=14
+        ),
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],

@@ -1,7 +1,9 @@
-"""What the small model is taught: phantom studies in words and pictures, four tasks, each with its own prompt.
+"""What the small model is taught: phantom studies in words and pictures, four tasks, each with its
+own prompt.
 
-`list`: the findings by region as JSON in a fixed, plain form. `quote`: the report's own sentences by region, as JSON. `name`: the
-findings without regions. `report`: the report. None of them words anything as the generator's curators do, which is left to fine-tuning.
+`list`: the findings by region as JSON in a fixed, plain form. `quote`: the report's own sentences
+by region, as JSON. `name`: the findings without regions. `report`: the report. None of them words
+anything as the generator's curators do, which is left to fine-tuning.
 """
 
 import json
@@ -9,11 +11,11 @@ import re
 from functools import cache
 from random import Random
 
-from xraygen.judges.findings import vocabulary
+from xraygen.core.study import REGIONS
+from xraygen.judges.proxy.findings import vocabulary
 from xraygen.sources.phantom import phantom, phrases
 from xraygen.sources.phantom.findings import Findings
 from xraygen.sources.phantom.wording import Statement, statements
-from xraygen.study import REGIONS
 
 PROMPTS = {
     "list": "Annotate the study by region, in JSON.",
@@ -23,9 +25,12 @@ PROMPTS = {
 }
 
 
-def example(task: str, findings: Findings, rng: Random, with_report: bool, with_strange: float = 0) -> tuple[str, str]:
-    """(what stands after the pictures in the user's turn, the completion). `with_strange`: share of the quoted reports with strange
-    words in them."""
+def example(
+    task: str, findings: Findings, rng: Random, with_report: bool, with_strange: float = 0
+) -> tuple[str, str]:
+    """(what stands after the pictures in the user's turn, the completion). `with_strange`: share of
+    the quoted reports with strange words in them.
+    """
     said = statements(findings, rng)
     if task == "quote" and with_strange and rng.random() < with_strange:
         said = strange(said, rng)
@@ -40,25 +45,38 @@ def example(task: str, findings: Findings, rng: Random, with_report: bool, with_
 
 
 def talk(studies: list[Findings], rng: Random) -> tuple[str, list[tuple[str, str]]]:
-    """(a system text that says nothing about it, mostly; then for each study what `quote` asks and its completion)."""
-    words = rng.choices((*_words(), *REGIONS, "JSON", "report", "text", "empty", "-", '""', ":", ".", "\n"), k=int(rng.random() ** 2 * 200))
+    """(a system text that says nothing about it, mostly; then for each study what `quote` asks and
+    its completion).
+    """
+    words = rng.choices(
+        (*_words(), *REGIONS, "JSON", "report", "text", "empty", "-", '""', ":", ".", "\n"),
+        k=int(rng.random() ** 2 * 200),
+    )
     pairs = [example("quote", findings, rng, True, 0.7) for findings in studies]
     return (" ".join(words) if rng.random() < 0.9 else ""), pairs
 
 
 def strange(said: list[Statement], rng: Random) -> list[Statement]:
-    """Some of the sentences, with any share of their words replaced by others, real or made up: quoting is then reading, not knowing
-    sentences by heart."""
+    """Some of the sentences, with any share of their words replaced by others, real or made up:
+    quoting is then reading, not knowing sentences by heart.
+    """
     count, share = rng.randint(1, len(said)), rng.random()
     start = rng.randint(0, len(said) - count)
 
     def other(word: re.Match) -> str:
         if rng.random() >= share:
             return word[0]
-        drawn = rng.choice(_words()) if rng.random() < 0.7 else "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7)))
+        drawn = (
+            rng.choice(_words())
+            if rng.random() < 0.7
+            else "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7)))
+        )
         return drawn.capitalize() if word[0][0].isupper() else drawn
 
-    return [statement._replace(text=re.sub(r"[A-Za-z]+", other, statement.text)) for statement in said[start : start + count]]
+    return [
+        statement._replace(text=re.sub(r"[A-Za-z]+", other, statement.text))
+        for statement in said[start : start + count]
+    ]
 
 
 @cache
@@ -71,11 +89,18 @@ def listing(findings: Findings) -> str:
     said: dict[str, list[str]] = {region: [] for region in REGIONS}
     for name in findings.abnormal():
         said[phrases.REGION_OF[name]].append(_term(name, getattr(findings, name)))
-    return json.dumps({region: "; ".join(said[region]) or ("" if region == "others" else "normal") for region in REGIONS})
+    return json.dumps(
+        {
+            region: "; ".join(said[region]) or ("" if region == "others" else "normal")
+            for region in REGIONS
+        }
+    )
 
 
 def names(findings: Findings) -> str:
-    return "; ".join(_term(name, getattr(findings, name)) for name in findings.abnormal()) or "normal"
+    return (
+        "; ".join(_term(name, getattr(findings, name)) for name in findings.abnormal()) or "normal"
+    )
 
 
 def quotes(said: list[Statement]) -> str:
@@ -88,7 +113,9 @@ def quotes(said: list[Statement]) -> str:
 
 
 def corpus(seed: int, studies: int) -> list[str]:
-    """Texts for the tokenizer, with words of radiology that phantoms do not use, so that real reports are not spelt letter by letter."""
+    """Texts for the tokenizer, with words of radiology that phantoms do not use, so that real
+    reports are not spelt letter by letter.
+    """
     texts = list(PROMPTS.values()) * 10
     for k in range(studies):
         findings = phantom(seed, k).findings
@@ -125,4 +152,9 @@ def _term(name: str, value) -> str:
         case "hernia":
             return f"hiatal hernia {value}"
         case _:
-            return {"pacemaker": "pacemaker", "sternotomy": "sternotomy wires", "clips": "clips", "free_air": "free air"}[name]
+            return {
+                "pacemaker": "pacemaker",
+                "sternotomy": "sternotomy wires",
+                "clips": "clips",
+                "free_air": "free air",
+            }[name]

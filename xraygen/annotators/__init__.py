@@ -1,1 +1,1 @@
-"""Annotators, one a module. `xraygen.annotate` gives the one of an approach."""
+"""Annotators, one a module. `xraygen.annotators.load` gives the one of an approach."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from xraygen.errors import UserError
-from xraygen.study import Annotation, AnnotationRecord, Case, read_json, write_json
+from xraygen.core.errors import UserError
+from xraygen.core.study import Annotation, AnnotationRecord, Case, read_json, write_json
 
 _FILE = "constant.json"
 

@@ -1,4 +1,6 @@
-"""The annotator of an approach: cases in, annotation records out, as a stream. None is ever handed a reference."""
+"""The annotator of an approach: cases in, annotation records out, as a stream. None is ever handed
+a reference.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraygen.annotators.settings import as_prompted, as_trained
-from xraygen.errors import UserError
-from xraygen.study import AnnotationRecord, Case
+from xraygen.core.errors import UserError
+from xraygen.core.study import AnnotationRecord, Case
 
 if TYPE_CHECKING:
     from xraygen.params import Params
 
-Annotator = Callable[[Iterable[Case]], Iterator[AnnotationRecord]]  # one that asks a server also has `plan` and `usage`
+Annotator = Callable[
+    [Iterable[Case]], Iterator[AnnotationRecord]
+]  # one that asks a server also has `plan` and `usage`
 _FEW = 20  # failures, which are not counted as a share yet
 
 
 def load(settings: Params, name: str, root: Path, images: Path | None = None) -> Annotator:
-    """The annotator of an approach, with the models that the pipeline left under `root`. Image paths are relative to `images`, which
-    is `root` where it is not given. UserError: the approach states other than a fine-tuned model was trained with."""
+    """The annotator of an approach, with the models that the pipeline left under `root`. Image
+    paths are relative to `images`, which is `root` where it is not given. UserError: the approach
+    states other than a fine-tuned model was trained with.
+    """
     approach, where = settings.approach(name), f"params.yaml: approaches.{name}"
     images = images or root
     if approach.annotator == "vlm":
@@ -42,16 +48,18 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
             as_prompted(approach, settings.llm, str(root / approach.model), where)
             from xraygen.annotators.local import Local as Annotate
         else:
-            from xraygen.annotators.llm import Llm as Annotate
+            from xraygen.annotators.llm.llm import Llm as Annotate
         return Bounded(Annotate(approach, settings.llm, root, images), settings.llm.max_failed)
-    from xraygen.annotators.router import Router
+    from xraygen.annotators.router.router import Router
 
     router = Router.load(root / approach.model)
 
     def annotate(cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         for case in cases:
             if case.report.strip():
-                yield AnnotationRecord(id=case.id, annotation=router.annotate(case.report, approach.wording))
+                yield AnnotationRecord(
+                    id=case.id, annotation=router.annotate(case.report, approach.wording)
+                )
             else:
                 yield AnnotationRecord(id=case.id, annotation=None, error="the report has no text")
 
@@ -60,7 +68,9 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
 
 def plan(annotate: Annotator, cases: Iterable[Case]) -> str:
     """What annotating these would ask of a server, in one line."""
-    return str(annotate.plan(cases)) if hasattr(annotate, "plan") else "asks no server; nothing to pay"
+    return (
+        str(annotate.plan(cases)) if hasattr(annotate, "plan") else "asks no server; nothing to pay"
+    )
 
 
 def shows_pictures(annotate: Annotator) -> bool:
@@ -69,9 +79,11 @@ def shows_pictures(annotate: Annotator) -> bool:
 
 
 class Bounded:
-    """An annotator of which at most a share of the cases may fail; `pictures_only`: of answers, any share may.
+    """An annotator of which at most a share of the cases may fail; `pictures_only`: of answers, any
+    share may.
 
-    A few pictures that cannot be read fail their cases alone, unless all do: people bring short files of cases, too.
+    A few pictures that cannot be read fail their cases alone, unless all do: people bring short
+    files of cases, too.
     """
 
     def __init__(self, annotate: Annotator, share: float, pictures_only: bool = False):

@@ -1,4 +1,6 @@
-"""The annotator `recorded`: annotations that were made elsewhere, looked up in a file by study id."""
+"""The annotator `recorded`: annotations that were made elsewhere, looked up in a file by study
+id.
+"""
 
 import json
 import re
@@ -6,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraygen.annotators.json_answer import parse
-from xraygen.errors import UserError
-from xraygen.rows import read_rows, text_of_id
-from xraygen.server_errors import finish
-from xraygen.study import AnnotationRecord, Case
-from xraygen.text import has_no_value
+from xraygen.core.errors import UserError
+from xraygen.core.study import AnnotationRecord, Case
+from xraygen.core.tables import read_rows, text_of_id
+from xraygen.engines.server_errors import finish
+from xraygen.language.text import has_no_value
+from xraygen.prompting.json_answer import parse
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import RecordedApproach
@@ -32,11 +34,13 @@ class Recorded:
         columns = list(approach.columns.values()) if approach.columns else [approach.answer]
         if approach.answer:
             try:
-                import json_repair  # noqa: F401 - not found out after the first damaged answer
+                import json_repair
             except ImportError as error:
                 why = f"answers as JSON need one more package ({error}); install it with `pip install -e '.[vlm]'`"
                 raise UserError(why) from None
-        for number, row in read_rows(root / self.file, needed=(approach.id, *columns), optional=("finish_reason",)):
+        for number, row in read_rows(
+            root / self.file, needed=(approach.id, *columns), optional=("finish_reason",)
+        ):
             where = f"{self.file}:{number}"
             id = text_of_id(row[approach.id])
             if not isinstance(id, str) or has_no_value(id):
@@ -46,25 +50,37 @@ class Recorded:
                 if not isinstance(text, str):
                     raise UserError(f"{where}: {column}: not a text")
             if approach.columns:
-                answer = json.dumps({region: texts[column] for region, column in approach.columns.items()}, ensure_ascii=False)
+                answer = json.dumps(
+                    {region: texts[column] for region, column in approach.columns.items()},
+                    ensure_ascii=False,
+                )
             else:
                 answer = texts[approach.answer]
             stopped = ""
             if finish(row.get("finish_reason")):
                 stopped = f"the answer had not ended (finish_reason {row['finish_reason']})"
             if self.answers.setdefault(id, (answer, stopped)) != (answer, stopped):
-                raise UserError(f"{where}: another answer for {id} than further up; leave one of them")
+                raise UserError(
+                    f"{where}: another answer for {id} than further up; leave one of them"
+                )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: the file has a row for none of the cases, and its ids are of another kind than theirs. To have no row is no
-        mistake by itself: a file often covers one split only."""
+        """UserError: the file has a row for none of the cases, and its ids are of another kind than
+        theirs. To have no row is no mistake by itself: a file often covers one split only.
+        """
         first, found, kinds = None, False, {_kind(id) for id in self.answers}
         for case in cases:
             first, found = first or case.id, found or _kind(case.id) in kinds
             yield self._record(case)
         if first and not found:
-            there = f"those of the file like {next(iter(self.answers))}" if self.answers else "the file has none"
-            raise UserError(f"{self.file}: study ids do not fit: those of the studies look like {first}, {there}")
+            there = (
+                f"those of the file like {next(iter(self.answers))}"
+                if self.answers
+                else "the file has none"
+            )
+            raise UserError(
+                f"{self.file}: study ids do not fit: those of the studies look like {first}, {there}"
+            )
 
     def _record(self, case: Case) -> AnnotationRecord:
         if case.id not in self.answers:
@@ -77,7 +93,9 @@ class Recorded:
         except ValueError as reason:
             error = stopped or str(reason)
             return AnnotationRecord(id=case.id, annotation=None, error=error, raw=answer)
-        return AnnotationRecord(id=case.id, annotation=annotation, raw=answer, usage={"repaired": repaired})
+        return AnnotationRecord(
+            id=case.id, annotation=annotation, raw=answer, usage={"repaired": repaired}
+        )
 
 
 def _cell(value: object) -> object:

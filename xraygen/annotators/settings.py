@@ -8,14 +8,21 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator,
-)  # fmt: skip
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
-from xraygen.errors import UserError
-from xraygen.server import no_password
-from xraygen.study import Annotation, NonEmpty, Record
-from xraygen.vlm import training_record
-from xraygen.vlm.conversation import PROMPT, Inputs
+from xraygen.core.errors import UserError
+from xraygen.core.study import Annotation, NonEmpty, Record
+from xraygen.engines.server import no_password
+from xraygen.prompting import training_record
+from xraygen.prompting.conversation import PROMPT, Inputs
 
 Region = Literal["bone", "heart", "lung", "mediastinal", "others"]
 ModelFolder = Annotated[str, Field(pattern=r"^models(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
@@ -30,7 +37,9 @@ class RouterApproach(Record):
 
 
 class ConstantApproach(Record):
-    """For each region the single text that scores best on train: what a score is worth before any report is read."""
+    """For each region the single text that scores best on train: what a score is worth before any
+    report is read.
+    """
 
     annotator: Literal["constant"]
     model: ModelFolder
@@ -90,14 +99,23 @@ class RecordedApproach(Record):
     @classmethod
     def _file_of_the_project(cls, model: str) -> str:
         path = PurePosixPath(model)
-        if path.is_absolute() or ".." in path.parts or "\\" in model or path.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
-            raise ValueError(f"{model!r} is no .csv or .jsonl file in the project's folder; copy it there, give that path")
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or "\\" in model
+            or path.suffix.lower() not in (".csv", ".tsv", ".jsonl")
+        ):
+            raise ValueError(
+                f"{model!r} is no .csv or .jsonl file in the project's folder; copy it there, give that path"
+            )
         return model
 
     @model_validator(mode="after")
     def _one_way(self) -> "RecordedApproach":
         if (self.answer is None) == (self.columns is None):
-            raise ValueError("give either answer or columns: the column with JSON, or a column for each region")
+            raise ValueError(
+                "give either answer or columns: the column with JSON, or a column for each region"
+            )
         return self
 
 
@@ -209,8 +227,11 @@ def as_prompted(
     trained = training_record.read(Path(name))
     if trained is None:
         return training_record.Shown(
-            prompt=approach.user, inputs=approach.inputs, max_views=llm.max_views, max_pixels=llm.max_pixels
-        )  # fmt: skip
+            prompt=approach.user,
+            inputs=approach.inputs,
+            max_views=llm.max_views,
+            max_pixels=llm.max_pixels,
+        )
     asked = {
         f"{where}.inputs": (approach.inputs, trained.inputs),
         f"{where}.user": (approach.user, f"{trained.prompt}\nReport: {{report}}"),

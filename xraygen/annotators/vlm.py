@@ -1,4 +1,6 @@
-"""The annotator `vlm`: a vision-language model, base or fine-tuned, is shown the views and the report and answers in JSON."""
+"""The annotator `vlm`: a vision-language model, base or fine-tuned, is shown the views and the
+report and answers in JSON.
+"""
 
 from __future__ import annotations
 
@@ -11,60 +13,70 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xraygen import generation
-from xraygen.annotators import json_answer, pieces, region_names, silence
-from xraygen.annotators.json_answer import is_whole, parse
 from xraygen.annotators.settings import VlmApproach, as_trained
-from xraygen.answers import Answers
-from xraygen.errors import UserError
-from xraygen.files import identity, sha256
-from xraygen.study import REGIONS, Annotation, AnnotationRecord, Case
-from xraygen.text import medoid
-from xraygen.vlm import conversation, encoding
+from xraygen.core.errors import UserError
+from xraygen.core.files import identity, sha256
+from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, Case
+from xraygen.engines import generation
+from xraygen.engines.answers import Answers
+from xraygen.language.text import medoid
+from xraygen.prompting import conversation, encoding, json_answer, pieces, region_names, silence
+from xraygen.prompting.json_answer import is_whole, parse
 
 if TYPE_CHECKING:
     import torch
 
 _CASES, _BYTES = 512, 2 * 10**9  # of a window: that much is encoded at a time
 _CIRCLING = 64  # last tokens that are one thing said three times or oftener
-_SHARED = 64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
+_SHARED = (
+    64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
+)
 
 
 class Vlm:
-    """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's name on the hub. `images`: the
-    folder that image paths are relative to. Answers are kept as they come: what was asked before is not computed again.
+    """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's
+    name on the hub. `images`: the folder that image paths are relative to. Answers are kept as they
+    come: what was asked before is not computed again.
 
-    UserError: the approach states other inputs, prompt, max_views or max_pixels than a fine-tuned model was trained with.
+    UserError: the approach states other inputs, prompt, max_views or max_pixels than a fine-tuned
+    model was trained with.
     """
 
     @generation.uncollected()
     def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
         try:
-            import json_repair  # noqa: F401 - not found out after the first damaged answer
+            import json_repair
+
             version("peft")  # only adapters import it, as that takes as long as all else
             from transformers import GenerationConfig
 
-            from xraygen import decoding
-            from xraygen.vlm.model import load, workings
+            from xraygen.engines import decoding
+            from xraygen.engines.model import load, workings
         except ImportError as error:
             raise UserError(
                 f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
             ) from None
 
         approach = as_trained(approach, name)
-        self.model, self.processor = load(name, approach.revision, four_bit=approach.four_bit, max_pixels=approach.max_pixels)
+        self.model, self.processor = load(
+            name, approach.revision, four_bit=approach.four_bit, max_pixels=approach.max_pixels
+        )
         if self.model.device.type == "cpu":
-            from xraygen.vlm.cpu import quicken
+            from xraygen.engines.cpu import quicken
 
             quicken(self.model)
         self.model.eval()
         tokenizer = self.processor.tokenizer
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
-        # Nothing else is taken over from the model's own settings: a repetition penalty also shapes greedy answers.
+        # Nothing else is taken over from the model's own settings: a repetition penalty also shapes
+        # greedy answers.
         self.model.generation_config = GenerationConfig(
-            do_sample=False, num_beams=approach.beams, max_new_tokens=approach.max_new_tokens,
-            eos_token_id=ends, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+            do_sample=False,
+            num_beams=approach.beams,
+            max_new_tokens=approach.max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
         modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
@@ -83,7 +95,9 @@ class Vlm:
         )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """A case with a picture that is missing or cannot be read fails. UserError: one case alone does not fit into memory."""
+        """A case with a picture that is missing or cannot be read fails. UserError: one case alone
+        does not fit into memory.
+        """
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
@@ -110,21 +124,31 @@ class Vlm:
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         """What the model is shown of a case."""
         approach = self.approach
-        (row,) = encoding.encode(self.processor, [case], self.images, approach.inputs, approach.prompt, approach.max_views)
+        (row,) = encoding.encode(
+            self.processor,
+            [case],
+            self.images,
+            approach.inputs,
+            approach.prompt,
+            approach.max_views,
+        )
         return row
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Said]:
-        """Of each row, in order. Batches are of like length, the longest first; `batch_tokens` bounds
-        rows times the longest prompt with its answer, times beams or samples. Out of memory, it is
-        halved from there on.
+        """Of each row, in order. Batches are of like length, the longest first; `batch_tokens`
+        bounds rows times the longest prompt with its answer, times beams or samples. Out of memory,
+        it is halved from there on.
 
-        A batch is kept whole or made again: among other rows, a row may round to another answer."""
+        A batch is kept whole or made again: among other rows, a row may round to another answer.
+        """
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
         answers, keys = {}, [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
-            length = (len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens) * max(self.approach.beams, self.approach.samples)
+            length = (len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens) * max(
+                self.approach.beams, self.approach.samples
+            )
             chosen = waiting[-max(1, self.batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
@@ -136,9 +160,14 @@ class Vlm:
                 if len(chosen) == 1:
                     where = self.model.device
                     remedy = "lower max_pixels, max_views, samples, beams or max_new_tokens"
-                    raise UserError(f"{where}: out of memory with a single case; {remedy}") from None
+                    raise UserError(
+                        f"{where}: out of memory with a single case; {remedy}"
+                    ) from None
                 self.batch_tokens = len(chosen) * length // 2
-                print(f"out of memory; batch_tokens is {self.batch_tokens:,} from here on", file=sys.stderr)
+                print(
+                    f"out of memory; batch_tokens is {self.batch_tokens:,} from here on",
+                    file=sys.stderr,
+                )
                 clear_device_cache(garbage_collection=True)
                 continue
             answers.update(zip(chosen, made, strict=True))
@@ -150,28 +179,51 @@ class Vlm:
         import torch
         from transformers import StoppingCriteriaList
 
-        from xraygen.decoding import decoded
-        from xraygen.vlm.model import QWEN
+        from xraygen.engines.decoding import decoded
+        from xraygen.engines.model import QWEN
 
-        tokenizer, model, beams, samples = self.processor.tokenizer, self.model, self.approach.beams, self.approach.samples
-        shared = encoding.shared_tokens(rows) if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN else 0
+        tokenizer, model, beams, samples = (
+            self.processor.tokenizer,
+            self.model,
+            self.approach.beams,
+            self.approach.samples,
+        )
+        shared = (
+            encoding.shared_tokens(rows)
+            if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN
+            else 0
+        )
         if shared < _SHARED:
             shared = 0
         batch = encoding.collate(rows, tokenizer.pad_token_id, shared)
-        batch = {name: x.to(model.device, model.dtype if x.is_floating_point() else None) for name, x in batch.items()}
+        batch = {
+            name: x.to(model.device, model.dtype if x.is_floating_point() else None)
+            for name, x in batch.items()
+        }
         begin = batch["input_ids"].shape[1]
         with torch.inference_mode():
             if shared:
-                batch["past_key_values"] = self._read_once(batch["input_ids"][:1, :shared], len(rows))
+                batch["past_key_values"] = self._read_once(
+                    batch["input_ids"][:1, :shared], len(rows)
+                )
             ends = _Ends(tokenizer, self.ends, self.approach.max_new_tokens)
             if beams == 1:
-                out = model.generate(**batch, custom_generate=decoded, stop=lambda row, said: ends(said), samples=samples)
+                out = model.generate(
+                    **batch,
+                    custom_generate=decoded,
+                    stop=lambda row, said: ends(said),
+                    samples=samples,
+                )
             else:
 
                 def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
-                    return torch.tensor([ends(said) for said in tokens[:, begin:].tolist()], device=tokens.device)
+                    return torch.tensor(
+                        [ends(said) for said in tokens[:, begin:].tolist()], device=tokens.device
+                    )
 
-                out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[:, begin:].tolist()
+                out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[
+                    :, begin:
+                ].tolist()
         each = samples or 1
         return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
 
@@ -199,7 +251,9 @@ class Vlm:
         """The cache of the tokens that all prompts begin with, for so many rows."""
         from transformers import DynamicCache
 
-        self.model.base_model.rope_deltas = None  # what the last batch left, which would move this one's positions
+        self.model.base_model.rope_deltas = (
+            None  # what the last batch left, which would move this one's positions
+        )
         cache = DynamicCache(config=self.model.config.get_text_config())
         self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
         cache.batch_repeat_interleave(rows)
@@ -215,8 +269,10 @@ class _Said(NamedTuple):
 
 
 class _Ends:
-    """Ends an answer at the model's own end, when it holds a whole annotation, as what a model says after it is not asked for, and when
-    it only repeats itself, as a greedy model does so until it is stopped."""
+    """Ends an answer at the model's own end, when it holds a whole annotation, as what a model says
+    after it is not asked for, and when it only repeats itself, as a greedy model does so until it
+    is stopped.
+    """
 
     def __init__(self, tokenizer, ends: set[int], most: int) -> None:
         self.tokenizer, self.ends, self.most = tokenizer, ends, most
@@ -225,18 +281,24 @@ class _Ends:
     def __call__(self, said: list[int]) -> bool:
         if said[-1] in self.ends or len(said) >= self.most:
             return True
-        if said[-1] in self.closing and is_whole(self.tokenizer.decode(said, skip_special_tokens=True)):
+        if said[-1] in self.closing and is_whole(
+            self.tokenizer.decode(said, skip_special_tokens=True)
+        ):
             return True
         return _circles(said)
 
 
 def _circles(said: list[int]) -> bool:
     last = said[-_CIRCLING:]
-    return len(last) == _CIRCLING and any(last[period:] == last[:-period] for period in range(1, _CIRCLING // 3 + 1))
+    return len(last) == _CIRCLING and any(
+        last[period:] == last[:-period] for period in range(1, _CIRCLING // 3 + 1)
+    )
 
 
 def _failed(case: Case, error: str) -> AnnotationRecord:
-    return AnnotationRecord(id=case.id, annotation=None, error=error, usage=conversation.counted(error))
+    return AnnotationRecord(
+        id=case.id, annotation=None, error=error, usage=conversation.counted(error)
+    )
 
 
 def _record(
@@ -253,8 +315,14 @@ def _record(
     raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
     if not read:
         return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)
-    said = {region: medoid(Counter(annotation[region] for annotation, _ in read)) for region in REGIONS}
-    usage = usage | {"repaired": any(repaired for _, repaired in read)} | ({"unread": len(reasons)} if reasons else {})
+    said = {
+        region: medoid(Counter(annotation[region] for annotation, _ in read)) for region in REGIONS
+    }
+    usage = (
+        usage
+        | {"repaired": any(repaired for _, repaired in read)}
+        | ({"unread": len(reasons)} if reasons else {})
+    )
     return AnnotationRecord(id=case.id, annotation=Annotation(**said), raw=raw, usage=usage)
 
 

@@ -31,4 +31,5 @@ def one_line() -> Iterator[None]:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
-        gc.freeze()  # searching all of torch and transformers for garbage would take most of a second
+        # searching all of torch and transformers for garbage would take most of a second
+        gc.freeze()

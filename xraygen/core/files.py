@@ -14,12 +14,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
 
 # Of a model's files, what no library reads.
 _SHAPES_NOTHING = (
-    "README*", "LICENSE*", "NOTICE*", "*.md", "*.log", "events.out.tfevents*", "*.png", "*.jpg", "*.svg",
-)  # fmt: skip
+    "README*",
+    "LICENSE*",
+    "NOTICE*",
+    "*.md",
+    "*.log",
+    "events.out.tfevents*",
+    "*.png",
+    "*.jpg",
+    "*.svg",
+)
 
 
 @contextlib.contextmanager

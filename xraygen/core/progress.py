@@ -10,7 +10,9 @@ T = TypeVar("T")
 def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:
     from tqdm import tqdm
 
-    return iter(tqdm(items, desc=what, unit=f" {unit}", total=total, disable=None, dynamic_ncols=True))
+    return iter(
+        tqdm(items, desc=what, unit=f" {unit}", total=total, disable=None, dynamic_ncols=True)
+    )
 
 
 @contextlib.contextmanager
@@ -18,5 +20,7 @@ def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[], obje
     """The same for work that calls back: what is given is to be called once for each item."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=f" {unit}", total=total, disable=None if total else True, dynamic_ncols=True) as bar:
+    with tqdm(
+        desc=what, unit=f" {unit}", total=total, disable=None if total else True, dynamic_ncols=True
+    ) as bar:
         yield bar.update

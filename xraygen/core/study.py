@@ -1,7 +1,8 @@
 """The records that everything passes around, and the JSON Lines files they are kept in.
 
-A case is what an annotator may see, and has no field for a reference: leaking one is impossible by construction.
-A study is a case plus its split and, where curated, its reference. Only training code and judges are handed studies.
+A case is what an annotator may see, and has no field for a reference: leaking one is impossible by
+construction. A study is a case plus its split and, where curated, its reference. Only training code
+and judges are handed studies.
 """
 
 import json
@@ -11,8 +12,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xraygen.errors import UserError
-from xraygen.files import replacing
+from xraygen.core.errors import UserError
+from xraygen.core.files import replacing
 
 REGIONS = ("bone", "heart", "lung", "mediastinal", "others")
 SCORED_REGIONS = REGIONS[:4]
@@ -20,7 +21,15 @@ SPLITS = ("train", "dev", "test", "val")
 
 Split = Literal["train", "dev", "test", "val"]
 Projection = Literal["frontal", "lateral", "unknown"]
-Verdict = Literal["judged", "identical", "both_empty", "reference_empty", "candidate_empty", "unparseable", "failed"]
+Verdict = Literal[
+    "judged",
+    "identical",
+    "both_empty",
+    "reference_empty",
+    "candidate_empty",
+    "unparseable",
+    "failed",
+]
 Category = Literal["a", "b", "c", "d", "e", "f"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -48,8 +57,9 @@ class Annotation(Record):
 
 
 class Image(Record):
-    """One view. `path` is relative to the project's root, in a file of cases to that file's folder; `sha256` is of the file's
-    bytes, so that records change with pictures."""
+    """One view. `path` is relative to the project's root, in a file of cases to that file's folder;
+    `sha256` is of the file's bytes, so that records change with pictures.
+    """
 
     path: NonEmpty
     projection: Projection = "unknown"
@@ -65,7 +75,9 @@ class Case(Record):
 
 
 class Study(Record):
-    """A case, its split and, where curated, its reference. `novel`: no training study has this report (None in train)."""
+    """A case, its split and, where curated, its reference. `novel`: no training study has this
+    report (None in train).
+    """
 
     id: NonEmpty
     uid: str
@@ -80,7 +92,9 @@ class Study(Record):
 
 
 class AnnotationRecord(Record):
-    """An annotator's answer to one case: `annotation`, or None and the `error` that prevented it."""
+    """An annotator's answer to one case: `annotation`, or None and the `error` that prevented
+    it.
+    """
 
     id: NonEmpty
     annotation: Annotation | None
@@ -90,8 +104,10 @@ class AnnotationRecord(Record):
 
 
 class ErrorCounts(Record):
-    """GREEN's categories: a false finding, b missing finding, c wrong location, d wrong severity, e comparison that the
-    reference lacks, f comparison omitted (Ostmeier et al., EMNLP Findings 2024)."""
+    """GREEN's categories: a false finding, b missing finding, c wrong location, d wrong severity, e
+    comparison that the reference lacks, f comparison omitted (Ostmeier et al., EMNLP Findings
+    2024).
+    """
 
     a: int = 0
     b: int = 0
@@ -102,8 +118,10 @@ class ErrorCounts(Record):
 
 
 class Listed(Record):
-    """The findings that a judge named: the matched ones, and those behind each error category that has any. GREEN keeps clinically
-    significant and insignificant errors apart, and only the significant ones count."""
+    """The findings that a judge named: the matched ones, and those behind each error category that
+    has any. GREEN keeps clinically significant and insignificant errors apart, and only the
+    significant ones count.
+    """
 
     matched: tuple[str, ...] = ()
     significant: dict[Category, tuple[str, ...]] = {}
@@ -111,7 +129,9 @@ class Listed(Record):
 
 
 class Judgement(Record):
-    """A judge's word on one (reference, candidate) pair. `score` is in [0, 1], or None where the pair could not be scored."""
+    """A judge's word on one (reference, candidate) pair. `score` is in [0, 1], or None where the
+    pair could not be scored.
+    """
 
     id: NonEmpty
     region: Literal["bone", "heart", "lung", "mediastinal", "others"]
@@ -131,11 +151,12 @@ class Judgement(Record):
 class Agreement(Record):
     """Of one test study, token F1 by scored region, None where both sides are silent.
 
-    `curators`: of its reference and what the curators wrote for the *other* studies with word for word the same report, of these
-    the text most like all of them (`text.medoid`); None where no other study has this report. `report`: a number for the
-    report, the same for all its studies. `attainable`: for generated studies, whose curators can be asked again, the sum of what the
-    best answer to this report gets from redrawn references, and from how many of them, as silence on both sides gets nothing. It knows
-    the generator's statements, and so is a little generous.
+    `curators`: of its reference and what the curators wrote for the *other* studies with word for
+    word the same report, of these the text most like all of them (`text.medoid`); None where no
+    other study has this report. `report`: a number for the report, the same for all its studies.
+    `attainable`: for generated studies, whose curators can be asked again, the sum of what the best
+    answer to this report gets from redrawn references, and from how many of them, as silence on
+    both sides gets nothing. It knows the generator's statements, and so is a little generous.
     """
 
     id: NonEmpty
@@ -148,7 +169,9 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
-    """Stream records from a JSON Lines file; a line that is not one is a UserError naming file, line and field."""
+    """Stream records from a JSON Lines file; a line that is not one is a UserError naming file,
+    line and field.
+    """
     path = Path(path)
     try:
         file = path.open("rb")
@@ -161,11 +184,15 @@ def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
                     yield record.model_validate_json(line)
                 except ValidationError as error:
                     problem = f"not a {record.__name__} record: {first_problem(error)}"
-                    raise UserError(f"{path}:{number}: {problem}; remove the file and run `dvc repro`") from None
+                    raise UserError(
+                        f"{path}:{number}: {problem}; remove the file and run `dvc repro`"
+                    ) from None
 
 
 def first_problem(error: ValidationError) -> str:
-    """A pydantic error in one line: the first field that is wrong and why, an unknown one before a missing one: it is misspelt."""
+    """A pydantic error in one line: the first field that is wrong and why, an unknown one before a
+    missing one: it is misspelt.
+    """
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where}: {problem['msg']}" if where else problem["msg"]
@@ -195,8 +222,10 @@ def read_json(path: Path | str) -> dict:
 
 
 def write_metrics(path: Path | str, content: dict) -> None:
-    """A file that DVC tracks as metrics and git keeps: floats of four digits, one line for each part that fits on one, so that
-    a git diff is short and the last bits of a sum are no part of it. Atomically."""
+    """A file that DVC tracks as metrics and git keeps: floats of four digits, one line for each
+    part that fits on one, so that a git diff is short and the last bits of a sum are no part of it.
+    Atomically.
+    """
     with replacing(path) as file:
         file.write(_compact(_four_digits(content), 0) + "\n")
 
@@ -208,7 +237,10 @@ def _compact(value: object, depth: int) -> str:
     flat = json.dumps(value, allow_nan=False)
     if not isinstance(value, dict) or not value or len(flat) <= _LONGEST_LINES[min(depth, 1)]:
         return flat
-    inside = ",\n".join(f"{'  ' * (depth + 1)}{json.dumps(key)}: {_compact(part, depth + 1)}" for key, part in value.items())
+    inside = ",\n".join(
+        f"{'  ' * (depth + 1)}{json.dumps(key)}: {_compact(part, depth + 1)}"
+        for key, part in value.items()
+    )
     return f"{{\n{inside}\n{'  ' * depth}}}"
 
 

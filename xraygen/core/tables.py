@@ -1,4 +1,6 @@
-"""The files that users bring: rows of a table or a JSON Lines file, streamed, with errors that name file and line."""
+"""The files that users bring: rows of a table or a JSON Lines file, streamed, with errors that name
+file and line.
+"""
 
 import csv
 import json
@@ -10,10 +12,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pydantic import ValidationError
 
-from xraygen.errors import UserError
-from xraygen.files import replacing
-from xraygen.study import Case, first_problem
-from xraygen.text import has_no_value
+from xraygen.core.errors import UserError
+from xraygen.core.files import replacing
+from xraygen.core.study import Case, first_problem
+from xraygen.language.text import has_no_value
 
 _LONGEST_FIELD = 10_000_000
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -22,16 +24,20 @@ _PICTURE_NAME = re.compile(
     r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
     re.IGNORECASE,
 )
-_PICTURE_FILE = re.compile(r".*\.(?:png|jpe?g|tiff?|bmp|gif|webp|jp2|dcm|dicom)", re.IGNORECASE | re.DOTALL)
+_PICTURE_FILE = re.compile(
+    r".*\.(?:png|jpe?g|tiff?|bmp|gif|webp|jp2|dcm|dicom)", re.IGNORECASE | re.DOTALL
+)
 
 
-def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict]]:
+def read_rows(
+    path: Path, needed: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict]]:
     """(line number, row) of a table with a header (.csv, .tsv) or of a .jsonl file of objects.
 
     Columns of `needed` and `optional` are also found in other case and with blanks around their
-    names. A table may be separated by commas, semicolons, tabs or vertical bars. The line is the one
-    in which the row begins. UserError: the file cannot be read or is of another kind, a column of
-    `needed` is missing, or a line is damaged.
+    names. A table may be separated by commas, semicolons, tabs or vertical bars. The line is the
+    one in which the row begins. UserError: the file cannot be read or is of another kind, a column
+    of `needed` is missing, or a line is damaged.
     """
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".jsonl"):
@@ -41,7 +47,9 @@ def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -
         with path.open(encoding="utf-8-sig", newline=None if kind == ".jsonl" else "") as file:
             for number, row in read(file, path, needed, optional):
                 if any(_HALF_A_PAIR.search(text) for text in row.values() if isinstance(text, str)):
-                    raise UserError(f"{path}:{number}: half of a surrogate pair, which is no character; remove it")
+                    raise UserError(
+                        f"{path}:{number}: half of a surrogate pair, which is no character; remove it"
+                    )
                 yield number, row
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
@@ -134,7 +142,8 @@ def _jsonl_rows(
 
 
 def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
-    """Cases from columns id, report and optionally images; any other column is ignored, a reference among them.
+    """Cases from columns id, report and optionally images; any other column is ignored, a reference
+    among them.
 
     images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths with ";"
     between. Paths are relative to the file's folder and may not leave it. A report that is null or
@@ -150,7 +159,9 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
         if isinstance(images, str):
             images = [name.strip() for name in images.split(";") if name.strip()]
         if pictures and not images and (name := _picture_column(row)):
-            raise UserError(f"{path}:{number}: pictures are in the column '{name}'; rename it to images")
+            raise UserError(
+                f"{path}:{number}: pictures are in the column '{name}'; rename it to images"
+            )
         if has_no_value(row["id"]):
             raise UserError(f"{path}:{number}: not a case: no id")
         try:
@@ -164,7 +175,9 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
         for image in case.images:
             pure = PurePosixPath(image.path.replace("\\", "/"))
             if pure.is_absolute() or ".." in pure.parts or PureWindowsPath(image.path).drive:
-                raise UserError(f"{path}:{number}: image path {image.path!r} leaves the folder of the file; use a path below it")
+                raise UserError(
+                    f"{path}:{number}: image path {image.path!r} leaves the folder of the file; use a path below it"
+                )
         yield case
 
 
@@ -176,8 +189,9 @@ def text_of_id(id: object) -> object:
 
 
 def _picture_column(row: dict) -> str | None:
-    """A column that holds pictures: the name of a picture's file, or no text of several words under a
-    name that says so."""
+    """A column that holds pictures: the name of a picture's file, or no text of several words under
+    a name that says so.
+    """
     for name, value in row.items():
         if name == "images" or has_no_value(value) or value == []:
             continue
@@ -192,10 +206,16 @@ def _picture_column(row: dict) -> str | None:
 
 
 def read_pairs(path: Path, *more: str) -> list[dict]:
-    """Rows with at least `reference`, `candidate` and the columns `more`; these, and `completion`, are text; null = empty."""
+    """Rows with at least `reference`, `candidate` and the columns `more`; these, and `completion`,
+    are text; null = empty.
+    """
     rows = []
-    for number, row in read_rows(path, needed=("reference", "candidate", *more), optional=("completion",)):
-        texts = {name: row[name] for name in ("reference", "candidate", "completion") if name in row}
+    for number, row in read_rows(
+        path, needed=("reference", "candidate", *more), optional=("completion",)
+    ):
+        texts = {
+            name: row[name] for name in ("reference", "candidate", "completion") if name in row
+        }
         for name, text in texts.items():
             if name != "completion" and has_no_value(text) or text is None:
                 texts[name] = ""
@@ -207,7 +227,9 @@ def read_pairs(path: Path, *more: str) -> list[dict]:
 
 def write_csv(path: Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
     """Rows under all their columns in order of appearance, `columns` last; atomically."""
-    names = dict.fromkeys(column for row in rows for column in row if column not in columns) | dict.fromkeys(columns)
+    names = dict.fromkeys(
+        column for row in rows for column in row if column not in columns
+    ) | dict.fromkeys(columns)
     with replacing(path) as file:
         writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()

@@ -1,7 +1,8 @@
-"""Answers that were paid for, kept by the content of the question in .cache/answers.sqlite, outside everything that DVC deletes.
+"""Answers that were paid for, kept by the content of the question in .cache/answers.sqlite, outside
+everything that DVC deletes.
 
-An answer is on disk when `keep` returns, so that a run that is killed asks only what it had no answer to. Several processes may
-read and write at once.
+An answer is on disk when `keep` returns, so that a run that is killed asks only what it had no
+answer to. Several processes may read and write at once.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
 
 _TABLE = """CREATE TABLE IF NOT EXISTS answers (
   key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, answer TEXT NOT NULL, seconds REAL
@@ -19,7 +20,9 @@ _TABLE = """CREATE TABLE IF NOT EXISTS answers (
 
 
 def project_folder() -> Path:
-    """This folder; of a queued experiment, which runs in a copy below the project's .dvc/tmp, the project's own."""
+    """This folder; of a queued experiment, which runs in a copy below the project's .dvc/tmp, the
+    project's own.
+    """
     here = Path.cwd()
     above = [folder.parent for folder in here.parents if folder.name == ".dvc"]
     return above[-1] if above else here
@@ -30,14 +33,18 @@ def cache_folder() -> Path:
 
 
 class Answers:
-    """The answers to one kind of question: `asked` is everything but the prompt that shapes an answer, as JSON."""
+    """The answers to one kind of question: `asked` is everything but the prompt that shapes an
+    answer, as JSON.
+    """
 
     def __init__(self, asked: dict, folder: Path | None = None):
         self.asked = json.dumps(asked, sort_keys=True)
         self.path = (folder or cache_folder()) / "answers.sqlite"
         with self._mishaps():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)  # each statement is a transaction
+            self._connection = sqlite3.connect(
+                self.path, timeout=60, isolation_level=None
+            )  # each statement is a transaction
             self._connection.execute(_TABLE)
 
     def key(self, prompt: str) -> str:
@@ -48,28 +55,52 @@ class Answers:
         found = {}
         with self._mishaps():
             for prompt in prompts:
-                row = self._connection.execute("SELECT answer FROM answers WHERE key = ?", [self.key(prompt)]).fetchone()
+                row = self._connection.execute(
+                    "SELECT answer FROM answers WHERE key = ?", [self.key(prompt)]
+                ).fetchone()
                 if row:
                     found[prompt] = row[0]
         return found
 
-    def keep(self, prompt: str, about: dict, answer: str, seconds: float | None = None, instead: str | None = None) -> None:
-        """Keep an answer; a question that has one keeps its first, unless that is `instead`. `about`: what `all` shall say of it.
-        `seconds`: what it took."""
-        row = [self.key(prompt), self.asked, prompt, json.dumps(about, ensure_ascii=False), answer, seconds, instead]
+    def keep(
+        self,
+        prompt: str,
+        about: dict,
+        answer: str,
+        seconds: float | None = None,
+        instead: str | None = None,
+    ) -> None:
+        """Keep an answer; a question that has one keeps its first, unless that is `instead`.
+        `about`: what `all` shall say of it. `seconds`: what it took.
+        """
+        row = [
+            self.key(prompt),
+            self.asked,
+            prompt,
+            json.dumps(about, ensure_ascii=False),
+            answer,
+            seconds,
+            instead,
+        ]
         replace = "ON CONFLICT (key) DO UPDATE SET answer = excluded.answer, seconds = excluded.seconds WHERE answers.answer = ?"
         with self._mishaps():
-            self._connection.execute(f"INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?) {replace}", row)
+            self._connection.execute(
+                f"INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?) {replace}", row
+            )
 
     def all(self) -> Iterator[tuple[dict, str]]:
         """(about, answer), sorted by `about`."""
         with self._mishaps():
-            rows = self._connection.execute("SELECT about, answer FROM answers WHERE asked = ? ORDER BY about", [self.asked])
+            rows = self._connection.execute(
+                "SELECT about, answer FROM answers WHERE asked = ? ORDER BY about", [self.asked]
+            )
             for about, answer in rows:
                 yield json.loads(about), answer
 
     def pace(self) -> tuple[int, float] | None:
-        """How many of the answers were timed here, and the mean seconds that one took; None without any."""
+        """How many of the answers were timed here, and the mean seconds that one took; None without
+        any.
+        """
         with self._mishaps():
             query = "SELECT count(seconds), avg(seconds) FROM answers WHERE asked = ?"
             count, seconds = self._connection.execute(query, [self.asked]).fetchone()
@@ -80,6 +111,14 @@ class Answers:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-            advice = "move it away to start anew; an export can be imported again" if damaged else "what was kept is still there"
-            raise UserError(f"{self.path}: kept answers cannot be used: {error}; {advice}") from None
+            damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+                error, sqlite3.OperationalError
+            )
+            advice = (
+                "move it away to start anew; an export can be imported again"
+                if damaged
+                else "what was kept is still there"
+            )
+            raise UserError(
+                f"{self.path}: kept answers cannot be used: {error}; {advice}"
+            ) from None

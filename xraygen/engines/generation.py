@@ -1,4 +1,6 @@
-"""Greedy generation by a causal language model of transformers: on the GPU, on all of them if there are several, or on the CPU."""
+"""Greedy generation by a causal language model of transformers: on the GPU, on all of them if there
+are several, or on the CPU.
+"""
 
 import contextlib
 import gc
@@ -10,14 +12,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
 
 Tokens = list[int]
 
 
 class Task(NamedTuple):
-    """`model`: a folder, or a name on the Hugging Face hub at `revision`. An answer ends at the token `end`, or when it has `limit`
-    tokens together with its prompt. `batch`: prompts at a time, at first."""
+    """`model`: a folder, or a name on the Hugging Face hub at `revision`. An answer ends at the
+    token `end`, or when it has `limit` tokens together with its prompt. `batch`: prompts at a time,
+    at first.
+    """
 
     model: str
     revision: str | None
@@ -43,18 +47,27 @@ def placement(task: Task) -> Placement:
     if torch.backends.mps.is_available():
         return Placement(["mps"], "float16", half)
     with loading(task.model), torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(task.model, revision=task.revision))
+        empty = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(task.model, revision=task.revision)
+        )
     weights = sum(parameter.numel() for parameter in empty.parameters())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 5 * weights < memory:
         return Placement(["cpu"], "float32", "no GPU; on a CPU full precision is the faster one")
-    return Placement(["cpu"], "float16", f"no GPU; in full precision it would not fit into {memory / 2**30:.0f} GiB")
+    return Placement(
+        ["cpu"],
+        "float16",
+        f"no GPU; in full precision it would not fit into {memory / 2**30:.0f} GiB",
+    )
 
 
-def generate(task: Task, place: Placement, prompts: Sequence[Tokens]) -> Iterator[tuple[int, Tokens]]:
+def generate(
+    task: Task, place: Placement, prompts: Sequence[Tokens]
+) -> Iterator[tuple[int, Tokens]]:
     """(index of the prompt, its answer without the end token) as answers end, in no fixed order.
 
-    Several devices: a process with a copy of the model on each. UserError: the model cannot be loaded, or one prompt does not fit.
+    Several devices: a process with a copy of the model on each. UserError: the model cannot be
+    loaded, or one prompt does not fit.
     """
     if len(place.devices) == 1:
         yield from CausalModel(task, place.devices[0], place.dtype).generate(prompts)
@@ -67,7 +80,8 @@ def generate(task: Task, place: Placement, prompts: Sequence[Tokens]) -> Iterato
     for at in range(0, len(order), task.batch):
         jobs.put([(index, prompts[index]) for index in order[at : at + task.batch]])
     workers = [
-        context.Process(target=_work, args=(task, device, place.dtype, jobs, answers), daemon=True) for device in place.devices
+        context.Process(target=_work, args=(task, device, place.dtype, jobs, answers), daemon=True)
+        for device in place.devices
     ]
     try:
         for worker in workers:
@@ -122,13 +136,18 @@ class CausalModel:
 
         with loading(task.model):
             model = AutoModelForCausalLM.from_pretrained(
-                task.model, revision=task.revision, dtype=getattr(torch, dtype), use_safetensors=True
+                task.model,
+                revision=task.revision,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
             )
             self.model, self.device = model.eval().to(device), device
         self.end, self.limit, self.batch = task.end, task.limit, task.batch
 
     def generate(self, prompts: Sequence[Tokens]) -> Iterator[tuple[int, Tokens]]:
-        """As `generate` above. Batches are of like length, the longest first; out of memory, they are half as large from there on."""
+        """As `generate` above. Batches are of like length, the longest first; out of memory, they
+        are half as large from there on.
+        """
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
         waiting = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
@@ -143,9 +162,14 @@ class CausalModel:
                 if not should_reduce_batch_size(error):
                     raise
                 if len(chosen) == 1:
-                    raise UserError(f"{self.device}: out of memory with a single prompt; take a smaller model") from None
+                    raise UserError(
+                        f"{self.device}: out of memory with a single prompt; take a smaller model"
+                    ) from None
                 self.batch = len(chosen) // 2
-                print(f"{self.device}: out of memory; batches of {self.batch} from here on", file=sys.stderr)
+                print(
+                    f"{self.device}: out of memory; batches of {self.batch} from here on",
+                    file=sys.stderr,
+                )
             if len(ended) < len(chosen):
                 clear_device_cache(garbage_collection=True)
             waiting = [index for index in waiting if index not in ended]
@@ -155,12 +179,17 @@ class CausalModel:
         import torch
         from transformers import DynamicCache
 
-        from xraygen.decoding import decode
+        from xraygen.engines.decoding import decode
 
         longest = max(map(len, prompts))
         padding = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
-        tokens = torch.tensor([[self.end] * (longest - len(prompt)) + prompt for prompt in prompts], device=self.device)
-        mask = (torch.arange(longest, device=self.device) >= padding[:, None]).long()  # (rows, longest), as tokens
+        tokens = torch.tensor(
+            [[self.end] * (longest - len(prompt)) + prompt for prompt in prompts],
+            device=self.device,
+        )
+        mask = (
+            torch.arange(longest, device=self.device) >= padding[:, None]
+        ).long()  # (rows, longest), as tokens
         inputs = {
             "attention_mask": mask,
             "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
@@ -178,8 +207,9 @@ class CausalModel:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the garbage collector, while libraries and a model are loaded: it looks through all that is there again and again, a fifth
-    of the time."""
+    """Without the garbage collector, while libraries and a model are loaded: it looks through all
+    that is there again and again, a fifth of the time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -191,7 +221,9 @@ def uncollected() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
-    """What goes wrong while a model or a tokenizer is found and read, in one line; progress on a terminal only."""
+    """What goes wrong while a model or a tokenizer is found and read, in one line; progress on a
+    terminal only.
+    """
     from safetensors import SafetensorError
     from transformers.utils import logging
 

@@ -1,4 +1,6 @@
-"""A base or an adapter folder as (model, processor), on the device and in the precision that suit it."""
+"""A base or an adapter folder as (model, processor), on the device and in the precision that suit
+it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraygen import generation
-from xraygen.errors import UserError
-from xraygen.files import sha256
+from xraygen.core.errors import UserError
+from xraygen.core.files import sha256
+from xraygen.engines import generation
 
 if TYPE_CHECKING:
     import torch
@@ -30,41 +32,64 @@ def load(
     max_pixels: int | None = None,
     merge: bool = True,
 ):
-    """(model, processor) of an image-text-to-text model: a folder, or a name on the Hugging Face hub at `revision`.
+    """(model, processor) of an image-text-to-text model: a folder, or a name on the Hugging Face
+    hub at `revision`.
 
-    An adapter folder loads its base, and is merged into it; in 4 bits, or with `merge=False`, it stays beside. Where `dtype` and
-    `device` are None, `placement` chooses. `max_pixels` of a view, for models that take pictures of any size (Qwen-VL).
-    UserError: there is no such model, it is of another kind, or its files are damaged or incomplete.
+    An adapter folder loads its base, and is merged into it; in 4 bits, or with `merge=False`, it
+    stays beside. Where `dtype` and `device` are None, `placement` chooses. `max_pixels` of a view,
+    for models that take pictures of any size (Qwen-VL). UserError: there is no such model, it is of
+    another kind, or its files are damaged or incomplete.
     """
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
     name = str(name)
     base, base_revision = name, revision
     if (Path(name) / ADAPTER).is_file():
-        from peft import PeftModel  # slow, and only adapters need it; here, before the weights take minutes
+        from peft import (
+            PeftModel,  # slow, and only adapters need it; here, before the weights take minutes
+        )
 
         base, base_revision = base_of(name)
     if _is_path(base) and not Path(base).is_dir():  # else it would be looked for on the hub
-        raise UserError(f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there")
+        raise UserError(
+            f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there"
+        )
     commit = commit_of(base, base_revision)
     base_revision = commit or base_revision
     chosen, precision = placement()
     device, dtype = device or chosen, dtype or precision
     bits = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
     )
-    processor = load_processor(base, base_revision, max_pixels)  # first: a family may lack a library, and weights take minutes
+    processor = load_processor(
+        base, base_revision, max_pixels
+    )  # first: a family may lack a library, and weights take minutes
     with loading(base):
         model, info = AutoModelForImageTextToText.from_pretrained(
-            base, revision=base_revision, dtype=dtype, use_safetensors=True, device_map={"": device}, output_loading_info=True,
-            trust_remote_code=False, quantization_config=bits if four_bit else None,
-        )  # fmt: skip
+            base,
+            revision=base_revision,
+            dtype=dtype,
+            use_safetensors=True,
+            device_map={"": device},
+            output_loading_info=True,
+            trust_remote_code=False,
+            quantization_config=bits if four_bit else None,
+        )
     if wrong := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
-        raise UserError(f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, the first {wrong[0]}")
-    model.config._commit_hash = commit  # transformers once did so, and still leaves it out of what is saved
+        raise UserError(
+            f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, the first {wrong[0]}"
+        )
+    model.config._commit_hash = (
+        commit  # transformers once did so, and still leaves it out of what is saved
+    )
     if base != name:
         with loading(name), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, of transformers' new name
+            warnings.filterwarnings(
+                "ignore", "`is_gradient_checkpointing`", FutureWarning
+            )  # peft's, of transformers' new name
             model = PeftModel.from_pretrained(model, name)
         if merge and not four_bit:
             model = model.merge_and_unload()
@@ -72,7 +97,8 @@ def load(
 
 
 def load_processor(name: str, revision: str | None = None, max_pixels: int | None = None):
-    """The processor of a model; pictures are resized by Pillow where the family can, to be the same with and without torchvision.
+    """The processor of a model; pictures are resized by Pillow where the family can, to be the same
+    with and without torchvision.
 
     UserError: its files are not there or damaged, or its family needs a library that is not there.
     """
@@ -81,13 +107,16 @@ def load_processor(name: str, revision: str | None = None, max_pixels: int | Non
     at = {"revision": revision, "trust_remote_code": False}
     with loading(name):
         if AutoConfig.from_pretrained(name, **at).model_type in QWEN:
-            from xraygen.vlm.processor import Qwen2VLProcessor
+            from xraygen.engines.processor import Qwen2VLProcessor
 
             tokenizer = AutoTokenizer.from_pretrained(name, **at)
             pictures = AutoImageProcessor.from_pretrained(name, **at, backend="pil")
             if max_pixels:
-                # A smaller picture is scaled up to `least` and then rounded up to whole tokens; Qwen3-VL's own is 65,536.
-                least = min(pictures.size["shortest_edge"], max_pixels, max(max_pixels // 4, 56 * 56))
+                # A smaller picture is scaled up to `least` and then rounded up to whole tokens;
+                # Qwen3-VL's own is 65,536.
+                least = min(
+                    pictures.size["shortest_edge"], max_pixels, max(max_pixels // 4, 56 * 56)
+                )
                 pictures.size = type(pictures.size)(shortest_edge=least, longest_edge=max_pixels)
             return Qwen2VLProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
         processor = AutoProcessor.from_pretrained(name, **at)
@@ -96,9 +125,11 @@ def load_processor(name: str, revision: str | None = None, max_pixels: int | Non
 
 
 def commit_of(name: str, revision: str | None) -> str | None:
-    """The commit that `revision` of a model on the hub means now, such as main; None = the default branch.
+    """The commit that `revision` of a model on the hub means now, such as main; None = the default
+    branch.
 
-    Without the hub, it is what the hub's cache says. Returns None for a folder, and where neither knows.
+    Without the hub, it is what the hub's cache says. Returns None for a folder, and where neither
+    knows.
     """
     from transformers.utils.hub import resolve_revision
 
@@ -114,7 +145,8 @@ def _is_path(name: str) -> bool:
 
 
 def workings() -> dict[str, str]:
-    """What shapes a result other than weights, data and settings: the code of this package, and the libraries."""
+    """What shapes a result other than weights, data and settings: this project's code that models
+    pass through, and the libraries."""
     from importlib.metadata import version
 
     from transformers.utils import is_bitsandbytes_available
@@ -122,22 +154,31 @@ def workings() -> dict[str, str]:
     libraries = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
     if is_bitsandbytes_available():
         libraries["bitsandbytes"] = version("bitsandbytes")
-    return libraries | {"xraygen.vlm": sha256(sorted(Path(__file__).parent.glob("*.py")))}
+    package = Path(__file__).parents[1]
+    layers = (package / layer for layer in ("engines", "prompting", "training"))
+    return libraries | {
+        "xraygen": sha256(sorted(f for layer in layers for f in layer.glob("*.py")))
+    }
 
 
 def placement() -> tuple[str, torch.dtype]:
-    """(device, precision): bfloat16 where the GPU has it, as half precision is known to overflow in Qwen2-VL; else float32."""
+    """(device, precision): bfloat16 where the GPU has it, as half precision is known to overflow in
+    Qwen2-VL; else float32.
+    """
     import torch
 
     if torch.cuda.is_available():
-        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(
+            including_emulation=False
+        ) else torch.float32
     return "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
 
 
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
-    """As in generation, and for a missing torchvision and the bare Exceptions that tokenizers raises over damaged files. Any
-    other exception is a bug, and keeps its traceback."""
+    """As in generation, and for a missing torchvision and the bare Exceptions that tokenizers
+    raises over damaged files. Any other exception is a bug, and keeps its traceback.
+    """
     from transformers.utils import is_torchvision_available
 
     with generation.loading(name):

@@ -1,7 +1,9 @@
-"""Questions to an OpenAI-compatible server: as many at a time as it bears, with time-outs and retries.
+"""Questions to an OpenAI-compatible server: as many at a time as it bears, with time-outs and
+retries.
 
-The number of requests under way grows by one for as many successes as are under way, and is halved after a refusal for being too many
-or a time-out (additive increase, multiplicative decrease, as in TCP: Chiu and Jain, 1989).
+The number of requests under way grows by one for as many successes as are under way, and is halved
+after a refusal for being too many or a time-out (additive increase, multiplicative decrease, as in
+TCP: Chiu and Jain, 1989).
 """
 
 import asyncio
@@ -14,9 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import HttpUrl, ValidationError
 
-from xraygen.answers import project_folder
-from xraygen.errors import UserError
-from xraygen.server_errors import (
+from xraygen.core.errors import UserError
+from xraygen.engines.answers import project_folder
+from xraygen.engines.server_errors import (
     body_of,
     error_in,
     finish,
@@ -26,15 +28,18 @@ from xraygen.server_errors import (
     wait_in,
 )
 
-TRIES = 8  # of one question: where a fifth of all requests fail, one question in 400,000 stays without an answer
+# of one question: where a fifth of all requests fail, one question in 400,000 stays without an
+# answer
+TRIES = 8
 UNUSABLE_TRIES = 4  # of one that gets answers that are none: mostly the same comes again
 LONGEST_WAIT = 600.0  # seconds that a server may ask for; a longer wait ends the run
 T = TypeVar("T")
 
 
 class Server(NamedTuple):
-    """`key`: the environment variable that holds the key, for servers that want one. `concurrency`: requests at a time, at most.
-    `timeout`: seconds, of one request."""
+    """`key`: the environment variable that holds the key, for servers that want one. `concurrency`:
+    requests at a time, at most. `timeout`: seconds, of one request.
+    """
 
     base_url: str
     model: str
@@ -44,18 +49,24 @@ class Server(NamedTuple):
 
 
 def no_password(url: str) -> str:
-    """For params: a URL of a server. ValueError, without the URL: it is none, or has a place for a key or a password."""
+    """For params: a URL of a server. ValueError, without the URL: it is none, or has a place for a
+    key or a password.
+    """
     try:
         parts = HttpUrl(url)
     except ValidationError as error:
         raise ValueError(f"is no URL of a server: {error.errors()[0]['msg']}") from None
     if parts.username or parts.password or parts.query is not None or parts.fragment is not None:
-        raise ValueError("keys and passwords stand in the environment, not in a URL; leave out all before @ and from ? or # on")
+        raise ValueError(
+            "keys and passwords stand in the environment, not in a URL; leave out all before @ and from ? or # on"
+        )
     return url
 
 
 class Refusal(NamedTuple):
-    """The server will not answer this question, however often it is asked. `unusable`: the last that came was an Unusable."""
+    """The server will not answer this question, however often it is asked. `unusable`: the last
+    that came was an Unusable.
+    """
 
     reason: str
     unusable: bool = False
@@ -66,17 +77,27 @@ class Unusable(Exception):
 
 
 def secret(name: str) -> str:
-    """A key from the environment, or else from the project's file .env, which git ignores; "" where there is none."""
+    """A key from the environment, or else from the project's file .env, which git ignores; "" where
+    there is none.
+    """
     from dotenv import dotenv_values
 
     file = project_folder() / ".env"
     try:
-        key = (os.environ.get(name) or (dotenv_values(file).get(name) if file.is_file() else None) or "").strip()
+        key = (
+            os.environ.get(name)
+            or (dotenv_values(file).get(name) if file.is_file() else None)
+            or ""
+        ).strip()
     except (OSError, UnicodeDecodeError) as error:  # which may show what is in the file
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UserError(f"{file}: cannot be read: {why}; save it as UTF-8, or set the environment variable {name}") from None
+        raise UserError(
+            f"{file}: cannot be read: {why}; save it as UTF-8, or set the environment variable {name}"
+        ) from None
     if not (key.isascii() and (key.isprintable() or not key)):
-        raise UserError(f"the environment variable {name} holds no key: it has characters that no key has")
+        raise UserError(
+            f"the environment variable {name} holds no key: it has characters that no key has"
+        )
     return key
 
 
@@ -85,25 +106,36 @@ def client_library():
     try:
         import openai
     except ImportError as error:
-        raise UserError(f"asking a server needs one more package ({error}); install it with `pip install -e '.[llm]'`") from None
+        raise UserError(
+            f"asking a server needs one more package ({error}); install it with `pip install -e '.[llm]'`"
+        ) from None
     return openai
 
 
 def hidden(text: str, key: str) -> str:
-    """The text without the key, which a server may repeat. So short a one as "none" or "EMPTY" is no secret, and may be a word."""
+    """The text without the key, which a server may repeat. So short a one as "none" or "EMPTY" is
+    no secret, and may be a word.
+    """
     return text.replace(key, "[key]") if len(key) > 5 else text
 
 
 class Asker:
-    """Asks one server, as an asynchronous context. `requests` and `retries` count what was sent and what of it was sent again. `places`
-    are for those who ask many questions at once, so that where all fail, few are tried before the first gives up."""
+    """Asks one server, as an asynchronous context. `requests` and `retries` count what was sent and
+    what of it was sent again. `places` are for those who ask many questions at once, so that where
+    all fail, few are tried before the first gives up.
+    """
 
     def __init__(self, server: Server):
         self.server, self.requests, self.retries, self.answered = server, 0, 0, 0
         self.failure: UserError | None = None  # after which nothing more is asked
         self.under_way: set[asyncio.Task] = set()
         self.key = secret(server.key)
-        self.client = client_library().AsyncOpenAI(base_url=server.base_url, api_key=self.key or "none", timeout=server.timeout, max_retries=0)
+        self.client = client_library().AsyncOpenAI(
+            base_url=server.base_url,
+            api_key=self.key or "none",
+            timeout=server.timeout,
+            max_retries=0,
+        )
         self.gate = Gate(server.concurrency)
         self.places = asyncio.Semaphore(2 * server.concurrency)
 
@@ -113,11 +145,14 @@ class Asker:
     async def __aexit__(self, *_) -> None:
         await self.client.close()
 
-    async def ask(self, send: Callable[[Any], Awaitable[Any]], read: Callable[[Any], T]) -> T | Refusal:
-        """What `read` makes of the answer. `send` is given the client and returns its raw response, `read` is given the parsed one and
-        raises Unusable where it should be asked again.
+    async def ask(
+        self, send: Callable[[Any], Awaitable[Any]], read: Callable[[Any], T]
+    ) -> T | Refusal:
+        """What `read` makes of the answer. `send` is given the client and returns its raw response,
+        `read` is given the parsed one and raises Unusable where it should be asked again.
 
-        UserError: the server cannot be reached, rejects the key, has no such model, or is down for all.
+        UserError: the server cannot be reached, rejects the key, has no such model, or is down for
+        all.
         """
         answered, problems = self.answered, Counter()
         for attempt in range(1, TRIES + 1):
@@ -144,7 +179,9 @@ class Asker:
             if attempt == TRIES or problems[problem.tries] == problem.tries:
                 break
             self.retries += 1
-            await asyncio.sleep(0 if problem.waited else random.uniform(0.5, 1) * 0.5 * 2 ** (attempt - 1))
+            await asyncio.sleep(
+                0 if problem.waited else random.uniform(0.5, 1) * 0.5 * 2 ** (attempt - 1)
+            )
         few = problem.tries < TRIES  # nobody else may have been answered meanwhile
         if not problem.remedy or self.answered > (0 if few else answered):
             return Refusal(problem.reason, problem.unusable)
@@ -152,7 +189,9 @@ class Asker:
         raise self.failure
 
     async def opening(self) -> None:
-        """For who has passed the gate and then waited for something else: it may have shut again."""
+        """For who has passed the gate and then waited for something else: it may have shut
+        again.
+        """
         while not self.failure and (closed := self.gate.opens - time.monotonic()) > 0:
             await asyncio.sleep(min(1.0, closed))
 
@@ -179,14 +218,20 @@ class Asker:
             raise _Again(str(unusable), "", tries=UNUSABLE_TRIES, unusable=True) from None
         except openai.RateLimitError as error:
             if "quota" in f"{error.code} {error.type}":
-                raise UserError(f"{url}: the account has no quota left ({self.reason(error)})") from None
+                raise UserError(
+                    f"{url}: the account has no quota left ({self.reason(error)})"
+                ) from None
             headers = error.response.headers
             wait = retry_after(headers) or used_up(headers) or wait_in(error.body)
             if wait > LONGEST_WAIT:
-                raise UserError(f"{url}: asks to wait {wait:,.0f} seconds; what was answered is kept, run again then") from None
+                raise UserError(
+                    f"{url}: asks to wait {wait:,.0f} seconds; what was answered is kept, run again then"
+                ) from None
             self.gate.back_off(start, wait)
             why = f"status 429 after {TRIES} tries ({self.reason(error)})"
-            raise _Again(why, "what was answered is kept, run again later", waited=wait > 0) from None
+            raise _Again(
+                why, "what was answered is kept, run again later", waited=wait > 0
+            ) from None
         except (openai.APITimeoutError, TimeoutError):
             self.gate.back_off(start)
             raise _Again(f"answered too late, {TRIES} times", later) from None
@@ -198,9 +243,13 @@ class Asker:
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             return Refusal(f"{error.status_code}: {self.reason(error)}")
         except (openai.AuthenticationError, openai.PermissionDeniedError):
-            raise UserError(f"{url}: rejects the key; set the environment variable {self.server.key}") from None
+            raise UserError(
+                f"{url}: rejects the key; set the environment variable {self.server.key}"
+            ) from None
         except openai.NotFoundError as error:
-            raise UserError(f"{url}: does not serve {self.server.model} ({self.reason(error)}); see its /v1/models") from None
+            raise UserError(
+                f"{url}: does not serve {self.server.model} ({self.reason(error)}); see its /v1/models"
+            ) from None
         except openai.APIStatusError as error:
             if error.status_code == 402:
                 why = f"the account has no credit left ({self.reason(error)})"
@@ -208,7 +257,9 @@ class Asker:
             if wait := retry_after(error.response.headers) or wait_in(error.body):
                 self.gate.back_off(start, min(wait, LONGEST_WAIT))
             why = f"status {error.status_code} after {TRIES} tries ({self.reason(error)})"
-            raise _Again(why, "what was answered is kept, run again later", waited=wait > 0) from None
+            raise _Again(
+                why, "what was answered is kept, run again later", waited=wait > 0
+            ) from None
         except (ValueError, AttributeError, IndexError, TypeError) as error:
             raise self._nonsense(error) from None
 
@@ -224,16 +275,32 @@ class Asker:
     def reason(self, error) -> str:
         """The server's own words, in one line, without the key."""
         body = error.body if isinstance(error.body, dict) else {}
-        return hidden(" ".join(str(body.get("message") or error.message).split()), self.key)[:200]  # half a key would not be found
+        return hidden(" ".join(str(body.get("message") or error.message).split()), self.key)[
+            :200
+        ]  # half a key would not be found
 
 
 class _Again(Exception):
-    """Worth another try: why, what to do where all fail, after how many such problems to give up, whether the gate has done the
-    waiting, and whether an answer came that is none."""
+    """Worth another try: why, what to do where all fail, after how many such problems to give up,
+    whether the gate has done the waiting, and whether an answer came that is none.
+    """
 
-    def __init__(self, reason: str, remedy: str, tries: int = 100, waited: bool = False, unusable: bool = False):
+    def __init__(
+        self,
+        reason: str,
+        remedy: str,
+        tries: int = 100,
+        waited: bool = False,
+        unusable: bool = False,
+    ):
         super().__init__(reason)
-        self.reason, self.remedy, self.tries, self.waited, self.unusable = reason, remedy, tries, waited, unusable
+        self.reason, self.remedy, self.tries, self.waited, self.unusable = (
+            reason,
+            remedy,
+            tries,
+            waited,
+            unusable,
+        )
 
 
 class Gate:
@@ -277,16 +344,26 @@ class Gate:
             self.allowed, self.halved = max(1.0, self.allowed / 2), now
 
 
-def complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
-    """`answered` is called with a prompt's index and the text that follows it, greedy and of at most so many tokens, as soon as that
-    has arrived.
+def complete(
+    server: Server,
+    prompts: Sequence[str],
+    tokens: int,
+    answered: Callable[[int, str | Refusal], None],
+) -> None:
+    """`answered` is called with a prompt's index and the text that follows it, greedy and of at
+    most so many tokens, as soon as that has arrived.
 
     UserError: as `Asker.ask`. What is under way then is waited for first.
     """
     asyncio.run(_complete(server, prompts, tokens, answered))
 
 
-async def _complete(server: Server, prompts: Sequence[str], tokens: int, answered: Callable[[int, str | Refusal], None]) -> None:
+async def _complete(
+    server: Server,
+    prompts: Sequence[str],
+    tokens: int,
+    answered: Callable[[int, str | Refusal], None],
+) -> None:
     jobs = iter(enumerate(prompts))
     failures: list[Exception] = []
 
@@ -309,10 +386,22 @@ async def _complete(server: Server, prompts: Sequence[str], tokens: int, answere
                 if failures:
                     return
                 try:
-                    sent = {"model": server.model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-                    answer = await asker.ask(lambda client: asker.in_time(client.completions.with_raw_response.create(**sent)), read)
+                    sent = {
+                        "model": server.model,
+                        "prompt": prompt,
+                        "max_tokens": tokens,
+                        "temperature": 0,
+                    }
+                    answer = await asker.ask(
+                        lambda client: asker.in_time(
+                            client.completions.with_raw_response.create(**sent)
+                        ),
+                        read,
+                    )
                     answered(index, answer)
-                except Exception as error:  # raised below, when the other requests under way have been answered
+                except (
+                    Exception
+                ) as error:  # raised below, when the other requests under way have been answered
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:

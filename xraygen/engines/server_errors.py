@@ -113,14 +113,23 @@ def retry_after(headers) -> float:
 
 def used_up(headers) -> float:
     """Seconds until a limit of which nothing remains is renewed."""
-    used = [what for what in ("requests", "tokens") if headers.get(f"x-ratelimit-remaining-{what}") == "0"]
-    return max([_duration(headers.get(f"x-ratelimit-reset-{what}", "")) for what in used], default=0.0)
+    used = [
+        what
+        for what in ("requests", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
+    ]
+    return max(
+        [_duration(headers.get(f"x-ratelimit-reset-{what}", "")) for what in used], default=0.0
+    )
 
 
 def _duration(text: str) -> float:
     """Seconds of OpenAI's "6m0s", "1.5s", "20ms"."""
     units = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?) ?(ms|d|h|m|s)", text))
+    return sum(
+        float(number) * units[unit]
+        for number, unit in re.findall(r"(\d+(?:\.\d+)?) ?(ms|d|h|m|s)", text)
+    )
 
 
 _WAITS = ("retryafter", "retryafterseconds", "retrydelay", "retryafterms")

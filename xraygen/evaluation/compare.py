@@ -7,8 +7,8 @@ from statistics import median
 
 import numpy as np
 
-from xraygen.params import CompareParams
-from xraygen.resampling import (
+from xraygen.core.study import SCORED_REGIONS, Agreement
+from xraygen.evaluation.resampling import (
     bootstrap,
     compare_pairs,
     detectable,
@@ -17,8 +17,8 @@ from xraygen.resampling import (
     means,
     permutations_needed,
 )
-from xraygen.scores import COLUMNS, MEASURES, StudyScores, rounded
-from xraygen.study import SCORED_REGIONS, Agreement
+from xraygen.evaluation.scores import COLUMNS, MEASURES, StudyScores, rounded
+from xraygen.params import CompareParams
 
 VERSUS = " vs "  # between two names, which hold no spaces
 
@@ -63,7 +63,9 @@ def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: Com
 
 
 def permutations(approaches: int, params: CompareParams) -> int:
-    """Of each test: enough for the larger of the two families, pairs of approaches times regions."""
+    """Of each test: enough for the larger of the two families, pairs of approaches times
+    regions.
+    """
     pairs = approaches * (approaches - 1) // 2
     return max(params.resamples, permutations_needed(pairs * len(SCORED_REGIONS), params.alpha))
 

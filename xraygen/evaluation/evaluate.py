@@ -1,25 +1,40 @@
-"""Annotations against references: a judgement for each study and scored region, and the scores that follow from them."""
+"""Annotations against references: a judgement for each study and scored region, and the scores that
+follow from them.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import (
+    SCORED_REGIONS,
+    Annotation,
+    AnnotationRecord,
+    Judgement,
+    Study,
+    read_jsonl,
+)
+from xraygen.evaluation.scores import COLUMNS, scores_of, summarise
 from xraygen.judges import Judge, opinions
-from xraygen.scores import COLUMNS, scores_of, summarise
-from xraygen.study import SCORED_REGIONS, Annotation, AnnotationRecord, Judgement, Study, read_jsonl
 
 
-def judge_annotations(studies: Iterable[Study], annotations: Iterable[AnnotationRecord], judge: Judge) -> list[Judgement]:
-    """One judgement for each study with a reference and each scored region, in the order of `studies`.
+def judge_annotations(
+    studies: Iterable[Study], annotations: Iterable[AnnotationRecord], judge: Judge
+) -> list[Judgement]:
+    """One judgement for each study with a reference and each scored region, in the order of
+    `studies`.
 
-    An annotation that failed is judged as empty; one of a study without a reference is passed over. UserError: an annotation is
-    missing, doubled, or of no study; or there are studies, but no reference to judge anything by.
+    An annotation that failed is judged as empty; one of a study without a reference is passed over.
+    UserError: an annotation is missing, doubled, or of no study; or there are studies, but no
+    reference to judge anything by.
     """
     studies = list(studies)
     curated = [study for study in studies if study.reference is not None]
     if studies and not curated:
-        raise UserError(f"none of the {len(studies):,} studies has a reference to judge by; see `data:` in params.yaml")
+        raise UserError(
+            f"none of the {len(studies):,} studies has a reference to judge by; see `data:` in params.yaml"
+        )
     answers = {}
     for record in annotations:
         if record.id in answers:
@@ -33,7 +48,10 @@ def judge_annotations(studies: Iterable[Study], annotations: Iterable[Annotation
             f"{strangers[:3]}; run `dvc repro annotate` again"
         )
     cells = [(study, region) for study in curated for region in SCORED_REGIONS]
-    pairs = [(study.reference[region], (answers[study.id].annotation or Annotation())[region]) for study, region in cells]
+    pairs = [
+        (study.reference[region], (answers[study.id].annotation or Annotation())[region])
+        for study, region in cells
+    ]
     return [
         Judgement(
             id=study.id,
@@ -44,7 +62,9 @@ def judge_annotations(studies: Iterable[Study], annotations: Iterable[Annotation
             annotation_error=answers[study.id].error,
             **opinion._asdict(),
         )
-        for (study, region), (reference, candidate), opinion in zip(cells, pairs, opinions(pairs, judge), strict=True)
+        for (study, region), (reference, candidate), opinion in zip(
+            cells, pairs, opinions(pairs, judge), strict=True
+        )
     ]
 
 
@@ -58,27 +78,42 @@ def judge_splits(
         judge,
     )
     split_of = {study.id: split for split, kept in studies.items() for study in kept}
-    return {split: [judgement for judgement in judged if split_of[judgement.id] == split] for split in studies}
+    return {
+        split: [judgement for judgement in judged if split_of[judgement.id] == split]
+        for split in studies
+    }
 
 
 def details(
-    judgements: dict[str, list[Judgement]], studies: dict[str, list[Study]], judge: Judge, resamples: int, seed: int
+    judgements: dict[str, list[Judgement]],
+    studies: dict[str, list[Study]],
+    judge: Judge,
+    resamples: int,
+    seed: int,
 ) -> dict:
-    """The content of data/judgements/<approach>/summary.json: the judge and what it says of itself, and for each study set the
-    scores of `summarise` with the verdicts and the number of failed annotations."""
+    """The content of data/judgements/<approach>/summary.json: the judge and what it says of itself,
+    and for each study set the scores of `summarise` with the verdicts and the number of failed
+    annotations.
+    """
     result: dict = {"judge": judge.name, "about": judge.about()}
     for name, scores in scores_of(judgements, studies).items():
         ids = set(scores.ids)
-        judged = [judgement for split in judgements.values() for judgement in split if judgement.id in ids]
+        judged = [
+            judgement for split in judgements.values() for judgement in split if judgement.id in ids
+        ]
         result[name] = summarise(scores, resamples, seed) | {
             "verdicts": dict(sorted(Counter(judgement.verdict for judgement in judged).items())),
-            "failed_annotations": len({judgement.id for judgement in judged if judgement.annotation_error}),
+            "failed_annotations": len(
+                {judgement.id for judgement in judged if judgement.annotation_error}
+            ),
         }
     return result
 
 
 def metrics(summary: dict) -> dict:
-    """The content of metrics/scores/<approach>.json: of `details` what `dvc metrics diff` is to show."""
+    """The content of metrics/scores/<approach>.json: of `details` what `dvc metrics diff` is to
+    show.
+    """
     result: dict = {"judge": summary["judge"]}
     for name, cells in summary.items():
         if not isinstance(cells, dict):

@@ -1,11 +1,13 @@
-"""The release: which approach is best on dev, by how much, and what is handed out of its annotations of the val split."""
+"""The release: which approach is best on dev, by how much, and what is handed out of its
+annotations of the val split.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xraygen.compare import VERSUS
-from xraygen.errors import UserError
-from xraygen.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, Record
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, Record
+from xraygen.evaluation.compare import VERSUS
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import Approach
@@ -14,7 +16,9 @@ COLUMNS = ("id", *REGIONS, "error", "approach", "judge")
 
 
 class Released(Record):
-    """A study as val.jsonl has it: what was said of it or why nothing was, by which approach, and the judge that chose it."""
+    """A study as val.jsonl has it: what was said of it or why nothing was, by which approach, and
+    the judge that chose it.
+    """
 
     id: NonEmpty
     annotation: Annotation | None
@@ -24,22 +28,37 @@ class Released(Record):
 
 
 # What the score of the chosen approach on dev has been used for before it is reported.
-DEV_USED_FOR = ("checkpoint selection in fine-tuning", "prompt selection", "the final choice of the approach")
+DEV_USED_FOR = (
+    "checkpoint selection in fine-tuning",
+    "prompt selection",
+    "the final choice of the approach",
+)
 
 
-def choose(approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pairs: Mapping[str, dict]) -> dict:
-    """What is known of the choice: the approach with the best macro score on dev, the first by name among equals, and its paired
-    comparison with the next one. `scores`, `pairs`: `approaches` and of `pairs` `dev` in reports/comparison.json.
+def choose(
+    approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pairs: Mapping[str, dict]
+) -> dict:
+    """What is known of the choice: the approach with the best macro score on dev, the first by name
+    among equals, and its paired comparison with the next one. `scores`, `pairs`: `approaches` and
+    of `pairs` `dev` in reports/comparison.json.
 
-    Approaches of the annotator recorded are left out, because they have no answer to a study that nobody asked them about; they
-    are named. UserError: no other has a score on dev, or the comparison is of other approaches.
+    Approaches of the annotator recorded are left out, because they have no answer to a study that
+    nobody asked them about; they are named. UserError: no other has a score on dev, or the
+    comparison is of other approaches.
     """
     absent = sorted(approaches.keys() - scores.keys())
     if absent:
-        raise UserError(f"reports/comparison.json: no scores of {absent[0]}; run `dvc repro compare`")
-    recorded = sorted(name for name, approach in approaches.items() if approach.annotator == "recorded")
+        raise UserError(
+            f"reports/comparison.json: no scores of {absent[0]}; run `dvc repro compare`"
+        )
+    recorded = sorted(
+        name for name, approach in approaches.items() if approach.annotator == "recorded"
+    )
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
-    ranked = sorted((name for name in macro if macro[name]["score"] is not None), key=lambda name: (-macro[name]["score"], name))
+    ranked = sorted(
+        (name for name in macro if macro[name]["score"] is not None),
+        key=lambda name: (-macro[name]["score"], name),
+    )
     if not ranked:
         raise UserError(
             "no approach that can annotate has a macro score on dev: params.yaml needs one whose annotator is not "
@@ -56,38 +75,66 @@ def choose(approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pai
 
 def metrics(facts: Mapping) -> dict:
     """The content of metrics/release.json: the facts without the intervals, which README.md has."""
-    return {key: value for key, value in facts.items() if not key.endswith(("ci_low", "ci_high")) and key != "p_holm"}
+    return {
+        key: value
+        for key, value in facts.items()
+        if not key.endswith(("ci_low", "ci_high")) and key != "p_holm"
+    }
 
 
 def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
-    """The difference best minus second as it was tested, whichever way round the pair was written."""
+    """The difference best minus second as it was tested, whichever way round the pair was
+    written.
+    """
     for sign, key in ((1, f"{best}{VERSUS}{second}"), (-1, f"{second}{VERSUS}{best}")):
         if key in pairs:
             macro = pairs[key]["score"]["macro"]
             break
     else:
-        raise UserError(f"reports/comparison.json: no comparison of {best} with {second} on dev; run `dvc repro compare`")
-    margin, *ends = (value and sign * value for value in (macro["difference"], macro["ci_low"], macro["ci_high"]))
+        raise UserError(
+            f"reports/comparison.json: no comparison of {best} with {second} on dev; run `dvc repro compare`"
+        )
+    margin, *ends = (
+        value and sign * value for value in (macro["difference"], macro["ci_low"], macro["ci_high"])
+    )
     low, high = ends[::sign]
-    # Pairs that the judge could not score count in neither side of a comparison, which may turn a small lead round.
+    # Pairs that the judge could not score count in neither side of a comparison, which may turn a
+    # small lead round.
     holds = macro["holds"] and margin is not None and margin > 0
-    return {"margin": margin, "margin_ci_low": low, "margin_ci_high": high, "p_holm": macro["p_holm"], "holds": holds}
+    return {
+        "margin": margin,
+        "margin_ci_low": low,
+        "margin_ci_high": high,
+        "p_holm": macro["p_holm"],
+        "holds": holds,
+    }
 
 
 def released(record: AnnotationRecord, chosen: dict) -> Released:
     return Released(
-        id=record.id, annotation=record.annotation, error=record.error, approach=chosen["approach"], judge=chosen["judge"]
+        id=record.id,
+        annotation=record.annotation,
+        error=record.error,
+        approach=chosen["approach"],
+        judge=chosen["judge"],
     )
 
 
 def rows(members: Sequence[Released]) -> list[dict]:
     """val.csv: the regions of a study that failed are empty, and its error says why."""
-    return [member.model_dump(exclude={"annotation"}) | dict(member.annotation or Annotation()) for member in members]
+    return [
+        member.model_dump(exclude={"annotation"}) | dict(member.annotation or Annotation())
+        for member in members
+    ]
 
 
 def readme(facts: dict) -> str:
-    """README.md next to the files, from `choose` and the number of `studies` and of `failed` ones."""
-    judge = facts["judge"] + (", the embedded approximation of GREEN" if facts["judge"] == "proxy" else "")
+    """README.md next to the files, from `choose` and the number of `studies` and of `failed`
+    ones.
+    """
+    judge = facts["judge"] + (
+        ", the embedded approximation of GREEN" if facts["judge"] == "proxy" else ""
+    )
     lines = [
         f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their column `error` says why.",
         f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro score on dev.",
@@ -98,15 +145,21 @@ def readme(facts: dict) -> str:
         "optimistic, and those of a fine-tuned approach more than others.",
     ]
     if "margin" in facts and facts["margin"] is None:
-        lines.append(f"Margin over the next, {facts['runner_up']}: too few studies were scored for both.")
+        lines.append(
+            f"Margin over the next, {facts['runner_up']}: too few studies were scored for both."
+        )
     elif "margin" in facts:
         margin = _interval(facts["margin"], facts["margin_ci_low"], facts["margin_ci_high"])
-        verdict = "This holds" if facts["holds"] else "This is not significant at this number of studies"
+        verdict = (
+            "This holds" if facts["holds"] else "This is not significant at this number of studies"
+        )
         p = f"p = {facts['p_holm']:.4f} after Holm's correction"
         lines.append(f"Margin over the next, {facts['runner_up']}: {margin}, {p}. {verdict}.")
     if "left_out" in facts:
         names = ", ".join(facts["left_out"])
-        lines.append(f"Left out of the choice: {names}. Answers recorded elsewhere cover only the studies that were asked about.")
+        lines.append(
+            f"Left out of the choice: {names}. Answers recorded elsewhere cover only the studies that were asked about."
+        )
     listed = "".join(f"- {line}\n" for line in lines)
     return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
 

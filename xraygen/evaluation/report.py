@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from tabulate import tabulate
 
-from xraygen.compare import VERSUS
+from xraygen.core.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
+from xraygen.evaluation.compare import VERSUS
+from xraygen.evaluation.resampling import smallest_p
+from xraygen.evaluation.scores import COLUMNS, MEASURES, StudyScores
 from xraygen.params import CompareParams
-from xraygen.resampling import smallest_p
-from xraygen.scores import COLUMNS, MEASURES, StudyScores
-from xraygen.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
 
 TITLES = {
     "test": "Test",
@@ -44,9 +44,12 @@ ATTAINABLE = """\
 like 32 redrawn references, against 32 others. Chance may carry an approach past it on these studies."""
 
 
-def comparison_markdown(comparison: dict, source: str, params: CompareParams, complete: bool = False) -> str:
-    """`comparison`: the content of reports/comparison.json; `source`: of the studies. `complete`: every study set as test has it,
-    rather than its macro scores alone, which is what git keeps."""
+def comparison_markdown(
+    comparison: dict, source: str, params: CompareParams, complete: bool = False
+) -> str:
+    """`comparison`: the content of reports/comparison.json; `source`: of the studies. `complete`:
+    every study set as test has it, rather than its macro scores alone, which is what git keeps.
+    """
     scores = comparison["approaches"]
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
     parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}.", LEGEND]
@@ -58,7 +61,9 @@ def comparison_markdown(comparison: dict, source: str, params: CompareParams, co
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
     permutations = comparison["permutations"]
-    return "\n\n".join([*parts, METHOD.format(permutations=permutations, alpha=params.alpha)]) + "\n"
+    return (
+        "\n\n".join([*parts, METHOD.format(permutations=permutations, alpha=params.alpha)]) + "\n"
+    )
 
 
 def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
@@ -66,19 +71,28 @@ def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
     pairs = comparison["pairs"][name]
     about = "\n".join(sorted({content["about"] for content in scores.values()}))
     parts = [_score_table(scores, name), about]
-    parts.append(_token_f1_table(scores, name, comparison["attainable"] if name == "test" else None))
+    parts.append(
+        _token_f1_table(scores, name, comparison["attainable"] if name == "test" else None)
+    )
     if name == "test" and comparison["attainable"]:
         parts.append(ATTAINABLE)
     if name == "test" and comparison["repeated"]:
-        parts += [REPEATED.format(**comparison["repeated"]), _repeated_table(comparison["repeated"])]
+        parts += [
+            REPEATED.format(**comparison["repeated"]),
+            _repeated_table(comparison["repeated"]),
+        ]
     parts.append(_comparisons(scores, pairs, name))
     found = comparison["detectable"][name]
     studies = next(iter(scores.values()))[name]["macro"]["n"]
     if pairs and smallest_p(studies) * len(pairs) >= params.alpha:
-        parts.append(TOO_FEW.format(studies=studies, pairs=len(pairs), smallest=smallest_p(studies)))
+        parts.append(
+            TOO_FEW.format(studies=studies, pairs=len(pairs), smallest=smallest_p(studies))
+        )
     elif all(found.values()):
         parts.append(
-            DETECTABLE.format(studies=studies, pairs=len(pairs), power=params.power, alpha=params.alpha, **found)
+            DETECTABLE.format(
+                studies=studies, pairs=len(pairs), power=params.power, alpha=params.alpha, **found
+            )
         )
     return parts
 
@@ -98,13 +112,25 @@ def _score_table(scores: dict, name: str) -> str:
         macro = cells["macro"]
         regions = [_number(cells[region]["score"]) for region in SCORED_REGIONS]
         rows.append(
-            [approach, _with_interval(macro, "score"), *regions, _number(macro["as_published"]), macro["unscored"], cells["failed_annotations"]]
+            [
+                approach,
+                _with_interval(macro, "score"),
+                *regions,
+                _number(macro["as_published"]),
+                macro["unscored"],
+                cells["failed_annotations"],
+            ]
         )
-    return _table(rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored", "failed"])
+    return _table(
+        rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored", "failed"]
+    )
 
 
 def _token_f1_table(scores: dict, name: str, attainable: dict | None) -> str:
-    rows = [[approach, *(_number(cells[name][column]["token_f1"]) for column in COLUMNS)] for approach, cells in scores.items()]
+    rows = [
+        [approach, *(_number(cells[name][column]["token_f1"]) for column in COLUMNS)]
+        for approach, cells in scores.items()
+    ]
     if attainable:
         rows.append(["*attainable*", *(_number(attainable[column]) for column in COLUMNS)])
     return _table(rows, ["approach", "token F1, macro", *SCORED_REGIONS])
@@ -124,7 +150,9 @@ def _with_interval(cell: dict, measure: str) -> str:
 
 
 def _other_sets(scores: dict, sizes: dict[str, int]) -> str:
-    """Macro score with interval and token F1 of every set but test; reports/index.html has the rest."""
+    """Macro score with interval and token F1 of every set but test; reports/index.html has the
+    rest.
+    """
     others = [name for name in TITLES if name != "test" and sizes[name]]
     rows = []
     for approach, content in scores.items():
@@ -136,17 +164,27 @@ def _other_sets(scores: dict, sizes: dict[str, int]) -> str:
 
 
 def _comparisons(scores: dict, pairs: dict, name: str) -> str:
-    """The best approach against each, and each against the next one; every other pair is in reports/comparison.json."""
+    """The best approach against each, and each against the next one; every other pair is in
+    reports/comparison.json.
+    """
     order = sorted(scores, key=lambda approach: -(scores[approach][name]["macro"]["score"] or 0))
     if len(order) < 2:
         return "One approach only: nothing to compare it with."
-    shown = dict.fromkeys([(order[0], other) for other in order[1:]] + list(zip(order[1:], order[2:], strict=False)))
+    shown = dict.fromkeys(
+        [(order[0], other) for other in order[1:]] + list(zip(order[1:], order[2:], strict=False))
+    )
     rows = []
     for ahead, behind in shown:
-        sign, pair = (1, f"{ahead}{VERSUS}{behind}") if f"{ahead}{VERSUS}{behind}" in pairs else (-1, f"{behind}{VERSUS}{ahead}")
+        sign, pair = (
+            (1, f"{ahead}{VERSUS}{behind}")
+            if f"{ahead}{VERSUS}{behind}" in pairs
+            else (-1, f"{behind}{VERSUS}{ahead}")
+        )
         score, f1 = (pairs[pair][measure] for measure in MEASURES)
         regions = [_difference(score[region], sign) for region in SCORED_REGIONS]
-        rows.append([ahead, behind, _compared(score["macro"], sign), *regions, _compared(f1["macro"], sign)])
+        rows.append(
+            [ahead, behind, _compared(score["macro"], sign), *regions, _compared(f1["macro"], sign)]
+        )
     return _table(rows, ["approach", "against", "score, macro", *SCORED_REGIONS, "token F1, macro"])
 
 
@@ -170,25 +208,40 @@ def scores_rows(scores: dict) -> list[dict]:
     keys = ("score", "ci_low", "ci_high", "token_f1")
     macros = {approach: content["test"]["macro"] for approach, content in scores.items()}
     return [
-        {"approach": approach} | {key: None if macro[key] is None else round(macro[key], 4) for key in keys}
+        {"approach": approach}
+        | {key: None if macro[key] is None else round(macro[key], 4) for key in keys}
         for approach, macro in macros.items()
     ]
 
 
 def figure(scores: dict) -> str:
-    """Scores on test by region with their intervals, as the text of an SVG data URI: the page needs nothing from the web."""
+    """Scores on test by region with their intervals, as the text of an SVG data URI: the page needs
+    nothing from the web.
+    """
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
     with matplotlib.rc_context({"svg.hashsalt": "xraygen"}):
-        fig, axis = pyplot.subplots(figsize=(8, 1.5 + 0.25 * len(scores) * len(COLUMNS)), layout="constrained")
+        fig, axis = pyplot.subplots(
+            figsize=(8, 1.5 + 0.25 * len(scores) * len(COLUMNS)), layout="constrained"
+        )
         for index, (approach, content) in enumerate(scores.items()):
             cells = [content["test"][column] for column in COLUMNS]
-            score, low, high = np.array([[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")], dtype=float)
+            score, low, high = np.array(
+                [[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")],
+                dtype=float,
+            )
             places = np.arange(len(COLUMNS)) + 0.7 * index / len(scores)
-            axis.errorbar(score, places, xerr=np.abs([score - low, high - score]), fmt="o", capsize=3, label=approach)
+            axis.errorbar(
+                score,
+                places,
+                xerr=np.abs([score - low, high - score]),
+                fmt="o",
+                capsize=3,
+                label=approach,
+            )
         axis.set_yticks(range(len(COLUMNS)), list(COLUMNS))
         axis.invert_yaxis()
         axis.set_xlabel("score on test, 95 % interval")
@@ -213,8 +266,16 @@ def examples(
     judgements: Mapping[str, Iterable[Judgement]],
 ) -> list[dict]:
     """What the page shows of these studies: report, reference, and what each approach said."""
-    said = {(approach, record.id): record for approach, records in annotations.items() for record in records}
-    marks = {(approach, mark.id, mark.region): mark for approach, judged in judgements.items() for mark in judged}
+    said = {
+        (approach, record.id): record
+        for approach, records in annotations.items()
+        for record in records
+    }
+    marks = {
+        (approach, mark.id, mark.region): mark
+        for approach, judged in judgements.items()
+        for mark in judged
+    }
 
     def answer(approach: str, id: str, region: str) -> dict:
         record = said[approach, id]
@@ -225,17 +286,25 @@ def examples(
         answers = [answer(approach, study.id, region) for approach in annotations]
         return {"region": region, "reference": study.reference[region], "answers": answers}
 
-    return [{"study": study, "rows": [row(study, region) for region in REGIONS]} for study in studies]
+    return [
+        {"study": study, "rows": [row(study, region) for region in REGIONS]} for study in studies
+    ]
 
 
 def page(markdown: str, scores: dict, shown: list[dict]) -> str:
-    """reports/index.html: the figure, the comparison, and the studies where the approaches did worst."""
+    """reports/index.html: the figure, the comparison, and the studies where the approaches did
+    worst.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markdown_it import MarkdownIt
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("xraygen", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("xraygen", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
     return environment.get_template("report.html.jinja").render(

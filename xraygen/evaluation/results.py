@@ -1,11 +1,13 @@
-"""What earlier stages left in data/, streamed: a large collection has more records than fit in memory."""
+"""What earlier stages left in data/, streamed: a large collection has more records than fit in
+memory.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from xraygen.errors import UserError
-from xraygen.study import Annotation, AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.core.errors import UserError
+from xraygen.core.study import Annotation, AnnotationRecord, Judgement, Study, read_jsonl
 
 R = TypeVar("R", Study, AnnotationRecord, Judgement)
 _BLANK = Annotation()

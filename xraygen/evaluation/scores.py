@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraygen.errors import UserError
-from xraygen.resampling import bootstrap, intervals, means
-from xraygen.study import SCORED_REGIONS, Judgement, Study
-from xraygen.text import token_f1
+from xraygen.core.errors import UserError
+from xraygen.core.study import SCORED_REGIONS, Judgement, Study
+from xraygen.evaluation.resampling import bootstrap, intervals, means
+from xraygen.language.text import token_f1
 
 MEASURES = ("score", "token_f1")
 COLUMNS = ("macro", *SCORED_REGIONS)

@@ -1,20 +1,24 @@
-"""Judging pairs of texts: what needs no judge is decided here, the rest is asked of one, each distinct pair once."""
+"""Judging pairs of texts: what needs no judge is decided here, the rest is asked of one, each
+distinct pair once.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from xraygen.study import ErrorCounts, Listed, Verdict
+from xraygen.core.study import ErrorCounts, Listed, Verdict
 
 if TYPE_CHECKING:
-    from xraygen.judges.green import GreenParams
+    from xraygen.judges.green.green import GreenParams
 
 NAMES = ("proxy", "green")
 COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
 
 
 class Opinion(NamedTuple):
-    """`score` in [0, 1], None where the pair could not be scored; counts of findings, None where nobody counted; the judge's
-    reasons and the findings that it named; `completion`: its own words, all of them."""
+    """`score` in [0, 1], None where the pair could not be scored; counts of findings, None where
+    nobody counted; the judge's reasons and the findings that it named; `completion`: its own words,
+    all of them.
+    """
 
     score: float | None
     matched_findings: int | None = None
@@ -41,12 +45,14 @@ class Judge(Protocol):
 
 
 def load(name: str, green: "GreenParams | None" = None) -> Judge:
-    """The judge of this name; `green` are the settings of the judge green, its defaults where there are none."""
+    """The judge of this name; `green` are the settings of the judge green, its defaults where there
+    are none.
+    """
     if name == "proxy":
-        from xraygen.judges.proxy import Proxy
+        from xraygen.judges.proxy.proxy import Proxy
 
         return Proxy()
-    from xraygen.judges.green import Green, GreenParams
+    from xraygen.judges.green.green import Green, GreenParams
 
     return Green(green or GreenParams())
 
@@ -67,7 +73,9 @@ def decide(reference: str, candidate: str) -> Opinion | None:
 
 
 def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
-    """One opinion for each (reference, candidate), in order. The judge sees each distinct undecided pair once, sorted."""
+    """One opinion for each (reference, candidate), in order. The judge sees each distinct undecided
+    pair once, sorted.
+    """
     pairs = list(pairs)
     decided = {pair: decide(*pair) for pair in set(pairs)}
     asked = sorted(pair for pair, opinion in decided.items() if opinion is None)

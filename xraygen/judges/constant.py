@@ -11,11 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from xraygen.annotators.constant import Constant
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, Study
 from xraygen.judges import Judge, opinions
-from xraygen.judges.proxy import Proxy
-from xraygen.study import REGIONS, SCORED_REGIONS, Annotation, Study
+from xraygen.judges.proxy.proxy import Proxy
 
 _FREQUENT = 100
 _SKIMMED = 50
@@ -23,7 +22,7 @@ _LISTED = 6
 _JUDGED = 200
 
 
-def fit(studies: Iterable[Study], judge: Judge) -> Constant:
+def fit(studies: Iterable[Study], judge: Judge) -> Annotation:
     """The best text of each scored region, and the most frequent one of the region that is not
     scored.
 
@@ -48,7 +47,7 @@ def fit(studies: Iterable[Study], judge: Judge) -> Constant:
     ranked = _ranked(finalists, judged, judge)
     unscored = _texts(references, [region for region in REGIONS if region not in SCORED_REGIONS])
     ranked |= {region: _by_frequency(texts) for region, texts in unscored.items()}
-    return Constant(Annotation(**{region: texts[0] for region, texts in ranked.items()}))
+    return Annotation(**{region: texts[0] for region, texts in ranked.items()})
 
 
 def _texts(

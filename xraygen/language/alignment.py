@@ -1,9 +1,10 @@
 """Which report sentence each part of a curated text came from, learned from the pairs themselves.
 
-A region's text is read word by word; a Viterbi search assigns each word to a report sentence, so that words stand where the
-sentence holds them and the reading changes its sentence seldom, preferably at punctuation. Words that no sentence holds
-("contours" for "silhouette") count by how often they were seen to replace a word of that sentence, which is re-estimated in
-rounds as in IBM model 1 (Brown et al., Computational Linguistics 19(2), 1993).
+A region's text is read word by word; a Viterbi search assigns each word to a report sentence, so
+that words stand where the sentence holds them and the reading changes its sentence seldom,
+preferably at punctuation. Words that no sentence holds ("contours" for "silhouette") count by how
+often they were seen to replace a word of that sentence, which is re-estimated in rounds as in IBM
+model 1 (Brown et al., Computational Linguistics 19(2), 1993).
 """
 
 import math
@@ -12,18 +13,21 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xraygen.study import REGIONS, Annotation
-from xraygen.text import sentences
+from xraygen.core.study import REGIONS, Annotation
+from xraygen.language.text import sentences
 
 _WORD = re.compile(r"[a-z0-9]+")
 _STOP = re.compile(r"[.;:!?]")
 _ROUNDS = 2
-# Costs of going on in another sentence, in units of one matched word of middling weight; going back costs a little more.
+# Costs of going on in another sentence, in units of one matched word of middling weight; going back
+# costs a little more.
 _AT_STOP, _AT_COMMA, _WITHIN, _BACK = 0.15, 0.6, 1.5, 0.1
 
 
 class Words(NamedTuple):
-    """A text and its words: `text` to cut surface forms from, `lower` the words, `spans` their places in `text`."""
+    """A text and its words: `text` to cut surface forms from, `lower` the words, `spans` their
+    places in `text`.
+    """
 
     text: str
     lower: tuple[str, ...]
@@ -35,7 +39,9 @@ class Words(NamedTuple):
 
 
 def words(text: str) -> Words:
-    """Words exactly as `xraygen.text.tokens` counts them. A text that lower-casing lengthens is taken in lower case."""
+    """Words exactly as `xraygen.language.text.tokens` counts them. A text that lower-casing
+    lengthens is taken in lower case.
+    """
     lower = text.lower()
     text = text if len(lower) == len(text) else lower
     found = list(_WORD.finditer(lower))
@@ -54,22 +60,37 @@ def as_sentence(text: str) -> str:
 
 
 class Aligner:
-    """Learned from (report, annotation) pairs; `pieces` cuts a region's text along the report's sentences."""
+    """Learned from (report, annotation) pairs; `pieces` cuts a region's text along the report's
+    sentences.
+    """
 
     def __init__(self, pairs: Sequence[tuple[str, Annotation]]) -> None:
         reports = [[words(sentence) for sentence in sentences(report)] for report, _ in pairs]
-        frequency = Counter(word for report in reports for word in {word for part in report for word in part.lower})
+        frequency = Counter(
+            word for report in reports for word in {word for part in report for word in part.lower}
+        )
         log_n = math.log(len(pairs) + 1)
-        self._weight = {word: max(0.3, 1.5 * (1 - math.log(count + 1) / log_n)) for word, count in frequency.items()}
-        # Words with which curated sentences begin and end: a piece cut out of a sentence is trimmed to such a word.
-        parts = [words(part).lower for _, said in pairs for region in REGIONS for part in sentences(said[region])]
+        self._weight = {
+            word: max(0.3, 1.5 * (1 - math.log(count + 1) / log_n))
+            for word, count in frequency.items()
+        }
+        # Words with which curated sentences begin and end: a piece cut out of a sentence is trimmed
+        # to such a word.
+        parts = [
+            words(part).lower
+            for _, said in pairs
+            for region in REGIONS
+            for part in sentences(said[region])
+        ]
         self._first, self._last = {part[0] for part in parts}, {part[-1] for part in parts}
         self._replaces: dict[str, dict[str, float]] = {}
         for _ in range(_ROUNDS):
             self._replaces = self._learn(pairs, reports)
 
     def _learn(self, pairs, reports) -> dict[str, dict[str, float]]:
-        """How surely a curated word that its sentence lacks stands for a word of the sentence that the curators left out."""
+        """How surely a curated word that its sentence lacks stands for a word of the sentence that
+        the curators left out.
+        """
         together: Counter = Counter()
         new: Counter = Counter()
         for (_, said), report in zip(pairs, reports, strict=True):
@@ -78,7 +99,9 @@ class Aligner:
                     if piece:
                         there, here = set(words(piece).lower), set(part.lower)
                         new.update(there - here)
-                        together.update((word, gone) for word in there - here for gone in here - there)
+                        together.update(
+                            (word, gone) for word in there - here for gone in here - there
+                        )
         replaces: dict[str, dict[str, float]] = defaultdict(dict)
         for (word, gone), n in together.items():
             if n >= 3 and n / new[word] > 0.15:
@@ -86,7 +109,9 @@ class Aligner:
         return dict(replaces)
 
     def pieces(self, text: str, report: Sequence[Words]) -> list[str]:
-        """For each report sentence the part of `text` that it gave rise to, as clean sentences; mostly empty strings."""
+        """For each report sentence the part of `text` that it gave rise to, as clean sentences;
+        mostly empty strings.
+        """
         said = words(text)
         cut: list[list[str]] = [[] for _ in report]
         if report and said.lower:
@@ -106,7 +131,15 @@ class Aligner:
         back = []
         for k, word in enumerate(said.lower):
             between = said.text[said.spans[k - 1][1] : said.spans[k][0]] if k else "."
-            price = 0.0 if not k else _AT_STOP if _STOP.search(between) else _AT_COMMA if "," in between else _WITHIN
+            price = (
+                0.0
+                if not k
+                else _AT_STOP
+                if _STOP.search(between)
+                else _AT_COMMA
+                if "," in between
+                else _WITHIN
+            )
             best = score.index(max(score))
             weight, stands_for = self._weight.get(word, 1.0), self._replaces.get(word)
             came, reached = [], []
@@ -115,7 +148,9 @@ class Aligner:
                 came.append(best if k and moved > score[j] else j)
                 match = 1.0 if word in here else 0.0
                 if stands_for and not match:
-                    match = max((share for other, share in stands_for.items() if other in here), default=0.0)
+                    match = max(
+                        (share for other, share in stands_for.items() if other in here), default=0.0
+                    )
                 reached.append((moved if came[-1] != j else score[j]) + match * weight)
             score = reached
             back.append(came)
@@ -133,4 +168,6 @@ class Aligner:
         if start == end:
             return ""
         until = said.spans[end][0] if end < len(said.spans) else len(said.text)
-        return " ".join(as_sentence(part) for part in sentences(said.text[said.spans[start][0] : until]))
+        return " ".join(
+            as_sentence(part) for part in sentences(said.text[said.spans[start][0] : until])
+        )

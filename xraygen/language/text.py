@@ -4,7 +4,8 @@ import re
 from collections import Counter
 
 _TOKEN = re.compile(r"[a-z0-9]+")
-# A full stop ends a sentence where white space follows, or at once a capitalised word ("seen.Heart") or, after one, a word.
+# A full stop ends a sentence where white space follows, or at once a capitalised word
+# ("seen.Heart") or, after one, a word.
 _END = re.compile(r"(?<=[.!?;])\s+|\n+|(?<=[a-z)][.])(?=[A-Z][a-z])|(?<=[a-z]{3}[.])(?=[a-z]{2})")
 _LAST_WORD = re.compile(r"[^\s(,;:/]+(?=\.$)")
 _TITLES = frozenset("dr drs mr mrs ms prof".split())
@@ -30,11 +31,15 @@ _LIST_MARKER = re.compile(
 _FIRST_OF_A_LIST = re.compile(r"\s*\(?1[.)]\s")
 _LATER_IN_A_LIST = re.compile(r"(?<=\w)[ \t]+\(?(\d{1,2})[.)][ \t]+(?=[a-z])", re.IGNORECASE)
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
-_NO_VALUE = frozenset(("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--"))
+_NO_VALUE = frozenset(
+    ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
+)
 
 
 def has_no_value(cell: object) -> bool:
-    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None", "<NA>"), as pandas writes it."""
+    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None",
+    "<NA>"), as pandas writes it.
+    """
     if isinstance(cell, str):
         return cell.strip().rstrip(".").casefold() in _NO_VALUE
     return cell is None or (isinstance(cell, float) and cell != cell)
@@ -46,9 +51,11 @@ def tokens(text: str) -> list[str]:
 
 
 def without_list_markers(text: str) -> str:
-    """The text without what numbers or marks items of a list ("1.", "2)", "a)", "-", "*" and the like), each item on a line.
+    """The text without what numbers or marks items of a list ("1.", "2)", "a)", "-", "*" and the
+    like), each item on a line.
 
-    Where it begins with a number 1, the numbers that follow in order are found without a full stop before them, too.
+    Where it begins with a number 1, the numbers that follow in order are found without a full stop
+    before them, too.
     """
     if _FIRST_OF_A_LIST.match(text):
         number = 1
@@ -70,14 +77,17 @@ def without_list_markers(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The text's sentences, stripped, punctuation kept, without list markers; fragments without a token are dropped.
+    """The text's sentences, stripped, punctuation kept, without list markers; fragments without a
+    token are dropped.
 
     Case does not matter but for abbreviations: "approx. five" goes on, "approx. Five" does not.
     """
     text = without_list_markers(text)
     parts, start = [], 0
     for end in _END.finditer(text):
-        if not _goes_on(text[max(0, end.start() - 20) : end.start()], text[end.end() : end.end() + 1]):
+        if not _goes_on(
+            text[max(0, end.start() - 20) : end.start()], text[end.end() : end.end() + 1]
+        ):
             parts.append(text[start : end.start()].strip())
             start = end.end()
     parts.append(text[start:].strip())
@@ -85,7 +95,9 @@ def sentences(text: str) -> list[str]:
 
 
 def _goes_on(before: str, following: str) -> bool:
-    """Whether a sentence goes on after a full stop, which is that of an abbreviation; `following` is the next letter."""
+    """Whether a sentence goes on after a full stop, which is that of an abbreviation; `following`
+    is the next letter.
+    """
     last = _LAST_WORD.search(before)
     if not last:
         return False
@@ -97,22 +109,29 @@ def _goes_on(before: str, following: str) -> bool:
 
 
 def token_f1(reference: str, candidate: str) -> float | None:
-    """Multiset overlap F1 of the two token lists; None where neither side has a token: silence says nothing about wording."""
+    """Multiset overlap F1 of the two token lists; None where neither side has a token: silence says
+    nothing about wording.
+    """
     ref, cand = Counter(tokens(reference)), Counter(tokens(candidate))
     total = ref.total() + cand.total()
     return 2 * (ref & cand).total() / total if total else None
 
 
-# Two silences have no token F1, as no study is scored for them; they count as much as two curators mostly agree.
+# Two silences have no token F1, as no study is scored for them; they count as much as two curators
+# mostly agree.
 _SILENCE = 0.8
 
 
 def medoid(texts: Counter[str]) -> str:
-    """Of what was written for one thing, each text with how often, the one of the highest mean token F1 with all: the choice of minimum
-    Bayes risk (Kumar and Byrne, 2004). "" stands for silence."""
+    """Of what was written for one thing, each text with how often, the one of the highest mean
+    token F1 with all: the choice of minimum Bayes risk (Kumar and Byrne, 2004). "" stands for
+    silence.
+    """
 
     def likeness(text: str) -> float:
         scores = {other: token_f1(other, text) for other in texts}
-        return sum(texts[other] * (_SILENCE if score is None else score) for other, score in scores.items())
+        return sum(
+            texts[other] * (_SILENCE if score is None else score) for other, score in scores.items()
+        )
 
     return max(sorted(texts), key=lambda text: (likeness(text), texts[text]))

@@ -1,14 +1,15 @@
 """A case and a prompt become the user's turn, a reference becomes the completion.
 
-`messages` takes a case, which has no field for a reference, so no inference prompt can hold one. Training appends `completion`.
+`messages` takes a case, which has no field for a reference, so no inference prompt can hold one.
+Training appends `completion`.
 """
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from xraygen.errors import UserError
-from xraygen.study import REGIONS, Annotation, Case, Image
+from xraygen.core.errors import UserError
+from xraygen.core.study import REGIONS, Annotation, Case, Image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,9 @@ _ORDER = {"frontal": 0, "lateral": 1, "unknown": 2}
 
 
 class UnreadablePicture(UserError):
-    """A picture is missing, cannot be read, or cannot be shown to a model. It fails its case, not the run."""
+    """A picture is missing, cannot be read, or cannot be shown to a model. It fails its case, not
+    the run.
+    """
 
 
 class PictureProblem(str):
@@ -35,17 +38,25 @@ def counted(reason: str) -> dict[str, float]:
 
 
 def messages(case: Case, prompt: str, inputs: Inputs, max_views: int, root: Path) -> list[dict]:
-    """The user's turn: at most `max_views` views, then the prompt, then the report. What the case lacks is left out.
+    """The user's turn: at most `max_views` views, then the prompt, then the report. What the case
+    lacks is left out.
 
     Image paths are relative to `root`. UnreadablePicture: a picture is missing or cannot be read.
     """
     report = " ".join(case.report.split()) if "report" in inputs else ""
     text = f"{prompt}\nReport: {report}" if report else prompt
-    return [{"role": "user", "content": [*pictures(case, inputs, max_views, root), {"type": "text", "text": text}]}]
+    return [
+        {
+            "role": "user",
+            "content": [*pictures(case, inputs, max_views, root), {"type": "text", "text": text}],
+        }
+    ]
 
 
 def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dict]:
-    """The parts of a turn that show the case's views. UnreadablePicture: a picture is missing or cannot be read."""
+    """The parts of a turn that show the case's views. UnreadablePicture: a picture is missing or
+    cannot be read.
+    """
     shown = []
     for image in views(case)[:max_views] if "image" in inputs else ():
         try:
@@ -56,12 +67,18 @@ def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dic
 
 
 def lacking(case: Case, inputs: Inputs) -> str | None:
-    """Why there is nothing to ask about this case, if so. A case without images is asked about its report, and the other way round."""
+    """Why there is nothing to ask about this case, if so. A case without images is asked about its
+    report, and the other way round.
+    """
     if inputs == "image":
         return None if case.images else "the study has no image"
     if case.report.strip() or (inputs == "image+report" and case.images):
         return None
-    return "the report has no text" if inputs == "report" else "the report has no text, and there is no image"
+    return (
+        "the report has no text"
+        if inputs == "report"
+        else "the report has no text, and there is no image"
+    )
 
 
 def completion(reference: Annotation) -> str:
@@ -77,8 +94,8 @@ def views(case: Case) -> list[Image]:
 def view(path: Path) -> "Picture":
     """A file as an 8-bit RGB picture, upright.
 
-    More than 8 bits are scaled (`to_8_bits`), what is transparent shows black, of several frames the
-    first is taken. UnreadablePicture: there is no such file, or it is no picture.
+    More than 8 bits are scaled (`to_8_bits`), what is transparent shows black, of several frames
+    the first is taken. UnreadablePicture: there is no such file, or it is no picture.
     """
     from PIL import Image as Pictures
 
@@ -93,9 +110,10 @@ def view(path: Path) -> "Picture":
 
 
 def _decoded(path: Path) -> tuple["Picture", bool, bool]:
-    """(picture, deep, inverted): the picture, upright; whether its file has more than 8 bits, of which
-    Pillow keeps the upper 8 where there are several channels; whether its darkest value is to be shown
-    white, where Pillow leaves that to us."""
+    """(picture, deep, inverted): the picture, upright; whether its file has more than 8 bits, of
+    which Pillow keeps the upper 8 where there are several channels; whether its darkest value is to
+    be shown white, where Pillow leaves that to us.
+    """
     from PIL import Image as Pictures
     from PIL import ImageOps
 
@@ -111,19 +129,21 @@ def _decoded(path: Path) -> tuple["Picture", bool, bool]:
     except FileNotFoundError:
         remedy = "fetch the images, or leave them out with `inputs: report`"
         raise UnreadablePicture(f"{path}: no such picture; {remedy}") from None
-    except Exception as error:  # on damaged bytes decoders raise anything: struct.error, IndexError ...
+    except (
+        Exception
+    ) as error:  # on damaged bytes decoders raise anything: struct.error, IndexError ...
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadablePicture(f"{path}: not a picture that can be read: {reason}") from None
 
 
 def to_8_bits(picture: "Picture | np.ndarray", inverted: bool = False) -> "np.ndarray":
-    """Values of more than 8 bits (height, width) scaled to 0 to 255, linearly between the darkest and the
-    brightest that belong to the picture.
+    """Values of more than 8 bits (height, width) scaled to 0 to 255, linearly between the darkest
+    and the brightest that belong to the picture.
 
-    Pixels far from the rest are clipped: hot and dead ones, burnt-in marks, padding. Far is further from
-    the middle nine tenths of the values than these are wide, where the minimum and the maximum, of which
-    marks and padding consist, are left out of the values. A picture without such pixels is scaled from
-    its minimum to its maximum.
+    Pixels far from the rest are clipped: hot and dead ones, burnt-in marks, padding. Far is further
+    from the middle nine tenths of the values than these are wide, where the minimum and the
+    maximum, of which marks and padding consist, are left out of the values. A picture without such
+    pixels is scaled from its minimum to its maximum.
     """
     import numpy as np
 

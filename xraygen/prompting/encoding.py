@@ -1,8 +1,8 @@
 """Cases as rows of tensors and rows as batches: the one preprocessing of training and inference.
 
-A row holds one case: `input_ids` and what else goes along it, such as `mm_token_type_ids` (T); for its views what the family's
-processor makes of them, in Qwen-VL `pixel_values` (patches, values of a patch) and `image_grid_thw` (views, 3); in training
-`completion` (tokens of the answer).
+A row holds one case: `input_ids` and what else goes along it, such as `mm_token_type_ids` (T); for
+its views what the family's processor makes of them, in Qwen-VL `pixel_values` (patches, values of a
+patch) and `image_grid_thw` (views, 3); in training `completion` (tokens of the answer).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraygen.errors import UserError
-from xraygen.study import Annotation, Case, Study
-from xraygen.vlm import conversation
+from xraygen.core.errors import UserError
+from xraygen.core.study import Annotation, Case, Study
+from xraygen.prompting import conversation
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +24,27 @@ UNREADABLE = "a picture cannot be read"
 
 
 def encode(
-    processor, cases: Iterable[Case], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int
+    processor,
+    cases: Iterable[Case],
+    root: Path,
+    inputs: conversation.Inputs,
+    prompt: str,
+    max_views: int,
 ) -> list[dict[str, torch.Tensor]]:
-    """A row for each case, up to where the answer begins. The number of image tokens is what the pictures' grids say.
+    """A row for each case, up to where the answer begins. The number of image tokens is what the
+    pictures' grids say.
 
     UnreadablePicture: a picture is missing, cannot be read or is too narrow a strip.
     """
     return [_row(processor, case, root, inputs, prompt, max_views) for case in cases]
 
 
-def _row(processor, case: Case, root: Path, inputs, prompt: str, max_views: int) -> dict[str, torch.Tensor]:
-    case = case.model_copy(update={"report": without_control_tokens(case.report, processor.tokenizer)})
+def _row(
+    processor, case: Case, root: Path, inputs, prompt: str, max_views: int
+) -> dict[str, torch.Tensor]:
+    case = case.model_copy(
+        update={"report": without_control_tokens(case.report, processor.tokenizer)}
+    )
     return row_of(processor, case.id, conversation.messages(case, prompt, inputs, max_views, root))
 
 
@@ -42,7 +52,11 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
     """The row of a conversation that ends with the user's turn; `id` is what an error names."""
     try:
         row = processor.apply_chat_template(
-            [turns], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            [turns],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
         )
     except ValueError as error:
         token = getattr(processor, "image_token", None)
@@ -52,20 +66,31 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             raise UserError(f"study {id}: {error}") from None
         raise conversation.UnreadablePicture(f"study {id}: {error}; remove the picture") from None
     length = row["input_ids"].shape[1]
-    row = {name: row[name][0] if row[name].shape[:2] == (1, length) else row[name] for name in row if name != "attention_mask"}
+    row = {
+        name: row[name][0] if row[name].shape[:2] == (1, length) else row[name]
+        for name in row
+        if name != "attention_mask"
+    }
     if "image_grid_thw" in row:
         patches = row["image_grid_thw"].prod(1)
-        if int(patches.max()) * processor.image_processor.patch_size**2 > processor.image_processor.size["longest_edge"]:
+        if (
+            int(patches.max()) * processor.image_processor.patch_size**2
+            > processor.image_processor.size["longest_edge"]
+        ):
             problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
             raise conversation.UnreadablePicture(f"study {id}: {problem}")
         tokens = int(patches.sum()) // processor.image_processor.merge_size**2
         if (found := int((row["input_ids"] == processor.image_token_id).sum())) != tokens:
-            raise UserError(f"study {id}: {found} image tokens for pictures that take {tokens}; take the image token out of the prompt")
+            raise UserError(
+                f"study {id}: {found} image tokens for pictures that take {tokens}; take the image token out of the prompt"
+            )
     return row
 
 
 def without_control_tokens(text: str, tokenizer) -> str:
-    """A report that spells the model's own control tokens must not act as if it were the conversation's frame."""
+    """A report that spells the model's own control tokens must not act as if it were the
+    conversation's frame.
+    """
     for token in tokenizer.added_tokens_decoder.values():
         if token.special and token.content in text:
             text = re.sub(re.escape(token.content), f"{token.content[0]} {token.content[1:]}", text)
@@ -77,15 +102,27 @@ def answer(tokenizer, reference: Annotation) -> torch.Tensor:
     import torch
 
     text = conversation.completion(reference)
-    turns = [{"role": role, "content": [{"type": "text", "text": said}]} for role, said in (("user", "?"), ("assistant", text))]
+    turns = [
+        {"role": role, "content": [{"type": "text", "text": said}]}
+        for role, said in (("user", "?"), ("assistant", text))
+    ]
     end = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(text)[2].strip()
-    return torch.tensor(tokenizer(text + (end or tokenizer.eos_token), add_special_tokens=False).input_ids)
+    return torch.tensor(
+        tokenizer(text + (end or tokenizer.eos_token), add_special_tokens=False).input_ids
+    )
 
 
 def examples(
-    processor, studies: Sequence[Study], root: Path, inputs: conversation.Inputs, prompt: str, max_views: int, limit: int
+    processor,
+    studies: Sequence[Study],
+    root: Path,
+    inputs: conversation.Inputs,
+    prompt: str,
+    max_views: int,
+    limit: int,
 ) -> tuple[list[dict[str, torch.Tensor]], dict[str, int]]:
-    """(rows with `completion`, why other studies were excluded and how many). A row has at most `limit` tokens; none is cut.
+    """(rows with `completion`, why other studies were excluded and how many). A row has at most
+    `limit` tokens; none is cut.
 
     A study with a picture that cannot be read counts as `UNREADABLE`.
     """
@@ -110,19 +147,26 @@ def examples(
 
 
 def shared_tokens(rows: Sequence[dict[str, torch.Tensor]]) -> int:
-    """How many tokens all prompts begin with, before any picture; the last of a prompt is not among them."""
+    """How many tokens all prompts begin with, before any picture; the last of a prompt is not among
+    them.
+    """
     import torch
 
     first = min((row["input_ids"] for row in rows), key=len)
     same = torch.ones(len(first) - 1, dtype=torch.bool)
     for row in rows:
-        same &= (row["input_ids"][: len(same)] == first[:-1]) & (row["mm_token_type_ids"][: len(same)] == 0)
+        same &= (row["input_ids"][: len(same)] == first[:-1]) & (
+            row["mm_token_type_ids"][: len(same)] == 0
+        )
     return int(same.long().cumprod(0).sum())
 
 
-def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int, shared: int = 0) -> dict[str, torch.Tensor]:
-    """A batch: prompts padded on the left, completions (where there are) on the right, so that these begin at one column. What is
-    left of the padding are `shared` tokens, the same in all rows.
+def collate(
+    rows: Iterable[dict[str, torch.Tensor]], pad: int, shared: int = 0
+) -> dict[str, torch.Tensor]:
+    """A batch: prompts padded on the left, completions (where there are) on the right, so that
+    these begin at one column. What is left of the padding are `shared` tokens, the same in all
+    rows.
 
     `labels` are the completions' tokens, -100 elsewhere. Views of all rows follow one another.
     """
@@ -132,8 +176,15 @@ def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int, shared: int = 0) 
     prompt = max(len(row["input_ids"]) for row in rows)
     longest = max(len(row.get("completion", ())) for row in rows)
     shape = len(rows), prompt + longest
-    along = [name for name, value in rows[0].items() if name != "completion" and value.shape == rows[0]["input_ids"].shape]
-    batch = {name: torch.full(shape, pad if name == "input_ids" else 0, dtype=rows[0][name].dtype) for name in along}
+    along = [
+        name
+        for name, value in rows[0].items()
+        if name != "completion" and value.shape == rows[0]["input_ids"].shape
+    ]
+    batch = {
+        name: torch.full(shape, pad if name == "input_ids" else 0, dtype=rows[0][name].dtype)
+        for name in along
+    }
     batch["attention_mask"] = torch.zeros(shape, dtype=torch.long)
     if longest:
         batch["labels"] = torch.full(shape, -100)
@@ -146,17 +197,24 @@ def collate(rows: Iterable[dict[str, torch.Tensor]], pad: int, shared: int = 0) 
         batch["attention_mask"][i, :shared] = batch["attention_mask"][i, start + shared : end] = 1
         if longest:
             batch["input_ids"][i, prompt:end] = batch["labels"][i, prompt:end] = said
-    for name in dict.fromkeys(name for row in rows for name in row if name not in (*along, "completion")):
+    for name in dict.fromkeys(
+        name for row in rows for name in row if name not in (*along, "completion")
+    ):
         batch[name] = _joined([row[name] for row in rows if name in row])
     return batch
 
 
 def _joined(views: list[torch.Tensor]) -> torch.Tensor:
-    """One after another. Where a family cuts pictures into parts (1, parts, ...), as Idefics 3 does, rows with fewer are filled up
-    with zeros, as its processor does within a batch; its model leaves these out."""
+    """One after another. Where a family cuts pictures into parts (1, parts, ...), as Idefics 3
+    does, rows with fewer are filled up with zeros, as its processor does within a batch; its model
+    leaves these out.
+    """
     import torch
 
     if views[0].ndim > 3:
         most = max(parts.shape[1] for parts in views)
-        views = [torch.nn.functional.pad(parts, (0, 0) * (parts.ndim - 2) + (0, most - parts.shape[1])) for parts in views]
+        views = [
+            torch.nn.functional.pad(parts, (0, 0) * (parts.ndim - 2) + (0, most - parts.shape[1]))
+            for parts in views
+        ]
     return torch.cat(views)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from xraygen.annotators.pieces import Piece, Unfit, all_values, latest, piece_of, together
-from xraygen.annotators.region_names import has_region_key, names_region
-from xraygen.study import Annotation
+from xraygen.core.study import Annotation
+from xraygen.prompting.pieces import Piece, Unfit, all_values, latest, piece_of, together
+from xraygen.prompting.region_names import has_region_key, names_region
 
 _STARTS = 200  # braces at which JSON that cannot be decoded is given up
 _REPAIRS = 5  # braces from which a repair is tried
@@ -113,7 +113,11 @@ def _without_thinking(answer: str) -> str:
     text = answer[max([*finals, *closed], default=0) :]
     if "{" not in text and not in_channels:  # it was thought aloud after the answer
         within = rf"(?:{_OPENS.pattern}).*?(?:{_CLOSES.pattern})"
-        text = re.sub(within, "", answer, flags=re.IGNORECASE | re.DOTALL) if _OPENS.search(answer) else text
+        text = (
+            re.sub(within, "", answer, flags=re.IGNORECASE | re.DOTALL)
+            if _OPENS.search(answer)
+            else text
+        )
     if in_channels and not finals or _OPENS.search(text):
         raise ValueError("the answer ended while still thinking; raise max_tokens")
     return text

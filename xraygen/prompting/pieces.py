@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xraygen.annotators.region_names import is_aside, region_of
-from xraygen.annotators.silence import says_nothing
-from xraygen.study import REGIONS
+from xraygen.core.study import REGIONS
+from xraygen.prompting.region_names import is_aside, region_of
+from xraygen.prompting.silence import says_nothing
 
 
 class Piece(NamedTuple):
@@ -95,13 +95,35 @@ def _region_piece(key: str, region: str, item: object) -> Piece:
 
 
 _REGION_KEYS = (
-    "region", "organ", "area", "anatomy", "location", "structure", "body_part", "bodypart",
-    "section", "category", "name", "key",
-)  # fmt: skip
+    "region",
+    "organ",
+    "area",
+    "anatomy",
+    "location",
+    "structure",
+    "body_part",
+    "bodypart",
+    "section",
+    "category",
+    "name",
+    "key",
+)
 _TEXT_KEYS = (
-    "finding", "findings", "text", "description", "annotation", "value", "report", "observation",
-    "observations", "statement", "content", "sentence", "sentences", "quote",
-)  # fmt: skip
+    "finding",
+    "findings",
+    "text",
+    "description",
+    "annotation",
+    "value",
+    "report",
+    "observation",
+    "observations",
+    "statement",
+    "content",
+    "sentence",
+    "sentences",
+    "quote",
+)
 
 
 def _record(value: dict) -> Piece | None:

@@ -1,4 +1,6 @@
-"""What a language model is asked about a case: the prompt of an approach, filled with the case's report."""
+"""What a language model is asked about a case: the prompt of an approach, filled with the case's
+report.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xraygen.errors import UserError
-from xraygen.study import Case, Study, read_jsonl
-from xraygen.vlm.conversation import completion
+from xraygen.core.errors import UserError
+from xraygen.core.study import Case, Study, read_jsonl
+from xraygen.prompting.conversation import completion
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import LlmApproach
@@ -19,18 +21,29 @@ TRAIN = "data/prepared/train.jsonl"
 
 
 class Prompts:
-    """`turns` of a case: system, worked examples, and the user's. Reads the training studies where the approach wants the nearest."""
+    """`turns` of a case: system, worked examples, and the user's. Reads the training studies where
+    the approach wants the nearest.
+    """
 
     def __init__(self, approach: LlmApproach, root: Path):
         self.approach = approach
-        self.nearest = Nearest(read_jsonl(root / TRAIN, Study), approach.nearest.similarity) if approach.nearest else None
+        self.nearest = (
+            Nearest(read_jsonl(root / TRAIN, Study), approach.nearest.similarity)
+            if approach.nearest
+            else None
+        )
 
     def turns(self, case: Case) -> list[dict[str, str]]:
-        """[{"role", "content"}]. A case has no reference; those of training studies are shown as examples."""
+        """[{"role", "content"}]. A case has no reference; those of training studies are shown as
+        examples.
+        """
         approach = self.approach
         shown = [(example.report, completion(example.annotation)) for example in approach.examples]
         if self.nearest:
-            shown += [(study.report, completion(study.reference)) for study in self.nearest.find(case, approach.nearest.k)]
+            shown += [
+                (study.report, completion(study.reference))
+                for study in self.nearest.find(case, approach.nearest.k)
+            ]
         turns = [("system", approach.system)] if approach.system else []
         for report, answer in shown:
             turns += [("user", self._user(report)), ("assistant", answer)]
@@ -42,27 +55,43 @@ class Prompts:
 
 
 class Nearest:
-    """Curated training studies by how like a report theirs is. `similarity`: "tfidf" = the cosine of the words' tf-idf vectors,
-    "jaccard" = the share of words that two reports have in common of those that either has."""
+    """Curated training studies by how like a report theirs is. `similarity`: "tfidf" = the cosine
+    of the words' tf-idf vectors, "jaccard" = the share of words that two reports have in common of
+    those that either has.
+    """
 
     def __init__(self, studies: Iterable[Study], similarity: str):
         from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-        self.studies = [study for study in studies if study.split == "train" and study.reference and study.report.strip()]
+        self.studies = [
+            study
+            for study in studies
+            if study.split == "train" and study.reference and study.report.strip()
+        ]
         if not self.studies:
-            raise UserError(f"{TRAIN}: no curated study to take examples from; run `dvc repro prepare`")
+            raise UserError(
+                f"{TRAIN}: no curated study to take examples from; run `dvc repro prepare`"
+            )
         self.similarity = similarity
         words = {"token_pattern": r"\w+"}
-        self._vectors = CountVectorizer(binary=True, **words) if similarity == "jaccard" else TfidfVectorizer(sublinear_tf=True, **words)
+        self._vectors = (
+            CountVectorizer(binary=True, **words)
+            if similarity == "jaccard"
+            else TfidfVectorizer(sublinear_tf=True, **words)
+        )
         self._known = self._vectors.fit_transform([study.report for study in self.studies])
         self._ids = np.array([study.id for study in self.studies])
 
     def find(self, case: Case, k: int) -> list[Study]:
-        """The k most similar, the most similar last, next to the question; never the case itself."""
+        """The k most similar, the most similar last, next to the question; never the case
+        itself.
+        """
         asked = self._vectors.transform([case.report])
         likeness = (self._known @ asked.T).toarray().ravel().astype(float)
         if self.similarity == "jaccard":
-            words = len(set(self._vectors.build_analyzer()(case.report)))  # those that no training study has, too
+            words = len(
+                set(self._vectors.build_analyzer()(case.report))
+            )  # those that no training study has, too
             likeness /= self._known.sum(axis=1).A1 + words - likeness
         likeness[self._ids == case.id] = -1.0
         best = np.lexsort((self._ids, -likeness))[:k]

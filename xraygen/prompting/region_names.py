@@ -3,7 +3,7 @@
 
 import re
 
-from xraygen.study import REGIONS
+from xraygen.core.study import REGIONS
 
 # Which structures belong to which region follows the curators' conventions (the prompt `rules` in
 # params.yaml).

@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from xraygen.errors import UserError
-from xraygen.study import NonEmpty, Record, first_problem
-from xraygen.vlm.conversation import Inputs
-from xraygen.vlm.model import ADAPTER
+from xraygen.core.errors import UserError
+from xraygen.core.study import NonEmpty, Record, first_problem
+from xraygen.engines.model import ADAPTER
+from xraygen.prompting.conversation import Inputs
 
 FILE = "training.json"
 

@@ -1,4 +1,6 @@
-"""From a source's studies to the prepared splits: dev carved out of train, samples, and the facts in metrics/data.json."""
+"""From a source's studies to the prepared splits: dev carved out of train, samples, and the facts
+in metrics/data.json.
+"""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -8,19 +10,29 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt, field_validator
 
+from xraygen.core.study import (
+    REGIONS,
+    SCORED_REGIONS,
+    SPLITS,
+    Agreement,
+    Annotation,
+    Record,
+    Share,
+    Split,
+    Study,
+)
+from xraygen.language.text import medoid, token_f1
 from xraygen.sources import Collection, Incident
 from xraygen.sources.phantom import PhantomParams, redrawn
-from xraygen.study import (
-    REGIONS, SCORED_REGIONS, SPLITS, Agreement, Annotation, Record, Share, Split, Study,
-)  # fmt: skip
-from xraygen.text import medoid, token_f1
 
 if TYPE_CHECKING:
     from xraygen.params import Params
 
 
 class DataParams(Record):
-    """`dev_share`: of the training studies. `sample`: at most this many studies of a split; None or left out = all of them."""
+    """`dev_share`: of the training studies. `sample`: at most this many studies of a split; None or
+    left out = all of them.
+    """
 
     source: Literal["phantom", "iu-xray"]
     seed: int
@@ -34,12 +46,14 @@ class DataParams(Record):
 
 
 def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
-    """Read the source that params.yaml names: real files from `raw`, or generated studies whose pictures go to `drawn`."""
+    """Read the source that params.yaml names: real files from `raw`, or generated studies whose
+    pictures go to `drawn`.
+    """
     if params.data.source == "phantom":
         from xraygen.sources import phantom
 
         return phantom.read(params.phantom, images=drawn, root=root)
-    from xraygen.sources import iu_xray
+    from xraygen.sources.iu_xray import read as iu_xray
 
     return iu_xray.read(raw, root=root)
 
@@ -47,8 +61,8 @@ def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:
     """`count` studies without replacement (None = all), sorted by id.
 
-    Each study's place in the draw depends on (seed, purpose, id) alone: a larger draw holds the smaller one, and a study that
-    comes or goes leaves the others where they are.
+    Each study's place in the draw depends on (seed, purpose, id) alone: a larger draw holds the
+    smaller one, and a study that comes or goes leaves the others where they are.
     """
 
     def place(study: Study) -> bytes:
@@ -58,16 +72,22 @@ def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -
 
 
 def split(studies: Sequence[Study], seed: int, dev_share: float) -> dict[str, list[Study]]:
-    """The splits as given, with a seeded share of train moved to dev, and `novel` set on all but the training studies.
+    """The splits as given, with a seeded share of train moved to dev, and `novel` set on all but
+    the training studies.
 
-    A dev study is novel when its report occurs in no training study, a test or val study when it occurs in neither train nor
-    dev: dev chooses prompts, so it has been seen. Reports are compared word for word, except for white space.
+    A dev study is novel when its report occurs in no training study, a test or val study when it
+    occurs in neither train nor dev: dev chooses prompts, so it has been seen. Reports are compared
+    word for word, except for white space.
     """
     splits = {name: [study for study in studies if study.split == name] for name in SPLITS}
     train = splits["train"]
     dev = {study.id for study in draw(train, round(dev_share * len(train)), seed, "dev")}
-    splits["train"] = sorted((study for study in train if study.id not in dev), key=lambda study: study.id)
-    splits["dev"] = [study.model_copy(update={"split": "dev"}) for study in train if study.id in dev] + splits["dev"]
+    splits["train"] = sorted(
+        (study for study in train if study.id not in dev), key=lambda study: study.id
+    )
+    splits["dev"] = [
+        study.model_copy(update={"split": "dev"}) for study in train if study.id in dev
+    ] + splits["dev"]
     seen = {_words(study) for study in splits["train"]}
     splits["dev"] = _mark_novel(splits["dev"], seen)
     seen |= {_words(study) for study in splits["dev"]}
@@ -101,7 +121,11 @@ def summary(incidents: Iterable[Incident]) -> str:
     for incident in incidents:
         kinds["repaired" if incident.action == "repaired" else "excluded"][incident.kind] += 1
     parts = [
-        f"{action} " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        f"{action} "
+        + ", ".join(
+            f"{count:,} {kind}"
+            for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        )
         for action, counts in kinds.items()
         if counts
     ]
@@ -121,13 +145,18 @@ def _describe_split(studies: Sequence[Study]) -> dict:
     if studies and studies[0].novel is not None:
         facts["reports_seen_in_training"] = sum(not study.novel for study in studies)
     if references:
-        facts["empty"] = {region: sum(not reference[region] for reference in references) for region in REGIONS}
+        facts["empty"] = {
+            region: sum(not reference[region] for reference in references) for region in REGIONS
+        }
     return facts
 
 
-def agreement(test: Iterable[Study], curated: Iterable[Study], params: PhantomParams | None) -> list[Agreement]:
-    """How far curators agree on the reports of these test studies. `curated`: all studies with references, test included.
-    `params`: of the generator, where it made the studies."""
+def agreement(
+    test: Iterable[Study], curated: Iterable[Study], params: PhantomParams | None
+) -> list[Agreement]:
+    """How far curators agree on the reports of these test studies. `curated`: all studies with
+    references, test included. `params`: of the generator, where it made the studies.
+    """
     same_report: dict[str, list[Study]] = defaultdict(list)
     for study in curated:
         if study.reference is not None:
@@ -149,8 +178,12 @@ def agreement(test: Iterable[Study], curated: Iterable[Study], params: PhantomPa
     return members
 
 
-def _token_f1(references: Sequence[Annotation], others: Sequence[Annotation]) -> dict[str, list[float]]:
-    """By scored region, the token F1 of each reference with the text most like all of the others; none where both are silent."""
+def _token_f1(
+    references: Sequence[Annotation], others: Sequence[Annotation]
+) -> dict[str, list[float]]:
+    """By scored region, the token F1 of each reference with the text most like all of the others;
+    none where both are silent.
+    """
     found = {}
     for region in SCORED_REGIONS:
         best = medoid(Counter(other[region] for other in others))

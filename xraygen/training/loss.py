@@ -2,7 +2,10 @@
 
 import torch
 
-_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}  # logits in float32: on a CPU so few that they stay in its cache
+_AT_ONCE = {
+    "cpu": 2**19,
+    "cuda": 2**26,
+}  # logits in float32: on a CPU so few that they stay in its cache
 
 
 def completion_loss(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -11,20 +14,27 @@ def completion_loss(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     labels = batch.pop("labels")
     columns = int((labels != -100).any(0).sum())  # they are the last ones
     logits = network(**batch, use_cache=False, logits_to_keep=columns + 1).logits
-    following = torch.nn.functional.pad(labels[:, -columns:], (0, 1), value=-100)  # nothing follows the last column
+    following = torch.nn.functional.pad(
+        labels[:, -columns:], (0, 1), value=-100
+    )  # nothing follows the last column
     return _CrossEntropy.apply(logits.flatten(0, 1), following.flatten())
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """logits (tokens, vocabulary), labels (tokens) -> the sum over labels that are not -100, in float32.
+    """logits (tokens, vocabulary), labels (tokens) -> the sum over labels that are not -100, in
+    float32.
 
-    The gradient, softmax - label, is made in the same pass, part by part: the logits are read from memory once, where torch's own
-    function makes the logarithms of all, keeps them, and reads them again. One backward pass only: it scales what was kept.
+    The gradient, softmax - label, is made in the same pass, part by part: the logits are read from
+    memory once, where torch's own function makes the logarithms of all, keeps them, and reads them
+    again. One backward pass only: it scales what was kept.
     """
 
     @staticmethod
     def forward(ctx, logits, labels):
-        total, at_once = torch.zeros((), device=logits.device), max(1, _AT_ONCE.get(logits.device.type, 2**24) // logits.shape[1])
+        total, at_once = (
+            torch.zeros((), device=logits.device),
+            max(1, _AT_ONCE.get(logits.device.type, 2**24) // logits.shape[1]),
+        )
         gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         for at in range(0, len(labels), at_once):
             rows = slice(at, at + at_once)

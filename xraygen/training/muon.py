@@ -4,17 +4,30 @@ import torch
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """The matrices of linear layers are changed by their orthogonalised momentum (Jordan et al., "Muon", 2024), in steps as large as AdamW's
-    (Liu et al., "Muon is Scalable for LLM Training", 2025), so that one rate serves both; embeddings, norms and biases by AdamW."""
+    """The matrices of linear layers are changed by their orthogonalised momentum (Jordan et al.,
+    "Muon", 2024), in steps as large as AdamW's (Liu et al., "Muon is Scalable for LLM Training",
+    2025), so that one rate serves both; embeddings, norms and biases by AdamW.
+    """
 
     def __init__(self, network: torch.nn.Module, rate: float):
-        outer = {id(layer.weight) for layer in (network.get_input_embeddings(), network.get_output_embeddings()) if layer is not None}
-        inner = {id(layer.weight) for layer in network.modules() if isinstance(layer, torch.nn.Linear)} - outer
+        outer = {
+            id(layer.weight)
+            for layer in (network.get_input_embeddings(), network.get_output_embeddings())
+            if layer is not None
+        }
+        inner = {
+            id(layer.weight) for layer in network.modules() if isinstance(layer, torch.nn.Linear)
+        } - outer
         trained = [weight for weight in network.parameters() if weight.requires_grad]
-        matrices, others = ([weight for weight in trained if (id(weight) in inner) == chosen] for chosen in (True, False))
+        matrices, others = (
+            [weight for weight in trained if (id(weight) in inner) == chosen]
+            for chosen in (True, False)
+        )
         self.parts = []
         if matrices:
-            self.parts.append(torch.optim.Muon(matrices, rate, weight_decay=0, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(
+                torch.optim.Muon(matrices, rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
+            )
         if others:
             self.parts.append(torch.optim.AdamW(others, rate, weight_decay=0, fused=True))
         super().__init__(self._groups(), {})

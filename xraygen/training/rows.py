@@ -7,25 +7,31 @@ from pathlib import Path
 
 import torch
 
-from xraygen.errors import UserError
-from xraygen.progress import progress
-from xraygen.study import Study
-from xraygen.vlm import encoding
-from xraygen.vlm.finetune import FinetuneParams
+from xraygen.core.errors import UserError
+from xraygen.core.progress import progress
+from xraygen.core.study import Study
+from xraygen.prompting import encoding
+from xraygen.training.finetune import FinetuneParams
 
-_KEEP = 2 * 2**30  # bytes of encoded studies kept in memory; the others are read and encoded again in each pass
-_UNREADABLE = 0.05  # share of the studies with a picture that cannot be read above which training does not begin
+_KEEP = (
+    2 * 2**30
+)  # bytes of encoded studies kept in memory; the others are read and encoded again in each pass
+# share of the studies with a picture that cannot be read above which training does not begin
+_UNREADABLE = 0.05
 _FEW = 20  # of these, which are not counted as a share yet
 _AT_ONCE = 64  # rows whose views are seen together
 
 
 class Rows:
-    """Studies encoded for training, as a data set; those without a reference, with nothing to see or too long are excluded.
+    """Studies encoded for training, as a data set; those without a reference, with nothing to see
+    or too long are excluded.
 
     A picture that cannot be read excludes its study. UserError: of the studies, too many have one.
     """
 
-    def __init__(self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str):
+    def __init__(
+        self, processor, studies: Sequence[Study], params: FinetuneParams, root: Path, what: str
+    ):
         shown = processor, root, params.inputs, params.prompt, params.max_views, params.max_tokens
         self._shown, self._rows, self.lengths, self.aside = shown, [], [], Counter()
         self._example = ""  # of a study with a picture that cannot be read
@@ -86,30 +92,55 @@ class Rows:
         shown = [row for row in self._rows if "pixel_values" in row]
         for at in progress(range(0, len(shown), _AT_ONCE), "see the views", "batches"):
             chosen = shown[at : at + _AT_ONCE]
-            pixels, grids = (torch.cat([row[name] for row in chosen]).to(tower.device) for name in ("pixel_values", "image_grid_thw"))
+            pixels, grids = (
+                torch.cat([row[name] for row in chosen]).to(tower.device)
+                for name in ("pixel_values", "image_grid_thw")
+            )
             seen = forward(pixels.to(tower.dtype), grids).pooler_output.cpu()
-            counts = [int(row["image_grid_thw"].prod(1).sum()) // tower.spatial_merge_size**2 for row in chosen]
+            counts = [
+                int(row["image_grid_thw"].prod(1).sum()) // tower.spatial_merge_size**2
+                for row in chosen
+            ]
             for row, views in zip(chosen, seen.split(counts), strict=True):
                 row["pixel_values"] = views.clone()
 
     def facts(self) -> dict:
-        prompt, completion = (sum(column) for column in zip(*self.lengths, strict=True)) if self.lengths else (0, 0)
-        return {"examples": len(self), "excluded": dict(self.aside), "prompt_tokens": prompt, "completion_tokens": completion}
+        prompt, completion = (
+            (sum(column) for column in zip(*self.lengths, strict=True)) if self.lengths else (0, 0)
+        )
+        return {
+            "examples": len(self),
+            "excluded": dict(self.aside),
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+        }
 
 
 def keep_views(network, *sets: Rows) -> None:
-    """Where the vision tower of a Qwen2-VL does not train, it sees the views once instead of in every pass: `pixel_values` of the rows
-    become what the projector makes of them, (image tokens, width of the language model), and the tower lets these through."""
+    """Where the vision tower of a Qwen2-VL does not train, it sees the views once instead of in
+    every pass: `pixel_values` of the rows become what the projector makes of them, (image tokens,
+    width of the language model), and the tower lets these through.
+    """
     from transformers.modeling_outputs import BaseModelOutputWithPooling
-    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel as Tower
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import (
+        Qwen2VisionTransformerPretrainedModel as Tower,
+    )
 
     towers = [module for module in network.modules() if isinstance(module, Tower)]
-    if not towers or any(weight.requires_grad for weight in towers[0].parameters()) or not all(rows.kept for rows in sets):
+    if (
+        not towers
+        or any(weight.requires_grad for weight in towers[0].parameters())
+        or not all(rows.kept for rows in sets)
+    ):
         return
     tower, see, width = towers[0], towers[0].forward, towers[0].config.hidden_size
 
     def forward(patches: torch.Tensor, grid_thw: torch.Tensor, **kwargs):
-        return BaseModelOutputWithPooling(pooler_output=patches) if patches.shape[-1] == width else see(patches, grid_thw, **kwargs)
+        return (
+            BaseModelOutputWithPooling(pooler_output=patches)
+            if patches.shape[-1] == width
+            else see(patches, grid_thw, **kwargs)
+        )
 
     for rows in sets:
         rows.see(see, tower)

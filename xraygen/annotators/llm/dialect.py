@@ -4,7 +4,7 @@ import re
 import sys
 from typing import NamedTuple
 
-from xraygen.study import REGIONS
+from xraygen.core.study import REGIONS
 
 SCHEMA = {
     "type": "object",
@@ -12,9 +12,13 @@ SCHEMA = {
     "required": list(REGIONS),
     "additionalProperties": False,
 }
-# What answers may be bound to, the strictest first: OpenAI's, llama.cpp's, the older one that leaves the keys to the prompt, nothing.
+# What answers may be bound to, the strictest first: OpenAI's, llama.cpp's, the older one that
+# leaves the keys to the prompt, nothing.
 FORMS = {
-    "json_schema": {"type": "json_schema", "json_schema": {"name": "annotation", "strict": True, "schema": SCHEMA}},
+    "json_schema": {
+        "type": "json_schema",
+        "json_schema": {"name": "annotation", "strict": True, "schema": SCHEMA},
+    },
     "json_object with a schema": {"type": "json_object", "schema": SCHEMA},
     "json_object": {"type": "json_object"},
     "plain text": None,
@@ -22,7 +26,9 @@ FORMS = {
 
 
 class Manner(NamedTuple):
-    """`form`: an index of FORMS. Newer models of OpenAI take `max_completion_tokens`, and no temperature."""
+    """`form`: an index of FORMS. Newer models of OpenAI take `max_completion_tokens`, and no
+    temperature.
+    """
 
     form: int = 0
     limit: str = "max_tokens"
@@ -47,9 +53,13 @@ class Dialect:
             print(f"{self.name}: answers are bound to: {list(FORMS)[manner.form]}", file=sys.stderr)
 
     def refused(self, manner: Manner, error, question: str = "") -> bool:
-        """Whether to ask again, in what is now the manner, after a status that says no to a request. Those of a batch are one
-        `question`: they come together."""
-        bad = error.status_code in (400, 422)  # llama.cpp says 500; 502, 503 and 504 are no words of the model's server
+        """Whether to ask again, in what is now the manner, after a status that says no to a
+        request. Those of a batch are one `question`: they come together.
+        """
+        bad = error.status_code in (
+            400,
+            422,
+        )  # llama.cpp says 500; 502, 503 and 504 are no words of the model's server
         if self._proven or not (bad or error.status_code == 500) or _is_of_the_question(error):
             return self._proven is not None and self._proven != manner and bad
         if manner != self.manner:
@@ -60,7 +70,9 @@ class Dialect:
         elif parameter == "temperature" and manner.temperature:
             self.manner = manner._replace(temperature=False)
         elif not bad and (question, manner) not in self._doubts:
-            self._doubts.add((question, manner))  # it may just have been busy: it is asked again, after the wait that a 500 has
+            self._doubts.add(
+                (question, manner)
+            )  # it may just have been busy: it is asked again, after the wait that a 500 has
             return False
         elif manner.form + 1 < len(FORMS):
             self.manner = manner._replace(form=manner.form + 1)

@@ -1,4 +1,6 @@
-"""The annotator `llm` on a server: each distinct question is asked once, its answer kept as it arrives, and never asked again."""
+"""The annotator `llm` on a server: each distinct question is asked once, its answer kept as it
+arrives, and never asked again.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xraygen.annotators.batch import DISCOUNT, Batches
-from xraygen.annotators.budget import VIEW, Budget, Plan, Price, estimate
-from xraygen.annotators.dialect import Dialect, Manner
-from xraygen.annotators.prompts import Prompts
-from xraygen.annotators.reply import Reply, reply_of
-from xraygen.answers import Answers
-from xraygen.errors import UserError
-from xraygen.files import sha256
-from xraygen.server import Asker, Refusal, Server, Unusable
-from xraygen.study import AnnotationRecord, Case
-from xraygen.vlm import conversation
+from xraygen.annotators.llm.batch import DISCOUNT, Batches
+from xraygen.annotators.llm.budget import VIEW, Budget, Plan, Price, estimate
+from xraygen.annotators.llm.dialect import Dialect, Manner
+from xraygen.annotators.llm.reply import Reply, reply_of
+from xraygen.core.errors import UserError
+from xraygen.core.files import sha256
+from xraygen.core.study import AnnotationRecord, Case
+from xraygen.engines.answers import Answers
+from xraygen.engines.server import Asker, Refusal, Server, Unusable
+from xraygen.prompting import conversation
+from xraygen.prompting.prompts import Prompts
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import LlmApproach, LlmParams
@@ -53,20 +55,33 @@ class Llm:
         self.approach, self.llm, self.images, self.start = approach, llm, images, time.monotonic()
         self.prompts = Prompts(approach, root)
         self.server = Server(llm.base_url, llm.model, llm.key, llm.concurrency, llm.timeout)
-        self.kept = Answers({"base_url": llm.base_url, "model": llm.model, "max_tokens": llm.max_tokens, "temperature": 0})
+        self.kept = Answers(
+            {
+                "base_url": llm.base_url,
+                "model": llm.model,
+                "max_tokens": llm.max_tokens,
+                "temperature": 0,
+            }
+        )
         price, factor = llm.prices.get(llm.model), DISCOUNT if llm.mode == "batch" else 1
         self.price = Price(factor * price.tokens_in, factor * price.tokens_out) if price else None
         self.direct_price = Price(price.tokens_in, price.tokens_out) if price else Price(0, 0)
-        self.budget, self.dialect = Budget(self.price, llm.max_cost_usd, llm.model), Dialect(f"{llm.model} at {llm.base_url}")
+        self.budget, self.dialect = (
+            Budget(self.price, llm.max_cost_usd, llm.model),
+            Dialect(f"{llm.model} at {llm.base_url}"),
+        )
         self.asker: Asker | None = None
         self._under_way: dict[str, asyncio.Task] = {}
         self._counted: set[str] = set()
-        self._final: set[str] = set()  # questions of which this run has kept the reply, whatever it is
+        self._final: set[str] = (
+            set()
+        )  # questions of which this run has kept the reply, whatever it is
         self._requests = self._retries = self._hits = self._cases = self._cost = 0
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: the server cannot be reached, rejects the key, has no such model, or `max_cost_usd` would be passed; the answers
-        until then are kept."""
+        """UserError: the server cannot be reached, rejects the key, has no such model, or
+        `max_cost_usd` would be passed; the answers until then are kept.
+        """
         if self.llm.mode == "batch":
             yield from self._by_batch(list(cases))
             return
@@ -84,14 +99,23 @@ class Llm:
                     question = self.question(case)
                     pending.append((case, question, self._begin(question, loop)))
                     loop.run_until_complete(asyncio.sleep(0))  # what is under way goes on
-                    while len(pending) > _AHEAD * self.llm.concurrency or pending and _is_there(pending[0][2]):
+                    while (
+                        len(pending) > _AHEAD * self.llm.concurrency
+                        or pending
+                        and _is_there(pending[0][2])
+                    ):
                         yield first()
                 while pending:
                     yield first()
-            except (UserError, GeneratorExit) as stop:  # nothing new is asked then; what is under way is paid for
+            except (
+                UserError,
+                GeneratorExit,
+            ) as stop:  # nothing new is asked then; what is under way is paid for
                 if self.asker:
                     self.asker.failure = self.asker.failure or UserError(f"stopped: {stop}")
-                    loop.run_until_complete(asyncio.gather(*self.asker.under_way, return_exceptions=True))
+                    loop.run_until_complete(
+                        asyncio.gather(*self.asker.under_way, return_exceptions=True)
+                    )
                 raise
             finally:
                 tasks = [reply for *_, reply in pending if isinstance(reply, asyncio.Task)]
@@ -100,7 +124,10 @@ class Llm:
                 loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
                 if self.asker:
                     loop.run_until_complete(self.asker.client.close())
-                    self._requests, self._retries = self._requests + self.asker.requests, self._retries + self.asker.retries
+                    self._requests, self._retries = (
+                        self._requests + self.asker.requests,
+                        self._retries + self.asker.retries,
+                    )
                     self.asker = None  # it belongs to this loop
 
     def _by_batch(self, cases: list[Case]) -> Iterator[AnnotationRecord]:
@@ -111,13 +138,22 @@ class Llm:
         if new:
             batches = Batches(self)
             reasons = batches.answer(new)
-            self._requests, self._retries = self._requests + batches.sent, self._retries + batches.sent_again
+            self._requests, self._retries = (
+                self._requests + batches.sent,
+                self._retries + batches.sent_again,
+            )
         self._hits += sum(isinstance(question, Question) for question in asked) - len(new)
         for case, question in zip(cases, asked, strict=True):
-            reply = question if isinstance(question, str) else self.find(question) or reasons[question.key]
+            reply = (
+                question
+                if isinstance(question, str)
+                else self.find(question) or reasons[question.key]
+            )
             yield self._record(case, question, reply)
 
-    def _begin(self, question: Question | str, loop: asyncio.AbstractEventLoop) -> str | Reply | asyncio.Task:
+    def _begin(
+        self, question: Question | str, loop: asyncio.AbstractEventLoop
+    ) -> str | Reply | asyncio.Task:
         """Why there is nothing to ask, the answer that is kept, or the asking of it."""
         if isinstance(question, str):
             return question
@@ -139,23 +175,36 @@ class Llm:
         turns, shown = self.prompts.turns(case), []
         if "image" in self.approach.inputs:
             try:
-                shown = [[view.sha256 or self._sha256(view.path), self.llm.max_pixels] for view in self._views(case)]
+                shown = [
+                    [view.sha256 or self._sha256(view.path), self.llm.max_pixels]
+                    for view in self._views(case)
+                ]
             except conversation.UnreadablePicture as error:
                 return conversation.PictureProblem(error)
-        return Question(case, turns, hashlib.sha256(json.dumps([turns, shown]).encode()).hexdigest())
+        return Question(
+            case, turns, hashlib.sha256(json.dumps([turns, shown]).encode()).hexdigest()
+        )
 
     def _views(self, case: Case):
-        return conversation.views(case)[: self.llm.max_views] if "image" in self.approach.inputs else []
+        return (
+            conversation.views(case)[: self.llm.max_views]
+            if "image" in self.approach.inputs
+            else []
+        )
 
     def _sha256(self, path: str) -> str:
         try:
             return sha256([self.images / path])
         except OSError as error:
-            problem = f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report"
+            problem = (
+                f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report"
+            )
             raise conversation.UnreadablePicture(problem) from None
 
     def find(self, question: Question) -> Reply | None:
-        """The reply that is kept; none that cannot be read and is of an earlier run: server or model may have been mended."""
+        """The reply that is kept; none that cannot be read and is of an earlier run: server or
+        model may have been mended.
+        """
         reply, _ = self._kept(question.key)
         if reply is None or not (question.key in self._final or reply.is_read()):
             return None
@@ -194,7 +243,9 @@ class Llm:
                 messages = self._messages(question)
             except conversation.UnreadablePicture as error:
                 return conversation.PictureProblem(error)
-            result = await self.asker.ask(lambda client: self._send(client, question, messages), read)
+            result = await self.asker.ask(
+                lambda client: self._send(client, question, messages), read
+            )
         if isinstance(result, Refusal) and not result.unusable:
             before, _ = self._kept(question.key)
             paid = last.after(before) if last else before
@@ -206,7 +257,11 @@ class Llm:
         """The raw response, in the strictest form of answer that the server takes."""
         import openai
 
-        expected, views, tried = (self.expected(question), self.llm.max_tokens), self.views(question), set()
+        expected, views, tried = (
+            (self.expected(question), self.llm.max_tokens),
+            self.views(question),
+            set(),
+        )
         while True:
             manner = self.dialect.manner
             tried.add(manner)
@@ -216,14 +271,21 @@ class Llm:
                     bill(0, 0)
                     raise self.asker.failure
                 try:
-                    raw = await self.asker.in_time(client.chat.completions.with_raw_response.create(**self._body(messages, manner)))
+                    raw = await self.asker.in_time(
+                        client.chat.completions.with_raw_response.create(
+                            **self._body(messages, manner)
+                        )
+                    )
                     usage = raw.parse().usage
                     bill(*((usage.prompt_tokens, usage.completion_tokens) if usage else expected))
                     self.dialect.taken(manner)
                     return raw
                 except openai.APIStatusError as error:
                     bill(0, 0)
-                    if not self.dialect.refused(manner, error, question.key) or self.dialect.manner in tried:
+                    if (
+                        not self.dialect.refused(manner, error, question.key)
+                        or self.dialect.manner in tried
+                    ):
                         raise
 
     def expected(self, question: Question, letters: float = 3.0) -> int:
@@ -254,25 +316,35 @@ class Llm:
         return [*turns, last | {"content": [*views, {"type": "text", "text": last["content"]}]}]
 
     def _png(self, path: str) -> bytes:
-        """Of at most max_pixels, and in the same upright 8 bits that a fine-tuned model is shown."""
+        """Of at most max_pixels, and in the same upright 8 bits that a fine-tuned model is
+        shown.
+        """
         picture, file = conversation.view(self.images / path), io.BytesIO()
         scale = (self.llm.max_pixels / (picture.width * picture.height)) ** 0.5
         if scale < 1:
-            picture = picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
+            picture = picture.resize(
+                (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+            )
         picture.convert("L").save(file, "PNG")
         return file.getvalue()
 
-    def _record(self, case: Case, question: Question | str, reply: Reply | Failed | str) -> AnnotationRecord:
+    def _record(
+        self, case: Case, question: Question | str, reply: Reply | Failed | str
+    ) -> AnnotationRecord:
         """Tokens are those of the first case with this question; they were paid for once."""
         self._cases += 1
         if isinstance(reply, str):
-            return AnnotationRecord(id=case.id, annotation=None, error=reply, usage=conversation.counted(reply))
+            return AnnotationRecord(
+                id=case.id, annotation=None, error=reply, usage=conversation.counted(reply)
+            )
         paid, usage = reply.paid if isinstance(reply, Failed) else reply, {}
         if question.key not in self._counted:
             self._counted.add(question.key)
             usage = {"tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out}
             price = self.direct_price
-            self._cost += price.of(paid.tokens_in, paid.tokens_out) - (1 - DISCOUNT) * price.of(paid.batch_in, paid.batch_out)
+            self._cost += price.of(paid.tokens_in, paid.tokens_out) - (1 - DISCOUNT) * price.of(
+                paid.batch_in, paid.batch_out
+            )
         if isinstance(reply, Failed):
             return AnnotationRecord(id=case.id, annotation=None, error=reply.reason, usage=usage)
         try:
@@ -282,21 +354,31 @@ class Llm:
             if reply.cut:
                 error = f"the answer had not ended after {self.llm.max_tokens:,} tokens"
                 error += f"; {reply.stopped}" if reply.stopped else ""
-            return AnnotationRecord(id=case.id, annotation=None, error=error, raw=reply.text, usage=usage)
-        return AnnotationRecord(id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired})
+            return AnnotationRecord(
+                id=case.id, annotation=None, error=error, raw=reply.text, usage=usage
+            )
+        return AnnotationRecord(
+            id=case.id, annotation=annotation, raw=reply.text, usage=usage | {"repaired": repaired}
+        )
 
     def usage(self) -> dict[str, float]:
-        """Of this run: requests, retries and answers that were there already. Cost is that of each answer, whenever it was
-        paid for, and at the price of that time's mode."""
+        """Of this run: requests, retries and answers that were there already. Cost is that of each
+        answer, whenever it was paid for, and at the price of that time's mode.
+        """
         sent = {"requests": self._requests, "retries": self._retries, "cache_hits": self._hits}
         sent |= {"seconds": round(time.monotonic() - self.start, 1)}
         if self.price is None:
             return sent
         each = self._cost / max(1, self._cases)
-        return sent | {"cost_usd": round(self._cost, 6), "cost_usd_per_1000_reports": round(1000 * each, 4)}
+        return sent | {
+            "cost_usd": round(self._cost, 6),
+            "cost_usd_per_1000_reports": round(1000 * each, 4),
+        }
 
     def plan(self, cases: Iterable[Case]) -> Plan:
-        """What __call__ would ask; no key is used. Tokens are reckoned from letters, and by those of the answers that are kept."""
+        """What __call__ would ask; no key is used. Tokens are reckoned from letters, and by those
+        of the answers that are kept.
+        """
         total = silent = repeated = asked = tokens_in = 0
         seen: set[str] = set()
         found: list[tuple[int, Reply]] = []
@@ -321,7 +403,9 @@ class Llm:
             tokens_in = round(tokens_in * sum(reply.tokens_in for _, reply in found) / expected)
             tokens_out = round(asked * sum(reply.tokens_out for _, reply in found) / len(found))
         cost = self.price.of(tokens_in, tokens_out) if self.price else None
-        return Plan(total, silent, repeated, len(found), asked, tokens_in, tokens_out, cost, self.llm.model)
+        return Plan(
+            total, silent, repeated, len(found), asked, tokens_in, tokens_out, cost, self.llm.model
+        )
 
 
 def _is_there(reply: str | Reply | asyncio.Task) -> bool:

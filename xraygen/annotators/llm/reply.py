@@ -6,10 +6,10 @@ import json
 import re
 from typing import NamedTuple
 
-from xraygen.annotators.json_answer import parse
-from xraygen.server import hidden
-from xraygen.server_errors import finish
-from xraygen.study import Annotation
+from xraygen.core.study import Annotation
+from xraygen.engines.server import hidden
+from xraygen.engines.server_errors import finish
+from xraygen.prompting.json_answer import parse
 
 
 class Reply(NamedTuple):

@@ -1,17 +1,23 @@
-"""What the GREEN model is asked and how its answers are read: prompt, counts and score are those of the package green-score 0.0.12.
+"""What the GREEN model is asked and how its answers are read: prompt, counts and score are those of
+the package green-score 0.0.12.
 
-GREEN = matched findings / (matched findings + clinically significant errors), 0 where nothing matches (Ostmeier et al., "GREEN:
-Generative Radiology Report Evaluation and Error Notation", EMNLP Findings 2024, section 3).
+GREEN = matched findings / (matched findings + clinically significant errors), 0 where nothing
+matches (Ostmeier et al., "GREEN: Generative Radiology Report Evaluation and Error Notation", EMNLP
+Findings 2024, section 3).
 """
 
 import re
 from functools import cache
 
-from xraygen.errors import UserError
+from xraygen.core.errors import UserError
+from xraygen.core.study import ErrorCounts, Listed
 from xraygen.judges import Opinion
-from xraygen.study import ErrorCounts, Listed
 
-SIGNIFICANT, INSIGNIFICANT, MATCHED = "Clinically Significant Errors", "Clinically Insignificant Errors", "Matched Findings"
+SIGNIFICANT, INSIGNIFICANT, MATCHED = (
+    "Clinically Significant Errors",
+    "Clinically Insignificant Errors",
+    "Matched Findings",
+)
 _COUNTED = re.compile(r"No|\d+\.")
 _LINE = re.compile(r"\(([a-f1-6])\)[^:\n]*: *0*[1-9]\d*\.(.*)")
 _LETTER = dict(zip("123456", "abcdef", strict=True))
@@ -22,8 +28,12 @@ def _upstream():
     try:
         import green_score
     except ImportError as error:
-        raise UserError(f"the judge green needs the package green-score ({error}); install it with `make green`") from None
-    return green_score.GREEN(model_name=None, cpu=True)  # cpu: with several GPUs it would want torchrun
+        raise UserError(
+            f"the judge green needs the package green-score ({error}); install it with `make green`"
+        ) from None
+    return green_score.GREEN(
+        model_name=None, cpu=True
+    )  # cpu: with several GPUs it would want torchrun
 
 
 def prompt(reference: str, candidate: str) -> str:
@@ -35,7 +45,8 @@ def prompt(reference: str, candidate: str) -> str:
 
 
 def conversation(prompt: str, end: str) -> str:
-    """The prompt as the GREEN models were tuned on it. `end`: the tokenizer's end-of-sequence token.
+    """The prompt as the GREEN models were tuned on it. `end`: the tokenizer's end-of-sequence
+    token.
 
     green-score hands its chat template an empty answer and has it open another; so does this.
     """
@@ -51,13 +62,17 @@ def cleaned(response: str) -> str:
 
 
 def read(completion: str) -> Opinion:
-    """An answer as an opinion: green-score's counts and score, and the findings that the answer lists.
+    """An answer as an opinion: green-score's counts and score, and the findings that the answer
+    lists.
 
-    Without a score and `unparseable` where the errors or the matched findings are not there, or no number of matched findings is
-    stated. green-score gives 0 where it finds no matched findings, and takes missing errors for none.
+    Without a score and `unparseable` where the errors or the matched findings are not there, or no
+    number of matched findings is stated. green-score gives 0 where it finds no matched findings,
+    and takes missing errors for none.
     """
     upstream = _upstream()
-    opinion = Opinion(None, explanation=completion.partition(f"[{SIGNIFICANT}]")[0].strip(), completion=completion)
+    opinion = Opinion(
+        None, explanation=completion.partition(f"[{SIGNIFICANT}]")[0].strip(), completion=completion
+    )
     _, errors = upstream.parse_error_counts(completion, SIGNIFICANT, for_reward=True)
     matched, _ = upstream.parse_error_counts(completion, MATCHED, for_reward=True)
     if errors is None or matched is None or not _COUNTED.match(_section(completion, MATCHED)):

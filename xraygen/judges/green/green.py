@@ -1,4 +1,6 @@
-"""The judge `green`: the GREEN model, run in this process or asked of a server, each distinct question once and never again."""
+"""The judge `green`: the GREEN model, run in this process or asked of a server, each distinct
+question once and never again.
+"""
 
 import sys
 import time
@@ -9,24 +11,27 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, PositiveInt
 
-from xraygen.answers import Answers
-from xraygen.errors import UserError
-from xraygen.generation import Task, generate, loading, placement
-from xraygen.judges import Opinion, decide, green_origin
-from xraygen.judges.green_answers import cleaned, conversation, prompt, read
-from xraygen.judges.green_origin import LIMIT, LONGEST, Checkpoint
-from xraygen.progress import progress_bar
-from xraygen.server import Refusal, Server, complete, no_password
-from xraygen.study import NonEmpty, Record
+from xraygen.core.errors import UserError
+from xraygen.core.progress import progress_bar
+from xraygen.core.study import NonEmpty, Record
+from xraygen.engines.answers import Answers
+from xraygen.engines.generation import Task, generate, loading, placement
+from xraygen.engines.server import Refusal, Server, complete, no_password
+from xraygen.judges import Opinion, decide
+from xraygen.judges.green import origin as green_origin
+from xraygen.judges.green.answers import cleaned, conversation, prompt, read
+from xraygen.judges.green.origin import LIMIT, LONGEST, Checkpoint
 
 KEY = "GREEN_API_KEY"
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
 
 
 class GreenParams(Record):
-    """`model`: any GREEN checkpoint, a name on the Hugging Face hub or a folder, at `revision`. `base_url`: an OpenAI-compatible
-    server that serves `model` under this name; None = in this process. `end`: the model's end-of-sequence token, which a server has to
-    be told. `batch`: pairs at a time in this process; `concurrency`: requests at a time to a server."""
+    """`model`: any GREEN checkpoint, a name on the Hugging Face hub or a folder, at `revision`.
+    `base_url`: an OpenAI-compatible server that serves `model` under this name; None = in this
+    process. `end`: the model's end-of-sequence token, which a server has to be told. `batch`: pairs
+    at a time in this process; `concurrency`: requests at a time to a server.
+    """
 
     model: NonEmpty = "StanfordAIMI/GREEN-RadLlama2-7b"
     revision: NonEmpty = "main"
@@ -37,7 +42,9 @@ class GreenParams(Record):
 
 
 class Plan(NamedTuple):
-    """How many of the pairs are decided by rule, stand there again, have an answer already, and are to be asked."""
+    """How many of the pairs are decided by rule, stand there again, have an answer already, and are
+    to be asked.
+    """
 
     pairs: int
     decided: int
@@ -94,9 +101,11 @@ class Green:
         del self.answers
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
-        """One opinion for each (reference, candidate), in order. What was answered before is not asked again.
+        """One opinion for each (reference, candidate), in order. What was answered before is not
+        asked again.
 
-        UserError: the model cannot be run or the server does not answer; the answers until then are kept.
+        UserError: the model cannot be run or the server does not answer; the answers until then are
+        kept.
         """
         prompts = [prompt(*pair) for pair in pairs]
         about = dict(zip(prompts, pairs, strict=True))
@@ -123,44 +132,81 @@ class Green:
 
             if missing:
                 self._ask(missing, answered)
-        refused = [opinions[question].explanation for question in missing if opinions[question].verdict == "failed"]
-        if refused and len(refused) == len(missing) and not found:  # those of an earlier run are refused again
-            raise UserError(f"GREEN answered none of {len(missing):,} questions; the first: {refused[0]}")
+        refused = [
+            opinions[question].explanation
+            for question in missing
+            if opinions[question].verdict == "failed"
+        ]
+        if (
+            refused and len(refused) == len(missing) and not found
+        ):  # those of an earlier run are refused again
+            raise UserError(
+                f"GREEN answered none of {len(missing):,} questions; the first: {refused[0]}"
+            )
         return [opinions[question] for question in prompts]
 
-    def _ask(self, questions: Sequence[str], answered: Callable[[int, str | Refusal], None]) -> None:
-        """`answered` is called with a question's index and what the model wrote, as soon as it has."""
+    def _ask(
+        self, questions: Sequence[str], answered: Callable[[int, str | Refusal], None]
+    ) -> None:
+        """`answered` is called with a question's index and what the model wrote, as soon as it
+        has.
+        """
         if self.params.base_url:
             server = Server(self.params.base_url, self.params.model, KEY, self.params.concurrency)
-            # In green-score Llama's tokenizer puts an end token behind the conversation, Phi's does not.
+            # In green-score Llama's tokenizer puts an end token behind the conversation, Phi's does
+            # not.
             last = self.params.end if self.params.end == GreenParams().end else ""
-            complete(server, [conversation(question, self.params.end) + last for question in questions], LONGEST, answered)
+            complete(
+                server,
+                [conversation(question, self.params.end) + last for question in questions],
+                LONGEST,
+                answered,
+            )
             return
         commit = self.checkpoint and self.checkpoint.commit
         pinned = self.params.model_copy(update={"revision": commit or self.params.revision})
         tokenizer = _tokenizer(pinned)
         task = Task(pinned.model, pinned.revision, tokenizer.eos_token_id, LIMIT, self.params.batch)
         place = placement(task)
-        where = f"{self.params.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
-        print(f"GREEN: {where}, batches of {task.batch}: {len(questions):,} pairs to ask", file=sys.stderr)
-        tokens = [tokenizer(conversation(question, tokenizer.eos_token))["input_ids"] for question in questions]
+        where = (
+            f"{self.params.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
+        )
+        print(
+            f"GREEN: {where}, batches of {task.batch}: {len(questions):,} pairs to ask",
+            file=sys.stderr,
+        )
+        tokens = [
+            tokenizer(conversation(question, tokenizer.eos_token))["input_ids"]
+            for question in questions
+        ]
         fitting = [index for index, prompt in enumerate(tokens) if len(prompt) < LIMIT]
         for index in set(range(len(tokens))).difference(fitting):
-            answered(index, Refusal(f"the prompt has {len(tokens[index]):,} tokens, more than {LIMIT:,}"))
-        for number, answer in generate(task, place, [tokens[index] for index in fitting]) if fitting else ():
+            answered(
+                index, Refusal(f"the prompt has {len(tokens[index]):,} tokens, more than {LIMIT:,}")
+            )
+        for number, answer in (
+            generate(task, place, [tokens[index] for index in fitting]) if fitting else ()
+        ):
             index = fitting[number]
-            text = tokenizer.decode(tokens[index] + answer, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+            text = tokenizer.decode(
+                tokens[index] + answer, skip_special_tokens=True, clean_up_tokenization_spaces=True
+            )
             answered(index, text)
 
     def plan(self, pairs: Sequence[tuple[str, str]]) -> Plan:
-        """What `judges.opinions` would ask for these pairs, and how long that takes at the pace of the answers kept here, or else
-        at green-score's own."""
+        """What `judges.opinions` would ask for these pairs, and how long that takes at the pace of
+        the answers kept here, or else at green-score's own.
+        """
         undecided = [pair for pair in pairs if decide(*pair) is None]
         questions = {prompt(*pair) for pair in set(undecided)}
         asked = len(questions) - len(self._find(questions))
         timed = self.answers.pace()
         low, high = (timed[1], timed[1]) if timed else SECONDS_A_PAIR
-        basis = f"at the pace of the {timed[0]:,} asked before" if timed else "at green-score's own pace on a data-centre GPU"
+        basis = (
+            f"at the pace of the {timed[0]:,} asked before"
+            if timed
+            else "at green-score's own pace on a data-centre GPU"
+        )
         return Plan(
             pairs=len(pairs),
             decided=len(pairs) - len(undecided),
@@ -172,14 +218,22 @@ class Green:
         )
 
     def export(self) -> Iterator[dict]:
-        """{"reference", "candidate", "completion"} of every answer that `judge` would find: given here, or imported."""
-        kept = {tuple(sides.items()): completion for answers in (self.imported, self.answers) for sides, completion in answers.all()}
+        """{"reference", "candidate", "completion"} of every answer that `judge` would find: given
+        here, or imported.
+        """
+        kept = {
+            tuple(sides.items()): completion
+            for answers in (self.imported, self.answers)
+            for sides, completion in answers.all()
+        }
         for sides in sorted(kept):
             yield dict(sides) | {"completion": kept[sides]}
 
     def take(self, rows: Iterable[dict]) -> tuple[int, int]:
-        """Keep the completions of others as answers of this model: rows as `export` gives them -> (new ones, other answers to questions
-        that have one already, which are left aside). Pairs that need no model are passed over."""
+        """Keep the completions of others as answers of this model: rows as `export` gives them ->
+        (new ones, other answers to questions that have one already, which are left aside). Pairs
+        that need no model are passed over.
+        """
         new = other = 0
         for row in rows:
             reference, candidate, completion = row["reference"], row["candidate"], row["completion"]
@@ -193,21 +247,22 @@ class Green:
         return new, other
 
     def about(self) -> str:
-        return (
-            f"Judge: GREEN, {self.params.model} ({self.params.revision}), with the prompt, counts and score of green-score 0.0.12"
-        )
+        return f"Judge: GREEN, {self.params.model} ({self.params.revision}), with the prompt, counts and score of green-score 0.0.12"
 
 
 def given(reference: str, candidate: str, completion: str) -> Opinion:
-    """The opinion on a pair whose completion is at hand. Counts and words are the completion's; a pair that needs no model keeps the
-    score and the verdict of the rule."""
+    """The opinion on a pair whose completion is at hand. Counts and words are the completion's; a
+    pair that needs no model keeps the score and the verdict of the rule.
+    """
     opinion, decided = read(completion), decide(reference, candidate)
     return opinion._replace(score=decided.score, verdict=decided.verdict) if decided else opinion
 
 
 def _tokenizer(params: GreenParams):
-    """The checkpoint's tokenizer, with the tokens around a text that green-score's own had with the transformers that it was made for:
-    Llama's a beginning and an end, Phi's (CodeGen) neither. transformers 5 drops the beginning when it is asked for the end."""
+    """The checkpoint's tokenizer, with the tokens around a text that green-score's own had with the
+    transformers that it was made for: Llama's a beginning and an end, Phi's (CodeGen) neither.
+    transformers 5 drops the beginning when it is asked for the end.
+    """
     from transformers import AutoTokenizer
 
     with loading(params.model):
@@ -215,9 +270,13 @@ def _tokenizer(params: GreenParams):
         kind = type(tokenizer).__name__
         if not kind.startswith(("CodeGen", "GPT2")):
             both = {"add_bos_token": True} if kind.startswith("Llama") else {}
-            tokenizer = AutoTokenizer.from_pretrained(params.model, revision=params.revision, add_eos_token=True, **both)
+            tokenizer = AutoTokenizer.from_pretrained(
+                params.model, revision=params.revision, add_eos_token=True, **both
+            )
     if tokenizer.eos_token is None:
-        raise UserError(f"model {params.model}: cannot be loaded: its tokenizer names no end-of-sequence token")
+        raise UserError(
+            f"model {params.model}: cannot be loaded: its tokenizer names no end-of-sequence token"
+        )
     return tokenizer
 
 

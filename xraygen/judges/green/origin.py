@@ -7,11 +7,11 @@ one question, and so may the next commit of a branch.
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xraygen.files import identity
-from xraygen.generation import Task, loading, placement
+from xraygen.core.files import identity
+from xraygen.engines.generation import Task, loading, placement
 
 if TYPE_CHECKING:
-    from xraygen.judges.green import GreenParams
+    from xraygen.judges.green.green import GreenParams
 
 LIMIT = 2048  # tokens of prompt and answer together, as in green-score
 LONGEST = 1024  # tokens of an answer from a server; real answers have some 400
@@ -36,7 +36,10 @@ def local_checkpoint(model: str, revision: str) -> Checkpoint | None:
         from huggingface_hub import try_to_load_from_cache
 
         config = try_to_load_from_cache(model, "config.json", revision=revision)
-    except (ImportError, ValueError):  # ValueError: not a name on the hub, which loading it will say
+    except (
+        ImportError,
+        ValueError,
+    ):  # ValueError: not a name on the hub, which loading it will say
         return None
     if not isinstance(config, str):
         return None

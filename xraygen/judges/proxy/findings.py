@@ -1,7 +1,9 @@
-"""Findings in a short radiology text: what is stated as present, absent or normal, where, on which side and how severe.
+"""Findings in a short radiology text: what is stated as present, absent or normal, where, on which
+side and how severe.
 
-A rule-based reader after NegEx (Chapman et al., J Biomed Inform 2001): a vocabulary of single words, each standing for an
-observation, a structure or a modifier; a negation cue reaches from where it stands to the end of its clause.
+A rule-based reader after NegEx (Chapman et al., J Biomed Inform 2001): a vocabulary of single
+words, each standing for an observation, a structure or a modifier; a negation cue reaches from
+where it stands to the end of its clause.
 """
 
 import re
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from xraygen.text import without_list_markers
+from xraygen.language.text import without_list_markers
 
 _TOKEN = re.compile(r"[a-z]+(?:'t)?|\d+(?:\.\d+)?|[,.;:!?\n]")
 
@@ -68,7 +70,10 @@ midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
 }
-_LENGTHS = {first: sorted({len(phrase) for phrase in _PHRASES if phrase[0] == first}, reverse=True) for first, *_ in _PHRASES}
+_LENGTHS = {
+    first: sorted({len(phrase) for phrase in _PHRASES if phrase[0] == first}, reverse=True)
+    for first, *_ in _PHRASES
+}
 
 _OBSERVATION = _table("""
 effusion: effusion hydrothorax fluid pleuraleffusion hemothorax
@@ -134,17 +139,31 @@ shoulder: shoulder clavicle humerus humeral acromioclavicular glenohumeral scapu
 soft tissue: softtissue
 """)
 _STRUCTURE_NAMES = frozenset(_STRUCTURE.values())
-_NORMAL = frozenset("normal normally unremarkable clear intact midline negative expanded aerated inflated patent maintained "
-                    "preserved sharp".split())  # fmt: skip
-_STABLE = frozenset("stable unchanged persistent chronic again similar redemonstrated redemonstration remains remain".split())
-_CHANGED = frozenset("new increased increasing worsened worse worsening improved improving decreased decreasing interval "
-                     "resolved resolution developed developing progressed enlarging".split())  # fmt: skip
+_NORMAL = frozenset(
+    "normal normally unremarkable clear intact midline negative expanded aerated inflated patent maintained "
+    "preserved sharp".split()
+)
+_STABLE = frozenset(
+    "stable unchanged persistent chronic again similar redemonstrated redemonstration remains remain".split()
+)
+_CHANGED = frozenset(
+    "new increased increasing worsened worse worsening improved improving decreased decreasing interval "
+    "resolved resolution developed developing progressed enlarging".split()
+)
 _PRIOR = frozenset("prior previous previously compared comparison earlier interval since".split())
 _NEGATION = frozenset("no without not nor neither absent never none denies isn't aren't".split())
 _NEGATES_BEFORE = frozenset("not absent none resolved isn't aren't".split())
 _SEPARATES = frozenset((",", "and", "with"))
 _CLAUSE = frozenset("but however although though except aside apart which despite while".split())
-_SIDE = {"left": 1, "right": 2, "bilateral": 3, "bilaterally": 3, "both": 3, "bibasilar": 3, "biapical": 3}
+_SIDE = {
+    "left": 1,
+    "right": 2,
+    "bilateral": 3,
+    "bilaterally": 3,
+    "both": 3,
+    "bibasilar": 3,
+    "biapical": 3,
+}
 _ZONE = _table("""
 upper: upper apex apical apices biapical superior
 middle: mid middle midlung lingula lingular central midthoracic
@@ -155,13 +174,16 @@ lumbar: lumbar thoracolumbar
 """)
 _SEVERITY = {
     word: level
-    for level, words in enumerate((
-        "minimal minimally mild mildly small trace slight slightly tiny subtle borderline minor",
-        "moderate moderately medium",
-        "severe severely large marked markedly massive extensive advanced significant significantly gross",
-    ), 1)
+    for level, words in enumerate(
+        (
+            "minimal minimally mild mildly small trace slight slightly tiny subtle borderline minor",
+            "moderate moderately medium",
+            "severe severely large marked markedly massive extensive advanced significant significantly gross",
+        ),
+        1,
+    )
     for word in words.split()
-}  # fmt: skip
+}
 _LOW = frozenset("low decreased diminished reduced shallow".split())
 _STOP = frozenset(
     "a an the is are was were be been being of in on at to for with and or by as from there this that these it its has have had "
@@ -171,23 +193,55 @@ _STOP = frozenset(
     "xxxx s t again area areas focal acute typical structure structures both all overall remain remains region".split()
 )
 
-LUNG = frozenset(("effusion", "pneumothorax", "pleural thickening", "blunting", "consolidation", "opacity", "nodule", "granuloma",
-                  "edema", "atelectasis", "scarring", "emphysema", "interstitial", "cavity", "low volume"))  # fmt: skip
-BONE = frozenset(("fracture", "compression", "degenerative", "curvature", "kyphosis", "osteopenia", "deformity", "dislocation",
-                  "injury", "destruction"))  # fmt: skip
+LUNG = frozenset(
+    (
+        "effusion",
+        "pneumothorax",
+        "pleural thickening",
+        "blunting",
+        "consolidation",
+        "opacity",
+        "nodule",
+        "granuloma",
+        "edema",
+        "atelectasis",
+        "scarring",
+        "emphysema",
+        "interstitial",
+        "cavity",
+        "low volume",
+    )
+)
+BONE = frozenset(
+    (
+        "fracture",
+        "compression",
+        "degenerative",
+        "curvature",
+        "kyphosis",
+        "osteopenia",
+        "deformity",
+        "dislocation",
+        "injury",
+        "destruction",
+    )
+)
 HEART = frozenset(("pericardial effusion",))
 WHOLE = "whole"  # what is called normal without being named: "Within normal limits."
 UNREAD = "unread"  # a sentence without a word of this vocabulary; its words are in `where`
-# Said of a structure, these mean that the structure is abnormal: "enlarged heart" contradicts "normal heart".
+# Said of a structure, these mean that the structure is abnormal: "enlarged heart" contradicts
+# "normal heart".
 _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One statement. `key`: the observation, or the structure where it is called normal, stable or abnormal as a whole.
+    """One statement. `key`: the observation, or the structure where it is called normal, stable or
+    abnormal as a whole.
 
-    `state`: "present", "absent", "normal" (of a structure), "stable" (nothing else said of it). `side`: 0 unsaid, 1 left,
-    2 right, 3 both. `severity`: 0 unsaid, 1 mild to 3 severe. `where`: structures and zones named with it.
+    `state`: "present", "absent", "normal" (of a structure), "stable" (nothing else said of it).
+    `side`: 0 unsaid, 1 left, 2 right, 3 both. `severity`: 0 unsaid, 1 mild to 3 severe. `where`:
+    structures and zones named with it.
     """
 
     key: str
@@ -225,13 +279,17 @@ class _Observation(NamedTuple):
     def completed(self, side: int, severity: int, where: set[str]) -> "_Observation":
         """With what is said of it behind it; a second, different side makes both."""
         side = 3 if side and self.side and side != self.side else side or self.side
-        return self._replace(side=side, severity=self.severity or severity, where=self.where | where)
+        return self._replace(
+            side=side, severity=self.severity or severity, where=self.where | where
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one sentence says. `terms`: its content words, singular; `words`: the same, but an observation is replaced by its key
-    with a sign, so that "no effusion" and "effusion" share nothing; `prior`: it refers to an earlier study."""
+    """What one sentence says. `terms`: its content words, singular; `words`: the same, but an
+    observation is replaced by its key with a sign, so that "no effusion" and "effusion" share
+    nothing; `prior`: it refers to an earlier study.
+    """
 
     findings: tuple[Finding, ...]
     terms: frozenset[str]
@@ -267,10 +325,16 @@ def _merge(words: list[str]) -> list[str]:
 
 
 def _clauses(words: list[str]) -> list[list[str]]:
-    """Cut where a negation ends: at "but" and its like, and at "and" or a comma before a statement that starts anew."""
+    """Cut where a negation ends: at "but" and its like, and at "and" or a comma before a statement
+    that starts anew.
+    """
     clauses: list[list[str]] = [[]]
     for at, word in enumerate(words):
-        anew = word in (",", "and") and words[at + 1 : at + 2] and words[at + 1] in ("there", "the", "with", "mild", "moderate")
+        anew = (
+            word in (",", "and")
+            and words[at + 1 : at + 2]
+            and words[at + 1] in ("there", "the", "with", "mild", "moderate")
+        )
         if word in _CLAUSE or anew:
             clauses.append([])
         else:
@@ -285,7 +349,9 @@ def _read_clause(words: list[str]) -> list[Finding]:
     side, severity, where = 0, 0, set()  # said since the last observation
     for raw in words:
         word = singular(raw)
-        if observations and (raw in _SEPARATES or raw in _NEGATION):  # "opacity on the left, no effusion": left is the opacity's
+        if observations and (
+            raw in _SEPARATES or raw in _NEGATION
+        ):  # "opacity on the left, no effusion": left is the opacity's
             observations[-1] = observations[-1].completed(side, severity, where)
             side, severity, where = 0, 0, set()
         if raw in _NEGATION:
@@ -296,8 +362,12 @@ def _read_clause(words: list[str]) -> list[Finding]:
         if word in _OBSERVATION:
             trailing = False
             said = observations and not observations[-1].negated and not negated
-            if _OBSERVATION[word] != "abnormality" or not said:  # "degenerative changes": the first word has said it
-                observations.append(_Observation(_OBSERVATION[word], word, negated, side, severity, where))
+            if (
+                _OBSERVATION[word] != "abnormality" or not said
+            ):  # "degenerative changes": the first word has said it
+                observations.append(
+                    _Observation(_OBSERVATION[word], word, negated, side, severity, where)
+                )
                 side, severity, where = 0, 0, set()
         elif raw in _NORMAL:
             normal, trailing = normal or not trailing, False
@@ -323,7 +393,13 @@ def _read_clause(words: list[str]) -> list[Finding]:
         absent = observation.negated or trailing  # trailing: "effusion is not seen"
         key, state = observation.name, "absent" if absent else "present"
         if key in _OF_STRUCTURE:
-            key = "heart" if observation.word == "cardiomegaly" else structures[0][0] if structures else key
+            key = (
+                "heart"
+                if observation.word == "cardiomegaly"
+                else structures[0][0]
+                if structures
+                else key
+            )
             state = "normal" if absent and key != observation.name else state
         # What trails the last observation is said of all that have none of their own.
         detail = (observation.side or side, observation.severity or severity)
@@ -333,12 +409,20 @@ def _read_clause(words: list[str]) -> list[Finding]:
         findings["low volume",] = Finding("low volume", "present", where=names)
     elif normal or not observations:
         # "A large heart" is no observation by itself.
-        state = "normal" if normal else "present" if severity > 1 else "stable" if stable else "present"
-        bare = [name for name, negated in structures if not observations or not negated and name != "pleura"]
+        state = (
+            "normal" if normal else "present" if severity > 1 else "stable" if stable else "present"
+        )
+        bare = [
+            name
+            for name, negated in structures
+            if not observations or not negated and name != "pleura"
+        ]
         taken = {finding.key for finding in findings.values()}
         for name in dict.fromkeys(bare):
             if name not in taken:
-                findings[name,] = Finding(name, state, side, where=names, stable=stable, changed=changed)
+                findings[name,] = Finding(
+                    name, state, side, where=names, stable=stable, changed=changed
+                )
         if not findings and state != "present":
             findings[WHOLE,] = Finding(WHOLE, state, stable=stable, changed=changed)
     return list(findings.values())
@@ -351,13 +435,22 @@ def read_sentence(sentence: str) -> Statement:
     findings: list[Finding] = []
     for clause in _clauses(words):
         findings += _read_clause(clause)
-    if len(findings) > 1:  # "enlarged but unchanged": the second clause is about what the first one names
+    if (
+        len(findings) > 1
+    ):  # "enlarged but unchanged": the second clause is about what the first one names
         findings = [finding for finding in findings if finding.key != WHOLE] or findings[:1]
     terms = frozenset(singular(word) for word in words if word not in _STOP and word.isalnum())
     if terms and not findings:
-        findings.append(Finding(UNREAD, "present" if _NEGATION.isdisjoint(words) else "absent", where=terms))
+        findings.append(
+            Finding(UNREAD, "present" if _NEGATION.isdisjoint(words) else "absent", where=terms)
+        )
     signed = {("+" if finding.positive else "-") + finding.key for finding in findings}
-    return Statement(tuple(findings), terms, signed.union(terms.difference(_OBSERVATION)), not _PRIOR.isdisjoint(words))
+    return Statement(
+        tuple(findings),
+        terms,
+        signed.union(terms.difference(_OBSERVATION)),
+        not _PRIOR.isdisjoint(words),
+    )
 
 
 _LETTER = re.compile("[^\\W\\d_]")
@@ -365,13 +458,34 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 
 def read(text: str) -> list[Statement]:
-    """What each sentence of `text` says, in order; list markers and sentences without a content word are left out."""
-    statements = (read_sentence(part) for part in _SENTENCE_END.split(without_list_markers(text)) if _LETTER.search(part))
+    """What each sentence of `text` says, in order; list markers and sentences without a content
+    word are left out.
+    """
+    statements = (
+        read_sentence(part)
+        for part in _SENTENCE_END.split(without_list_markers(text))
+        if _LETTER.search(part)
+    )
     return [statement for statement in statements if statement.terms or statement.findings]
 
 
 def vocabulary() -> list[str]:
     """Every word that the reader knows, sorted."""
-    tables = (_OBSERVATION, _STRUCTURE, _ZONE, _SEVERITY, _SIDE, _STOP, _NORMAL, _STABLE, _CHANGED, _PRIOR, _NEGATION, _CLAUSE)
-    words = {word for table in tables for word in table} | {word for phrase in _PHRASES for word in phrase}
+    tables = (
+        _OBSERVATION,
+        _STRUCTURE,
+        _ZONE,
+        _SEVERITY,
+        _SIDE,
+        _STOP,
+        _NORMAL,
+        _STABLE,
+        _CHANGED,
+        _PRIOR,
+        _NEGATION,
+        _CLAUSE,
+    )
+    words = {word for table in tables for word in table} | {
+        word for phrase in _PHRASES for word in phrase
+    }
     return sorted(word for word in words if word.isalpha())

@@ -1,8 +1,10 @@
-"""The proxy judge: an embedded approximation of the GREEN judge (Ostmeier et al., EMNLP Findings 2024), on CPU, without a model.
+"""The proxy judge: an embedded approximation of the GREEN judge (Ostmeier et al., EMNLP Findings
+2024), on CPU, without a model.
 
-Each text is read into findings (`findings.py`), the two sides are compared finding by finding (`comparison.py`), and the
-counts follow from that. The score is not the plain ratio of the counts: it is mostly what small regression trees, fitted to
-recorded answers of GREEN, make of the comparison and of the overlap in words (`fit_proxy.py`, which also measures the agreement).
+Each text is read into findings (`findings.py`), the two sides are compared finding by finding
+(`comparison.py`), and the counts follow from that. The score is not the plain ratio of the counts:
+it is mostly what small regression trees, fitted to recorded answers of GREEN, make of the
+comparison and of the overlap in words (`fit_proxy.py`, which also measures the agreement).
 """
 
 import json
@@ -11,16 +13,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from xraygen.core.study import Listed
 from xraygen.judges import Opinion
-from xraygen.judges.comparison import FEATURES, Comparison, counts, features
-from xraygen.study import Listed
-from xraygen.text import sentences, tokens, without_list_markers
+from xraygen.judges.proxy.comparison import FEATURES, Comparison, counts, features
+from xraygen.language.text import sentences, tokens, without_list_markers
 
 if TYPE_CHECKING:
     import numpy as np
 
-WEIGHTS = Path(__file__).with_name("proxy_weights.json")
-UNIT = 1e6  # leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine
+WEIGHTS = Path(__file__).with_name("weights.json")
+UNIT = (
+    1e6  # leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine
+)
 PLAIN_SHARE = 0.6
 RATIO = FEATURES.index("+ratio")
 BEST_UNEQUAL = 0.99  # 1 is kept for texts that say the same in the same words
@@ -54,7 +58,9 @@ class Trees(NamedTuple):
 def _weights() -> dict:
     content = json.loads(WEIGHTS.read_text(encoding="utf-8"))
     if content["features"] != FEATURES:
-        raise RuntimeError(f"{WEIGHTS} was fitted to other features: run python -m xraygen.judges.fit_proxy")
+        raise RuntimeError(
+            f"{WEIGHTS} was fitted to other features: run python -m recipes.fit_proxy"
+        )
     return content
 
 
@@ -66,10 +72,19 @@ def trees_from(content: dict) -> Trees:
     width = max(len(tree["feature"]) for tree in trees)
 
     def array(name: str, dtype) -> np.ndarray:
-        return np.array([tree[name] + [0] * (width - len(tree[name])) for tree in trees], dtype=dtype)
+        return np.array(
+            [tree[name] + [0] * (width - len(tree[name])) for tree in trees], dtype=dtype
+        )
 
-    return Trees(array("feature", np.int64), array("threshold", np.float64), array("left", np.int64), array("right", np.int64),
-                 array("value", np.int64), content["depth"], content["start"])  # fmt: skip
+    return Trees(
+        array("feature", np.int64),
+        array("threshold", np.float64),
+        array("left", np.int64),
+        array("right", np.int64),
+        array("value", np.int64),
+        content["depth"],
+        content["start"],
+    )
 
 
 @cache
@@ -92,15 +107,20 @@ def table(rows: Sequence[Sequence[float]]) -> "np.ndarray":
     return np.round(np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES)), 4)
 
 
-def scores(trees: Trees, rows: Sequence[Sequence[float]], comparisons: Sequence[Comparison]) -> list[float]:
+def scores(
+    trees: Trees, rows: Sequence[Sequence[float]], comparisons: Sequence[Comparison]
+) -> list[float]:
     """(n) feature rows and their comparisons -> (n) scores of pairs that are not `same`.
 
-    A fixed share is the plain matched / (matched + errors), which carries over to texts unlike the recorded ones; the rest is
-    the trees'. What one side affirms and the other denies bounds the score as in the formula. Wrong sides and severities are too
-    rare in the recorded answers to be fitted, so that they too act as in the formula.
+    A fixed share is the plain matched / (matched + errors), which carries over to texts unlike the
+    recorded ones; the rest is the trees'. What one side affirms and the other denies bounds the
+    score as in the formula. Wrong sides and severities are too rare in the recorded answers to be
+    fitted, so that they too act as in the formula.
     """
     result = []
-    for predicted, row, comparison in zip(trees.predict(table(rows)).tolist(), rows, comparisons, strict=True):
+    for predicted, row, comparison in zip(
+        trees.predict(table(rows)).tolist(), rows, comparisons, strict=True
+    ):
         matched, errors = counts(comparison)
         score = predicted + PLAIN_SHARE * float(row[RATIO])
         score = min(max(score, 0.0), BEST_UNEQUAL, _share(matched, len(comparison.contradicted)))
@@ -114,17 +134,34 @@ def _share(matched: int, wrong: int) -> float:
 
 def listed(comparison: Comparison) -> Listed:
     """The findings behind the counts: matched, false (a) and missing (b)."""
-    matched = [one for one, _ in comparison.matched + comparison.kin] + comparison.covered + comparison.denials
-    false = [finding for finding in comparison.extra + [other for _, other in comparison.contradicted] if finding.positive]
+    matched = (
+        [one for one, _ in comparison.matched + comparison.kin]
+        + comparison.covered
+        + comparison.denials
+    )
+    false = [
+        finding
+        for finding in comparison.extra + [other for _, other in comparison.contradicted]
+        if finding.positive
+    ]
     missing = comparison.missing + [one for one, _ in comparison.contradicted if one.positive]
     errors = {"a": tuple(map(str, false)), "b": tuple(map(str, missing))}
-    return Listed(matched=tuple(map(str, matched)), significant={letter: named for letter, named in errors.items() if named})
+    return Listed(
+        matched=tuple(map(str, matched)),
+        significant={letter: named for letter, named in errors.items() if named},
+    )
 
 
 def explain(listed: Listed) -> str:
     """One line: the findings that matched, are missing, are false."""
-    parts = {"matched": listed.matched, "missing": listed.significant.get("b"), "false": listed.significant.get("a")}
-    return "; ".join(f"{name}: {', '.join(findings or ['none'])}" for name, findings in parts.items())
+    parts = {
+        "matched": listed.matched,
+        "missing": listed.significant.get("b"),
+        "false": listed.significant.get("a"),
+    }
+    return "; ".join(
+        f"{name}: {', '.join(findings or ['none'])}" for name, findings in parts.items()
+    )
 
 
 class Proxy:
@@ -133,11 +170,15 @@ class Proxy:
     name = "proxy"
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
-        """One opinion for each (reference, candidate), in order. The same words on both sides, or none, score 1; one side empty, 0."""
+        """One opinion for each (reference, candidate), in order. The same words on both sides, or
+        none, score 1; one side empty, 0.
+        """
         opinions: list[Opinion | None] = []
         rows, comparisons, open_at = [], [], []
         for pair in pairs:
-            reference, candidate = map(without_list_markers, pair)  # "1." is no finding, and no word that one side lacks
+            reference, candidate = map(
+                without_list_markers, pair
+            )  # "1." is no finding, and no word that one side lacks
             row, comparison = features(reference, candidate)
             matched, errors = counts(comparison)
             named = listed(comparison)
@@ -151,7 +192,9 @@ class Proxy:
                 opinions.append(opinion)
                 rows.append(row)
                 comparisons.append(comparison)
-        for at, score in zip(open_at, scores(_fitted(), rows, comparisons) if rows else [], strict=True):
+        for at, score in zip(
+            open_at, scores(_fitted(), rows, comparisons) if rows else [], strict=True
+        ):
             opinions[at] = opinions[at]._replace(score=score)
         return opinions
 

@@ -1,9 +1,10 @@
-"""Bringing IU X-Ray's raw files into a folder: copied from another one, or downloaded; checked against the published checksums.
+"""Bringing IU X-Ray's raw files into a folder: copied from another one, or downloaded; checked
+against the published checksums.
 
     xraygen fetch iu-xray [--from DIR]
 
-Every file is written under another name and renamed, files that are there already are left alone and nothing is removed, so a run
-that was killed is completed by the next.
+Every file is written under another name and renamed, files that are there already are left alone
+and nothing is removed, so a run that was killed is completed by the next.
 """
 
 import hashlib
@@ -15,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from xraygen.errors import UserError
-from xraygen.files import is_being_written, replacing
-from xraygen.sources.iu_images import identify_image, image_files
-from xraygen.sources.iu_xray import TEXT_FILES
+from xraygen.core.errors import UserError
+from xraygen.core.files import is_being_written, replacing
+from xraygen.sources.iu_xray.images import identify_image, image_files
+from xraygen.sources.iu_xray.read import TEXT_FILES
 
 BASE_URL = "https://raw.githubusercontent.com/freinque/xray_report_gen/main/data/"
 
@@ -29,9 +30,15 @@ class Published(NamedTuple):
 
 
 PUBLISHED = {
-    "indiana_reports.csv": Published(1679512, "cd7257716f7be4aaf46e55a9ea266b69095372a2f23dc0e19e32a95b0f02e2e6"),
-    "indiana_projections.csv": Published(289397, "7af9c8a6b4f8ae695c654ecd4208edd193a37892a5607b7cb9e609dc997e6b7a"),
-    "annotation_quiz_all.json": Published(1395496, "983c371978e54736225d7caa3baa329c7bba1e134ad8535e67c9672df96ebd8d"),
+    "indiana_reports.csv": Published(
+        1679512, "cd7257716f7be4aaf46e55a9ea266b69095372a2f23dc0e19e32a95b0f02e2e6"
+    ),
+    "indiana_projections.csv": Published(
+        289397, "7af9c8a6b4f8ae695c654ecd4208edd193a37892a5607b7cb9e609dc997e6b7a"
+    ),
+    "annotation_quiz_all.json": Published(
+        1395496, "983c371978e54736225d7caa3baa329c7bba1e134ad8535e67c9672df96ebd8d"
+    ),
 }
 
 HOW_TO_GET_IMAGES = """\
@@ -42,12 +49,17 @@ or unpack it elsewhere, in DIR, and run `xraygen fetch iu-xray --from DIR`."""
 
 
 def fetch_iu_xray(
-    dest: Path, source: Path | None, base_url: str = BASE_URL, published: Mapping[str, Published] = PUBLISHED
+    dest: Path,
+    source: Path | None,
+    base_url: str = BASE_URL,
+    published: Mapping[str, Published] = PUBLISHED,
 ) -> None:
-    """Text files into `dest`, images into `dest`/images, from the folder `source` or (text files only) from `base_url`.
+    """Text files into `dest`, images into `dest`/images, from the folder `source` or (text files
+    only) from `base_url`.
 
-    From a folder, a text file that is not the published one is named on stderr and used, and one that is not there may stand in
-    `dest` already (text downloaded, images from elsewhere); a download that is not the published file is a UserError.
+    From a folder, a text file that is not the published one is named on stderr and used, and one
+    that is not there may stand in `dest` already (text downloaded, images from elsewhere); a
+    download that is not the published file is a UserError.
     """
     for part in dest.rglob(".*.part"):
         if not is_being_written(part):  # left by a run that was killed
@@ -72,8 +84,12 @@ def _copy(dest: Path, source: Path, published: Mapping[str, Published]) -> None:
     if source.resolve() == dest.resolve():
         raise UserError(f"{source}: is the folder to fetch into; name another one with --from")
     texts = {name: path for name in TEXT_FILES if (path := _find(source, name, dest))}
-    if missing := [name for name in TEXT_FILES if name not in texts and not (dest / name).is_file()]:
-        raise UserError(f"{source}: has no {' and no '.join(missing)}; name a folder that has, or download without --from first")
+    if missing := [
+        name for name in TEXT_FILES if name not in texts and not (dest / name).is_file()
+    ]:
+        raise UserError(
+            f"{source}: has no {' and no '.join(missing)}; name a folder that has, or download without --from first"
+        )
     for name, path in texts.items():
         digest = _copy_file(path, dest / name)
         if digest != published[name].sha256:
@@ -89,18 +105,28 @@ def _find(source: Path, name: str, dest: Path) -> Path | None:
     if (source / name).is_file():
         return source / name
     home = dest.resolve()
-    below = sorted(path for path in source.rglob(name) if path.is_file() and not path.resolve().is_relative_to(home))
+    below = sorted(
+        path
+        for path in source.rglob(name)
+        if path.is_file() and not path.resolve().is_relative_to(home)
+    )
     if len(below) > 1:
-        raise UserError(f"{source}: has no {name} at its top and {len(below)} below; name the folder that has the right one")
+        raise UserError(
+            f"{source}: has no {name} at its top and {len(below)} below; name the folder that has the right one"
+        )
     return below[0] if below else None
 
 
 def _copy_images(dest: Path, source: Path) -> None:
-    """Copy every image that some layout names. The same bytes under another name of the same uid, as in a second layout, are left out."""
+    """Copy every image that some layout names. The same bytes under another name of the same uid,
+    as in a second layout, are left out.
+    """
     outside: list[Path] = []
     copied: set[tuple[str, str]] = set()
     nameless, again, home = [], 0, dest.resolve()
-    paths = [path for path in image_files(source, outside) if not path.resolve().is_relative_to(home)]
+    paths = [
+        path for path in image_files(source, outside) if not path.resolve().is_relative_to(home)
+    ]
     # Names that tell the view come first, and so are the ones kept.
     for path in sorted(paths, key=lambda path: (identify_image(path) or ("", None))[1] is None):
         name = identify_image(path)
@@ -113,13 +139,23 @@ def _copy_images(dest: Path, source: Path) -> None:
             continue
         copied.add((name[0], digest))
         relative = path.relative_to(source)
-        _copy_file(path, dest / relative if relative.parts[0] == "images" else dest / "images" / relative, digest)
+        _copy_file(
+            path,
+            dest / relative if relative.parts[0] == "images" else dest / "images" / relative,
+            digest,
+        )
     if again:
-        _say(f"{source}: {again:,} images have the same bytes as one copied under another name, and were left out")
+        _say(
+            f"{source}: {again:,} images have the same bytes as one copied under another name, and were left out"
+        )
     if nameless:
-        _say(f"{source}: {len(nameless):,} images were left out, as their names tell no study; first: {nameless[0]}")
+        _say(
+            f"{source}: {len(nameless):,} images were left out, as their names tell no study; first: {nameless[0]}"
+        )
     if outside:
-        _say(f"{source}: {len(outside):,} links lead out of it and were not followed; first: {outside[0]}")
+        _say(
+            f"{source}: {len(outside):,} links lead out of it and were not followed; first: {outside[0]}"
+        )
 
 
 def _sha256(path: Path) -> str:
@@ -131,9 +167,15 @@ def _sha256(path: Path) -> str:
 
 
 def _copy_file(path: Path, target: Path, digest: str | None = None) -> str:
-    """Copy (no link: an edit of the one must not change the other) unless `target` has the same content; returns the sha256."""
+    """Copy (no link: an edit of the one must not change the other) unless `target` has the same
+    content; returns the sha256.
+    """
     digest = digest or _sha256(path)
-    if not (target.is_file() and target.stat().st_size == path.stat().st_size and _sha256(target) == digest):
+    if not (
+        target.is_file()
+        and target.stat().st_size == path.stat().st_size
+        and _sha256(target) == digest
+    ):
         try:
             with path.open("rb") as file, replacing(target, "wb") as out:
                 shutil.copyfileobj(file, out, 1 << 20)
@@ -143,7 +185,9 @@ def _copy_file(path: Path, target: Path, digest: str | None = None) -> str:
 
 
 def _download(dest: Path, base_url: str, published: Mapping[str, Published]) -> None:
-    """Each text file that is not in `dest` as published; what arrived before a failure stays there."""
+    """Each text file that is not in `dest` as published; what arrived before a failure stays
+    there.
+    """
     import pooch
     import requests
 
@@ -153,11 +197,21 @@ def _download(dest: Path, base_url: str, published: Mapping[str, Published]) -> 
             continue
         with tempfile.TemporaryDirectory() as beside:
             try:
-                path = pooch.retrieve(base_url + name, "sha256:" + published[name].sha256, fname=name, path=beside)
+                path = pooch.retrieve(
+                    base_url + name, "sha256:" + published[name].sha256, fname=name, path=beside
+                )
             except ValueError:  # what pooch raises when the checksum is another one
-                raise UserError(f"{base_url}{name}: what came is not the published file; try again, or use --from DIR") from None
+                raise UserError(
+                    f"{base_url}{name}: what came is not the published file; try again, or use --from DIR"
+                ) from None
             except requests.RequestException as error:
                 answer = error.response
-                reason = f"{answer.status_code} {answer.reason}" if answer is not None else type(error).__name__
-                raise UserError(f"{base_url}{name}: cannot be downloaded ({reason}); try again, or use --from DIR") from None
+                reason = (
+                    f"{answer.status_code} {answer.reason}"
+                    if answer is not None
+                    else type(error).__name__
+                )
+                raise UserError(
+                    f"{base_url}{name}: cannot be downloaded ({reason}); try again, or use --from DIR"
+                ) from None
             _copy_file(Path(path), dest / name)

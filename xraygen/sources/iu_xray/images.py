@@ -1,7 +1,8 @@
-"""IU X-Ray's images: which file is which view of which study, whether it is whole, and what is excluded.
+"""IU X-Ray's images: which file is which view of which study, whether it is whole, and what is
+excluded.
 
-Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png` (uid 1: `CXR1_1_IM-0001-3001.png`), R2Gen's
-`CXR1000_IM-0003/0.png`.
+Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png` (uid 1:
+`CXR1_1_IM-0001-3001.png`), R2Gen's `CXR1000_IM-0003/0.png`.
 """
 
 import hashlib
@@ -14,18 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from xraygen.errors import UserError
-from xraygen.sources.iu_incidents import Log, shown
-from xraygen.study import Image, Projection
+from xraygen.core.errors import UserError
+from xraygen.core.study import Image, Projection
+from xraygen.sources.iu_xray.incidents import Log, shown
 
 STUDY_ID = re.compile(r"CXR([0-9]+)(?:_[0-9]+)?_(IM-[0-9]+)(?:-[0-9]+)*")
 _IMAGE_SUFFIX = re.compile(r".*\.(?:png|jpe?g)", re.IGNORECASE | re.DOTALL)
-_VIEW = re.compile(r"(?:CXR)?([0-9]+)_(?:[0-9]+_)?(IM-[0-9]+(?:-[0-9]+)+)(?:\.dcm)?\.(?:png|jpe?g)", re.IGNORECASE)
+_VIEW = re.compile(
+    r"(?:CXR)?([0-9]+)_(?:[0-9]+_)?(IM-[0-9]+(?:-[0-9]+)+)(?:\.dcm)?\.(?:png|jpe?g)", re.IGNORECASE
+)
 _NUMBER = re.compile(r"[0-9]+\.(?:png|jpe?g)", re.IGNORECASE)
 
 
 def identify_image(path: PurePath) -> tuple[str, str | None] | None:
-    """(uid, view) of an image by its name in any layout, None where that tells no uid. View: "IM-0003-1001", None for R2Gen."""
+    """(uid, view) of an image by its name in any layout, None where that tells no uid. View:
+    "IM-0003-1001", None for R2Gen.
+    """
     if match := _VIEW.fullmatch(path.name):
         return plain_uid(match[1]), match[2].upper()
     folder = STUDY_ID.fullmatch(path.parent.name)
@@ -33,7 +38,9 @@ def identify_image(path: PurePath) -> tuple[str, str | None] | None:
 
 
 def dvc_cache(root: Path) -> Path | None:
-    """The cache of the DVC repository that `root` is in, wherever it is configured; None where there is none."""
+    """The cache of the DVC repository that `root` is in, wherever it is configured; None where
+    there is none.
+    """
     try:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
@@ -47,13 +54,17 @@ def dvc_cache(root: Path) -> Path | None:
 
 
 def image_files(folder: Path, outside: list[Path], root: Path | None = None) -> Iterator[Path]:
-    """Everything below `folder` with the suffix of an image, sorted, but for hidden names (macOS leaves `._x.png` in archives).
+    """Everything below `folder` with the suffix of an image, sorted, but for hidden names (macOS
+    leaves `._x.png` in archives).
 
-    Links to folders are not followed: those that lead out of `folder` are appended to `outside`, as are such links to images.
-    A link into the cache of the DVC repository that holds `root` is the image itself: DVC may link what it tracks.
+    Links to folders are not followed: those that lead out of `folder` are appended to `outside`, as
+    are such links to images. A link into the cache of the DVC repository that holds `root` is the
+    image itself: DVC may link what it tracks.
     """
     home = folder.resolve()
-    caches: list[Path | None] = []  # looked up for the first link that leads out, which takes DVC most of a second
+    caches: list[
+        Path | None
+    ] = []  # looked up for the first link that leads out, which takes DVC most of a second
 
     def leads_out(link: Path, to_folder: bool) -> bool:
         target = Path(os.path.realpath(link))
@@ -66,7 +77,9 @@ def image_files(folder: Path, outside: list[Path], root: Path | None = None) -> 
         return caches[0] is None or not target.is_relative_to(caches[0])
 
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != "__MACOSX"
+        )
         for name in folders + sorted(names):
             path = Path(parent, name)
             wanted = name in folders or (_IMAGE_SUFFIX.fullmatch(name) and not name.startswith("."))
@@ -87,9 +100,15 @@ class _Found(NamedTuple):
 
 
 def images_of(
-    folder: Path, root: Path, ids: dict[str, str], listed: dict[str, dict[str, Projection]], log: Log
+    folder: Path,
+    root: Path,
+    ids: dict[str, str],
+    listed: dict[str, dict[str, Projection]],
+    log: Log,
 ) -> dict[str, tuple[Image, ...]]:
-    """uid -> images of the studies in `ids` (uid -> id): frontal, then lateral, then unknown, then by path."""
+    """uid -> images of the studies in `ids` (uid -> id): frontal, then lateral, then unknown, then
+    by path.
+    """
     outside: list[Path] = []
     found: dict[str, list[_Found]] = defaultdict(list)
     nameless = False
@@ -106,11 +125,19 @@ def images_of(
         detail = "a link out of the folder and not into DVC's cache; put the files there"
         log.excluded("image_outside", path.relative_to(root).as_posix(), detail)
     for uid in found.keys() - ids.keys():
-        log.excluded("image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}")
+        log.excluded(
+            "image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}"
+        )
 
     jobs = [(uid, image) for uid in sorted(found.keys() & ids.keys()) for image in found[uid]]
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-        hashes = dict(zip((image.name for _, image in jobs), pool.map(lambda job: _verify(job[1].path), jobs), strict=True))
+        hashes = dict(
+            zip(
+                (image.name for _, image in jobs),
+                pool.map(lambda job: _verify(job[1].path), jobs),
+                strict=True,
+            )
+        )
     owners: dict[str, set[str]] = defaultdict(set)
     for uid, image in jobs:
         digest, problem = hashes[image.name]
@@ -129,7 +156,9 @@ def images_of(
                 continue
             if len(owners[digest]) > 1:
                 others = ", ".join(ids[other] for other in sorted(owners[digest] - {uid}))
-                log.excluded("image_shared", image.name, f"of {id}, the same bytes as an image of {others}")
+                log.excluded(
+                    "image_shared", image.name, f"of {id}, the same bytes as an image of {others}"
+                )
                 continue
             same = taken.get(digest) or taken.get(image.view)
             if image.view is None and views and views.keys() <= taken.keys():
@@ -141,8 +170,16 @@ def images_of(
             if image.view:
                 taken[image.view] = image.name
                 if image.view not in views:
-                    log.repaired("projection_missing", image.name, f"of {id}, not in the projections")
-            kept.append(Image(path=image.name, projection=_projection(image.view, views, numbered), sha256=digest))
+                    log.repaired(
+                        "projection_missing", image.name, f"of {id}, not in the projections"
+                    )
+            kept.append(
+                Image(
+                    path=image.name,
+                    projection=_projection(image.view, views, numbered),
+                    sha256=digest,
+                )
+            )
         order = {"frontal": 0, "lateral": 1, "unknown": 2}
         images[uid] = tuple(sorted(kept, key=lambda image: (order[image.projection], image.path)))
         missing = sorted(views.keys() - {image.view for image in files})
@@ -150,21 +187,35 @@ def images_of(
             detail = f"{len(missing) - numbered} of {len(views)} listed images are not there: {', '.join(missing)}"
             log.excluded("image_missing", id, detail)
         if numbered > len(views):
-            log.repaired("projection_missing", id, f"{numbered} numbered images where the projections list {len(views)}")
+            log.repaired(
+                "projection_missing",
+                id,
+                f"{numbered} numbered images where the projections list {len(views)}",
+            )
     if (found or outside or nameless) and not any(images.values()):
-        raise UserError(f"{folder}: no picture is left of those that are there: {log.commonest('image_')}")
+        raise UserError(
+            f"{folder}: no picture is left of those that are there: {log.commonest('image_')}"
+        )
     return images
 
 
 def _projection(view: str | None, views: dict[str, Projection], numbered: int) -> Projection:
-    """R2Gen's numbers are in no documented order, so they tell a view only where all that the study can have are the same."""
+    """R2Gen's numbers are in no documented order, so they tell a view only where all that the study
+    can have are the same.
+    """
     if view:
         return views.get(view, "unknown")
-    return next(iter(views.values())) if len(set(views.values())) == 1 and numbered <= len(views) else "unknown"
+    return (
+        next(iter(views.values()))
+        if len(set(views.values())) == 1 and numbered <= len(views)
+        else "unknown"
+    )
 
 
 def _verify(path: Path) -> tuple[str, str]:
-    """(sha256, "") of an image whose file is whole, ("", why) of any other. PNG: every chunk's checksum; others are decoded."""
+    """(sha256, "") of an image whose file is whole, ("", why) of any other. PNG: every chunk's
+    checksum; others are decoded.
+    """
     from PIL import Image as Picture
     from PIL import UnidentifiedImageError
 
@@ -174,7 +225,12 @@ def _verify(path: Path) -> tuple[str, str]:
         data = path.read_bytes()
         with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
             picture.verify() if picture.format == "PNG" else picture.load()
-    except Exception as error:  # decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error ...
-        reason = "no PNG or JPEG" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())[:120]
+    # decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error ...
+    except Exception as error:
+        reason = (
+            "no PNG or JPEG"
+            if isinstance(error, UnidentifiedImageError)
+            else " ".join(str(error).split())[:120]
+        )
         return "", reason or type(error).__name__
     return hashlib.sha256(data).hexdigest(), ""

@@ -4,7 +4,9 @@ from collections import Counter
 
 from xraygen.sources import Incident
 
-KINDS = {  # every kind of incident; ids are study ids, CXR<uid> where no study has the uid, image paths, or file:place
+# every kind of incident; ids are study ids, CXR<uid> where no study has the uid, image paths, or
+# file:place
+KINDS = {
     "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252",
     "text_characters": "repaired: control characters or halves of surrogate pairs in a text, replaced",
     "file_unterminated": "repaired: a CSV file whose last line has no end, so that it may have been cut there; its row is used",
@@ -52,7 +54,9 @@ class Log:
 
     def _add(self, action: str, kind: str, id: str, detail: str) -> None:
         assert KINDS[kind].startswith(action), kind
-        self.incidents.append(Incident(action=action, kind=kind, id=shown(id), detail=shown(detail)))
+        self.incidents.append(
+            Incident(action=action, kind=kind, id=shown(id), detail=shown(detail))
+        )
 
     def repaired(self, kind: str, id: str, detail: str) -> None:
         self._add("repaired", kind, id, detail)
@@ -61,9 +65,17 @@ class Log:
         self._add("excluded", kind, id, detail)
 
     def commonest(self, prefix: str = "") -> str:
-        """The kinds of what was excluded with their counts, the most frequent first, and an example of that one."""
-        kinds = Counter(one.kind for one in self.incidents if one.action == "excluded" and one.kind.startswith(prefix))
-        kinds.pop("report_without_annotation", None)  # expected in every collection of which a part is kept apart
+        """The kinds of what was excluded with their counts, the most frequent first, and an example
+        of that one.
+        """
+        kinds = Counter(
+            one.kind
+            for one in self.incidents
+            if one.action == "excluded" and one.kind.startswith(prefix)
+        )
+        kinds.pop(
+            "report_without_annotation", None
+        )  # expected in every collection of which a part is kept apart
         if not kinds:
             return "nothing was given"
         counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(3))
@@ -72,7 +84,10 @@ class Log:
         return f"{counts}; for example {first.id}: {first.detail}"
 
     def sorted(self) -> list[Incident]:
-        return sorted(self.incidents, key=lambda incident: (incident.action, incident.kind, incident.id, incident.detail))
+        return sorted(
+            self.incidents,
+            key=lambda incident: (incident.action, incident.kind, incident.id, incident.detail),
+        )
 
 
 def shown(text: str) -> str:

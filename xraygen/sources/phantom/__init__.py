@@ -1,7 +1,8 @@
-"""Phantom studies: drawn, worded and annotated by a seeded generator. No download, no licence, any number of them.
+"""Phantom studies: drawn, worded and annotated by a seeded generator. No download, no licence, any
+number of them.
 
-Study k of a seed depends on (seed, k) alone. Each split counts k from its own start, so that more training studies leave
-the test studies as they are.
+Study k of a seed depends on (seed, k) alone. Each split counts k from its own start, so that more
+training studies leave the test studies as they are.
 """
 
 import contextlib
@@ -18,14 +19,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from xraygen.errors import UserError
-from xraygen.files import replacing
-from xraygen.progress import progress
+from xraygen.core.errors import UserError
+from xraygen.core.files import replacing
+from xraygen.core.progress import progress
+from xraygen.core.study import Annotation as Reference
+from xraygen.core.study import Image, Record, Study
 from xraygen.sources import Collection
 from xraygen.sources.phantom.findings import Findings, sample
 from xraygen.sources.phantom.wording import curate, statements, word
-from xraygen.study import Annotation as Reference
-from xraygen.study import Image, Record, Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,9 @@ _MOST = 10**9 - 1
 
 
 class PhantomParams(Record):
-    """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of 28 (Qwen2-VL's patch)."""
+    """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of
+    28 (Qwen2-VL's patch).
+    """
 
     train: Annotated[PositiveInt, Field(le=_MOST)] = 1000
     test: Annotated[PositiveInt, Field(le=_MOST)] = 300
@@ -46,7 +49,9 @@ class PhantomParams(Record):
 
 
 class Phantom(Record):
-    """A study without its pictures. `findings` is the truth that the pictures and the words are made from."""
+    """A study without its pictures. `findings` is the truth that the pictures and the words are
+    made from.
+    """
 
     id: str
     uid: str
@@ -60,18 +65,26 @@ def phantom(seed: int, k: int) -> Phantom:
     rng = Random(f"phantom {seed} {k}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
     findings = sample(rng)
     report, reference = word(findings, rng)
-    return Phantom(id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference)
+    return Phantom(
+        id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference
+    )
 
 
 def redrawn(seed: int, k: int, times: int) -> list[Reference]:
-    """References that further curators would make of the report of study k, independent of the study's own references and of each other."""
+    """References that further curators would make of the report of study k, independent of the
+    study's own references and of each other.
+    """
     rng = Random(f"phantom {seed} {k}")
     said = statements(sample(rng), rng)
     return [curate(said, Random(f"curator {seed} {k} {number}")) for number in range(times)]
 
 
-def draw(findings: Findings, seed: int, k: int, size: int) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
-    """(frontal, lateral), each uint8 (size, size). Anatomy, position and film are those of (seed, k) whatever the findings."""
+def draw(
+    findings: Findings, seed: int, k: int, size: int
+) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
+    """(frontal, lateral), each uint8 (size, size). Anatomy, position and film are those of (seed,
+    k) whatever the findings.
+    """
     from xraygen.sources.phantom.frontal import draw_frontal
     from xraygen.sources.phantom.lateral import draw_lateral
 
@@ -79,23 +92,35 @@ def draw(findings: Findings, seed: int, k: int, size: int) -> "tuple[NDArray[np.
 
 
 def read(params: PhantomParams, images: Path, root: Path) -> Collection:
-    """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`. Val has no references."""
+    """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`.
+    Val has no references.
+    """
     images, root = Path(os.path.abspath(images)), Path(os.path.abspath(root))
     if not images.is_relative_to(root):
-        raise UserError(f"{images}: lies outside {root}, to which image paths are relative; name a folder in it")
-    jobs = [(split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))]
+        raise UserError(
+            f"{images}: lies outside {root}, to which image paths are relative; name a folder in it"
+        )
+    jobs = [
+        (split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))
+    ]
     make = partial(_study, params=params, images=images, root=root)
     cores = min(_cores(), len(jobs) // 16)
     with contextlib.ExitStack() as stack:
         # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
-        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores, _ignore_interrupt)) if cores > 1 else None
+        pool = (
+            stack.enter_context(multiprocessing.get_context("spawn").Pool(cores, _ignore_interrupt))
+            if cores > 1
+            else None
+        )
         made = pool.imap(make, jobs, chunksize=8) if pool else map(make, jobs)
         studies = list(progress(made, "draw", "studies", total=len(jobs)))
     return Collection(sorted(studies, key=lambda study: study.id), [])
 
 
 def _cores() -> int:
-    """Cores that this process may use: under taskset or in a container with a set of CPUs fewer than the machine has."""
+    """Cores that this process may use: under taskset or in a container with a set of CPUs fewer
+    than the machine has.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -108,20 +133,32 @@ def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path
     split, k = job
     made = phantom(params.seed, k)
     views = []
-    for projection, pixels in zip(("frontal", "lateral"), draw(made.findings, params.seed, k, params.size), strict=True):
+    for projection, pixels in zip(
+        ("frontal", "lateral"), draw(made.findings, params.seed, k, params.size), strict=True
+    ):
         data, path = _png(pixels), images / f"{made.id}-{projection}.png"
         with replacing(path, "wb") as file:
             file.write(data)
         name = path.relative_to(root).as_posix()
-        views.append(Image(path=name, projection=projection, sha256=hashlib.sha256(data).hexdigest()))
+        views.append(
+            Image(path=name, projection=projection, sha256=hashlib.sha256(data).hexdigest())
+        )
     reference = None if split == "val" else made.reference
-    return Study(id=made.id, uid=made.uid, split=split, report=made.report, images=tuple(views), reference=reference)
+    return Study(
+        id=made.id,
+        uid=made.uid,
+        split=split,
+        report=made.report,
+        images=tuple(views),
+        reference=reference,
+    )
 
 
 def _png(pixels: "NDArray[np.uint8]") -> bytes:
     from PIL import Image as Picture
 
     file = io.BytesIO()
-    # No search for repeats: which ones zlib finds differs between its builds, and the bytes are to be the same everywhere.
+    # No search for repeats: which ones zlib finds differs between its builds, and the bytes are to
+    # be the same everywhere.
     Picture.fromarray(pixels).save(file, "PNG", compress_type=zlib.Z_HUFFMAN_ONLY)
     return file.getvalue()

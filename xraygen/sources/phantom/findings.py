@@ -1,10 +1,12 @@
-"""What is the matter in a phantom study: the structured truth that pictures, report and reference are made from."""
+"""What is the matter in a phantom study: the structured truth that pictures, report and reference
+are made from.
+"""
 
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Literal, TypeVar
 
-from xraygen.study import Record
+from xraygen.core.study import Record
 
 Side = Literal["right", "left"]
 Sides = Literal["right", "left", "both"]
@@ -17,7 +19,9 @@ AMOUNTS: tuple[Amount, ...] = ("small", "moderate", "large")
 
 
 class Lesion(Record):
-    """Something in one lobe; the patient's left lung has no middle lobe. `mm`: diameter, 0 where it has none."""
+    """Something in one lobe; the patient's left lung has no middle lobe. `mm`: diameter, 0 where it
+    has none.
+    """
 
     side: Side
     lobe: Lobe
@@ -40,7 +44,9 @@ class RibFracture(Record):
 
 
 class Findings(Record):
-    """The default is a normal study. Sides are the patient's: the patient's right is on the viewer's left of the frontal view."""
+    """The default is a normal study. Sides are the patient's: the patient's right is on the
+    viewer's left of the frontal view.
+    """
 
     heart: Literal["normal", "borderline", "mild", "moderate", "severe"] = "normal"
     mediastinum: Literal["normal", "wide"] = "normal"
@@ -107,7 +113,9 @@ T = TypeVar("T")
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:
-    """One of `options`. Only `random()` is called, the one method whose sequence Python promises to keep."""
+    """One of `options`. Only `random()` is called, the one method whose sequence Python promises to
+    keep.
+    """
     return options[int(rng.random() * len(options))]
 
 
@@ -120,16 +128,27 @@ def sample(rng: Random) -> Findings:
         present.remove(pick(rng, present))
     values = {name: _DETAIL[name](rng) for name in present if name not in _PLACED}
 
-    # A collapsed lung and fluid hide what is there: each takes its own side, and lesions go where they can be seen.
+    # A collapsed lung and fluid hide what is there: each takes its own side, and lesions go where
+    # they can be seen.
     air: Side | None = None
     if "pneumothorax" in present:
         air = pick(rng, SIDES)
         values["pneumothorax"] = Pleural(side=air, amount=pick(rng, AMOUNTS))
     fluid: tuple[Side, ...] = ()
     if "effusion" in present:
-        fluid = SIDES if air is None and rng.random() < 0.25 else (other(air) if air else pick(rng, SIDES),)
-        values["effusion"] = Pleural(side="both" if len(fluid) == 2 else fluid[0], amount=pick(rng, AMOUNTS))
-    free = [(side, lobe) for side, lobe in _LOBES if side != air and not (side in fluid and lobe == "lower")]
+        fluid = (
+            SIDES
+            if air is None and rng.random() < 0.25
+            else (other(air) if air else pick(rng, SIDES),)
+        )
+        values["effusion"] = Pleural(
+            side="both" if len(fluid) == 2 else fluid[0], amount=pick(rng, AMOUNTS)
+        )
+    free = [
+        (side, lobe)
+        for side, lobe in _LOBES
+        if side != air and not (side in fluid and lobe == "lower")
+    ]
     for name in ("consolidation", "nodule", "granuloma"):
         if name in present and free:
             side, lobe = place = pick(rng, free)
@@ -149,13 +168,17 @@ _DIAMETER: dict[str, Callable[[Random], int]] = {
     "granuloma": lambda rng: 5 + int(rng.random() * 3),
 }
 _DETAIL: dict[str, Callable[[Random], object]] = {
-    "heart": lambda rng: pick(rng, ("borderline", "mild", "mild", "moderate", "moderate", "severe")),
+    "heart": lambda rng: pick(
+        rng, ("borderline", "mild", "mild", "moderate", "moderate", "severe")
+    ),
     "mediastinum": lambda rng: "wide",
     "aorta": lambda rng: pick(rng, ("tortuous", "calcified", "tortuous and calcified")),
     "vessels": lambda rng: pick(rng, ("congested", "edema")),
     "volumes": lambda rng: pick(rng, ("low", "high")),
     "atelectasis": lambda rng: pick(rng, ("right", "left", "both")),
-    "rib_fracture": lambda rng: RibFracture(side=pick(rng, SIDES), rib=5 + int(rng.random() * 4), healed=rng.random() < 0.6),
+    "rib_fracture": lambda rng: RibFracture(
+        side=pick(rng, SIDES), rib=5 + int(rng.random() * 4), healed=rng.random() < 0.6
+    ),
     "spine": lambda rng: pick(rng, ("mild", "mild", "moderate", "severe")),
     "scoliosis": lambda rng: pick(rng, SIDES),
     "central_line": lambda rng: pick(rng, SIDES),

@@ -1,4 +1,6 @@
-"""The lateral view, the patient facing the viewer's left: sternum in front (left), spine behind (right)."""
+"""The lateral view, the patient facing the viewer's left: sternum in front (left), spine behind
+(right).
+"""
 
 import math
 
@@ -9,7 +11,11 @@ from xraygen.sources.phantom.film import Field, Film, Lines, between, curve, str
 from xraygen.sources.phantom.findings import Findings, Lesion
 
 _HEART = {"normal": 0.0, "borderline": 0.035, "mild": 0.06, "moderate": 0.10, "severe": 0.14}
-_LOBES = {("right", "upper"): (-0.02, -0.40), ("right", "middle"): (-0.22, 0.08), ("right", "lower"): (0.34, 0.20)}
+_LOBES = {
+    ("right", "upper"): (-0.02, -0.40),
+    ("right", "middle"): (-0.22, 0.08),
+    ("right", "lower"): (0.34, 0.20),
+}
 _LOBES |= {("left", "upper"): (-0.14, -0.28), ("left", "lower"): (0.38, 0.08)}
 _FLUID = {"small": 0.44, "moderate": 0.24, "large": -0.02}
 _VERTEBRA = 0.135
@@ -24,16 +30,34 @@ def draw_lateral(findings: Findings, seed: int, k: int, size: int) -> NDArray[np
     base = between(rng, -0.02, 0.04) + {"low": -0.11, "normal": 0.0, "high": 0.10}[findings.volumes]
     deep = between(rng, -0.04, 0.04) + (0.05 if high else 0.0)
 
-    front = curve(y, (-1.1, -0.30), (-0.85, -0.32), (-0.6, -0.50), (-0.3, -0.66), (0.1, -0.76), (0.5, -0.76), (1.1, -0.72)) - deep
+    front = (
+        curve(
+            y,
+            (-1.1, -0.30),
+            (-0.85, -0.32),
+            (-0.6, -0.50),
+            (-0.3, -0.66),
+            (0.1, -0.76),
+            (0.5, -0.76),
+            (1.1, -0.72),
+        )
+        - deep
+    )
     back = curve(y, (-1.1, 0.50), (-0.7, 0.70), (-0.2, 0.84), (0.3, 0.84), (0.7, 0.74), (1.1, 0.70))
     body = film.edge(x - front, 0.02) * film.edge(back - x, 0.03)
     middle, half = (front + back) / 2, (back - front) / 2
     light = 0.05 + body * (0.42 + 0.22 * np.sqrt(np.clip(1 - ((x - middle) / half) ** 2, 0, 1)))
-    light += 0.17 * body * film.edge(-0.52 - y - 0.25 * (x + 0.2), 0.22)  # raised arms and shoulders
+    light += (
+        0.17 * body * film.edge(-0.52 - y - 0.25 * (x + 0.2), 0.22)
+    )  # raised arms and shoulders
     arm = -0.70 - y + 0.25 * (x + 0.4)
-    light += (1 - body) * film.edge(arm, 0.03) * film.edge(-x) * (0.2 + 0.25 * np.clip(arm * 3, 0, 1))
+    light += (
+        (1 - body) * film.edge(arm, 0.03) * film.edge(-x) * (0.2 + 0.25 * np.clip(arm * 3, 0, 1))
+    )
 
-    sternum = curve(y, (-0.78, -0.02), (-0.62, -0.30), (-0.35, -0.48), (0.1, -0.60), (0.6, -0.62)) - deep
+    sternum = (
+        curve(y, (-0.78, -0.02), (-0.62, -0.30), (-0.35, -0.48), (0.1, -0.60), (0.6, -0.62)) - deep
+    )
     chest_wall = curve(y, (-0.8, 0.30), (-0.62, 0.50), (-0.3, 0.66), (0.15, 0.71), (0.6, 0.64))
     fall = 0.24 if high else 0.40
     dome = curve(
@@ -46,18 +70,29 @@ def draw_lateral(findings: Findings, seed: int, k: int, size: int) -> NDArray[np
         (0.72, 0.25 + fall * 1.15),
     )
     domes = [base + lower + dome for lower in (0.0, 0.06)]
-    chest = film.edge(x - sternum, 0.012) * film.edge(chest_wall - x, 0.015) * film.edge(y + 0.74, 0.05)
+    chest = (
+        film.edge(x - sternum, 0.012) * film.edge(chest_wall - x, 0.015) * film.edge(y + 0.74, 0.05)
+    )
     lungs = [chest * film.edge(dome - y, 0.012) for dome in domes]
     both = 0.6 * lungs[0] + 0.4 * lungs[1]
-    light -= 0.36 * both * (0.8 + 0.2 * np.clip((y + 0.7) / 1.2, 0, 1)) + (0.07 * both if high else 0.0)
+    light -= 0.36 * both * (0.8 + 0.2 * np.clip((y + 0.7) / 1.2, 0, 1)) + (
+        0.07 * both if high else 0.0
+    )
     light += body * (0.13 * film.edge(y - domes[0], 0.015) + 0.08 * film.edge(y - domes[1], 0.015))
-    light += 0.07 * film.edge(0.03 - np.abs(x - sternum + 0.03), 0.012) * film.edge(y + 0.6, 0.05) * film.edge(0.35 - y, 0.05)
+    light += (
+        0.07
+        * film.edge(0.03 - np.abs(x - sternum + 0.03), 0.012)
+        * film.edge(y + 0.6, 0.05)
+        * film.edge(0.35 - y, 0.05)
+    )
 
     light += both * _ribs(film)
     light += _spine(film, findings)
     light += _heart(film, findings, base, deep) * (0.3 + 0.7 * both)
     light += both * _markings(film, findings, stream(seed, k, "lateral vessels"))
-    trachea = film.edge(0.038 - np.abs(x - 0.02 - 0.16 * (y + 0.9)), 0.014) * film.edge(-0.2 - y, 0.04)
+    trachea = film.edge(0.038 - np.abs(x - 0.02 - 0.16 * (y + 0.9)), 0.014) * film.edge(
+        -0.2 - y, 0.04
+    )
     light -= 0.12 * trachea
     light = _lesions(film, findings, light, chest, both, domes, chest_wall, seed, k)
     light += _devices(film, findings, sternum, domes, chest)
@@ -79,9 +114,15 @@ def _spine(film: Film, findings: Findings) -> Field:
     column = film.edge(0.075 - np.abs(off), 0.012)
     light = column * 0.16 * np.clip((disc - 0.10 + 0.05 * grade) * 9, 0, 1)
     light += 0.06 * column * np.clip(1 - np.abs(disc - 0.14) * 20, 0, 1)
-    light += 0.05 * film.edge(0.04 - np.abs(off - 0.13), 0.02) * np.clip(disc * 3, 0, 1)  # the arches behind
+    light += (
+        0.05 * film.edge(0.04 - np.abs(off - 0.13), 0.02) * np.clip(disc * 3, 0, 1)
+    )  # the arches behind
     if grade:
-        spur = np.clip(1 - disc * 4.5, 0, 1) * film.edge(off + 0.09 + 0.06 * grade, 0.012) * film.edge(-0.04 - off, 0.02)
+        spur = (
+            np.clip(1 - disc * 4.5, 0, 1)
+            * film.edge(off + 0.09 + 0.06 * grade, 0.012)
+            * film.edge(-0.04 - off, 0.02)
+        )
         light += (0.14 + 0.20 * grade) * spur * film.edge(y + 0.45, 0.05)
         light += 0.12 * grade * column * np.clip(1 - np.abs(disc - 0.10) * 14, 0, 1)
     return light
@@ -91,23 +132,29 @@ def _heart(film: Film, findings: Findings, base: float, deep: float) -> Field:
     x, y = film.x, film.y - base
     more = _HEART[findings.heart]
     across, along = x + 0.24 + deep - more * 0.8, y - 0.08 + more * 0.3
-    near = (across * 0.90 + along * 0.44) ** 2 / (0.23 + more) ** 2 + (along * 0.90 - across * 0.44) ** 2 / (
-        0.36 + more * 0.7
-    ) ** 2
+    near = (across * 0.90 + along * 0.44) ** 2 / (0.23 + more) ** 2 + (
+        along * 0.90 - across * 0.44
+    ) ** 2 / (0.36 + more * 0.7) ** 2
     heart = film.edge(1 - near, 0.16) * (0.13 + 0.14 * np.sqrt(np.clip(1.1 - near, 0, 1)))
     wide = findings.mediastinum == "wide"
     great = (0.24 if wide else 0.15) * film.blob(-0.02, -0.30, 0.36 if wide else 0.26, 0.50)
     big = 0.05 if "tortuous" in findings.aorta else 0.0
     ring = np.sqrt((x - 0.16) ** 2 + (film.y + 0.26) ** 2)
-    arch = film.edge(0.055 + big - np.abs(ring - 0.20 - big), 0.025) * film.edge(-0.2 - film.y, 0.06)
+    arch = film.edge(0.055 + big - np.abs(ring - 0.20 - big), 0.025) * film.edge(
+        -0.2 - film.y, 0.06
+    )
     course = 0.36 + 2 * big * np.clip(film.y, 0, 1)
     descending = (
-        film.edge(0.055 + big * 0.6 - np.abs(x - course), 0.025) * film.edge(film.y + 0.25, 0.05) * film.edge(0.5 - film.y, 0.1)
+        film.edge(0.055 + big * 0.6 - np.abs(x - course), 0.025)
+        * film.edge(film.y + 0.25, 0.05)
+        * film.edge(0.5 - film.y, 0.1)
     )
     light = np.sqrt(heart**2 + great**2) + (0.07 + big) * (arch + descending)
     if "calcified" in findings.aorta:
         turn = np.linspace(-2.6, -0.5, 24)
-        light = light + film.trace([(0.16 + (0.25 + big) * np.cos(turn), -0.26 + (0.25 + big) * np.sin(turn), 0.4)], 0.011)
+        light = light + film.trace(
+            [(0.16 + (0.25 + big) * np.cos(turn), -0.26 + (0.25 + big) * np.sin(turn), 0.4)], 0.011
+        )
     return light
 
 
@@ -118,11 +165,23 @@ def _markings(film: Film, findings: Findings, rng: np.random.Generator) -> Field
         angle, reach = between(rng, 0, 2 * math.pi), between(rng, 0.25, 0.5)
         turn = angle + between(rng, -0.5, 0.5)
         start = between(rng, 0.02, 0.08)
-        xs = [0.10 + start * math.cos(angle), 0.10 + reach * 0.5 * math.cos(angle), 0.10 + reach * math.cos(turn)]
-        ys = [-0.10 + start * math.sin(angle), -0.10 + reach * 0.5 * math.sin(angle), -0.10 + reach * math.sin(turn)]
+        xs = [
+            0.10 + start * math.cos(angle),
+            0.10 + reach * 0.5 * math.cos(angle),
+            0.10 + reach * math.cos(turn),
+        ]
+        ys = [
+            -0.10 + start * math.sin(angle),
+            -0.10 + reach * 0.5 * math.sin(angle),
+            -0.10 + reach * math.sin(turn),
+        ]
         lines.append((xs, ys, 0.06 * strong))
     light = film.trace(lines, 0.008 if findings.vessels == "normal" else 0.012)
-    light = light + 0.10 * min(strong, 1.4) * film.blob(0.12, -0.10, 0.16, 0.2) + 0.02 * film.cloud(rng, 0.06)
+    light = (
+        light
+        + 0.10 * min(strong, 1.4) * film.blob(0.12, -0.10, 0.16, 0.2)
+        + 0.02 * film.cloud(rng, 0.06)
+    )
     if findings.vessels == "edema":
         net = np.clip(np.abs(film.cloud(rng, 0.05)), 0, 0.3) / 0.3
         light += (0.12 + 0.10 * (1 - net)) * film.blob(0.1, 0.0, 0.6, 0.7)
@@ -145,16 +204,24 @@ def _lesions(
     if lesion := findings.consolidation:
         rng = stream(seed, k, "lateral consolidation")
         cx, cy = _LOBES[lesion.side, lesion.lobe]
-        patch = 1.7 * film.blob(cx, cy, between(rng, 0.24, 0.30), between(rng, 0.22, 0.26)) * (1 + 0.45 * film.cloud(rng, 0.09))
+        patch = (
+            1.7
+            * film.blob(cx, cy, between(rng, 0.24, 0.30), between(rng, 0.22, 0.26))
+            * (1 + 0.45 * film.cloud(rng, 0.09))
+        )
         light = film.veil(light, 0.6 * np.clip(patch, 0, 1) * lung, 0.78)
     for name in ("nodule", "granuloma"):
         if lesion := getattr(findings, name):
             rng = stream(seed, k, f"lateral {name}")
             cx, cy = _LOBES[lesion.side, lesion.lobe]
             cx, cy = cx + between(rng, -0.05, 0.05), cy + between(rng, -0.05, 0.05)
-            light = light + (0.25 if name == "nodule" else 0.45) * film.disc(cx, cy, lesion.mm * 0.0033)
+            light = light + (0.25 if name == "nodule" else 0.45) * film.disc(
+                cx, cy, lesion.mm * 0.0033
+            )
     if findings.atelectasis:
-        light = light + lung * film.trace([([0.10, 0.42], [0.22, 0.26], 0.3), ([-0.3, -0.02], [0.17, 0.12], 0.25)], 0.011)
+        light = light + lung * film.trace(
+            [([0.10, 0.42], [0.22, 0.26], 0.3), ([-0.3, -0.02], [0.17, 0.12], 0.25)], 0.011
+        )
     if air := findings.pneumothorax:
         gap = {"small": 0.07, "moderate": 0.12, "large": 0.20}[air.amount]
         rim = 0.62 - gap - ((x - 0.08) ** 2 + (0.75 * (y - 0.0)) ** 2) ** 0.5
@@ -164,17 +231,29 @@ def _lesions(
     if fluid := findings.effusion:
         behind = np.clip(chest_wall - x, 0, None)
         surface = _FLUID[fluid.amount] + 0.35 * behind / (behind + 0.25)
-        light = film.veil(light, 0.6 * chest * film.edge(y - surface, 0.02) * film.edge(domes[1] + 0.03 - y, 0.02), 0.82)
+        light = film.veil(
+            light,
+            0.6 * chest * film.edge(y - surface, 0.02) * film.edge(domes[1] + 0.03 - y, 0.02),
+            0.82,
+        )
     return light
 
 
-def _devices(film: Film, findings: Findings, sternum: Field, domes: list[Field], chest: Field) -> Field:
+def _devices(
+    film: Film, findings: Findings, sternum: Field, domes: list[Field], chest: Field
+) -> Field:
     x, y = film.x, film.y
     light = np.zeros_like(x)
     wires: Lines = []
     if findings.pacemaker:
         light += 0.5 * film.disc(-0.50, -0.42, 0.075, 0.008, 0.6)
-        wires.append(([-0.46, -0.25, -0.05, 0.0, -0.10, -0.25], [-0.46, -0.60, -0.55, -0.2, 0.08, 0.22], 0.45))
+        wires.append(
+            (
+                [-0.46, -0.25, -0.05, 0.0, -0.10, -0.25],
+                [-0.46, -0.60, -0.55, -0.2, 0.08, 0.22],
+                0.45,
+            )
+        )
     if findings.central_line:
         wires.append(([0.1, 0.02, -0.02, -0.04], [-0.9, -0.6, -0.35, -0.10], 0.45))
     if findings.sternotomy:
@@ -183,7 +262,14 @@ def _devices(film: Film, findings: Findings, sternum: Field, domes: list[Field],
             at = float(np.interp(row, y[:, 0], sternum[:, 0])) - 0.035
             wires.append((at + 0.022 * np.cos(turn), row + 0.014 * np.sin(turn), 0.6))
     if findings.clips:
-        wires += [([-0.20 + 0.05 * n, -0.17 + 0.05 * n], [0.68 + 0.03 * (n % 2), 0.72 - 0.03 * (n % 2)], 0.7) for n in range(4)]
+        wires += [
+            (
+                [-0.20 + 0.05 * n, -0.17 + 0.05 * n],
+                [0.68 + 0.03 * (n % 2), 0.72 - 0.03 * (n % 2)],
+                0.7,
+            )
+            for n in range(4)
+        ]
     if wires:
         light += film.trace(wires, 0.007)
     if findings.hernia:
@@ -194,6 +280,9 @@ def _devices(film: Film, findings: Findings, sternum: Field, domes: list[Field],
     if findings.free_air:
         below = y - domes[0]
         light -= (
-            0.36 * film.edge(below - 0.02, 0.008) * film.edge(0.075 - below, 0.012) * film.edge(0.30 - np.abs(x + 0.18), 0.05)
+            0.36
+            * film.edge(below - 0.02, 0.008)
+            * film.edge(0.075 - below, 0.012)
+            * film.edge(0.30 - np.abs(x + 0.18), 0.05)
         )
     return light

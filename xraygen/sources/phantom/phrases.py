@@ -1,7 +1,8 @@
 """The phrases of reports and of the curators who file them under regions, as data for `wording`.
 
-`[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase that speaks of one region is a string, and what the
-curators make of it follows from `CURATED`. One that speaks of several is a tuple: the report's words, then theirs by region.
+`[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase that speaks of one region is
+a string, and what the curators make of it follows from `CURATED`. One that speaks of several is a
+tuple: the report's words, then theirs by region.
 """
 
 Phrase = str | tuple[str, dict[str, str]]
@@ -46,7 +47,10 @@ HEART_AND_MEDIASTINUM: tuple[Phrase, ...] = (
         "Heart size and mediastinal contours are {ok}.",
         {"heart": "Heart size is {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
     ),
-    ("[The heart|Heart] and mediastinum are {ok}.", {"heart": "Heart is {ok}.", "mediastinal": "Mediastinum is {ok}."}),
+    (
+        "[The heart|Heart] and mediastinum are {ok}.",
+        {"heart": "Heart is {ok}.", "mediastinal": "Mediastinum is {ok}."},
+    ),
     (
         "[The cardiac|Cardiac] and mediastinal contours are {ok}.",
         {"heart": "Cardiac contours are {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
@@ -65,7 +69,10 @@ HEART_AND_VESSELS: tuple[Phrase, ...] = (
         "Heart size and pulmonary [vascularity|vasculature] are {ok}.",
         {"heart": "Heart size is {ok}.", "lung": "Pulmonary vascularity is {ok}."},
     ),
-    ("Normal heart size and pulmonary vascularity.", {"heart": "Normal heart size.", "lung": "Normal pulmonary vascularity."}),
+    (
+        "Normal heart size and pulmonary vascularity.",
+        {"heart": "Normal heart size.", "lung": "Normal pulmonary vascularity."},
+    ),
 )
 HEART_MEDIASTINUM_AND_VESSELS: tuple[Phrase, ...] = (
     (
@@ -88,7 +95,11 @@ HEART_MEDIASTINUM_AND_VESSELS: tuple[Phrase, ...] = (
 HEART_MEDIASTINUM_AND_LUNGS: tuple[Phrase, ...] = (
     (
         "The heart, mediastinum and lungs are {ok}.",
-        {"heart": "Heart is {ok}.", "mediastinal": "Mediastinum is {ok}.", "lung": "Lungs are {ok}."},
+        {
+            "heart": "Heart is {ok}.",
+            "mediastinal": "Mediastinum is {ok}.",
+            "lung": "Lungs are {ok}.",
+        },
     ),
 )
 LUNGS: tuple[Phrase, ...] = (
@@ -99,7 +110,10 @@ LUNGS: tuple[Phrase, ...] = (
     "[The lungs|Both lungs|Lung fields] appear clear.",
     "[The lungs|Lungs] are clear [without|with no] {absent}.",
 )
-REST_OF_LUNGS: tuple[Phrase, ...] = ("[The lungs|Lungs] are otherwise clear.", "The remainder of the lungs is clear.")
+REST_OF_LUNGS: tuple[Phrase, ...] = (
+    "[The lungs|Lungs] are otherwise clear.",
+    "The remainder of the lungs is clear.",
+)
 ABSENT: tuple[Phrase, ...] = (
     "No {absent}.",
     "There is no {absent}.",
@@ -117,19 +131,30 @@ ABSENT_WORDS = {
         "focal opacity",
         "pneumonia",
     ),
-    "effusion": ("pleural effusion", "effusion", "pleural effusion", "pleural fluid", "large pleural effusion"),
+    "effusion": (
+        "pleural effusion",
+        "effusion",
+        "pleural effusion",
+        "pleural fluid",
+        "large pleural effusion",
+    ),
     "pneumothorax": ("pneumothorax",),
     "nodule": ("nodule", "mass", "suspicious nodule"),
     "vessels": ("pulmonary edema", "vascular congestion"),
 }
 # Next to another finding, which may be called an opacity itself.
-ABSENT_WORDS_BESIDES = ABSENT_WORDS | {"consolidation": ("focal consolidation", "focal airspace disease", "infiltrate")}
+ABSENT_WORDS_BESIDES = ABSENT_WORDS | {
+    "consolidation": ("focal consolidation", "focal airspace disease", "infiltrate")
+}
 VESSELS: tuple[Phrase, ...] = (
     "[The pulmonary|Pulmonary] [vascularity|vasculature] is {ok}.",
     "Normal pulmonary vascularity.",
     "Pulmonary vessels are {ok}.",
 )
-VOLUMES: tuple[Phrase, ...] = ("Lung volumes are normal.", "[The lungs|Lungs] are normally inflated.")
+VOLUMES: tuple[Phrase, ...] = (
+    "Lung volumes are normal.",
+    "[The lungs|Lungs] are normally inflated.",
+)
 BONES: tuple[Phrase, ...] = (
     "[The bones|Bones|The osseous structures|Osseous structures|Bony structures] are {ok}.",
     "[The bones|Bony structures|Osseous structures|Visualized bones] are intact.",
@@ -140,9 +165,15 @@ BONES: tuple[Phrase, ...] = (
     "[The thoracic spine|Thoracic spine] is {ok}.",
     "The bony thorax is [intact|unremarkable].",
 )
-NO_ACUTE_BONES: tuple[Phrase, ...] = ("No acute [bony|osseous] abnormality.", "There is no acute [bony|osseous] finding.")
+NO_ACUTE_BONES: tuple[Phrase, ...] = (
+    "No acute [bony|osseous] abnormality.",
+    "There is no acute [bony|osseous] finding.",
+)
 BONES_AND_SOFT_TISSUES: tuple[Phrase, ...] = (
-    ("[The bones|Bones] and soft tissues are {ok}.", {"bone": "Bones are {ok}.", "others": "Soft tissues are {ok}."}),
+    (
+        "[The bones|Bones] and soft tissues are {ok}.",
+        {"bone": "Bones are {ok}.", "others": "Soft tissues are {ok}."},
+    ),
     (
         "No acute bony or soft tissue abnormality.",
         {"bone": "No acute bony abnormality.", "others": "No soft tissue abnormality."},
@@ -319,19 +350,35 @@ REGION_OF = {
     "heart": "heart",
     **dict.fromkeys(("mediastinum", "aorta"), "mediastinal"),
     **dict.fromkeys(
-        ("vessels", "volumes", "effusion", "pneumothorax", "consolidation", "nodule", "granuloma", "atelectasis"), "lung"
+        (
+            "vessels",
+            "volumes",
+            "effusion",
+            "pneumothorax",
+            "consolidation",
+            "nodule",
+            "granuloma",
+            "atelectasis",
+        ),
+        "lung",
     ),
     **dict.fromkeys(("rib_fracture", "spine", "scoliosis"), "bone"),
-    **dict.fromkeys(("pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air"), "others"),
+    **dict.fromkeys(
+        ("pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air"), "others"
+    ),
 }
 # Where some curators file a finding instead.
 ELSEWHERE = {"sternotomy": "bone", "central_line": "mediastinal", "hernia": "mediastinal"}
-# Two findings in one sentence; `{heart}` and its like are the first one's, `{with_side}` and its like the second one's.
+# Two findings in one sentence; `{heart}` and its like are the first one's, `{with_side}` and its
+# like the second one's.
 PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
     ("heart", "mediastinum"): (
         (
             "The cardiomediastinal silhouette is enlarged with {heart} cardiomegaly and a widened mediastinum.",
-            {"heart": "[{heart} cardiomegaly.|Heart is {heart}ly enlarged.]", "mediastinal": "Widened mediastinum."},
+            {
+                "heart": "[{heart} cardiomegaly.|Heart is {heart}ly enlarged.]",
+                "mediastinal": "Widened mediastinum.",
+            },
         ),
         (
             "{heart} cardiomegaly and mediastinal widening.",
@@ -350,16 +397,25 @@ PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
             {"heart": "{heart} cardiomegaly.", "lung": "Interstitial edema."},
         ),
     ),
-    ("consolidation", "effusion"): ("{place} consolidation and a {with_amount} {with_side} pleural effusion.",),
-    ("atelectasis", "effusion"): ("{bases} atelectasis and a {with_amount} {with_side} pleural effusion.",),
-    ("nodule", "granuloma"): ("There is a {cm} cm nodule in the {place} and a calcified granuloma in the {with_place}.",),
-    ("spine", "scoliosis"): ("{spine} degenerative changes and scoliosis of the spine, convex to the {with_side}.",),
+    ("consolidation", "effusion"): (
+        "{place} consolidation and a {with_amount} {with_side} pleural effusion.",
+    ),
+    ("atelectasis", "effusion"): (
+        "{bases} atelectasis and a {with_amount} {with_side} pleural effusion.",
+    ),
+    ("nodule", "granuloma"): (
+        "There is a {cm} cm nodule in the {place} and a calcified granuloma in the {with_place}.",
+    ),
+    ("spine", "scoliosis"): (
+        "{spine} degenerative changes and scoliosis of the spine, convex to the {with_side}.",
+    ),
     ("pacemaker", "sternotomy"): ("Left chest pacemaker and median sternotomy wires.",),
 }
 
 # --- what is lost, and what curators do
 
-# Words that de-identification takes for names. Of an abnormal sentence only those go that carry nothing of the finding.
+# Words that de-identification takes for names. Of an abnormal sentence only those go that carry
+# nothing of the finding.
 SCRUBBED = frozenset(
     "bones bony osseous skeletal structures visualized acute evidence definite visible focal silhouette vasculature vessels "
     "aerated expanded appear soft views obtained prior thoracic hila midline identified present seen".split()

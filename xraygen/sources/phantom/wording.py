@@ -1,9 +1,10 @@
 """Findings -> the report a radiologist might dictate, and the reference that curators make of it.
 
-A report is a list of statements, each drawn from `phrases`. Some reports are dictated freely; the others follow one of a few
-house styles, whose choices are the same every time, so that normal reports repeat word for word. De-identification then takes a
-word here and there for a name and leaves XXXX. Curators see the report only: what is lost to XXXX is lost to them too. They
-mostly, not always, reword alike.
+A report is a list of statements, each drawn from `phrases`. Some reports are dictated freely; the
+others follow one of a few house styles, whose choices are the same every time, so that normal
+reports repeat word for word. De-identification then takes a word here and there for a name and
+leaves XXXX. Curators see the report only: what is lost to XXXX is lost to them too. They mostly,
+not always, reword alike.
 """
 
 import re
@@ -12,16 +13,27 @@ from functools import cache
 from random import Random
 from typing import NamedTuple
 
+from xraygen.core.study import REGIONS, Annotation
 from xraygen.sources.phantom import phrases
 from xraygen.sources.phantom.findings import Findings, pick
 from xraygen.sources.phantom.phrases import Phrase
-from xraygen.study import REGIONS, Annotation
 
 _HOUSES = 40
 _IN_HOUSE_STYLE = 0.42
 _SCRUBBED = 0.26  # share of sentences
 _AT_MOST = 8  # sentences
-_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_ORDINALS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
 _ORDERS = (
     ("core", "lung", "bone"),
     ("core", "lung", "bone"),
@@ -32,8 +44,9 @@ _ORDERS = (
 
 
 class Statement(NamedTuple):
-    """A sentence. `curated`: the curators' words by region where it speaks of several; else it belongs to `region` alone.
-    `about`: the abnormal fields that it states."""
+    """A sentence. `curated`: the curators' words by region where it speaks of several; else it
+    belongs to `region` alone. `about`: the abnormal fields that it states.
+    """
 
     text: str
     region: str
@@ -57,7 +70,9 @@ def curate(said: Sequence[Statement], rng: Random) -> Annotation:
 
 
 def statements(findings: Findings, rng: Random) -> list[Statement]:
-    """The sentences of a report, in order; some reports are in the style of a house, which says the same things the same way."""
+    """The sentences of a report, in order; some reports are in the style of a house, which says the
+    same things the same way.
+    """
     speaker = rng
     if rng.random() < _IN_HOUSE_STYLE:
         speaker = Random(f"house {int(_HOUSES * rng.random() ** 1.5)}")
@@ -67,7 +82,9 @@ def statements(findings: Findings, rng: Random) -> list[Statement]:
 @cache
 def _parts(template: str) -> tuple[tuple[str, ...], ...]:
     parts = re.split(r"\[([^\]]*)\]", template)
-    return tuple(tuple(part.split("|")) if number % 2 else (part,) for number, part in enumerate(parts))
+    return tuple(
+        tuple(part.split("|")) if number % 2 else (part,) for number, part in enumerate(parts)
+    )
 
 
 def _say(template: str, rng: Random, slots: dict[str, str]) -> str:
@@ -99,7 +116,9 @@ class _Report:
             said.remove(pick(self.rng, [statement for statement in said if not statement.about]))
         return said
 
-    def say(self, options: Sequence[Phrase], region: str, slots: dict[str, str], *about: str) -> Statement:
+    def say(
+        self, options: Sequence[Phrase], region: str, slots: dict[str, str], *about: str
+    ) -> Statement:
         phrase = pick(self.rng, options)
         if isinstance(phrase, str):
             return Statement(_say(phrase, self.rng, slots), region, None, about)
@@ -112,10 +131,14 @@ class _Report:
         )
 
     def normal(self, options: Sequence[Phrase], region: str, absent: str = "") -> Statement:
-        return self.say(options, region, {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent})
+        return self.say(
+            options, region, {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent}
+        )
 
     def abnormal(self, *names: str) -> list[Statement]:
-        """What there is to say of these fields, in that order; two of them in one sentence now and then."""
+        """What there is to say of these fields, in that order; two of them in one sentence now and
+        then.
+        """
         said = []
         for name in names:
             if name not in self.left:
@@ -125,9 +148,17 @@ class _Report:
             slots = _slots(name, self.findings)
             for (first, second), options in phrases.PAIRS.items():
                 with_name = second.split()[0]
-                if first == key and with_name in self.left and second == self.key(with_name) and self.chance(0.4):
+                if (
+                    first == key
+                    and with_name in self.left
+                    and second == self.key(with_name)
+                    and self.chance(0.4)
+                ):
                     self.left.remove(with_name)
-                    slots |= {f"with_{slot}": value for slot, value in _slots(with_name, self.findings).items()}
+                    slots |= {
+                        f"with_{slot}": value
+                        for slot, value in _slots(with_name, self.findings).items()
+                    }
                     said.append(self.say(options, phrases.REGION_OF[name], slots, name, with_name))
                     break
             else:
@@ -136,14 +167,20 @@ class _Report:
 
     def key(self, name: str) -> str:
         value = getattr(self.findings, name)
-        variant = getattr(value, "side", value) if name != "rib_fracture" else ("healed" if value.healed else "acute")
+        variant = (
+            getattr(value, "side", value)
+            if name != "rib_fracture"
+            else ("healed" if value.healed else "acute")
+        )
         return key if (key := f"{name} {variant}") in phrases.ABNORMAL else name
 
     def core(self) -> list[Statement]:
         """Heart and mediastinum."""
         findings, left = self.findings, self.left
         if "heart" in left or "mediastinum" in left or "aorta" in left:
-            said = self.abnormal("heart") or ([self.normal(phrases.HEART, "heart")] if self.chance(0.93) else [])
+            said = self.abnormal("heart") or (
+                [self.normal(phrases.HEART, "heart")] if self.chance(0.93) else []
+            )
             contours = self.abnormal("mediastinum", "aorta")
             if findings.mediastinum == findings.aorta == "normal" and self.chance(0.55):
                 contours = [self.normal(phrases.MEDIASTINUM, "mediastinal")]
@@ -173,16 +210,29 @@ class _Report:
         affected = self.lungs_affected()
         if not affected and self.chance(0.01):
             return []
-        named = "volumes", "consolidation", "nodule", "granuloma", "atelectasis", "vessels", "effusion", "pneumothorax"
+        named = (
+            "volumes",
+            "consolidation",
+            "nodule",
+            "granuloma",
+            "atelectasis",
+            "vessels",
+            "effusion",
+            "pneumothorax",
+        )
         said = self.abnormal(*named)
         if not affected and self.chance(0.6):
-            said.append(self.normal(phrases.LUNGS, "lung", self.absent(("consolidation", "effusion"))))
+            said.append(
+                self.normal(phrases.LUNGS, "lung", self.absent(("consolidation", "effusion")))
+            )
         elif affected and findings.vessels != "edema" and self.chance(0.2):
             said.append(self.normal(phrases.REST_OF_LUNGS, "lung"))
         elif not affected and self.chance(0.1):
             said.append(self.normal(phrases.VOLUMES, "lung"))
         wanted = [
-            name for name, share in (("consolidation", 0.6), ("pneumothorax", 0.95), ("effusion", 0.9)) if self.chance(share)
+            name
+            for name, share in (("consolidation", 0.6), ("pneumothorax", 0.95), ("effusion", 0.9))
+            if self.chance(share)
         ]
         if self.chance(0.3):
             wanted.reverse()
@@ -190,7 +240,9 @@ class _Report:
         absent = [name for name in wanted if getattr(findings, name) in (None, "normal")]
         if not said or self.chance(0.8):
             groups = [absent] if self.chance(0.65) or len(absent) < 2 else [absent[:1], absent[1:]]
-            said += [self.normal(phrases.ABSENT, "lung", self.absent(group)) for group in groups if group]
+            said += [
+                self.normal(phrases.ABSENT, "lung", self.absent(group)) for group in groups if group
+            ]
         if not said or (not self.vessels_said and self.chance(0.07)):
             said.append(self.normal(phrases.VESSELS, "lung"))
         return said
@@ -206,7 +258,11 @@ class _Report:
         said = self.abnormal("rib_fracture", "spine", "scoliosis")
         if said:
             acute = self.findings.rib_fracture is not None and not self.findings.rib_fracture.healed
-            return said + ([self.normal(phrases.NO_ACUTE_BONES, "bone")] if not acute and self.chance(0.2) else [])
+            return said + (
+                [self.normal(phrases.NO_ACUTE_BONES, "bone")]
+                if not acute and self.chance(0.2)
+                else []
+            )
         if self.chance(0.46):
             return [self.normal(phrases.BONES, "bone")]
         if self.chance(0.05):
@@ -216,7 +272,9 @@ class _Report:
         return []
 
     def others(self) -> list[Statement]:
-        said = self.abnormal("pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air")
+        said = self.abnormal(
+            "pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air"
+        )
         if not self.findings.free_air and self.chance(0.06):
             said.append(self.normal(phrases.FREE_AIR, "others"))
         if self.chance(0.06):
@@ -252,7 +310,8 @@ def _scrub(statement: Statement, rng: Random) -> Statement:
     word = words[place].strip(".,")
     words[place] = words[place].replace(word, "XXXX")
     curated = statement.curated and {
-        region: re.sub(rf"\b{word}\b", "XXXX", text, flags=re.IGNORECASE) for region, text in statement.curated.items()
+        region: re.sub(rf"\b{word}\b", "XXXX", text, flags=re.IGNORECASE)
+        for region, text in statement.curated.items()
     }
     if place > 0 and not statement.about and curated is None and rng.random() < 0.15:
         words.insert(place, "XXXX")
