@@ -42,7 +42,8 @@ def test_a_documented_parameter_set_is_a_valid_one(root: Path, tmp_path, name):
     assert words[:3] == ["dvc", "exp", "run"]
     shutil.copy(root / "params.yaml", tmp_path)
     hydra.apply_overrides(
-        tmp_path / "params.yaml", [value for flag, value in zip(words, words[1:], strict=False) if flag == "-S"]
+        tmp_path / "params.yaml",
+        [value for flag, value in zip(words, words[1:], strict=False) if flag == "-S"],
     )
     before, after = params.load(root / "params.yaml"), params.load(tmp_path / "params.yaml")
     assert after.data.source == "iu-xray" and after.finetune != before.finetune

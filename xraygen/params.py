@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from xraygen.annotators.router.router import RouterParams
 from xraygen.annotators.settings import Approach, LlmParams
 from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import Record, Share, first_problem
 from xraygen.judges.green.green import GreenParams
 from xraygen.sources.phantom import PhantomParams
@@ -49,6 +50,7 @@ class CompareParams(Record):
 
 class Params(Record):
     data: DataParams
+    regions: Regions
     phantom: PhantomParams
     fit_router: RouterParams
     finetune: FinetuneParams

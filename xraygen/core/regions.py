@@ -1,0 +1,58 @@
+"""The regions that an annotation is divided into, as params.yaml declares them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, RootModel, model_validator
+
+from xraygen.core.study import NonEmpty, Record
+
+Name = Annotated[str, Field(pattern=r"^[^\W_][\w /&+-]{0,59}$")]
+
+
+class Region(Record):
+    """`about`: one line that says what belongs here, shown to models as part of `{regions}`.
+    `scored`: whether judges score it; a region that is not scored is annotated and shown.
+    """
+
+    about: NonEmpty
+    scored: bool = True
+
+
+class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
+    """The declared regions, in order. Iterating gives their names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _some_are_scored(self) -> "Regions":
+        if not self.scored:
+            raise ValueError("no region is scored; set `scored: true` for at least one")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.root)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        return tuple(name for name, region in self.root.items() if region.scored)
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self.root)
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+    def described(self) -> str:
+        """One line for each region, its name and what belongs there: `{regions}` in a prompt."""
+        return "\n".join(f"- {name}: {region.about}" for name, region in self.root.items())
+
+    def annotation(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """`texts` as a complete annotation: every region in the declared order, "" where there is
+        no text. ValueError: a region that is not declared.
+        """
+        unknown = [name for name in texts if name not in self.root]
+        if unknown:
+            raise ValueError(f"no region {unknown[0]!r}; params.yaml declares {', '.join(self)}")
+        return {name: texts.get(name, "") for name in self.root}
