@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import chosen_up_to_rounding
+from conftest import chosen_up_to_rounding, project_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from xraygen.annotators.settings import VlmApproach
-from xraygen.annotators.vlm import Vlm, _Ends, _record
+from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
 from xraygen.core.errors import UserError
 from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, Case, Image, Study
 from xraygen.engines.answers import Answers
@@ -34,9 +33,9 @@ from xraygen.prompting import encoding
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "iu-xray"
 PROMPT = conversation.PROMPT
-APPROACH = VlmApproach(
+APPROACH = VlmSettings(
     annotator="vlm",
-    model="models/tiny",
+    reads="models/tiny",
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
@@ -45,8 +44,8 @@ APPROACH = VlmApproach(
 )
 
 
-def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
-    return Vlm(approach, str(root / approach.model), images or root)
+def vlm(approach: VlmSettings, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, project_of(root, images))
 
 
 def answers(
@@ -63,7 +62,7 @@ def answers(
     return list(annotate(cases)), found
 
 
-def approach(**changes) -> VlmApproach:
+def approach(**changes) -> VlmSettings:
     return APPROACH.model_copy(update=changes)
 
 
@@ -608,7 +607,7 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
             several += len(set(texts)) > 2
     assert several > 3
     with pytest.raises(ValueError, match="either beams or samples"):
-        VlmApproach(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
+        VlmSettings(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
 
 
 @pytest.mark.parametrize(
