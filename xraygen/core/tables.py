@@ -315,11 +315,16 @@ def _picture_column(row: dict) -> str | None:
         first = value[0] if isinstance(value, list) else value
         first = first.get("path") if isinstance(first, dict) else first
         is_text = isinstance(first, str)
-        if is_text and _PICTURE_FILE.fullmatch(first.strip()):
+        if looks_like_a_picture(first):
             return name
         if _PICTURE_NAME.fullmatch(name) and not (is_text and len(first.split()) > 1):
             return name
     return None
+
+
+def looks_like_a_picture(path: object) -> bool:
+    """Whether this is the name of a picture's file."""
+    return isinstance(path, str) and _PICTURE_FILE.fullmatch(path.strip()) is not None
 
 
 def read_pairs(path: Path, *more: str) -> list[dict]:
