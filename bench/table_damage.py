@@ -5,9 +5,9 @@ loses a study silently.
 
 Works in a temporary folder on small tables that are composed here, in CSV and in JSON Lines. Prints
 one JSON line; exit status 1 where a damage led to a traceback or to a silently smaller data set. A
-study is silently lost when its id is still in the damaged file, it is not read, no incident names it
-or its line, and reading did not end in a UserError. So is a row that is neither in a study nor in an
-incident.
+study is silently lost when its id is still in the damaged file, it is not read, no incident names
+it or its line, and reading did not end in a UserError. So is a row that is neither in a study nor
+in an incident.
 """
 
 import argparse
@@ -202,8 +202,10 @@ def lost(path: Path, read: Collection) -> list[str]:
     lines = re.split("\r\n|\r|\n", text)
     for incident in read.incidents:
         place = incident.id.rpartition(":")[2]
-        if place.isdecimal():  # a row that is excluded has at most three lines
-            named.update(_ID.findall("\n".join(lines[int(place) - 1 : int(place) + 2])))
+        if place.isdecimal():
+            first = int(place) - 1
+            height = _height(path, lines[first:])
+            named.update(_ID.findall("\n".join(lines[first : first + height])))
         named.update(_ID.findall(incident.id))
     unnamed = sorted(set(_ID.findall(text)) - named)
     for number, row in read_rows(path, ("study",), damaged=lambda *_: None):
@@ -213,6 +215,15 @@ def lost(path: Path, read: Collection) -> list[str]:
         if not blank and id not in named and f"{path.name}:{number}" not in named:
             unnamed.append(f"line {number}")
     return unnamed
+
+
+def _height(path: Path, lines: list[str]) -> int:
+    """How many lines the first row has; at most three, as one that has more swallows others."""
+    if path.suffix == ".jsonl":
+        return 1
+    reader = csv.reader(f"{line}\n" for line in lines[:3])
+    next(reader, None)
+    return reader.line_num
 
 
 def run(count: int, seed: int) -> dict:

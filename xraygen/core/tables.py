@@ -24,7 +24,8 @@ _LONGEST_NAME = 60
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's own first line
 _PICTURE_NAME = re.compile(
-    r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
+    r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?"
+    r"[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
     re.IGNORECASE,
 )
 _PICTURE_FILE = re.compile(
@@ -66,9 +67,8 @@ def read_rows(
         with _opened(path, newline, damaged) as file:
             for number, row in read(file, path, needed, optional, damaged):
                 if not damaged and any(_has_half_a_pair(text) for text in row.values()):
-                    raise UserError(
-                        f"{path}:{number}: half of a surrogate pair, which is no character; remove it"
-                    )
+                    problem = "half of a surrogate pair, which is no character; remove it"
+                    raise UserError(f"{path}:{number}: {problem}")
                 yield number, row
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
@@ -151,6 +151,10 @@ def _table_rows(
             start = reader.line_num + 1
             if not cells:
                 continue
+            if damaged and _swallows_a_row(cells, separator, shapes):
+                raise UserError(
+                    f"{path}:{number}: a quote that is opened here swallows rows; repair that line"
+                )
             if len(cells) != len(names):
                 problem = "more" if len(cells) > len(names) else "fewer"
                 problem += " fields than the header has columns"
@@ -159,10 +163,6 @@ def _table_rows(
                 if any(cells):
                     damaged("row_malformed", f"{path.name}:{number}", problem)
                 continue
-            if damaged and _swallows_a_row(cells, separator, shapes):
-                raise UserError(
-                    f"{path}:{number}: a quote that is opened here swallows rows; repair that line"
-                )
             if needed:
                 shapes[_shape(cells[names.index(needed[0])])] += 1
             yield number, dict(zip(names, cells, strict=True))
@@ -173,15 +173,15 @@ def _table_rows(
 
 
 def _separator(header: str, separators: str, needed: Sequence[str]) -> str:
-    """The first with which the header has the columns of `needed`; where none are, the one that
-    makes the most columns of it.
+    """The first with which the header has the columns of `needed`; else, or where none are needed,
+    the one that makes the most columns of it.
     """
-    cells = {one: _cells(header, one) for one in separators}
-    if not needed:
-        return max(separators, key=lambda one: len(cells[one]))
-    names = {one: {cell.strip().casefold() for cell in cells[one]} for one in separators}
     known = {name.casefold() for name in needed}
-    return next((one for one in separators if known <= names[one]), separators[0])
+    cells = {one: _cells(header, one) for one in separators}
+    for one in separators:
+        if known and known <= {cell.strip().casefold() for cell in cells[one]}:
+            return one
+    return max(separators, key=lambda one: len(cells[one]))
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -293,7 +293,8 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
             pure = PurePosixPath(image.path.replace("\\", "/"))
             if pure.is_absolute() or ".." in pure.parts or PureWindowsPath(image.path).drive:
                 raise UserError(
-                    f"{path}:{number}: image path {image.path!r} leaves the folder of the file; use a path below it"
+                    f"{path}:{number}: image path {image.path!r} leaves the folder of the file; "
+                    "use a path below it"
                 )
         yield case
 

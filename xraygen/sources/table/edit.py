@@ -1,15 +1,23 @@
 """Writing what was inferred of a table into params.yaml, whose comments stay."""
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML, RoundTripRepresenter
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from xraygen.core.files import replacing
 from xraygen.core.regions import Regions
 from xraygen.sources.table.table import TableSettings
 
+# In place of prompts that name the regions of the data that ships.
+_SYSTEM = """\
+You annotate radiology reports by region. Answer with one JSON object with these keys:
+{regions}
+The value of each is what the report says of that region, or "" where it says nothing."""
 _ABOUT = "say in `about` what belongs to the region: models are shown it in place of {regions}"
 
 
@@ -18,17 +26,18 @@ class _Representer(RoundTripRepresenter):
 
 
 _Representer.add_representer(
-    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    type(None),
+    lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"),
 )
 
 
 def edit(
-    path: Path, settings: TableSettings, regions: Regions, dropped: Sequence[str]
+    path: Path, settings: TableSettings, regions: Regions, dropped: Sequence[str], first: bool
 ) -> list[str]:
     """Make `path` one for the table, atomically; returns what was changed, a line for each change.
 
-    `dropped`: approaches to leave out. Where there are any, the project is new to the table, and
-    fine-tuning is cut short too, because no approach that is left uses its model.
+    `dropped`: approaches to leave out. `first`: the project had another source, so its prompt is
+    made one for any regions, and fine-tuning, whose model no approach uses any more, is cut short.
     """
     yaml = YAML()
     yaml.Representer = _Representer
@@ -47,19 +56,26 @@ def edit(
     changes.append(f"regions has {len(regions)} regions; {_ABOUT}")
     for name in dropped:
         del content["approaches"][name]
-    if dropped:
+    if first:
         left = ", ".join(content["approaches"])
         changes.append(
-            f"approaches has {left}; without {', '.join(dropped)}, which name other regions or take "
-            "a fine-tuned model (docs/own-data.md says how to add them)"
+            f"approaches has {left}, not {', '.join(dropped)}, which name other regions or take "
+            "a fine-tuned model; docs/own-data.md says how to add them"
         )
+        brief = content["approaches"].get("brief")
+        if brief is not None and "{regions}" not in brief.get("system", ""):
+            brief["system"] = LiteralScalarString(_SYSTEM)
+            changes.append("approaches.brief.system asks for these regions")
         content["finetune"]["steps"] = 1
         changes.append("finetune.steps is 1, as no approach uses its model; null trains in full")
         if settings.images is None:
             content["finetune"]["inputs"] = "report"
             changes.append("finetune.inputs is report, as there are no images")
+    text = io.StringIO()
+    yaml.dump(content, text)
     with replacing(path) as file:
-        yaml.dump(content, file)
+        # A section's blank line before it goes with the last approach that is left out.
+        file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text.getvalue()))
     return changes
 
 

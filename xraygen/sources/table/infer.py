@@ -11,11 +11,12 @@ from xraygen.core.tables import looks_like_a_picture, text_of_id
 from xraygen.language.text import has_no_value, tokens
 from xraygen.sources.table.cells import PROJECTION_WORDS, read_list, read_split
 
-_ID_NAMES = (
-    "id study_id studyid study uid report_id reportid exam_id examid exam accession accession_number "
-    "accessionnumber case_id caseid case series_id"
-).split()
-_PATIENT_NAMES = re.compile(r"(?:.*[_ -])?(?:patients?|subjects?|persons?|mrn|pid|pat)(?:[_ -]?.*)?")
+_ID_NAMES = """
+    id study_id studyid study uid report_id reportid exam_id examid exam
+    accession accession_number accessionnumber case_id caseid case series_id
+""".split()
+_PATIENT = r"(?:patients?|subjects?|persons?|mrn|pid|pat)"
+_PATIENT_NAMES = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?.*)?")
 _PROJECTION_NAMES = re.compile(r"(?:.*[_ -])?(?:projection|view|view_?position)s?")
 _REPORT_NAMES = (
     "report report_text radiology_report full_report reporttext findings text narrative".split()
@@ -271,9 +272,7 @@ def _json_regions(profile: Profile, name: str) -> tuple[str, ...]:
 def _references(profile: Profile, taken: Mapping[str, str | None], report: str) -> list[str]:
     """Text columns that are named as references, or else those that repeat what the report says."""
     texts = [
-        name
-        for name in profile.cells
-        if name not in taken.values() and profile.words(name) >= 1.5
+        name for name in profile.cells if name not in taken.values() and profile.words(name) >= 1.5
     ]
     named = [name for name in texts if _REFERENCE_NAMES.intersection(_parts(name))]
     if len(named) > 1:

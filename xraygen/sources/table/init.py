@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.files import replacing
 from xraygen.core.regions import Regions
 from xraygen.core.study import Study, first_problem
 from xraygen.core.tables import read_rows
@@ -54,8 +53,9 @@ def init(
 ) -> str:
     """Set the project in `root` up for `file`; returns what was inferred, in lines.
 
-    `given`: columns that the user names, by purpose; `reference`: those of the reference. UserError:
-    the file cannot be understood, or the project is set up for a table and `force` is not given.
+    `given`: columns that the user names, by purpose; `reference`: those of the reference.
+    UserError: the file cannot be understood, or the project is set up for a table and `force` is
+    not given.
     """
     if "table" in params.data.settings and not force:
         raise UserError(
@@ -76,8 +76,9 @@ def init(
         where = file.resolve().relative_to(raw.resolve()).as_posix()
         settings = result.settings.model_copy(update={"file": where})
         result = result._replace(settings=settings)
-    dropped = [] if params.data.source == "table" else _drop(params.approaches, root)
-    changes = edit(root / "params.yaml", result.settings, result.regions, dropped)
+    first = params.data.source != "table"
+    dropped = _drop(params.approaches, root) if first else []
+    changes = edit(root / "params.yaml", result.settings, result.regions, dropped, first)
     return "\n".join(_report(file, result, changes))
 
 
@@ -90,7 +91,7 @@ def _try_out(
     rows = [row for row in rows if not all(map(has_no_value, row.values()))]
     try:
         columns = infer(rows, given, reference)
-        about = {name: {"about": f"what the report says of: {name}"} for name in columns.regions}
+        about = {name: {"about": f"what it says about {name}"} for name in columns.regions}
         regions = Regions.model_validate(about)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
@@ -190,7 +191,7 @@ def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]
         yield f"note: {note}"
     for change in changes:
         yield f"params.yaml: {change}"
-    yield "Next: edit what is wrong in params.yaml, say what belongs to each region, and run: dvc repro"
+    yield "Next: correct in params.yaml what was guessed wrong, and run: dvc repro"
 
 
 def _coverage(studies: Iterable[Study], regions: Regions) -> str:

@@ -192,6 +192,8 @@ class Table(Source):
                 raise ValueError("the reference has none of the regions of params.yaml")
             if len(given) < len(content):
                 log.repaired("reference_unknown_key", id, where)
+            if _cleaned(given) != given:  # JSON spells characters that a file cannot hold
+                log.repaired("text_characters", id, where)
         texts = {region: _said(text, region) for region, text in given.items()}
         return self.regions.annotation(texts)
 
