@@ -26,8 +26,7 @@ from pathlib import Path
 from xraygen.core.characters import decode, printable
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.tables import read_rows, text_of_id
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value, read_rows, text_of_id
 from xraygen.sources import Collection
 from xraygen.sources.table.table import Table, TableSettings
 

@@ -17,7 +17,6 @@ from xraygen.core.characters import decode
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.study import Case, first_problem
-from xraygen.language.text import has_no_value
 
 _LONGEST_FIELD = 10_000_000
 _LONGEST_NAME = 60
@@ -33,7 +32,19 @@ _PICTURE_FILE = re.compile(
 )
 
 
+_NO_VALUE = frozenset(
+    ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
+)
 Damaged = Callable[[str, str, str], None]  # told kind, where, and what was wrong
+
+
+def has_no_value(cell: object) -> bool:
+    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None",
+    "<NA>"), as pandas writes it.
+    """
+    if isinstance(cell, str):
+        return cell.strip().rstrip(".").casefold() in _NO_VALUE
+    return cell is None or (isinstance(cell, float) and cell != cell)
 
 
 def read_rows(

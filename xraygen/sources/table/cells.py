@@ -3,7 +3,7 @@
 import json
 
 from xraygen.core.study import Projection
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value
 from xraygen.sources.table.images import View
 
 SPLIT_WORDS = {

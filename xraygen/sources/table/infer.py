@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
-from xraygen.core.tables import looks_like_a_picture, text_of_id
-from xraygen.language.text import has_no_value, tokens
+from xraygen.core.tables import has_no_value, looks_like_a_picture, text_of_id
+from xraygen.language.text import tokens
 from xraygen.sources.table.cells import PROJECTION_WORDS, read_list, read_split
 
 _ID_NAMES = """

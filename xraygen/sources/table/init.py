@@ -18,8 +18,7 @@ from pydantic import ValidationError
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Study, first_problem
-from xraygen.core.tables import read_rows
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value, read_rows
 from xraygen.sources import Collection, prepare
 from xraygen.sources.table.edit import edit
 from xraygen.sources.table.infer import Columns, infer

@@ -17,8 +17,7 @@ from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import NonEmpty, Record, Share, Study
-from xraygen.core.tables import read_rows, text_of_id, unique_keys
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value, read_rows, text_of_id, unique_keys
 from xraygen.sources import Collection, Source
 from xraygen.sources.groups import draw_share
 from xraygen.sources.incident_log import Log
