@@ -66,6 +66,12 @@ def edit(
         if brief is not None and "{regions}" not in brief.get("system", ""):
             brief["system"] = LiteralScalarString(_SYSTEM)
             changes.append("approaches.brief.system asks for these regions")
+        if content["llm"]["provider"] == "local":
+            content["llm"]["max_failed"] = 1.0
+            changes.append(
+                "llm.max_failed is 1.0: the small model of llm.provider local has learned from other "
+                "reports and often fails here; ask a server, or leave brief out"
+            )
         content["finetune"]["steps"] = 1
         changes.append("finetune.steps is 1, as no approach uses its model; null trains in full")
         if settings.images is None:
