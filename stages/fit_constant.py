@@ -10,7 +10,8 @@ from xraygen.judges.constant import fit
 
 if __name__ == "__main__":
     with one_line():
-        settings = params.load().evaluate
-        judge = judges.load(settings.judge, settings.green)
-        texts = fit(read_jsonl("data/prepared/train.jsonl", Study), judge)
+        settings = params.load()
+        regions = settings.regions
+        judge = judges.load(settings.evaluate.judge, settings.evaluate.green)
+        texts = fit(read_jsonl("data/prepared/train.jsonl", Study, regions), judge, regions)
         Constant(texts).save(Path("models/constant"))

@@ -24,7 +24,8 @@ def main(raw: str) -> None:
     write_jsonl(out / "incidents.jsonl", incidents)
     curated = [study for members in given.values() for study in members]
     generator = settings.phantom if settings.data.source == "phantom" else None
-    write_jsonl(out / "agreement.jsonl", prepare.agreement(splits["test"], curated, generator))
+    agreement = prepare.agreement(splits["test"], curated, generator, settings.regions)
+    write_jsonl(out / "agreement.jsonl", agreement)
     write_metrics("metrics/data.json", prepare.describe(settings.data.source, splits, incidents))
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, AnnotationRecord, Case, read_json, write_json
 
 _FILE = "constant.json"
@@ -22,14 +21,15 @@ class Constant:
             yield AnnotationRecord(id=case.id, annotation=self.annotation)
 
     def save(self, folder: Path) -> None:
-        write_json(folder / _FILE, self.annotation.model_dump())
+        write_json(folder / _FILE, self.annotation)
 
     @classmethod
-    def load(cls, folder: Path) -> "Constant":
-        """UserError: no such file, or not what `save` wrote."""
-        try:
-            return cls(Annotation.model_validate(read_json(folder / _FILE)))
-        except ValidationError:
+    def load(cls, folder: Path, regions: Regions) -> "Constant":
+        """UserError: no such file, or not what `save` wrote for these regions."""
+        path = folder / _FILE
+        texts = read_json(path)
+        if tuple(texts) != regions.names or not all(isinstance(t, str) for t in texts.values()):
             raise UserError(
-                f"{folder / _FILE}: not an annotation; run `dvc repro fit_constant`"
-            ) from None
+                f"{path}: not an annotation of the declared regions; run `dvc repro fit_constant`"
+            )
+        return cls(texts)

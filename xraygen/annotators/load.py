@@ -33,26 +33,32 @@ def load(settings: Params, name: str, root: Path, images: Path | None = None) ->
         from xraygen.annotators.vlm import Vlm
 
         model = approach.hub or str(root / approach.model)
-        annotate = Vlm(as_trained(approach, model, where), model, images)
+        annotate = Vlm(as_trained(approach, model, where), model, images, settings.regions)
         return Bounded(annotate, settings.llm.max_failed, pictures_only=True)
     if approach.annotator == "constant":
         from xraygen.annotators.constant import Constant
 
-        return Constant.load(root / approach.model)
+        return Constant.load(root / approach.model, settings.regions)
     if approach.annotator == "recorded":
         from xraygen.annotators.recorded import Recorded
 
-        return Recorded(approach, root)
+        return Recorded(approach, root, settings.regions)
     if approach.annotator == "llm":
         if settings.llm.provider == "local":
             as_prompted(approach, settings.llm, str(root / approach.model), where)
             from xraygen.annotators.local import Local as Annotate
         else:
             from xraygen.annotators.llm.llm import Llm as Annotate
-        return Bounded(Annotate(approach, settings.llm, root, images), settings.llm.max_failed)
+        annotate = Annotate(approach, settings.llm, root, images, settings.regions)
+        return Bounded(annotate, settings.llm.max_failed)
     from xraygen.annotators.router.router import Router
 
     router = Router.load(root / approach.model)
+    if router.regions != settings.regions.names:
+        raise UserError(
+            f"{root / approach.model}: the router was fitted on the regions "
+            f"{', '.join(router.regions)}; run `dvc repro fit_router`"
+        )
 
     def annotate(cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         for case in cases:

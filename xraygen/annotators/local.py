@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from xraygen.annotators.settings import VlmApproach, as_prompted
 from xraygen.annotators.vlm import Vlm
+from xraygen.core.regions import Regions
 from xraygen.core.study import Case
 from xraygen.prompting import conversation, encoding
 from xraygen.prompting.prompts import Prompts
@@ -24,7 +25,9 @@ class Local(Vlm):
     other than in training.
     """
 
-    def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
+    def __init__(
+        self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path, regions: Regions
+    ):
         folder = str(root / approach.model)
         shown = as_prompted(approach, llm, folder).model_dump()
         settings = VlmApproach(
@@ -34,8 +37,8 @@ class Local(Vlm):
             max_new_tokens=llm.max_tokens,
             **shown,
         )
-        super().__init__(settings, folder, images)
-        self.prompts = Prompts(approach, root)
+        super().__init__(settings, folder, images, regions)
+        self.prompts = Prompts(approach, root, regions)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         tokenizer = self.processor.tokenizer

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.core.tables import read_rows, text_of_id
 from xraygen.engines.server_errors import finish
 from xraygen.language.text import has_no_value
 from xraygen.prompting.json_answer import parse
+from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import RecordedApproach
@@ -27,7 +29,13 @@ class Recorded:
     different answers.
     """
 
-    def __init__(self, approach: "RecordedApproach", root: Path) -> None:
+    def __init__(self, approach: "RecordedApproach", root: Path, regions: Regions) -> None:
+        if unknown := [name for name in approach.columns or () if name not in regions.names]:
+            raise UserError(
+                f"params.yaml: columns of {approach.model}: no region {unknown[0]!r}; declared "
+                f"are {', '.join(regions)}"
+            )
+        self.names = RegionNames(regions)
         self.file = approach.model
         self.by_columns = approach.columns is not None
         self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
@@ -89,7 +97,7 @@ class Recorded:
         if stopped and self.by_columns:  # nothing tells any more which texts the answer had come to
             return AnnotationRecord(id=case.id, annotation=None, error=stopped, raw=answer)
         try:
-            annotation, repaired = parse(answer, ended=not stopped)
+            annotation, repaired = parse(answer, self.names, ended=not stopped)
         except ValueError as reason:
             error = stopped or str(reason)
             return AnnotationRecord(id=case.id, annotation=None, error=error, raw=answer)

@@ -19,12 +19,11 @@ from pydantic import (
 )
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, NonEmpty, Record
+from xraygen.core.study import NonEmpty, Record
 from xraygen.engines.server import no_password
 from xraygen.prompting import training_record
 from xraygen.prompting.conversation import PROMPT, Inputs
 
-Region = Literal["bone", "heart", "lung", "mediastinal", "others"]
 ModelFolder = Annotated[str, Field(pattern=r"^models(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
 
 
@@ -93,7 +92,7 @@ class RecordedApproach(Record):
     model: str
     id: NonEmpty = "id"
     answer: NonEmpty | None = None
-    columns: Annotated[dict[Region, NonEmpty], Field(min_length=1)] | None = None
+    columns: Annotated[dict[str, NonEmpty], Field(min_length=1)] | None = None
 
     @field_validator("model")
     @classmethod
@@ -123,7 +122,7 @@ class Example(Record):
     """A report, and how it should be annotated."""
 
     report: NonEmpty
-    annotation: Annotation
+    annotation: dict[str, str]
 
 
 class Neighbours(Record):

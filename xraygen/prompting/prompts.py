@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import Case, Study, read_jsonl
 from xraygen.prompting.conversation import completion
 
@@ -21,14 +22,25 @@ TRAIN = "data/prepared/train.jsonl"
 
 
 class Prompts:
-    """`turns` of a case: system, worked examples, and the user's. Reads the training studies where
-    the approach wants the nearest.
+    """`turns` of a case: system, worked examples, and the user's, with the regions in place of
+    {regions}. Reads the training studies where the approach wants the nearest.
+
+    UserError: an example has a region that is not declared.
     """
 
-    def __init__(self, approach: LlmApproach, root: Path):
+    def __init__(self, approach: LlmApproach, root: Path, regions: Regions):
         self.approach = approach
+        self.system = regions.filled(approach.system)
+        self.user = regions.filled(approach.user)
+        try:
+            self.examples = [
+                (example.report, regions.annotation(example.annotation))
+                for example in approach.examples
+            ]
+        except ValueError as error:
+            raise UserError(f"params.yaml: examples of an approach: {error}") from None
         self.nearest = (
-            Nearest(read_jsonl(root / TRAIN, Study), approach.nearest.similarity)
+            Nearest(read_jsonl(root / TRAIN, Study, regions), approach.nearest.similarity)
             if approach.nearest
             else None
         )
@@ -37,21 +49,20 @@ class Prompts:
         """[{"role", "content"}]. A case has no reference; those of training studies are shown as
         examples.
         """
-        approach = self.approach
-        shown = [(example.report, completion(example.annotation)) for example in approach.examples]
+        shown = [(report, completion(annotation)) for report, annotation in self.examples]
         if self.nearest:
             shown += [
                 (study.report, completion(study.reference))
-                for study in self.nearest.find(case, approach.nearest.k)
+                for study in self.nearest.find(case, self.approach.nearest.k)
             ]
-        turns = [("system", approach.system)] if approach.system else []
+        turns = [("system", self.system)] if self.system else []
         for report, answer in shown:
             turns += [("user", self._user(report)), ("assistant", answer)]
         turns.append(("user", self._user(case.report)))
         return [{"role": role, "content": content} for role, content in turns]
 
     def _user(self, report: str) -> str:
-        return self.approach.user.replace("{report}", " ".join(report.split()) or "none").strip()
+        return self.user.replace("{report}", " ".join(report.split()) or "none").strip()
 
 
 class Nearest:

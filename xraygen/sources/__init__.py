@@ -2,8 +2,11 @@
 exclude.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import Record, Study
 
 
@@ -22,3 +25,13 @@ class Incident(Record):
 class Collection(NamedTuple):
     studies: list[Study]
     incidents: list[Incident]
+
+
+def check_regions(source: str, regions: Regions, sets: Sequence[Sequence[str]]) -> None:
+    """UserError: the declared regions are none of the sets in which a source has references."""
+    if all(set(names) != set(regions) for names in sets):
+        given = "; or ".join(", ".join(names) for names in sets)
+        raise UserError(
+            f"params.yaml: regions: {', '.join(regions)}: the source {source} has references for "
+            f"other regions; declare {given} (docs/regions.md has them ready)"
+        )

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt, field_validator
 
+from xraygen.core.regions import Regions
 from xraygen.core.study import (
-    REGIONS,
-    SCORED_REGIONS,
     SPLITS,
     Agreement,
     Annotation,
@@ -23,7 +22,7 @@ from xraygen.core.study import (
 )
 from xraygen.language.text import medoid, token_f1
 from xraygen.sources import Collection, Incident
-from xraygen.sources.phantom import PhantomParams, redrawn
+from xraygen.sources.phantom import PhantomParams, filing_of, redrawn
 
 if TYPE_CHECKING:
     from xraygen.params import Params
@@ -52,10 +51,10 @@ def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
     if params.data.source == "phantom":
         from xraygen.sources import phantom
 
-        return phantom.read(params.phantom, images=drawn, root=root)
+        return phantom.read(params.phantom, images=drawn, root=root, regions=params.regions)
     from xraygen.sources.iu_xray import read as iu_xray
 
-    return iu_xray.read(raw, root=root)
+    return iu_xray.read(raw, root=root, regions=params.regions)
 
 
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:
@@ -146,13 +145,17 @@ def _describe_split(studies: Sequence[Study]) -> dict:
         facts["reports_seen_in_training"] = sum(not study.novel for study in studies)
     if references:
         facts["empty"] = {
-            region: sum(not reference[region] for reference in references) for region in REGIONS
+            region: sum(not reference[region] for reference in references)
+            for region in references[0]
         }
     return facts
 
 
 def agreement(
-    test: Iterable[Study], curated: Iterable[Study], params: PhantomParams | None
+    test: Iterable[Study],
+    curated: Iterable[Study],
+    params: PhantomParams | None,
+    regions: Regions,
 ) -> list[Agreement]:
     """How far curators agree on the reports of these test studies. `curated`: all studies with
     references, test included. `params`: of the generator, where it made the studies.
@@ -171,29 +174,31 @@ def agreement(
             Agreement(
                 id=study.id,
                 report=numbers.setdefault(_words(study), len(numbers)),
-                curators=_curators(study.reference, others) if others else None,
-                attainable=_attainable(study, params) if params else None,
+                curators=_curators(study.reference, others, regions) if others else None,
+                attainable=_attainable(study, params, regions) if params else None,
             )
         )
     return members
 
 
 def _token_f1(
-    references: Sequence[Annotation], others: Sequence[Annotation]
+    references: Sequence[Annotation], others: Sequence[Annotation], regions: Regions
 ) -> dict[str, list[float]]:
     """By scored region, the token F1 of each reference with the text most like all of the others;
     none where both are silent.
     """
     found = {}
-    for region in SCORED_REGIONS:
+    for region in regions.scored:
         best = medoid(Counter(other[region] for other in others))
         scores = [token_f1(reference[region], best) for reference in references]
         found[region] = [score for score in scores if score is not None]
     return found
 
 
-def _curators(reference: Annotation, others: Sequence[Annotation]) -> dict[str, float | None]:
-    scored = _token_f1([reference], others)
+def _curators(
+    reference: Annotation, others: Sequence[Annotation], regions: Regions
+) -> dict[str, float | None]:
+    scored = _token_f1([reference], others, regions)
     return {region: round(scores[0], 4) if scores else None for region, scores in scored.items()}
 
 
@@ -202,7 +207,10 @@ _CHOSEN_FROM = 32
 _HELD_AGAINST = 32
 
 
-def _attainable(study: Study, params: PhantomParams) -> dict[str, tuple[float, int]]:
-    drawn = redrawn(params.seed, int(study.uid), _CHOSEN_FROM + _HELD_AGAINST)
-    scored = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM])
+def _attainable(
+    study: Study, params: PhantomParams, regions: Regions
+) -> dict[str, tuple[float, int]]:
+    times = _CHOSEN_FROM + _HELD_AGAINST
+    drawn = redrawn(params.seed, int(study.uid), times, filing_of(regions))
+    scored = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM], regions)
     return {region: (round(sum(scores), 4), len(scores)) for region, scores in scored.items()}

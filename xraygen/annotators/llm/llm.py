@@ -21,11 +21,13 @@ from xraygen.annotators.llm.dialect import Dialect, Manner
 from xraygen.annotators.llm.reply import Reply, reply_of
 from xraygen.core.errors import UserError
 from xraygen.core.files import sha256
+from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.engines.answers import Answers
 from xraygen.engines.server import Asker, Refusal, Server, Unusable
 from xraygen.prompting import conversation
 from xraygen.prompting.prompts import Prompts
+from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
     from xraygen.annotators.settings import LlmApproach, LlmParams
@@ -51,9 +53,12 @@ class Failed(NamedTuple):
 class Llm:
     """Cases to records, in their order. `images`: the folder that image paths are relative to."""
 
-    def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
+    def __init__(
+        self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path, regions: Regions
+    ):
+        self.names = RegionNames(regions)
         self.approach, self.llm, self.images, self.start = approach, llm, images, time.monotonic()
-        self.prompts = Prompts(approach, root)
+        self.prompts = Prompts(approach, root, regions)
         self.server = Server(llm.base_url, llm.model, llm.key, llm.concurrency, llm.timeout)
         self.kept = Answers(
             {
@@ -61,6 +66,7 @@ class Llm:
                 "model": llm.model,
                 "max_tokens": llm.max_tokens,
                 "temperature": 0,
+                "regions": list(regions),
             }
         )
         price, factor = llm.prices.get(llm.model), DISCOUNT if llm.mode == "batch" else 1
@@ -68,7 +74,7 @@ class Llm:
         self.direct_price = Price(price.tokens_in, price.tokens_out) if price else Price(0, 0)
         self.budget, self.dialect = (
             Budget(self.price, llm.max_cost_usd, llm.model),
-            Dialect(f"{llm.model} at {llm.base_url}"),
+            Dialect(f"{llm.model} at {llm.base_url}", regions),
         )
         self.asker: Asker | None = None
         self._under_way: dict[str, asyncio.Task] = {}
@@ -206,7 +212,7 @@ class Llm:
         model may have been mended.
         """
         reply, _ = self._kept(question.key)
-        if reply is None or not (question.key in self._final or reply.is_read()):
+        if reply is None or not (question.key in self._final or reply.is_read(self.names)):
             return None
         expected = self.expected(question)
         self.budget.learn(reply.tokens_in / reply.tries or expected, expected, self.views(question))
@@ -217,7 +223,7 @@ class Llm:
         if self.llm.mode == "batch":
             reply = reply._replace(batch_in=reply.tokens_in, batch_out=reply.tokens_out)
         before, text = self._kept(key)
-        unread = text if before and not before.is_read() else None
+        unread = text if before and not before.is_read(self.names) else None
         self.kept.keep(key, {"id": id}, json.dumps(reply.after(before)._asdict()), instead=unread)
         self._final.add(key)
 
@@ -234,7 +240,7 @@ class Llm:
             nonlocal last
             reply = reply_of(body, self.asker.key)
             last = reply.after(last)
-            if problem := last.problem():
+            if problem := last.problem(self.names):
                 raise Unusable(problem)
             return last
 
@@ -299,7 +305,8 @@ class Llm:
         return self._body(self._messages(question), manner)
 
     def _body(self, messages: list[dict], manner: Manner) -> dict:
-        return {"model": self.llm.model, "messages": messages, **manner.fields(self.llm.max_tokens)}
+        fields = manner.fields(self.llm.max_tokens, self.dialect.forms)
+        return {"model": self.llm.model, "messages": messages, **fields}
 
     def _messages(self, question: Question) -> list[dict]:
         """The views stand before the words of the last turn."""
@@ -348,7 +355,7 @@ class Llm:
         if isinstance(reply, Failed):
             return AnnotationRecord(id=case.id, annotation=None, error=reply.reason, usage=usage)
         try:
-            annotation, repaired = reply.read()
+            annotation, repaired = reply.read(self.names)
         except ValueError as reason:
             error = str(reason)
             if reply.cut:

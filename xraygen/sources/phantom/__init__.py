@@ -22,11 +22,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.progress import progress
-from xraygen.core.study import Annotation as Reference
+from xraygen.core.regions import Regions
 from xraygen.core.study import Image, Record, Study
-from xraygen.sources import Collection
+from xraygen.sources import Collection, check_regions
+from xraygen.sources.phantom.curators import curate
+from xraygen.sources.phantom.filing import FILINGS, FIVE, Filing
 from xraygen.sources.phantom.findings import Findings, sample
-from xraygen.sources.phantom.wording import curate, statements, word
+from xraygen.sources.phantom.wording import statements
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,26 +59,37 @@ class Phantom(Record):
     uid: str
     findings: Findings
     report: str
-    reference: Reference
+    reference: dict[str, str]
 
 
-def phantom(seed: int, k: int) -> Phantom:
-    """Study k of a seed."""
+def filing_of(regions: Regions) -> Filing:
+    """How curators file statements under these regions. UserError: there is no such way."""
+    check_regions("phantom", regions, [filing.names for filing in FILINGS])
+    return next(filing for filing in FILINGS if set(filing.names) == set(regions))
+
+
+def phantom(seed: int, k: int, filing: Filing = FIVE) -> Phantom:
+    """Study k of a seed. Its findings, pictures and report are the same in every filing."""
     rng = Random(f"phantom {seed} {k}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
     findings = sample(rng)
-    report, reference = word(findings, rng)
+    said = statements(findings, rng)
     return Phantom(
-        id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference
+        id=f"PH{k:010d}",
+        uid=str(k),
+        findings=findings,
+        report=" ".join(statement.text for statement in said),
+        reference=curate(said, rng, filing),
     )
 
 
-def redrawn(seed: int, k: int, times: int) -> list[Reference]:
+def redrawn(seed: int, k: int, times: int, filing: Filing = FIVE) -> list[dict[str, str]]:
     """References that further curators would make of the report of study k, independent of the
     study's own references and of each other.
     """
     rng = Random(f"phantom {seed} {k}")
     said = statements(sample(rng), rng)
-    return [curate(said, Random(f"curator {seed} {k} {number}")) for number in range(times)]
+    curators = [Random(f"curator {seed} {k} {number}") for number in range(times)]
+    return [curate(said, curator, filing) for curator in curators]
 
 
 def draw(
@@ -91,10 +104,11 @@ def draw(
     return draw_frontal(findings, seed, k, size), draw_lateral(findings, seed, k, size)
 
 
-def read(params: PhantomParams, images: Path, root: Path) -> Collection:
+def read(params: PhantomParams, images: Path, root: Path, regions: Regions) -> Collection:
     """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`.
-    Val has no references.
+    Val has no references. UserError: curators file under none of these sets of regions.
     """
+    filing_of(regions)
     images, root = Path(os.path.abspath(images)), Path(os.path.abspath(root))
     if not images.is_relative_to(root):
         raise UserError(
@@ -103,7 +117,7 @@ def read(params: PhantomParams, images: Path, root: Path) -> Collection:
     jobs = [
         (split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))
     ]
-    make = partial(_study, params=params, images=images, root=root)
+    make = partial(_study, params=params, images=images, root=root, regions=regions)
     cores = min(_cores(), len(jobs) // 16)
     with contextlib.ExitStack() as stack:
         # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
@@ -129,9 +143,11 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path) -> Study:
+def _study(
+    job: tuple[str, int], params: PhantomParams, images: Path, root: Path, regions: Regions
+) -> Study:
     split, k = job
-    made = phantom(params.seed, k)
+    made = phantom(params.seed, k, filing_of(regions))
     views = []
     for projection, pixels in zip(
         ("frontal", "lateral"), draw(made.findings, params.seed, k, params.size), strict=True
@@ -143,7 +159,7 @@ def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path
         views.append(
             Image(path=name, projection=projection, sha256=hashlib.sha256(data).hexdigest())
         )
-    reference = None if split == "val" else made.reference
+    reference = None if split == "val" else regions.annotation(made.reference)
     return Study(
         id=made.id,
         uid=made.uid,
