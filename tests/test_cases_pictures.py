@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import annotation
 from PIL import Image as Pictures
 
 from xraygen.annotators.load import Bounded, shows_pictures
 from xraygen.cli import main
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, AnnotationRecord, Case, Image, Study
+from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.prompting import conversation
 from xraygen.prompting.conversation import UnreadablePicture, view
 
@@ -285,7 +286,7 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
                 split="train",
                 report=one.report,
                 images=one.images,
-                reference=Annotation(),
+                reference=annotation(),
             )
             for k, one in enumerate(cases)
         ]
@@ -328,7 +329,7 @@ def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int 
             id="p", annotation=None, error="cut", usage={"unreadable_pictures": 1}
         ),
         "a": AnnotationRecord(id="a", annotation=None, error="no JSON"),
-        "+": AnnotationRecord(id="+", annotation=Annotation()),
+        "+": AnnotationRecord(id="+", annotation=annotation()),
     }
     try:
         return len(

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS, annotation
 
 from xraygen import judges
 from xraygen.annotators.constant import Constant
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, Case, Study
+from xraygen.core.study import Case, Study
 from xraygen.evaluation.evaluate import judge_annotations
 from xraygen.judges import Opinion
 from xraygen.judges import constant as fit_constant
@@ -24,7 +25,7 @@ def study(number: int, **reference: str) -> Study:
         uid=str(number),
         split="train",
         report="a report",
-        reference=Annotation(**reference),
+        reference=annotation(**reference),
     )
 
 
@@ -58,7 +59,7 @@ class Longest:
 def test_silence_is_chosen_where_most_are_silent():
     studies = [study(number, lung="Lungs are clear.") for number in range(3)]
     studies += [study(number) for number in range(3, 10)]
-    assert fit(studies, PROXY).lung == ""
+    assert fit(studies, PROXY, REGIONS)["lung"] == ""
 
 
 def test_the_judge_has_the_last_word_not_the_frequency():
@@ -71,23 +72,23 @@ def test_the_judge_has_the_last_word_not_the_frequency():
         "Both of the lungs are clear.",
     ]
     studies = [study(number, lung=text) for number, text in enumerate(texts)]
-    assert fit(studies, Longest()).lung == texts[-1]
+    assert fit(studies, Longest(), REGIONS)["lung"] == texts[-1]
 
 
 def test_the_region_that_is_not_scored_gets_its_most_frequent_text():
     studies = [study(number, others=text, lung="x") for number, text in enumerate(["b", "a", "b"])]
-    assert fit(studies, PROXY).others == "b"
+    assert fit(studies, PROXY, REGIONS)["others"] == "b"
 
 
 def test_a_slow_judge_is_asked_a_bounded_number_of_pairs_each_once(monkeypatch):
     monkeypatch.setattr(fit_constant, "_JUDGED", 40)
     judge = Longest()
-    fit(generated("train", 0, 120), judge)
+    fit(generated("train", 0, 120), judge, REGIONS)
     assert (
         0
         < len(judge.asked)
         == len(set(judge.asked))
-        <= 40 * fit_constant._LISTED * len(SCORED_REGIONS)
+        <= 40 * fit_constant._LISTED * len(REGIONS.scored)
     )
 
 
@@ -95,32 +96,32 @@ def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not
     train, test = generated("train", 0, 150), generated("test", 10**9, 100)
 
     def mean(constant: Constant) -> float:
-        judged = judge_annotations(test, list(constant(one.case() for one in test)), PROXY)
+        judged = judge_annotations(test, list(constant(one.case() for one in test)), PROXY, REGIONS)
         return sum(judgement.score for judgement in judged) / len(judged)
 
     def frequent(region: str) -> str:
         texts = [one.reference[region] for one in train]
         return max(sorted(set(texts)), key=texts.count)
 
-    chosen = mean(fit(train, PROXY))
-    assert chosen > mean(Constant(Annotation())) + 0.2
+    chosen = mean(Constant(fit(train, PROXY, REGIONS)))
+    assert chosen > mean(Constant(annotation())) + 0.2
     assert (
         chosen
-        > mean(Constant(Annotation(**{region: frequent(region) for region in REGIONS}))) + 0.02
+        > mean(Constant(annotation(**{region: frequent(region) for region in REGIONS}))) + 0.02
     )
 
 
 def test_a_second_fit_is_the_same():
     studies = generated("train", 0, 40)
-    assert fit(studies, PROXY) == fit(list(studies), PROXY)
+    assert fit(studies, PROXY, REGIONS) == fit(list(studies), PROXY, REGIONS)
 
 
 def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):
-    constant = Constant(Annotation(lung="Lungs are clear."))
+    constant = Constant(annotation(lung="Lungs are clear."))
     constant.save(tmp_path)
-    again = Constant.load(tmp_path)
+    again = Constant.load(tmp_path, REGIONS)
     records = list(again([Case(id="a", report="pneumothorax"), Case(id="b", report="")]))
-    assert [(one.id, one.annotation.lung, one.error) for one in records] == [
+    assert [(one.id, one.annotation["lung"], one.error) for one in records] == [
         (id, "Lungs are clear.", None) for id in "ab"
     ]
 
@@ -128,14 +129,15 @@ def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):
 def test_without_a_reference_there_is_nothing_to_choose_from():
     bare = Study(id="a", uid="a", split="train", report="r")
     with pytest.raises(UserError, match="no study has a reference"):
-        fit([bare], PROXY)
+        fit([bare], PROXY, REGIONS)
 
 
 def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path: Path):
     (tmp_path / "constant.json").write_text(json.dumps({"Lungs": "clear"}))
     with pytest.raises(
-        UserError, match="constant.json: not an annotation; run `dvc repro fit_constant`"
+        UserError,
+        match="constant.json: not an annotation of the declared regions; run `dvc repro fit_constant`",
     ):
-        Constant.load(tmp_path)
+        Constant.load(tmp_path, REGIONS)
     with pytest.raises(UserError, match="`dvc repro` makes it"):
-        Constant.load(tmp_path / "nowhere")
+        Constant.load(tmp_path / "nowhere", REGIONS)

@@ -26,10 +26,10 @@ class StudyScores:
     """
 
     ids: tuple[str, ...]
-    regions: tuple[str, ...]
     score: np.ndarray
     as_published: np.ndarray
     token_f1: np.ndarray
+    regions: tuple[str, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -41,10 +41,10 @@ class StudyScores:
         kept = np.array([id in ids for id in self.ids], dtype=bool)
         return StudyScores(
             tuple(id for id in self.ids if id in ids),
-            self.regions,
             self.score[kept],
             self.as_published[kept],
             self.token_f1[kept],
+            self.regions,
         )
 
 
@@ -64,7 +64,7 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
         found[:, places[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
     rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(places))
-    return StudyScores(ids, tuple(regions), *np.ascontiguousarray(np.moveaxis(rows, 1, 0)))
+    return StudyScores(ids, *np.ascontiguousarray(np.moveaxis(rows, 1, 0)), tuple(regions))
 
 
 def _as_published(judgement: Judgement) -> float | None:
