@@ -22,7 +22,8 @@ from pathlib import Path
 import plain_loop
 
 from xraygen import params
-from xraygen.annotators.settings import VlmApproach
+from xraygen.annotators.base import Project
+from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import one_line
 from xraygen.core.study import Case
 from xraygen.prompting import encoding
@@ -31,7 +32,7 @@ NEW_TOKENS = 96  # of each case of 2b
 
 
 def ours(
-    approach: VlmApproach,
+    approach: VlmSettings,
     base: str,
     cases: Sequence[Case],
     images: Path,
@@ -42,7 +43,9 @@ def ours(
 
     os.chdir(images)  # where answers are kept, so that none is there before
     with plain_loop.doing("ours: load the model"):
-        annotate = Vlm(approach, base, images)
+        params_ = params.load()
+        project = Project(images, images, params_.regions, params_.llm)
+        annotate = Vlm(approach.model_copy(update={"reads": base}), project)
     annotate.model.generation_config.min_new_tokens = approach.max_new_tokens if endless else None
     if batch:
         longest = max(
@@ -66,7 +69,7 @@ def ours(
 
 
 def plain(
-    approach: VlmApproach, base: str, cases: Sequence[Case], images: Path, endless: bool
+    approach: VlmSettings, base: str, cases: Sequence[Case], images: Path, endless: bool
 ) -> dict:
     import torch
     from transformers import GenerationConfig
@@ -116,7 +119,7 @@ def plain(
     }
 
 
-def _row(processor, approach: VlmApproach, case: Case, images: Path) -> dict:
+def _row(processor, approach: VlmSettings, case: Case, images: Path) -> dict:
     shown = approach.inputs, approach.prompt, approach.max_views
     return encoding.encode(processor, [case], images, *shown)[0]
 

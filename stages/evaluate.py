@@ -13,7 +13,7 @@ from xraygen.evaluation import evaluate
 def main(name: str) -> None:
     loaded = params.load()
     settings, regions = loaded.evaluate, loaded.regions
-    judge = judges.load(settings.judge, settings.green)
+    judge = judges.load(settings.judge, settings.settings)
     studies = evaluate.read_splits(Path("data/prepared"), Study, regions)
     annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord, regions)
     judgements = evaluate.judge_splits(studies, annotations, judge, regions)

@@ -21,7 +21,10 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from xraygen.annotators.base import Project
+from xraygen.annotators.llm.settings import LlmParams
 from xraygen.core.regions import Regions
+from xraygen.params import load
 from xraygen.prompting import json_answer
 from xraygen.prompting.region_names import RegionNames
 
@@ -102,6 +105,12 @@ def recorded_rows() -> list[dict]:
         with path.open(encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
     return rows
+
+
+def project_of(root: Path, images: Path | None = None, llm: LlmParams | None = None) -> Project:
+    """What an annotator may use, with the regions and the language model of params.yaml."""
+    params = load(ROOT / "params.yaml")
+    return Project(root, images or root, params.regions, llm or params.llm)
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,22 @@
 
 import numpy as np
 import pytest
-from conftest import REGIONS, annotation
+from conftest import REGIONS, ROOT, annotation
 
 from xraygen.core.study import Study
 from xraygen.evaluation.compare import attainable, on_repeated_reports, report_of
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.report import comparison_markdown
 from xraygen.evaluation.scores import StudyScores, summarise
 from xraygen.language.text import token_f1
-from xraygen.params import CompareParams
-from xraygen.sources.phantom import PhantomParams, phantom, redrawn
+from xraygen.params import load
+from xraygen.sources.phantom import Phantoms, PhantomSettings, phantom, redrawn
 from xraygen.sources.prepare import agreement
 
 PARAMS = CompareParams(resamples=300, alpha=0.05, power=0.8, seed=0)
+
+
+PHANTOMS = Phantoms(PhantomSettings(), load(ROOT / "params.yaml").regions)
 
 
 def study(id: str, report: str, split: str = "test", **reference: str) -> Study:
@@ -31,7 +35,7 @@ def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split()
         study("c", " same words\n", "train", lung="clear lungs"),
         study("d", "same words", "train", lung="lungs clear now"),
     ]
-    found = {member.id: member for member in agreement(test, [*test, *train], None, REGIONS)}
+    found = {member.id: member for member in agreement(test, [*test, *train], None, REGIONS.scored)}
     assert found.keys() == {"a", "b"} and found["b"].curators is None
     assert found["a"].curators == {"bone": None, "heart": None, "lung": 1.0, "mediastinal": None}
     assert found["a"].attainable is None  # nobody can ask real curators again
@@ -39,20 +43,25 @@ def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split()
 
 def test_a_study_is_never_held_against_itself():
     pair = [study("a", "same", lung="x"), study("b", "same", lung="y")]
-    assert [member.curators["lung"] for member in agreement(pair, pair, None, REGIONS)] == [0, 0]
+    assert [member.curators["lung"] for member in agreement(pair, pair, None, REGIONS.scored)] == [
+        0,
+        0,
+    ]
 
 
 def test_the_curators_answer_is_the_text_most_like_the_others_not_the_most_frequent():
     others = ["p q", "p q", "a b c d", "a b c e", "a b c f"]
     members = [study(str(number), "same", "train", lung=text) for number, text in enumerate(others)]
     asked = study("t", "same", lung="a b c g")
-    (found,) = agreement([asked], [asked, *members], None, REGIONS)
+    (found,) = agreement([asked], [asked, *members], None, REGIONS.scored)
     assert found.curators["lung"] == 0.75
 
 
 def test_silence_where_the_others_speak_counts_as_nothing_in_common():
     test = [study("a", "same", lung="")]
-    (found,) = agreement(test, [*test, study("b", "same", "train", lung="clear")], None, REGIONS)
+    (found,) = agreement(
+        test, [*test, study("b", "same", "train", lung="clear")], None, REGIONS.scored
+    )
     assert found.curators["lung"] == 0
 
 
@@ -66,7 +75,7 @@ def test_approaches_are_scored_on_the_studies_of_repeated_reports_alone():
         study("d", "s", **dict.fromkeys(REGIONS.scored, "z")),
     ]
     train = [study("e", "s", "train", **dict.fromkeys(REGIONS.scored, "z"))]
-    members = agreement(test, [*test, *train], None, REGIONS)
+    members = agreement(test, [*test, *train], None, REGIONS.scored)
     found = on_repeated_reports({"n": scores("abcd", [0.5, 0.0, 0.5, 0.9])}, members, PARAMS)
     assert (found["studies"], found["reports"]) == (3, 2)
     assert found["approaches"]["n"]["macro"]["token_f1"] == pytest.approx(1.9 / 3, abs=1e-6)
@@ -83,9 +92,9 @@ def test_the_interval_is_over_reports_because_studies_of_one_report_are_alike():
     ]
     by_report = scores("".join(ids), [0.2, 0.4, 0.6, 0.8] * 10)
     by_report = StudyScores(by_report.ids, *[np.sort(by_report.score, axis=0)] * 3, REGIONS.scored)
-    found = on_repeated_reports({"n": by_report}, agreement(test, test, None, REGIONS), PARAMS)[
-        "approaches"
-    ]["n"]["macro"]
+    found = on_repeated_reports(
+        {"n": by_report}, agreement(test, test, None, REGIONS.scored), PARAMS
+    )["approaches"]["n"]["macro"]
     # Four reports: the standard error is .11, where forty independent studies would have .035.
     assert found["ci_high"] - found["ci_low"] > 0.3
 
@@ -94,7 +103,7 @@ def test_without_repeated_reports_there_is_nothing_to_show():
     test = [study("a", "one", lung="x"), study("b", "two", lung="x")]
     assert (
         on_repeated_reports(
-            {"n": scores("ab", [1.0, 1.0])}, agreement(test, test, None, REGIONS), PARAMS
+            {"n": scores("ab", [1.0, 1.0])}, agreement(test, test, None, REGIONS.scored), PARAMS
         )
         is None
     )
@@ -128,15 +137,20 @@ def test_what_is_attainable_is_known_of_generated_studies():
     """It is what the best answer gets on average, and so about what it gets on the references that
     were drawn."""
     studies = generated(150)
-
-    def found(params: PhantomParams | None) -> dict | None:
-        members = agreement(studies, studies, params, REGIONS)
-        return attainable((member.attainable for member in members), REGIONS.scored)
-
-    first = found(PhantomParams())
-    assert 0.93 < first["macro"] < 0.98
-    assert found(PhantomParams()) == first
-    assert found(None) is None
+    found = attainable(
+        (member.attainable for member in agreement(studies, studies, PHANTOMS, REGIONS.scored)),
+        REGIONS.scored,
+    )
+    assert 0.93 < found["macro"] < 0.98
+    again = agreement(studies, studies, PHANTOMS, REGIONS.scored)
+    assert attainable((member.attainable for member in again), REGIONS.scored) == found
+    assert (
+        attainable(
+            (member.attainable for member in agreement(studies, studies, None, REGIONS.scored)),
+            REGIONS.scored,
+        )
+        is None
+    )
 
 
 def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
@@ -155,7 +169,7 @@ def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
         | {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key, one in sets.items()}
         for name, sets in every.items()
     }
-    comparison = report_of(every, summaries, agreement(test, test, None, REGIONS), PARAMS)
+    comparison = report_of(every, summaries, agreement(test, test, None, REGIONS.scored), PARAMS)
     text = comparison_markdown(comparison, "mine", PARAMS)
     assert (
         "agreement on repeated reports" in text

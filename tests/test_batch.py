@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import REGIONS, annotation, question_of
+from conftest import REGIONS, annotation, project_of, question_of
 from PIL import Image as Pictures
 
 from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.dialect import forms_of
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.settings import LlmApproach, LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, Image
 
@@ -23,8 +23,8 @@ FORMS = forms_of(REGIONS)
 pytest.importorskip("openai")
 
 KEY = "sk-planted-0123456789"
-APPROACH = LlmApproach(
-    annotator="llm", model="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
+APPROACH = LlmSettings(
+    annotator="llm", reads="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
 )
 CASES = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(12)]
 
@@ -64,7 +64,7 @@ def annotator(here):
             batch_tokens=24000,
             prices={},
         )
-        return Llm(approach, settings.model_copy(update=changes), here, here)
+        return Llm(approach, project_of(here, here, settings.model_copy(update=changes)))
 
     return make
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import chosen_up_to_rounding
+from conftest import chosen_up_to_rounding, project_of
 from PIL import Image as Pictures
 
-from xraygen.annotators.settings import VlmApproach
-from xraygen.annotators.vlm import Vlm
+from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Image, Study
 from xraygen.sources.phantom import draw, phantom
@@ -66,9 +65,9 @@ QWEN = {
     "out_hidden_size": 64,
 }
 ROPE = {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6}
-APPROACH = VlmApproach(
+APPROACH = VlmSettings(
     annotator="vlm",
-    model="models/x",
+    reads="models/x",
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
@@ -77,8 +76,8 @@ APPROACH = VlmApproach(
 )
 
 
-def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
-    return Vlm(approach, str(root / approach.model), images or root)
+def vlm(approach: VlmSettings, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, project_of(root, images))
 
 
 PARAMS = FinetuneParams(

@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from conftest import REGIONS, annotation, chosen_up_to_rounding, question_of
+from conftest import REGIONS, annotation, chosen_up_to_rounding, project_of, question_of
 from PIL import Image as Pictures
 
 from xraygen import params
 from xraygen.annotators import load as annotators
 from xraygen.annotators.llm.dialect import Dialect, Manner, forms_of
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.settings import LlmApproach, LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
     AnnotationRecord,
@@ -43,8 +43,8 @@ FORMS = forms_of(REGIONS)
 pytest.importorskip("openai")
 
 KEY = "sk-planted-0123456789"
-APPROACH = LlmApproach(
-    annotator="llm", model="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
+APPROACH = LlmSettings(
+    annotator="llm", reads="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
 )
 REFUSED = (400, {}, {"code": "content_filter"})  # a question, in whatever form
 CASES = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(400)]
@@ -88,10 +88,9 @@ def impatient(monkeypatch) -> None:
 def annotator(settings, here):
     """Makes annotators of a server, with other settings."""
 
-    def make(server, approach: LlmApproach = APPROACH, **changes) -> Llm:
-        return Llm(
-            approach, settings.model_copy(update={"base_url": server.url} | changes), here, here
-        )
+    def make(server, approach: LlmSettings = APPROACH, **changes) -> Llm:
+        llm = settings.model_copy(update={"base_url": server.url} | changes)
+        return Llm(approach, project_of(here, here, llm))
 
     return make
 
@@ -435,8 +434,8 @@ def test_nonsense_in_place_of_one_answer_fails_one_case(chat_server, annotator, 
     assert len(server.asked) <= 3 * 16
 
 
-def bounded(llm: Llm, share: float = 0.05) -> annotators.Bounded:
-    return annotators.Bounded(llm, share)
+def bounded(llm: Llm, share: float = 0.05) -> annotators.Checked:
+    return annotators.Checked(llm, share)
 
 
 def test_above_the_share_of_failures_it_stops_with_a_summary(chat_server, annotator, impatient):
@@ -913,7 +912,7 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
     from xraygen.engines.model import load
 
     examples = [{"report": "Effusion.", "annotation": {"lung": "Effusion."}}]
-    approach = LlmApproach.model_validate(
+    approach = LlmSettings.model_validate(
         APPROACH.model_dump() | {"examples": examples, "inputs": "image+report"}
     )
     llm = settings.model_copy(
@@ -924,7 +923,7 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
         Image(path=pictured(here, "b", 200, (56, 56))),
     ]
     cases = [*CASES[:5], Case(id="seen", report="Clear.", images=images), Case(id="silent")]
-    annotate = Local(approach, llm, project, here)
+    annotate = Local(approach, project_of(project, here, llm))
     records = list(annotate(cases))
     assert (
         [record.id for record in records] == [case.id for case in cases]
@@ -966,7 +965,7 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
     from xraygen.engines.model import load
 
     system = " ".join(f"Rule {k}: say what the report says." for k in range(20))
-    approach = LlmApproach.model_validate(
+    approach = LlmSettings.model_validate(
         APPROACH.model_dump() | {"system": system, "inputs": "image+report"}
     )
     cases = []
@@ -989,7 +988,7 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
         monkeypatch.setattr(
             "xraygen.engines.answers.cache_folder", lambda: tmp_path / str(batch_tokens)
         )
-        annotate, found, reads = Local(approach, llm, project, here), [], []
+        annotate, found, reads = Local(approach, project_of(project, here, llm)), [], []
         once, said = annotate._read_once, annotate._said
         annotate._said = lambda row, tokens: (
             found.append((row, list(tokens[0]))) or said(row, tokens)
@@ -1000,7 +999,7 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
         assert [record.id for record in annotate(cases)] == [case.id for case in cases]
         return found, reads
 
-    model, _ = load(project / approach.model)
+    model, _ = load(project / approach.reads)
     for batch_tokens in (100_000, 3_000, 1):
         found, reads = answers(batch_tokens)
         assert len(found) == 12 and len({tuple(said) for _, said in found}) > 8
@@ -1017,12 +1016,8 @@ def test_a_report_cannot_act_as_the_frame_of_the_conversation_in_this_process(
     pytest.importorskip("torch")
     from xraygen.annotators.local import Local
 
-    annotate = Local(
-        APPROACH,
-        settings.model_copy(update={"max_tokens": 5, "max_pixels": 56 * 56}),
-        project,
-        here,
-    )
+    llm = settings.model_copy(update={"max_tokens": 5, "max_pixels": 56 * 56})
+    annotate = Local(APPROACH, project_of(project, here, llm))
     special = set(annotate.processor.tokenizer.all_special_ids)
     evil, plain = (
         sum(
@@ -1223,7 +1218,10 @@ def kept_questions(folder: Path, root: Path, server) -> set[str]:
     """As the server sees them."""
     changes = {"provider": "openai", "base_url": server.url}
     content = params.load(root / "params.yaml")
-    llm = Llm(content.approach("brief"), content.llm.model_copy(update=changes), folder, folder)
+    llm = Llm(
+        content.approach("brief"),
+        project_of(folder, folder, content.llm.model_copy(update=changes)),
+    )
     assert llm.kept.path == folder / ".cache/answers.sqlite" and isinstance(llm.kept, Answers)
     studies = [
         study

@@ -13,17 +13,17 @@ import pytest
 from conftest import REGIONS, annotation
 
 from xraygen import params
-from xraygen.annotators.settings import LlmApproach
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Study, write_jsonl
 from xraygen.prompting.conversation import completion
 from xraygen.prompting.prompts import Nearest, Prompts
 
-BASE = {"annotator": "llm", "model": "models/tiny", "user": "Go.\nReport: {report}"}
+BASE = {"annotator": "llm", "reads": "models/tiny", "user": "Go.\nReport: {report}"}
 
 
-def approach(**changes) -> LlmApproach:
-    return LlmApproach.model_validate(BASE | changes)
+def approach(**changes) -> LlmSettings:
+    return LlmSettings.model_validate(BASE | changes)
 
 
 def study(id: str, report: str, split: str = "train", reference: str | None = "Clear.") -> Study:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from xraygen.core.study import Judgement
 from xraygen.evaluation.compare import compare_all, detectable_differences
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import bootstrap, compare, detectable, holm, intervals, macro
 from xraygen.evaluation.scores import StudyScores, by_study, summarise
 from xraygen.judges import decide, opinions
 from xraygen.language.text import token_f1, tokens
-from xraygen.params import CompareParams
 
 
 def judgement(
@@ -37,6 +37,7 @@ def judgement(
 def test_right_silence_counts_in_score_and_not_as_published():
     scores = by_study(
         [judgement("s", region, 1.0, "both_empty", "", "") for region in REGIONS.scored],
+        REGIONS.scored,
         REGIONS.scored,
     )
     assert macro(scores.score) == 1 and macro(scores.as_published) == 0

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REGIONS, annotation, chosen_up_to_rounding, is_whole, parse
+from conftest import NAMES, REGIONS, annotation, chosen_up_to_rounding, is_whole, parse, project_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from xraygen.annotators.settings import VlmApproach
-from xraygen.annotators.vlm import Vlm, _Ends, _record
+from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.engines.answers import Answers
@@ -33,9 +32,9 @@ from xraygen.prompting import encoding
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "iu-xray"
 PROMPT = conversation.PROMPT
-APPROACH = VlmApproach(
+APPROACH = VlmSettings(
     annotator="vlm",
-    model="models/tiny",
+    reads="models/tiny",
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
@@ -44,8 +43,8 @@ APPROACH = VlmApproach(
 )
 
 
-def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
-    return Vlm(approach, str(root / approach.model), images or root)
+def vlm(approach: VlmSettings, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, project_of(root, images))
 
 
 def answers(
@@ -62,7 +61,7 @@ def answers(
     return list(annotate(cases)), found
 
 
-def approach(**changes) -> VlmApproach:
+def approach(**changes) -> VlmSettings:
     return APPROACH.model_copy(update=changes)
 
 
@@ -609,7 +608,7 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
             several += len(set(texts)) > 2
     assert several > 3
     with pytest.raises(ValueError, match="either beams or samples"):
-        VlmApproach(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
+        VlmSettings(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
 
 
 @pytest.mark.parametrize(
@@ -657,12 +656,12 @@ def test_samples_that_cannot_be_read_do_not_count_unless_none_can():
         Case(id="x", report="Clear."),
         ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', "{'lung': 'lungs clear'}"],
     )
-    record = _record(case, answers, {"tokens_out": 9}, [""] * 4)
+    record = _record(case, NAMES, answers, {"tokens_out": 9}, [""] * 4)
     assert (
         record.annotation == annotation(lung="Lungs clear.") and json.loads(record.raw) == answers
     )
     assert record.usage == {"tokens_out": 9, "repaired": True, "unread": 1}
-    record = _record(case, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
+    record = _record(case, NAMES, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
     assert (
         record.annotation is None
         and record.error == "no JSON in the answer"

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
+from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, AnnotationRecord, Case, read_json, write_json
@@ -10,26 +12,36 @@ from xraygen.core.study import Annotation, AnnotationRecord, Case, read_json, wr
 _FILE = "constant.json"
 
 
-class Constant:
-    """Says `annotation` of every case, whatever its report."""
+class ConstantSettings(Settings):
+    """For each region the single text that scores best on train."""
 
-    def __init__(self, annotation: Annotation):
-        self.annotation = annotation
+    reads: ModelFolder
+
+
+class Constant(Annotator):
+    """Says `annotation` of every case, whatever its report. UserError: `reads` holds none."""
+
+    Settings: ClassVar = ConstantSettings
+
+    def __init__(self, settings: ConstantSettings, project: Project) -> None:
+        super().__init__(settings, project)
+        self.annotation = load(project.root / settings.reads, project.regions)
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         for case in cases:
             yield AnnotationRecord(id=case.id, annotation=self.annotation)
 
-    def save(self, folder: Path) -> None:
-        write_json(folder / _FILE, self.annotation)
 
-    @classmethod
-    def load(cls, folder: Path, regions: Regions) -> "Constant":
-        """UserError: no such file, or not what `save` wrote for these regions."""
-        path = folder / _FILE
-        texts = read_json(path)
-        if tuple(texts) != regions.names or not all(isinstance(t, str) for t in texts.values()):
-            raise UserError(
-                f"{path}: not an annotation of the declared regions; run `dvc repro fit_constant`"
-            )
-        return cls(texts)
+def save(annotation: Annotation, folder: Path) -> None:
+    write_json(folder / _FILE, annotation)
+
+
+def load(folder: Path, regions: Regions) -> Annotation:
+    """UserError: no such file, or not what `save` wrote for these regions."""
+    path = folder / _FILE
+    texts = read_json(path)
+    if tuple(texts) != regions.names or not all(isinstance(text, str) for text in texts.values()):
+        raise UserError(
+            f"{path}: not an annotation of the declared regions; run `dvc repro fit_constant`"
+        )
+    return texts

@@ -4,12 +4,11 @@ transformers.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from xraygen.annotators.settings import VlmApproach, as_prompted
-from xraygen.annotators.vlm import Vlm
-from xraygen.core.regions import Regions
+from xraygen.annotators.as_trained import as_prompted
+from xraygen.annotators.base import Project
+from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.core.study import Case
 from xraygen.prompting import conversation, encoding
 from xraygen.prompting.prompts import Prompts
@@ -17,7 +16,7 @@ from xraygen.prompting.prompts import Prompts
 if TYPE_CHECKING:
     import torch
 
-    from xraygen.annotators.settings import LlmApproach, LlmParams
+    from xraygen.annotators.llm.settings import LlmSettings
 
 
 class Local(Vlm):
@@ -25,20 +24,22 @@ class Local(Vlm):
     other than in training.
     """
 
-    def __init__(
-        self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path, regions: Regions
-    ):
-        folder = str(root / approach.model)
-        shown = as_prompted(approach, llm, folder).model_dump()
-        settings = VlmApproach(
+    may_fail: ClassVar = "none"
+
+    def __init__(self, settings: LlmSettings, project: Project) -> None:
+        llm, regions = project.llm, project.regions
+        filled = {"system": regions.filled(settings.system), "user": regions.filled(settings.user)}
+        settings = settings.model_copy(update=filled)
+        shown = as_prompted(settings, llm, str(project.root / settings.reads), project.where)
+        asked = VlmSettings(
             annotator="vlm",
-            model=approach.model,
+            reads=settings.reads,
             batch_tokens=llm.batch_tokens,
             max_new_tokens=llm.max_tokens,
-            **shown,
+            **shown.model_dump(),
         )
-        super().__init__(settings, folder, images, regions)
-        self.prompts = Prompts(approach, root, regions)
+        super().__init__(asked, project)
+        self.prompts = Prompts(settings, project.root, regions)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         tokenizer = self.processor.tokenizer
@@ -55,7 +56,9 @@ class Local(Vlm):
             for turn in self.prompts.turns(case)
         ]
         turns[-1]["content"] = (
-            conversation.pictures(case, self.approach.inputs, self.approach.max_views, self.images)
+            conversation.pictures(
+                case, self.settings.inputs, self.settings.max_views, self.project.images
+            )
             + turns[-1]["content"]
         )
         return encoding.row_of(self.processor, case.id, turns)

@@ -1,7 +1,7 @@
 """The regions that an annotation is divided into, as params.yaml declares them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
@@ -80,11 +80,16 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
         """A prompt with the described regions in place of `{regions}`."""
         return prompt.replace("{regions}", self.described())
 
+    def check(self, names: Iterable[str], key: str) -> None:
+        """ValueError, which begins with `key`: one of the names is not declared."""
+        for name in names:
+            if name not in self.root:
+                declared = ", ".join(self)
+                raise ValueError(f"{key}.{name}: no such region; params.yaml declares {declared}")
+
     def annotation(self, texts: Mapping[str, str]) -> dict[str, str]:
         """`texts` as a complete annotation: every region in the declared order, "" where there is
         no text. ValueError: a region that is not declared.
         """
-        unknown = [name for name in texts if name not in self.root]
-        if unknown:
-            raise ValueError(f"no region {unknown[0]!r}; params.yaml declares {', '.join(self)}")
+        self.check(texts, "annotation")
         return {name: texts.get(name, "") for name in self.root}

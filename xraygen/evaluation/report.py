@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 from xraygen.core.study import AnnotationRecord, Judgement, Study
 from xraygen.evaluation.compare import VERSUS
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
-from xraygen.params import CompareParams
 
 TITLES = {
     "test": "Test",

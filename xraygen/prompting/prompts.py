@@ -16,7 +16,7 @@ from xraygen.core.study import Case, Study, read_jsonl
 from xraygen.prompting.conversation import completion
 
 if TYPE_CHECKING:
-    from xraygen.annotators.settings import LlmApproach
+    from xraygen.annotators.llm.settings import LlmSettings
 
 TRAIN = "data/prepared/train.jsonl"
 
@@ -24,21 +24,16 @@ TRAIN = "data/prepared/train.jsonl"
 class Prompts:
     """`turns` of a case: system, worked examples, and the user's, with the regions in place of
     {regions}. Reads the training studies where the approach wants the nearest.
-
-    UserError: an example has a region that is not declared.
     """
 
-    def __init__(self, approach: LlmApproach, root: Path, regions: Regions):
+    def __init__(self, approach: LlmSettings, root: Path, regions: Regions):
         self.approach = approach
         self.system = regions.filled(approach.system)
         self.user = regions.filled(approach.user)
-        try:
-            self.examples = [
-                (example.report, regions.annotation(example.annotation))
-                for example in approach.examples
-            ]
-        except ValueError as error:
-            raise UserError(f"params.yaml: examples of an approach: {error}") from None
+        self.examples = [
+            (example.report, regions.annotation(example.annotation))
+            for example in approach.examples
+        ]
         self.nearest = (
             Nearest(read_jsonl(root / TRAIN, Study, regions), approach.nearest.similarity)
             if approach.nearest

@@ -1,13 +1,18 @@
-"""Where studies come from: a source hands over what it read and what it had to repair or
-exclude.
-"""
+"""Where studies come from: a source hands over what it read and what it had to repair or exclude."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.plugins import resolve
 from xraygen.core.regions import Regions
-from xraygen.core.study import Record, Study
+from xraygen.core.study import Annotation, Record, Study
+
+BUILT_IN = {
+    "phantom": "xraygen.sources.phantom:Phantoms",
+    "iu-xray": "xraygen.sources.iu_xray.read:IuXray",
+}
 
 
 class Incident(Record):
@@ -27,11 +32,43 @@ class Collection(NamedTuple):
     incidents: list[Incident]
 
 
-def check_regions(source: str, regions: Regions, sets: Sequence[Sequence[str]]) -> None:
-    """UserError: the declared regions are none of the sets in which a source has references."""
-    if all(set(names) != set(regions) for names in sets):
-        given = "; or ".join(", ".join(names) for names in sets)
-        raise UserError(
-            f"params.yaml: regions: {', '.join(regions)}: the source {source} has references for "
-            f"other regions; declare {given} (docs/regions.md has them ready)"
-        )
+class Settings(Record):
+    """The settings of a source under `data.settings`: none, where it does not say otherwise."""
+
+
+class Source(ABC):
+    """Reads studies. `regions`: those that params.yaml declares, which its references fill.
+    UserError: it has none for them.
+    """
+
+    Settings: ClassVar[type[Record]] = Settings
+    # The sets of regions in which it has references, where it cannot fill any that are declared.
+    region_sets: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    def __init__(self, settings: Record, regions: Regions) -> None:
+        self.settings = settings
+        self.regions = regions
+        if self.region_sets and not any(set(names) == set(regions) for names in self.region_sets):
+            known = "; or ".join(", ".join(names) for names in self.region_sets)
+            raise UserError(
+                f"params.yaml: regions: {', '.join(regions)}: the source has references for other "
+                f"regions; declare {known} (docs/regions.md has them ready to copy)"
+            )
+
+    @abstractmethod
+    def read(self, raw: Path, images: Path, root: Path) -> Collection:
+        """All studies, sorted by id. `raw`: the folder data/raw/<source>; `images`: the folder for
+        pictures that the source makes itself; `root`: the project's folder, which image paths are
+        relative to. UserError: the raw data cannot be used at all.
+        """
+
+    def redraw(self, study: Study, times: int) -> list[Annotation] | None:
+        """References that further curators would write for the study, where they can be asked:
+        those of generated studies. None for real ones.
+        """
+        return None
+
+
+def kind(name: str, where: str) -> type[Source]:
+    """The class of a source: a built-in name, or `package.module:Class`."""
+    return resolve(name, BUILT_IN, Source, where)

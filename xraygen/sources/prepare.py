@@ -5,35 +5,31 @@ in metrics/data.json.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt, field_validator
 
-from xraygen.core.regions import Regions
 from xraygen.core.study import (
     SPLITS,
     Agreement,
     Annotation,
+    NonEmpty,
     Record,
     Share,
     Split,
     Study,
 )
 from xraygen.language.text import medoid, token_f1
-from xraygen.sources import Collection, Incident
-from xraygen.sources.phantom import PhantomParams, filing_of, redrawn
-
-if TYPE_CHECKING:
-    from xraygen.params import Params
+from xraygen.sources import Incident, Source
 
 
 class DataParams(Record):
-    """`dev_share`: of the training studies. `sample`: at most this many studies of a split; None or
+    """`source`: a built-in name, or `package.module:Class`. `settings`: those of each source that has
+    any, by its name. `dev_share`: of the training studies. `sample`: at most this many studies of a split; None or
     left out = all of them.
     """
 
-    source: Literal["phantom", "iu-xray"]
+    source: NonEmpty
+    settings: dict[str, Record]
     seed: int
     dev_share: Share
     sample: dict[Split, PositiveInt | None]
@@ -42,19 +38,6 @@ class DataParams(Record):
     @classmethod
     def _every_split(cls, sample: dict) -> dict:
         return {split: sample.get(split) for split in SPLITS}
-
-
-def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
-    """Read the source that params.yaml names: real files from `raw`, or generated studies whose
-    pictures go to `drawn`.
-    """
-    if params.data.source == "phantom":
-        from xraygen.sources import phantom
-
-        return phantom.read(params.phantom, images=drawn, root=root, regions=params.regions)
-    from xraygen.sources.iu_xray import read as iu_xray
-
-    return iu_xray.read(raw, root=root, regions=params.regions)
 
 
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:
@@ -154,11 +137,12 @@ def _describe_split(studies: Sequence[Study]) -> dict:
 def agreement(
     test: Iterable[Study],
     curated: Iterable[Study],
-    params: PhantomParams | None,
-    regions: Regions,
+    source: Source | None,
+    scored: Sequence[str],
 ) -> list[Agreement]:
     """How far curators agree on the reports of these test studies. `curated`: all studies with
-    references, test included. `params`: of the generator, where it made the studies.
+    references, test included. `source`: where they come from.
+    `scored`: the scored regions.
     """
     same_report: dict[str, list[Study]] = defaultdict(list)
     for study in curated:
@@ -174,21 +158,21 @@ def agreement(
             Agreement(
                 id=study.id,
                 report=numbers.setdefault(_words(study), len(numbers)),
-                curators=_curators(study.reference, others, regions) if others else None,
-                attainable=_attainable(study, params, regions) if params else None,
+                curators=_curators(study.reference, others, scored) if others else None,
+                attainable=_attainable(study, source, scored) if source else None,
             )
         )
     return members
 
 
 def _token_f1(
-    references: Sequence[Annotation], others: Sequence[Annotation], regions: Regions
+    references: Sequence[Annotation], others: Sequence[Annotation], scored: Sequence[str]
 ) -> dict[str, list[float]]:
     """By scored region, the token F1 of each reference with the text most like all of the others;
     none where both are silent.
     """
     found = {}
-    for region in regions.scored:
+    for region in scored:
         best = medoid(Counter(other[region] for other in others))
         scores = [token_f1(reference[region], best) for reference in references]
         found[region] = [score for score in scores if score is not None]
@@ -196,10 +180,10 @@ def _token_f1(
 
 
 def _curators(
-    reference: Annotation, others: Sequence[Annotation], regions: Regions
+    reference: Annotation, others: Sequence[Annotation], scored: Sequence[str]
 ) -> dict[str, float | None]:
-    scored = _token_f1([reference], others, regions)
-    return {region: round(scores[0], 4) if scores else None for region, scores in scored.items()}
+    found = _token_f1([reference], others, scored)
+    return {region: round(scores[0], 4) if scores else None for region, scores in found.items()}
 
 
 # Redrawn references: the answer is chosen from the first, and held against the others.
@@ -208,9 +192,10 @@ _HELD_AGAINST = 32
 
 
 def _attainable(
-    study: Study, params: PhantomParams, regions: Regions
-) -> dict[str, tuple[float, int]]:
-    times = _CHOSEN_FROM + _HELD_AGAINST
-    drawn = redrawn(params.seed, int(study.uid), times, filing_of(regions))
-    scored = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM], regions)
-    return {region: (round(sum(scores), 4), len(scores)) for region, scores in scored.items()}
+    study: Study, source: Source, scored: Sequence[str]
+) -> dict[str, tuple[float, int]] | None:
+    drawn = source.redraw(study, _CHOSEN_FROM + _HELD_AGAINST)
+    if drawn is None:
+        return None
+    found = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM], scored)
+    return {region: (round(sum(scores), 4), len(scores)) for region, scores in found.items()}

@@ -21,13 +21,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Projection, Study
 from xraygen.language.text import has_no_value
-from xraygen.sources import Collection, check_regions
+from xraygen.sources import Collection, Source
 from xraygen.sources.iu_xray.images import STUDY_ID, identify_image, images_of, plain_uid
 from xraygen.sources.iu_xray.incidents import Log, shown
 
@@ -48,13 +48,19 @@ _UID = re.compile(r"([0-9]+)(\.0*)?")
 _SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
 
 
+class IuXray(Source):
+    region_sets: ClassVar = (REGIONS,)
+
+    def read(self, raw: Path, images: Path, root: Path) -> Collection:
+        return read(raw, root, self.regions)
+
+
 def read(folder: Path, root: Path, regions: Regions) -> Collection:
     """All studies sorted by id, in the splits train, test and val as given, and all incidents.
 
     Image paths are relative to `root`, which `folder` must lie below, and lead nowhere outside
-    `folder`. Val has no references. UserError: `regions` are not those of the annotations.
+    `folder`. Val has no references.
     """
-    check_regions("iu-xray", regions, [REGIONS])
     folder, root = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
     if not folder.is_relative_to(root):
         raise UserError(

@@ -15,7 +15,7 @@ import zlib
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -24,7 +24,7 @@ from xraygen.core.files import replacing
 from xraygen.core.progress import progress
 from xraygen.core.regions import Regions
 from xraygen.core.study import Image, Record, Study
-from xraygen.sources import Collection, check_regions
+from xraygen.sources import Collection, Source
 from xraygen.sources.phantom.curators import curate
 from xraygen.sources.phantom.filing import FILINGS, FIVE, Filing
 from xraygen.sources.phantom.findings import Findings, sample
@@ -38,7 +38,7 @@ _FIRST = {"train": 0, "test": 10**9, "val": 2 * 10**9}
 _MOST = 10**9 - 1
 
 
-class PhantomParams(Record):
+class PhantomSettings(Record):
     """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of
     28 (Qwen2-VL's patch).
     """
@@ -63,8 +63,7 @@ class Phantom(Record):
 
 
 def filing_of(regions: Regions) -> Filing:
-    """How curators file statements under these regions. UserError: there is no such way."""
-    check_regions("phantom", regions, [filing.names for filing in FILINGS])
+    """How curators file statements under these regions."""
     return next(filing for filing in FILINGS if set(filing.names) == set(regions))
 
 
@@ -104,11 +103,21 @@ def draw(
     return draw_frontal(findings, seed, k, size), draw_lateral(findings, seed, k, size)
 
 
-def read(params: PhantomParams, images: Path, root: Path, regions: Regions) -> Collection:
+class Phantoms(Source):
+    Settings: ClassVar = PhantomSettings
+    region_sets: ClassVar = tuple(filing.names for filing in FILINGS)
+
+    def read(self, raw: Path, images: Path, root: Path) -> Collection:
+        return read(self.settings, images, root, self.regions)
+
+    def redraw(self, study: Study, times: int) -> list[dict[str, str]]:
+        return redrawn(self.settings.seed, int(study.uid), times, filing_of(self.regions))
+
+
+def read(params: PhantomSettings, images: Path, root: Path, regions: Regions) -> Collection:
     """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`.
-    Val has no references. UserError: curators file under none of these sets of regions.
+    Val has no references.
     """
-    filing_of(regions)
     images, root = Path(os.path.abspath(images)), Path(os.path.abspath(root))
     if not images.is_relative_to(root):
         raise UserError(
@@ -144,7 +153,7 @@ def _ignore_interrupt() -> None:
 
 
 def _study(
-    job: tuple[str, int], params: PhantomParams, images: Path, root: Path, regions: Regions
+    job: tuple[str, int], params: PhantomSettings, images: Path, root: Path, regions: Regions
 ) -> Study:
     split, k = job
     made = phantom(params.seed, k, filing_of(regions))
