@@ -84,7 +84,10 @@ def collection(tmp_path_factory):
     """Enough studies for several processes to share the work."""
     root = tmp_path_factory.mktemp("phantom")
     return root, read(
-        PhantomSettings(train=24, test=6, val=4, size=SIZE, seed=3), root / "data" / "images", root
+        PhantomSettings(train=24, test=6, val=4, size=SIZE, seed=3),
+        root / "data" / "images",
+        root,
+        REGIONS,
     )
 
 
@@ -94,6 +97,7 @@ def test_more_training_studies_leave_the_others_as_they_are(collection, tmp_path
         PhantomSettings(train=2, test=6, val=4, size=SIZE, seed=3),
         tmp_path / "data" / "images",
         tmp_path,
+        REGIONS,
     )
     assert Counter(study.split for study in few) == {"train": 2, "test": 6, "val": 4}
     assert {study.id: study for study in few}.items() <= {
@@ -135,7 +139,12 @@ def test_wrong_params_are_refused(wrong):
 
 def test_images_outside_the_root_are_refused(tmp_path):
     with pytest.raises(UserError, match="outside"):
-        read(PhantomSettings(train=1, test=1, val=0), tmp_path / "images", tmp_path / "project")
+        read(
+            PhantomSettings(train=1, test=1, val=0),
+            tmp_path / "images",
+            tmp_path / "project",
+            REGIONS,
+        )
     assert not (tmp_path / "images").exists()
 
 

@@ -138,7 +138,7 @@ def test_the_practice_is_learned_not_built_in():
             itertools.islice(itertools.product(JOINT, LUNG, BONE), 0, None, 5)
         )
     ]
-    said = fit(contrary, RouterParams()).annotate(
+    said = fit(contrary, RouterParams(), REGIONS).annotate(
         "There is no pleural nodule. The cardiomediastinal outline is smooth."
     )
     joint = "The cardiomediastinal outline is smooth."
