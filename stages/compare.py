@@ -26,7 +26,11 @@ def main() -> None:
         for split in JUDGED
     }
     scores = {
-        name: scores_of({split: results.judgements(name, split) for split in JUDGED}, studies)
+        name: scores_of(
+            {split: results.judgements(name, split) for split in JUDGED},
+            studies,
+            settings.regions.scored,
+        )
         for name in names
     }
     del studies

@@ -13,9 +13,12 @@ from xraygen.training.finetune import finetune
 
 
 def main() -> None:
-    settings = params.load().finetune
+    loaded = params.load()
+    prompt = loaded.regions.filled(loaded.finetune.prompt)
+    settings = loaded.finetune.model_copy(update={"prompt": prompt})
     train, dev = (
-        list(read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev")
+        list(read_jsonl(f"data/prepared/{split}.jsonl", Study, loaded.regions))
+        for split in ("train", "dev")
     )
     metrics = finetune(
         settings, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune")

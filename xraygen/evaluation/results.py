@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl
 
 R = TypeVar("R", Study, AnnotationRecord, Judgement)
-_BLANK = Annotation()
 
 
 def studies(split: str) -> Iterator[Study]:
@@ -26,8 +25,9 @@ def judgements(approach: str, split: str) -> Iterator[Judgement]:
 
 
 def without_texts(study: Study) -> Study:
-    """The study with an empty reference where it has one: all that counting and grouping need."""
-    reference = None if study.reference is None else _BLANK
+    """The study with a reference of no region where it has one: all that counting and grouping
+    need."""
+    reference = None if study.reference is None else {}
     return study.model_copy(update={"report": "", "images": (), "reference": reference})
 
 

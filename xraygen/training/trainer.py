@@ -96,7 +96,9 @@ def train(
         5 * args.logging_steps
     )  # where a loss is logged, too: what is averaged for the next one is in no checkpoint
     collate = functools.partial(encoding.collate, pad=processor.tokenizer.pad_token_id)
-    shown = Swapped(rows, processor.tokenizer, params.prompt, params.swaps, params.seed)
+    curated = next(study.reference for study in train if study.reference is not None)
+    blank = dict.fromkeys(curated, "")
+    shown = Swapped(rows, processor.tokenizer, params.prompt, blank, params.swaps, params.seed)
     trainer = CompletionTrainer(
         params, network, args, shown, batches, dev_rows, ends, collate, curves
     )
