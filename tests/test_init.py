@@ -168,7 +168,9 @@ def table(path: Path, made: list[dict]) -> Path:
 
 
 def run(file: Path, given=(), reference=(), force: bool = False) -> str:
-    return init(file, dict(given), reference, params.load(), Path.cwd(), force)
+    settings = params.load()
+    approaches = settings.approaches.keys()
+    return init(file, dict(given), reference, settings.data, approaches, Path.cwd(), force)
 
 
 def test_the_project_is_set_up_and_comments_stay(project, tmp_path):

@@ -85,7 +85,9 @@ def init(file: Path, reference: tuple[str, ...], force: bool, **named: str | Non
     from xraygen.sources.table.init import init
 
     given = {purpose: column for purpose, column in named.items() if column}
-    click.echo(init(file, given, reference, params.load(), Path.cwd(), force))
+    settings = params.load()
+    approaches = settings.approaches.keys()
+    click.echo(init(file, given, reference, settings.data, approaches, Path.cwd(), force))
 
 
 @main.command()

@@ -15,7 +15,7 @@ _ID_NAMES = """
     id study_id studyid study uid report_id reportid exam_id examid exam
     accession accession_number accessionnumber case_id caseid case series_id
 """.split()
-_PATIENT = r"(?:patients?|subjects?|persons?|mrn|pid|pat)"
+_PATIENT = r"(?:patients?|pacientes?|pazienti?|subjects?|sujets?|sujetos?|persons?|mrn|pid|pat)"
 _PATIENT_NAMES = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?.*)?")
 _PROJECTION_NAMES = re.compile(r"(?:.*[_ -])?(?:projection|view|view_?position)s?")
 _REPORT_NAMES = (

@@ -9,9 +9,9 @@ import filecmp
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,13 +19,10 @@ from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Study, first_problem
 from xraygen.core.tables import has_no_value, read_rows
-from xraygen.sources import Collection, prepare
+from xraygen.sources import Incident, prepare
 from xraygen.sources.table.edit import edit
 from xraygen.sources.table.infer import Columns, infer
 from xraygen.sources.table.table import Table, TableSettings
-
-if TYPE_CHECKING:
-    from xraygen.params import Params
 
 RAW = Path("data/raw/table")
 # Of the approaches that ship, those that are about the regions or models of the data that ships.
@@ -37,7 +34,8 @@ class Result(NamedTuple):
     columns: Columns
     settings: TableSettings
     regions: Regions
-    collection: Collection
+    studies: list[Study]
+    incidents: list[Incident]
     splits: dict[str, list[Study]]
     notes: list[str]
 
@@ -46,28 +44,29 @@ def init(
     file: Path,
     given: Mapping[str, str],
     reference: Sequence[str],
-    params: "Params",
+    data: prepare.DataParams,
+    approaches: Collection[str],
     root: Path,
     force: bool = False,
 ) -> str:
     """Set the project in `root` up for `file`; returns what was inferred, in lines.
 
-    `given`: columns that the user names, by purpose; `reference`: those of the reference.
-    UserError: the file cannot be understood, or the project is set up for a table and `force` is
+    `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`,
+    `approaches`: the section of params.yaml, and the names of the other. UserError: the file cannot be understood, or the project is set up for a table and `force` is
     not given.
     """
-    if "table" in params.data.settings and not force:
+    if "table" in data.settings and not force:
         raise UserError(
             "params.yaml: data.settings.table is there already; edit it, or replace it and the "
             "regions with --force"
         )
-    result = _try_out(file, given, reference, params)
+    result = _try_out(file, given, reference, data)
     raw = root / RAW
     if not file.resolve().is_relative_to(raw.resolve()):
         target = raw / file.name
         if target.exists() and not filecmp.cmp(file, target, shallow=False) and not force:
             raise UserError(f"{target}: is there already and differs; replace it with --force")
-        images = {image.path for study in result.collection.studies for image in study.images}
+        images = {image.path for study in result.studies for image in study.images}
         for name in sorted(images):
             _bring(file.parent / name, raw / name)
         _bring(file, target)
@@ -75,14 +74,14 @@ def init(
         where = file.resolve().relative_to(raw.resolve()).as_posix()
         settings = result.settings.model_copy(update={"file": where})
         result = result._replace(settings=settings)
-    first = params.data.source != "table"
-    dropped = _drop(params.approaches, root) if first else []
+    first = data.source != "table"
+    dropped = _drop(approaches, root) if first else []
     changes = edit(root / "params.yaml", result.settings, result.regions, dropped, first)
     return "\n".join(_report(file, result, changes))
 
 
 def _try_out(
-    file: Path, given: Mapping[str, str], reference: Sequence[str], params: "Params"
+    file: Path, given: Mapping[str, str], reference: Sequence[str], data: prepare.DataParams
 ) -> Result:
     if not file.is_file():
         raise UserError(f"{file}: is no file; name a .csv, .tsv, .jsonl or .parquet file")
@@ -105,12 +104,13 @@ def _try_out(
         patient=columns.patient,
         split=columns.split,
         reference=columns.reference,
-        seed=params.data.seed,
+        seed=data.seed,
     )
     notes = []
     while True:
         try:
-            collection = Table(settings, regions).read(file.parent, file.parent, file.parent)
+            table = Table(settings, regions)
+            studies, incidents = table.read(file.parent, file.parent, file.parent)
             break
         except UserError as error:
             # A guess that does not hold is given up, and said so; what the user named is not.
@@ -120,8 +120,11 @@ def _try_out(
             notes.append(f"{purpose}: '{getattr(settings, purpose)}' is not used: {error}")
             settings = settings.model_copy(update={purpose: None})
             columns = columns._replace(**{purpose: None})
-    splits = prepare.split(collection.studies, params.data.seed, params.data.dev_share)
-    return Result(len(rows), columns, settings, regions, collection, splits, notes)
+    splits = prepare.split(studies, data.seed, data.dev_share)
+    if columns.patient is None:
+        notes.append("patient: none; if studies share patients, name the column with --patient")
+    count = len(rows) + sum(one.kind == "row_malformed" for one in incidents)
+    return Result(count, columns, settings, regions, studies, incidents, splits, notes)
 
 
 def _at_fault(problem: str) -> str | None:
@@ -160,7 +163,7 @@ def _drop(approaches: Iterable[str], root: Path) -> list[str]:
 
 
 def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]:
-    settings, studies = result.settings, result.collection.studies
+    settings, studies = result.settings, result.studies
     patients = len({study.patient for study in studies if study.patient})
     of_patients = f" of {patients:,} patients" if patients else ""
     yield f"{file}: {result.rows:,} rows, {len(studies):,} studies{of_patients}"
@@ -181,7 +184,7 @@ def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]
     yield f"  regions     {_coverage(studies, result.regions)}"
     counts = [f"{name} {len(members):,}" for name, members in result.splits.items()]
     yield f"  splits      {', '.join(counts)} (val: no reference; `release` annotates these)"
-    kinds = Counter((one.action, one.kind) for one in result.collection.incidents)
+    kinds = Counter((one.action, one.kind) for one in result.incidents)
     for action in ("repaired", "excluded"):
         found = [f"{count:,} {kind}" for (what, kind), count in kinds.items() if what == action]
         if found:
