@@ -61,7 +61,7 @@ class Profile:
         for row in rows:
             for name, cell in row.items():
                 kept = self.cells.setdefault(name, [])
-                if not has_no_value(cell):
+                if not has_no_value(cell) and cell != []:
                     kept.append(cell)
 
     def share(self, name: str, fits: Callable[[object], bool]) -> float:
