@@ -124,6 +124,7 @@ def test_what_the_user_names_is_taken():
         ({"id": lambda n: n, "report": report}, "references.*--reference"),
         ({"report": report, "ref_a": SAID[0], "ref_b": SAID[1]}, "--id"),
         ({"id": lambda n: n, "age": lambda n: n}, "--report"),
+        ({"A1": lambda n: n, 2 * report(0): report}, "first line does not look like names"),
         (
             {
                 "id": lambda n: n,

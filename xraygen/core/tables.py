@@ -126,11 +126,16 @@ def _names(
     return names
 
 
-def _listed(names: Sequence[str]) -> str:
-    """What columns there are, for an error. A first line that is none of names is not repeated: it
-    may hold what a report says.
+def are_names(columns: Iterable[str]) -> bool:
+    """Whether these may be names of columns. A first line of other things is not to be repeated in
+    an error: it may hold what a report says.
     """
-    if any(len(name) > _LONGEST_NAME or "\n" in name for name in names):
+    return not any(len(name) > _LONGEST_NAME or "\n" in name for name in columns)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """What columns there are, for an error."""
+    if not are_names(names):
         return "the first line does not look like names of columns"
     return f"there are: {', '.join(names) or 'none'}"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
-from xraygen.core.tables import has_no_value, looks_like_a_picture, text_of_id
+from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture, text_of_id
 from xraygen.language.text import tokens
 from xraygen.sources.table.cells import PROJECTION_WORDS, read_list, read_split
 
@@ -76,11 +76,11 @@ class Profile:
         return len({str(text_of_id(cell)) for cell in self.cells[name]})
 
     def words(self, name: str) -> float:
-        """The mean number of words; 0 where any cell is no text."""
-        cells = self.cells[name]
-        if not cells or not all(isinstance(cell, str) for cell in cells):
+        """The mean number of words; 0 for a column that is not of text."""
+        texts = [cell for cell in self.cells[name] if isinstance(cell, str)]
+        if not texts or len(texts) < _ALMOST_ALL * len(self.cells[name]):
             return 0.0
-        return sum(len(cell.split()) for cell in cells) / len(cells)
+        return sum(len(text.split()) for text in texts) / len(texts)
 
 
 def infer(
@@ -94,6 +94,8 @@ def infer(
     reference.
     """
     profile = Profile(rows)
+    if not are_names(profile.cells):
+        raise UserError("the first line does not look like names of columns; add one that has them")
     for column in (*given.values(), *reference):
         if column not in profile.cells:
             there = ", ".join(profile.cells) or "none"
