@@ -217,7 +217,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
     merge(Path("models/tuned"), Path("models/merged"))
     for model in ("models/tuned", "models/merged"):
         stating(root, project, model)
-        annotate = load(params.load("params.yaml"), "mine", project)
+        annotate = load(params.load("params.yaml"), "mine", project).annotate
         assert {key: getattr(annotate.settings, key) for key in TRAINED} == TRAINED
         text = annotate.processor.tokenizer.decode(
             annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
@@ -250,7 +250,7 @@ def test_a_prompt_that_is_the_one_of_training_is_put_to_it(root, project):
 
 def load_tuned(root: Path, project: Path):
     stating(root, project)
-    return load(params.load(project / "params.yaml"), "mine", project)
+    return load(params.load(project / "params.yaml"), "mine", project).annotate
 
 
 @pytest.mark.slow

@@ -236,7 +236,13 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
         "images/22_IM-903-1001.dcm.png"
     ]
     damage.write(tmp_path / "raw", {}, files)
-    code = "import sys; from pathlib import Path; from xraygen.sources import iu_xray; print(iu_xray.read(Path('raw'), Path('.'), REGIONS))"
+    code = (
+        "from pathlib import Path\n"
+        "from xraygen.core.regions import Regions\n"
+        "from xraygen.sources.iu_xray.read import REGIONS, read\n"
+        "regions = Regions.model_validate({name: {'about': name} for name in REGIONS})\n"
+        "print(read(Path('raw'), Path('.'), regions))"
+    )
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],
