@@ -4,10 +4,9 @@ does not hang on the reference.
 
 import numpy as np
 import pytest
-from conftest import REGIONS, annotation
+from conftest import REGIONS, annotation, annotator_of
 
 from xraygen import judges, params
-from xraygen.annotators import load as annotators
 from xraygen.annotators.router import router
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Study
@@ -113,7 +112,7 @@ def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
     )
     with_references, without = studies("test", 0, 40), studies("test", 0, 40, curated=False)
     for name in ("router", "router-verbatim"):
-        annotate = annotators.load(params.load(root / "params.yaml"), name, tmp_path)
+        annotate = annotator_of(params.load(root / "params.yaml"), name, tmp_path)
         assert list(annotate(s.case() for s in with_references)) == list(
             annotate(s.case() for s in without)
         )
@@ -123,7 +122,7 @@ def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
     router.fit(studies("train", 1000, 50), router.RouterParams(), REGIONS).save(
         tmp_path / "models/router"
     )
-    annotate = annotators.load(params.load(root / "params.yaml"), "router", tmp_path)
+    annotate = annotator_of(params.load(root / "params.yaml"), "router", tmp_path)
     (record,) = annotate([studies("test", 0, 1)[0].case().model_copy(update={"report": " \n"})])
     assert record.annotation is None and record.error
 
@@ -164,9 +163,9 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
             [],
             params,
         )
-        text = comparison_markdown(comparison, "phantom", params, complete=True)
+        text = comparison_markdown(comparison, "", "phantom", params, complete=True)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
-        assert "test_novel" not in comparison_markdown(comparison, "phantom", params)
+        assert "test_novel" not in comparison_markdown(comparison, "", "phantom", params)
 
 
 def test_the_best_is_held_against_each_and_each_against_the_next():

@@ -237,17 +237,15 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
     ]
     damage.write(tmp_path / "raw", {}, files)
     code = (
-        "from pathlib import Path\n"
-        "from xraygen.core.regions import Regions\n"
-        "from xraygen.sources.iu_xray.read import REGIONS, read\n"
-        "regions = Regions.model_validate({name: {'about': name} for name in REGIONS})\n"
-        "print(read(Path('raw'), Path('.'), regions))"
+        "from pathlib import Path; from conftest import REGIONS; "
+        "from xraygen.sources.iu_xray.read import read; "
+        "print(read(Path('raw'), Path('.'), REGIONS))"
     )
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONHASHSEED": seed},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "tests")},
             capture_output=True,
         )
         for seed in ("1", "2")

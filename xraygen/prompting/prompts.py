@@ -6,19 +6,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
+from pydantic import PositiveInt, field_validator
 
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.study import Case, Study, read_jsonl
+from xraygen.core.study import Case, NonEmpty, Record, Study, read_jsonl
 from xraygen.prompting.conversation import completion
 
-if TYPE_CHECKING:
-    from xraygen.annotators.llm.settings import LlmSettings
-
 TRAIN = "data/prepared/train.jsonl"
+
+
+class Example(Record):
+    """A report, and how it should be annotated."""
+
+    report: NonEmpty
+    annotation: dict[str, str]
+
+
+class Neighbours(Record):
+    """The `k` curated training studies whose reports are most similar, as examples; by tf-idf
+    cosine, or by words in common."""
+
+    k: PositiveInt
+    similarity: Literal["tfidf", "jaccard"]
+
+
+class PromptSettings(Record):
+    """`system` and `user`: the prompt; the report stands in place of {report}. `examples`, and then
+    the `nearest`, come before it as turns of their own.
+    """
+
+    system: str = ""
+    user: NonEmpty
+    examples: tuple[Example, ...] = ()
+    nearest: Neighbours | None = None
+
+    @field_validator("user")
+    @classmethod
+    def _has_a_place_for_the_report(cls, user: str) -> str:
+        if "{report}" not in user:
+            raise ValueError("has no {report}, which is where the report goes")
+        return user
 
 
 class Prompts:
@@ -26,7 +57,7 @@ class Prompts:
     {regions}. Reads the training studies where the approach wants the nearest.
     """
 
-    def __init__(self, approach: LlmSettings, root: Path, regions: Regions):
+    def __init__(self, approach: PromptSettings, root: Path, regions: Regions):
         self.approach = approach
         self.system = regions.filled(approach.system)
         self.user = regions.filled(approach.user)

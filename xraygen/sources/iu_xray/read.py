@@ -26,7 +26,7 @@ from typing import ClassVar, NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Projection, Study
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value
 from xraygen.sources import Collection, Source
 from xraygen.sources.iu_xray.images import STUDY_ID, identify_image, images_of, plain_uid
 from xraygen.sources.iu_xray.incidents import Log, shown
