@@ -27,7 +27,8 @@ from xraygen.core.study import REGIONS, Annotation, Case, Study
 from xraygen.judges.proxy.findings import Finding, read
 from xraygen.sources import phantom
 from xraygen.sources.phantom.findings import Findings
-from xraygen.training.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import finetune
+from xraygen.training.params import FinetuneParams
 
 SIDED = ("effusion", "pneumothorax", "consolidation", "nodule")
 FIELDS = ("heart", "mediastinum", *SIDED)
@@ -132,7 +133,7 @@ def main() -> None:
     changed = {
         "inputs": "image",
         "epochs": 2,
-        "batch_tokens": 4096,
+        "max_batch_tokens": 4096,
         "base": str(arguments.model.resolve()),
     } | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)

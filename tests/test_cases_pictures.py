@@ -269,7 +269,7 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
 ):
     pytest.importorskip("peft")
     from xraygen.engines.model import load_processor
-    from xraygen.training.rows import Rows
+    from xraygen.training.dataset import Rows
 
     processor = load_processor(str(tiny_vlm), max_pixels=56 * 56)
     params = SimpleNamespace(

@@ -37,7 +37,8 @@ from xraygen.engines import decoding
 from xraygen.engines.model import load, load_processor
 from xraygen.prompting import encoding
 from xraygen.prompting.conversation import PROMPT
-from xraygen.training.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import finetune
+from xraygen.training.params import FinetuneParams
 
 PARTS = "{% for part in turn['content'] %}{{ part['text'] if part['type'] == 'text' else 'IMAGE' }}{% endfor %}"
 GEMMA_CHAT = (
@@ -85,24 +86,24 @@ PARAMS = FinetuneParams(
     base="models/x",
     method="lora",
     targets=["language"],
-    r=4,
-    alpha=8,
-    dropout=0.1,
+    lora_r=4,
+    lora_alpha=8,
+    lora_dropout=0.1,
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
     max_tokens=600,
-    rate=0.05,
-    schedule="cosine",
-    warmup=0.0,
+    learning_rate=0.05,
+    lr_scheduler_type="cosine",
+    warmup_ratio=0.0,
     epochs=1,
-    steps=2,
-    batch_tokens=1200,
-    accumulation=1,
-    checkpointing=True,
+    max_steps=2,
+    max_batch_tokens=1200,
+    gradient_accumulation_steps=1,
+    gradient_checkpointing=True,
     precision="auto",
-    optimiser="adamw_torch_fused",
-    patience=None,
+    optimizer="adamw_torch_fused",
+    early_stopping_patience=None,
     seed=0,
 )
 

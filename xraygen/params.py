@@ -19,7 +19,7 @@ from xraygen.core.study import Record, Share, first_problem
 from xraygen.judges.green.green import GreenParams
 from xraygen.sources.phantom import PhantomParams
 from xraygen.sources.prepare import DataParams
-from xraygen.training.finetune import FinetuneParams
+from xraygen.training.params import FinetuneParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
