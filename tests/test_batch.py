@@ -51,7 +51,7 @@ def annotator(here):
             provider="openai",
             base_url=server.url,
             model="m",
-            key="SOME_KEY",
+            api_key_env="SOME_KEY",
             mode="batch",
             concurrency=4,
             timeout=5.0,

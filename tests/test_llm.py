@@ -65,7 +65,7 @@ def settings() -> LlmParams:
         provider="openai",
         base_url="http://127.0.0.1:9/v1",
         model="m",
-        key="SOME_KEY",
+        api_key_env="SOME_KEY",
         mode="direct",
         concurrency=8,
         timeout=5.0,
@@ -1064,7 +1064,7 @@ def stage(folder: Path, root: Path, url: str, *arguments: str, **changes) -> sub
     content["llm"] |= {
         "provider": "openai",
         "base_url": url,
-        "key": "SOME_KEY",
+        "api_key_env": "SOME_KEY",
         "concurrency": 4,
         "timeout": 5.0,
     } | changes

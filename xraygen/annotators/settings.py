@@ -165,7 +165,7 @@ class TokenPrice(Record):
 class LlmParams(Record):
     """The model behind all approaches of the annotator llm. `provider`: local = a checkpoint in
     this process, the approach's `model`; openai = `model` on the OpenAI-compatible server at
-    `base_url`, with the key that the environment variable `key` or the file .env holds. `mode`:
+    `base_url`, with the key that the environment variable `api_key_env` or the file .env holds. `mode`:
     batch = OpenAI's batch API. `concurrency`: requests at a time, at most. `timeout`: seconds, of
     one request. `max_tokens`: of an answer. `max_views`, `max_pixels`: of a case and of a view,
     where views go along. `max_cost_usd`: of one run of one approach. `max_failed`: share of cases
@@ -174,7 +174,7 @@ class LlmParams(Record):
     provider: Literal["local", "openai"]
     base_url: Annotated[str, AfterValidator(no_password)]
     model: NonEmpty
-    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     mode: Literal["direct", "batch"]
     concurrency: PositiveInt
     timeout: PositiveFloat

@@ -54,7 +54,7 @@ class Llm:
     def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
         self.approach, self.llm, self.images, self.start = approach, llm, images, time.monotonic()
         self.prompts = Prompts(approach, root)
-        self.server = Server(llm.base_url, llm.model, llm.key, llm.concurrency, llm.timeout)
+        self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
         self.kept = Answers(
             {
                 "base_url": llm.base_url,
