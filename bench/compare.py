@@ -17,8 +17,8 @@ import numpy as np
 
 from xraygen.core.study import SCORED_REGIONS
 from xraygen.evaluation.compare import compare_all, permutations
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import StudyScores
-from xraygen.params import CompareParams
 
 SIZES = ((100_000, 9), (300, 20))
 PARAMS = CompareParams(resamples=5000, alpha=0.05, power=0.8, seed=0)

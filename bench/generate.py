@@ -22,7 +22,8 @@ from pathlib import Path
 import plain_loop
 
 from xraygen import params
-from xraygen.annotators.settings import VlmApproach
+from xraygen.annotators.base import Project
+from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import one_line
 from xraygen.core.study import Case
 from xraygen.prompting import encoding
@@ -31,7 +32,7 @@ NEW_TOKENS = 96  # of each case of 2b
 
 
 def ours(
-    approach: VlmApproach,
+    approach: VlmSettings,
     base: str,
     cases: Sequence[Case],
     images: Path,
@@ -42,13 +43,15 @@ def ours(
 
     os.chdir(images)  # where answers are kept, so that none is there before
     with plain_loop.doing("ours: load the model"):
-        annotate = Vlm(approach, base, images)
+        params_ = params.load()
+        project = Project(images, images, params_.regions, params_.llm)
+        annotate = Vlm(approach.model_copy(update={"reads": base}), project)
     annotate.model.generation_config.min_new_tokens = approach.max_new_tokens if endless else None
     if batch:
         longest = max(
             len(_row(annotate.processor, approach, case, images)["input_ids"]) for case in cases
         )
-        annotate.batch_tokens = batch * (longest + approach.max_new_tokens)
+        annotate.max_batch_tokens = batch * (longest + approach.max_new_tokens)
     others = [case.model_copy(update={"report": f"{case.report} Again."}) for case in cases[:2]]
     with plain_loop.doing("ours: warm up"):
         list(annotate(others))  # what happens once; other cases, as their answers are kept
@@ -66,7 +69,7 @@ def ours(
 
 
 def plain(
-    approach: VlmApproach, base: str, cases: Sequence[Case], images: Path, endless: bool
+    approach: VlmSettings, base: str, cases: Sequence[Case], images: Path, endless: bool
 ) -> dict:
     import torch
     from transformers import GenerationConfig
@@ -116,7 +119,7 @@ def plain(
     }
 
 
-def _row(processor, approach: VlmApproach, case: Case, images: Path) -> dict:
+def _row(processor, approach: VlmSettings, case: Case, images: Path) -> dict:
     shown = approach.inputs, approach.prompt, approach.max_views
     return encoding.encode(processor, [case], images, *shown)[0]
 
@@ -132,7 +135,7 @@ def to_the_end(answer: str) -> str:
 def main() -> None:
     parser = plain_loop.parser(__doc__)
     parser.add_argument(
-        "--batch", type=int, help="cases of the longest kind at a time, instead of batch_tokens"
+        "--batch", type=int, help="cases of the longest kind at a time, instead of max_batch_tokens"
     )
     arguments = parser.parse_args()
     endless = arguments.size == "2b"
@@ -152,7 +155,7 @@ def main() -> None:
         "device": first["device"],
         "cases": len(cases),
         "batch": arguments.batch,
-        "batch_tokens": approach.batch_tokens if not arguments.batch else None,
+        "max_batch_tokens": approach.max_batch_tokens if not arguments.batch else None,
         "annotated": first["annotated"],
         "new_tokens_per_case": round(first["tokens"] / len(cases), 1),
         **plain_loop.report(first, second["flops"], "cases"),

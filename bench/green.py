@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xraygen import judges
 from xraygen.judges.green.answers import prompt
-from xraygen.judges.green.green import Green, GreenParams
+from xraygen.judges.green.green import Green, GreenSettings
 
 RECORDED = Path("../shared/recorded/green_gpt-4o-mini_test.csv")
 
@@ -91,7 +91,7 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--pairs", type=Path, default=RECORDED)
-    parser.add_argument("--batch", type=int, default=GreenParams().batch)
+    parser.add_argument("--batch", type=int, default=GreenSettings().batch)
     arguments = parser.parse_args()
     with arguments.pairs.open(encoding="utf-8", newline="") as file:
         pairs = [(row["reference"], row["candidate"]) for row in csv.DictReader(file)]
@@ -102,13 +102,13 @@ def main() -> None:
             random_llama(model, [prompt(*pair) for pair in pairs[:50]])
         model = str(model.resolve())
         os.chdir(folder)  # where the answers are kept, so that none is there before
-        green = Green(GreenParams(model=model, batch=arguments.batch))
+        green = Green(GreenSettings(model=model, batch=arguments.batch))
         start = time.perf_counter()
         opinions = judges.opinions(pairs, green)
         ours = time.perf_counter() - start
         start = time.perf_counter()
-        asked_again = Green(GreenParams(model=model)).plan(pairs).asked
-        judges.opinions(pairs, Green(GreenParams(model=model)))
+        asked_again = Green(GreenSettings(model=model)).plan(pairs).asked
+        judges.opinions(pairs, Green(GreenSettings(model=model)))
         again = time.perf_counter() - start
         theirs, completions = upstream(model, pairs)
         os.chdir(here)

@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators.base import Project
 from xraygen.annotators.router import router
 from xraygen.annotators.vlm import Vlm
 from xraygen.core.study import SCORED_REGIONS, Annotation, Study, read_json, write_jsonl
@@ -97,7 +98,7 @@ def finetuned(
         }
         for name, samples in (("greedy", 0), (f"{SAMPLES} samples", SAMPLES)):
             approach = settings.approach("vlm-finetuned").model_copy(update={"samples": samples})
-            annotate = Vlm(approach, "models/adapter", root)
+            annotate = Vlm(approach, Project(root, root, settings.regions, settings.llm))
             start = time.perf_counter()
             records = [
                 list(annotate(study.case() for study in splits[split])) for split in ("dev", "test")

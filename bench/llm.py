@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators.base import Project
 from xraygen.annotators.llm.llm import Llm
 from xraygen.core.study import Case
 
@@ -126,7 +127,7 @@ def annotator(url: str, **changed) -> Llm:
     llm = settings.llm.model_copy(
         update={"provider": "openai", "base_url": url, "model": "model", "key": KEY, **changed}
     )
-    return Llm(settings.approach("brief"), llm, Path.cwd(), Path.cwd())
+    return Llm(settings.approach("brief"), Project(Path.cwd(), Path.cwd(), settings.regions, llm))
 
 
 def cases(count: int) -> Iterator[Case]:

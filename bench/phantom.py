@@ -19,7 +19,7 @@ from pathlib import Path
 
 from xraygen.core.errors import one_line
 from xraygen.core.study import Case, write_jsonl
-from xraygen.sources.phantom import PhantomParams, phantom, read
+from xraygen.sources.phantom import PhantomSettings, phantom, read
 
 
 def write_cases(path: Path, seed: int, n: int) -> int:
@@ -35,7 +35,7 @@ def repeated(reports: list[str]) -> float:
 
 def measure(studies: int, size: int, texts: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        params = PhantomParams(train=studies - 2, test=1, val=1, size=size)
+        params = PhantomSettings(train=studies - 2, test=1, val=1, size=size)
         start = time.perf_counter()
         read(params, Path(folder) / "images", Path(folder))
         seconds = time.perf_counter() - start

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators.base import Project
 from xraygen.annotators.vlm import Vlm
 from xraygen.core.errors import one_line
 from xraygen.core.study import REGIONS, Annotation, Case, Study
@@ -137,7 +138,7 @@ def main() -> None:
         "base": str(arguments.model.resolve()),
     } | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)
-    drawn = settings.phantom.model_copy(
+    drawn = settings.data.settings["phantom"].model_copy(
         update={"train": arguments.train, "test": arguments.test, "val": 0}
     )
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -154,8 +155,10 @@ def main() -> None:
         asked = {
             name: getattr(tuning, name) for name in ("inputs", "prompt", "max_views", "max_pixels")
         }
-        approach = settings.approach("vlm-finetuned").model_copy(update=asked)
-        annotate = Vlm(approach, str(root / "adapter"), root)
+        approach = settings.approach("vlm-finetuned").model_copy(
+            update=asked | {"reads": str(root / "adapter")}
+        )
+        annotate = Vlm(approach, Project(root, root, settings.regions, settings.llm))
         cases = [study.case() for study in test]
         start = time.perf_counter()
         right = [record.annotation for record in annotate(cases)]

@@ -72,8 +72,11 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[list[Study], d
     model's folder as `base`).
     """
     large = arguments.size == "2b"
-    drawn = phantom.PhantomParams(
-        train=arguments.examples, test=1, val=0, size=SIDE if large else params.load().phantom.size
+    drawn = phantom.PhantomSettings(
+        train=arguments.examples,
+        test=1,
+        val=0,
+        size=SIDE if large else params.load().data.settings["phantom"].size,
     )
     with doing("draw the studies"):
         studies = phantom.read(drawn, folder / "images", folder).studies[: arguments.examples]

@@ -1,10 +1,11 @@
 """Published GREEN scores recomputed from GREEN's recorded answers, and what each convention of
 counting makes of them.
 
-`xraygen reproduce FOLDER` reads FOLDER/green_*.csv and FOLDER/published_scores.csv;
+`python -m recipes.published_conventions FOLDER` reads FOLDER/green_*.csv and FOLDER/published_scores.csv;
 docs/conventions.md shows what it prints.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from tabulate import tabulate
 
-from xraygen.core.errors import UserError
+from xraygen.core.errors import UserError, one_line
 from xraygen.core.study import SCORED_REGIONS, Judgement, NonEmpty, first_problem
 from xraygen.core.tables import read_rows
 from xraygen.evaluation.resampling import compare, macro
@@ -334,7 +335,18 @@ def _difference_table(scores: dict) -> str:
                     key,
                     gap,
                     _three(found["p"]),
-                    "holds" if found["p"] < ALPHA else "noise",
+                    "holds" if found["p"] < ALPHA else "n.s.",
                 ]
             )
     return _table(lines, ["approaches", "convention", "difference", "p", ""])
+
+
+def main(*folders: str) -> None:
+    if len(folders) != 1:
+        raise UserError("give one folder: python -m recipes.published_conventions RECORDED")
+    print(report(Path(folders[0])))
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(*sys.argv[1:])

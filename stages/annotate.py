@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from xraygen import params
-from xraygen.annotators.load import load, plan
+from xraygen.annotators.load import load
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.progress import progress
 from xraygen.core.study import AnnotationRecord, Study, read_jsonl, write_jsonl, write_metrics
@@ -24,7 +24,7 @@ def main(name: str, *dry_run: str) -> None:
         for split in ("dev", "test")
     }
     if dry_run:
-        print(plan(annotate, (case for cases in splits.values() for case in cases)))
+        print(annotate.plan(case for cases in splits.values() for case in cases))
         return
     usage: Counter[str] = Counter(cases=0, failed=0)
     for split, cases in splits.items():
@@ -34,7 +34,7 @@ def main(name: str, *dry_run: str) -> None:
             usage["failed"] += record.annotation is None
             usage.update(record.usage)
     counts = {what: int(count) for what, count in usage.items()}
-    asked = getattr(annotate, "usage", dict)()
+    asked = annotate.usage()
     if "seconds" in asked:  # which no tracked file has: it is another number on every run
         print(
             f"{name}: {asked.pop('seconds'):,.1f} s, {asked['requests']:,} requests",

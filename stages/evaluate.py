@@ -12,7 +12,7 @@ from xraygen.evaluation import evaluate
 
 def main(name: str) -> None:
     settings = params.load().evaluate
-    judge = judges.load(settings.judge, settings.green)
+    judge = judges.load(settings.judge, settings.settings)
     studies = evaluate.read_splits(Path("data/prepared"), Study)
     annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)
     judgements = evaluate.judge_splits(studies, annotations, judge)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xraygen import judges, params
-from xraygen.annotators.constant import Constant
+from xraygen.annotators.constant import save
 from xraygen.core.errors import one_line
 from xraygen.core.study import Study, read_jsonl
 from xraygen.judges.constant import fit
@@ -11,6 +11,6 @@ from xraygen.judges.constant import fit
 if __name__ == "__main__":
     with one_line():
         settings = params.load().evaluate
-        judge = judges.load(settings.judge, settings.green)
+        judge = judges.load(settings.judge, settings.settings)
         texts = fit(read_jsonl("data/prepared/train.jsonl", Study), judge)
-        Constant(texts).save(Path("models/constant"))
+        save(texts, Path("models/constant"))

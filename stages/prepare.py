@@ -4,7 +4,7 @@ metrics/data.json."""
 import sys
 from pathlib import Path
 
-from xraygen import params
+from xraygen import params, sources
 from xraygen.core.errors import one_line
 from xraygen.core.study import write_jsonl, write_metrics
 from xraygen.sources import prepare
@@ -13,7 +13,10 @@ from xraygen.sources import prepare
 def main(raw: str) -> None:
     settings, root, out = params.load(), Path.cwd(), Path("data/prepared")
     (out / "images").mkdir(parents=True, exist_ok=True)
-    studies, incidents = prepare.collect(settings, root / raw, root / out / "images", root)
+    name = settings.data.source
+    kind = sources.kind(name, "params.yaml: data.source")
+    source = kind(settings.data.settings[name], settings.regions)
+    studies, incidents = source.read(root / raw, root / out / "images", root)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
         name: prepare.draw(members, settings.data.sample[name], settings.data.seed, "sample")
@@ -23,9 +26,8 @@ def main(raw: str) -> None:
         write_jsonl(out / f"{name}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
     curated = [study for members in given.values() for study in members]
-    generator = settings.phantom if settings.data.source == "phantom" else None
-    write_jsonl(out / "agreement.jsonl", prepare.agreement(splits["test"], curated, generator))
-    write_metrics("metrics/data.json", prepare.describe(settings.data.source, splits, incidents))
+    write_jsonl(out / "agreement.jsonl", prepare.agreement(splits["test"], curated, source))
+    write_metrics("metrics/data.json", prepare.describe(name, splits, incidents))
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)
 

@@ -20,6 +20,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from xraygen.annotators.base import Project
+from xraygen.annotators.llm.settings import LlmParams
+from xraygen.params import load
+
 # The models of the tests are so small that threads only wait for one another, long where others use
 # the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -79,6 +83,12 @@ def recorded_rows() -> list[dict]:
         with path.open(encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
     return rows
+
+
+def project_of(root: Path, images: Path | None = None, llm: LlmParams | None = None) -> Project:
+    """What an annotator may use, with the regions and the language model of params.yaml."""
+    params = load(ROOT / "params.yaml")
+    return Project(root, images or root, params.regions, llm or params.llm)
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,22 @@
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from xraygen.core.study import SCORED_REGIONS, Annotation, Study
 from xraygen.evaluation.compare import attainable, on_repeated_reports, report_of
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.report import comparison_markdown
 from xraygen.evaluation.scores import StudyScores, summarise
 from xraygen.language.text import token_f1
-from xraygen.params import CompareParams
-from xraygen.sources.phantom import PhantomParams, phantom, redrawn
+from xraygen.params import load
+from xraygen.sources.phantom import Phantoms, PhantomSettings, phantom, redrawn
 from xraygen.sources.prepare import agreement
 
 PARAMS = CompareParams(resamples=300, alpha=0.05, power=0.8, seed=0)
+
+
+PHANTOMS = Phantoms(PhantomSettings(), load(ROOT / "params.yaml").regions)
 
 
 def study(id: str, report: str, split: str = "test", **reference: str) -> Study:
@@ -125,9 +130,9 @@ def test_what_is_attainable_is_known_of_generated_studies():
     """It is what the best answer gets on average, and so about what it gets on the references that
     were drawn."""
     studies = generated(150)
-    found = attainable(member.attainable for member in agreement(studies, studies, PhantomParams()))
+    found = attainable(member.attainable for member in agreement(studies, studies, PHANTOMS))
     assert 0.93 < found["macro"] < 0.98
-    again = agreement(studies, studies, PhantomParams())
+    again = agreement(studies, studies, PHANTOMS)
     assert attainable(member.attainable for member in again) == found
     assert attainable(member.attainable for member in agreement(studies, studies, None)) is None
 

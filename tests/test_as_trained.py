@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import project_of
 
 from xraygen import params
+from xraygen.annotators.as_trained import as_prompted, as_trained
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.load import load
-from xraygen.annotators.settings import LlmApproach, VlmApproach, as_prompted, as_trained
+from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Study, read_json, write_json, write_jsonl
 
@@ -30,9 +33,9 @@ OTHER = {
 }
 
 
-def approach(**stated) -> VlmApproach:
-    return VlmApproach(
-        annotator="vlm", model="models/tuned", batch_tokens=2000, max_new_tokens=4, **stated
+def approach(**stated) -> VlmSettings:
+    return VlmSettings(
+        annotator="vlm", reads="models/tuned", max_batch_tokens=2000, max_new_tokens=4, **stated
     )
 
 
@@ -118,10 +121,10 @@ def test_a_prompt_may_not_show_a_fine_tuned_model_anything_else(root, tmp_path, 
     llm = params.load(root / "params.yaml").llm
     fits = {
         "annotator": "llm",
-        "model": "models/tuned",
+        "reads": "models/tuned",
         "user": TRAINED["prompt"] + "\nReport: {report}",
     }
-    asked = LlmApproach.model_validate(fits | change)
+    asked = LlmSettings.model_validate(fits | change)
     as_prompted(asked, llm, str(tmp_path))  # a base model may be asked anything
     folder_of(tmp_path)
     if at_fault is None:
@@ -137,7 +140,7 @@ def test_the_views_of_all_prompts_are_bound_as_in_training_where_views_were_show
 ):
     llm = params.load(root / "params.yaml").llm.model_copy(update=TRAINED | {key: OTHER[key]})
     user = TRAINED["prompt"] + "\nReport: {report}"
-    asked = LlmApproach(annotator="llm", model="models/tuned", user=user, inputs="image+report")
+    asked = LlmSettings(annotator="llm", reads="models/tuned", user=user, inputs="image+report")
     with pytest.raises(UserError, match=f"llm.{key} is {OTHER[key]}"):
         as_prompted(asked, llm, str(folder_of(tmp_path, inputs="image+report")))
     as_prompted(asked.model_copy(update={"inputs": "report"}), llm, str(folder_of(tmp_path)))
@@ -181,7 +184,7 @@ def project(root, tmp_path_factory) -> Path:
 def stating(root: Path, project: Path, model: str = "models/tuned", **stated) -> None:
     content = yaml.safe_load((root / "params.yaml").read_text())
     content["approaches"] = {
-        "mine": approach().model_dump(exclude_none=True) | {"model": model} | stated
+        "mine": approach().model_dump(exclude_none=True) | {"reads": model} | stated
     }
     (project / "params.yaml").write_text(yaml.safe_dump(content))
 
@@ -215,7 +218,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
     for model in ("models/tuned", "models/merged"):
         stating(root, project, model)
         annotate = load(params.load("params.yaml"), "mine", project)
-        assert {key: getattr(annotate.approach, key) for key in TRAINED} == TRAINED
+        assert {key: getattr(annotate.settings, key) for key in TRAINED} == TRAINED
         text = annotate.processor.tokenizer.decode(
             annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
         )
@@ -233,14 +236,16 @@ def test_a_prompt_that_is_the_one_of_training_is_put_to_it(root, project):
     from xraygen.annotators.local import Local
 
     user = TRAINED["prompt"] + "\nReport: {report}"
-    asked = LlmApproach(annotator="llm", model="models/tuned", user=user)
+    asked = LlmSettings(annotator="llm", reads="models/tuned", user=user)
     llm = params.load(root / "params.yaml").llm
-    annotate = Local(asked, llm, project, project)
+    annotate = Local(asked, project_of(project, project, llm))
     row = annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
     tuned = load_tuned(root, project).row(Case(id="a", report="Heart is large."))["input_ids"]
     assert row.tolist() == tuned.tolist(), "as the annotator vlm shows it"
     with pytest.raises(UserError, match="the approach.inputs is 'image"):
-        Local(asked.model_copy(update={"inputs": "image+report"}), llm, project, project)
+        Local(
+            asked.model_copy(update={"inputs": "image+report"}), project_of(project, project, llm)
+        )
 
 
 def load_tuned(root: Path, project: Path):

@@ -9,21 +9,21 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import question_of
+from conftest import project_of, question_of
 from PIL import Image as Pictures
 
 from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.dialect import FORMS
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.settings import LlmApproach, LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.core.errors import UserError
 from xraygen.core.study import Annotation, AnnotationRecord, Case, Image
 
 pytest.importorskip("openai")
 
 KEY = "sk-planted-0123456789"
-APPROACH = LlmApproach(
-    annotator="llm", model="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
+APPROACH = LlmSettings(
+    annotator="llm", reads="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
 )
 CASES = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(12)]
 
@@ -60,10 +60,10 @@ def annotator(here):
             max_pixels=262144,
             max_cost_usd=None,
             max_failed=0.05,
-            batch_tokens=24000,
+            max_batch_tokens=24000,
             prices={},
         )
-        return Llm(approach, settings.model_copy(update=changes), here, here)
+        return Llm(approach, project_of(here, here, settings.model_copy(update=changes)))
 
     return make
 

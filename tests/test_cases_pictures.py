@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import project_of
 from PIL import Image as Pictures
 
-from xraygen.annotators.load import Bounded, shows_pictures
+from xraygen.annotators.base import Annotator, Settings
+from xraygen.annotators.load import Bounded
 from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.study import Annotation, AnnotationRecord, Case, Image, Study
@@ -239,29 +241,28 @@ def case(name: str) -> Case:
 
 def test_a_picture_that_cannot_be_read_fails_its_case_alone(folder, tiny_vlm, monkeypatch):
     pytest.importorskip("peft")
-    from xraygen.annotators.settings import VlmApproach
-    from xraygen.annotators.vlm import Vlm
+    from xraygen.annotators.vlm import Vlm, VlmSettings
 
     monkeypatch.setattr("xraygen.engines.answers.cache_folder", lambda: folder / "kept")
-    approach = VlmApproach(
+    approach = VlmSettings(
         annotator="vlm",
-        model="models/tiny",
+        reads="models/tiny",
         inputs="image+report",
         prompt="Annotate.",
         max_views=1,
         max_pixels=56 * 56,
-        batch_tokens=600,
+        max_batch_tokens=600,
         max_new_tokens=4,
     )
     bad = ["strip", *UNREADABLE]
-    annotate = Vlm(approach, str(tiny_vlm), folder)
+    annotate = Vlm(approach.model_copy(update={"reads": str(tiny_vlm)}), project_of(folder))
     records = list(annotate([case("good"), *map(case, bad), case("good")]))
     assert [record.id for record in records] == ["good", *bad, "good"]
     assert all(record.usage["tokens_in"] > 0 for record in (records[0], records[-1]))
     for record in records[1:-1]:
         assert record.annotation is None and record.error.startswith(f"study {record.id}: ")
         assert record.usage == {"unreadable_pictures": 1}
-    assert shows_pictures(annotate) and shows_pictures(Bounded(annotate, 0.05, pictures_only=True))
+    assert annotate.shows_pictures and Bounded(annotate, 0.05).shows_pictures
 
 
 def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
@@ -319,6 +320,18 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
 # How many may fail
 
 
+class Scripted(Annotator):
+    """Answers with the given records, whatever the cases."""
+
+    def __init__(self, records: list[AnnotationRecord], pictures_only: bool) -> None:
+        super().__init__(Settings(annotator="scripted", reads="nothing"), project_of(Path.cwd()))
+        self.records = records
+        self.may_fail = "unreadable answers" if pictures_only else "none"
+
+    def __call__(self, cases):
+        yield from self.records
+
+
 def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int | str:
     """How many records came, or the error. p: a picture that cannot be read, a: another failure, +:
     an annotation.
@@ -331,13 +344,8 @@ def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int 
         "+": AnnotationRecord(id="+", annotation=Annotation()),
     }
     try:
-        return len(
-            list(
-                Bounded(lambda given: (records[kind] for kind in given), share, pictures_only)(
-                    kinds
-                )
-            )
-        )
+        given = Scripted([records[kind] for kind in kinds], pictures_only)
+        return len(list(Bounded(given, share)([])))
     except UserError as error:
         return str(error)
 

@@ -8,16 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import project_of
 
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.recorded import Recorded
-from xraygen.annotators.settings import (
-    LlmApproach,
-    LlmParams,
-    RecordedApproach,
-    TokenPrice,
-    VlmApproach,
-)
+from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
+from xraygen.annotators.recorded import Recorded, RecordedSettings
+from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Annotation, Case
 from xraygen.engines.server import Refusal, Server, complete
@@ -25,8 +21,8 @@ from xraygen.engines.server_errors import error_in, finish, wait_in
 
 pytest.importorskip("openai")
 pytest.importorskip("json_repair")
-APPROACH = LlmApproach(
-    annotator="llm", model="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
+APPROACH = LlmSettings(
+    annotator="llm", reads="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
 )
 CASES = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(40)]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "cases"
@@ -59,10 +55,10 @@ def annotator(here):
             "max_pixels": 262144,
             "max_cost_usd": None,
             "max_failed": 0.05,
-            "batch_tokens": 24000,
+            "max_batch_tokens": 24000,
             "prices": {"m": TokenPrice(tokens_in=1000, tokens_out=1000)},
         }
-        return Llm(APPROACH, LlmParams(**settings | changes), here, here)
+        return Llm(APPROACH, project_of(here, here, LlmParams(**settings | changes)))
 
     return make
 
@@ -614,7 +610,8 @@ def test_recorded_answers_that_were_cut_fail_with_their_reason(tmp_path):
     )
     for name in ("a.csv", "a.jsonl"):
         recorded = Recorded(
-            RecordedApproach(annotator="recorded", model=name, answer="answer"), tmp_path
+            RecordedSettings(annotator="recorded", reads=name, answer="answer"),
+            project_of(tmp_path),
         )
         records = list(recorded(Case(id=id, report="r") for id, *_ in rows))
         assert [record.error for record in records] == [
@@ -632,24 +629,24 @@ def test_an_answer_that_is_cut_in_this_process_fails(tiny_vlm, here, form):
     pytest.importorskip("torch")
     from xraygen.annotators.vlm import Vlm
 
-    approach = VlmApproach(
+    approach = VlmSettings(
         annotator="vlm",
-        model="models/m",
+        reads="models/m",
         inputs="report",
         max_views=1,
         max_pixels=56 * 56,
-        batch_tokens=4000,
+        max_batch_tokens=4000,
         max_new_tokens=6,
         **form,
     )
-    annotate = Vlm(approach, str(tiny_vlm), here)
+    annotate = Vlm(approach.model_copy(update={"reads": str(tiny_vlm)}), project_of(here))
     records = list(annotate(CASES[:3]))
     assert {record.error for record in records} == {"the answer had not ended after 6 tokens"}
     tokenizer, end = annotate.processor.tokenizer, min(annotate.ends)
     answers = ['{"bone": "", "heart": "Lar', WHOLE, f"{WHOLE} And", '{"heart": "Large."} And']
     for text, ended in zip(answers * 2, [False] * 4 + [True] * 4, strict=True):
         tokens = tokenizer.encode(text, add_special_tokens=False)
-        annotate.approach = approach.model_copy(update={"max_new_tokens": len(tokens)})
+        annotate.settings = approach.model_copy(update={"max_new_tokens": len(tokens)})
         (said,), _, (why,) = annotate._said({"input_ids": [0]}, [tokens + [end] * ended])
         assert said == text and bool(why) == (not ended and WHOLE not in text)
 
@@ -672,8 +669,8 @@ def test_an_answer_that_is_cut_by_the_limit_of_a_local_model_fails(tiny_vlm, her
         max_pixels=56 * 56,
         max_cost_usd=None,
         max_failed=0.05,
-        batch_tokens=4000,
+        max_batch_tokens=4000,
         prices={},
     )
-    records = list(Local(APPROACH, llm, here, here)(CASES[:3]))
+    records = list(Local(APPROACH, project_of(here, here, llm))(CASES[:3]))
     assert {record.error for record in records} == {"the answer had not ended after 6 tokens"}

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import project_of
 
 from xraygen import judges
-from xraygen.annotators.constant import Constant
+from xraygen.annotators.constant import Constant, ConstantSettings, load, save
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, Case, Study
+from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study
 from xraygen.evaluation.evaluate import judge_annotations
 from xraygen.judges import Opinion
 from xraygen.judges import constant as fit_constant
@@ -94,8 +95,9 @@ def test_a_slow_judge_is_asked_a_bounded_number_of_pairs_each_once(monkeypatch):
 def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not_seen():
     train, test = generated("train", 0, 150), generated("test", 10**9, 100)
 
-    def mean(constant: Constant) -> float:
-        judged = judge_annotations(test, list(constant(one.case() for one in test)), PROXY)
+    def mean(said: Annotation) -> float:
+        records = [AnnotationRecord(id=one.id, annotation=said) for one in test]
+        judged = judge_annotations(test, records, PROXY)
         return sum(judgement.score for judgement in judged) / len(judged)
 
     def frequent(region: str) -> str:
@@ -103,11 +105,8 @@ def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not
         return max(sorted(set(texts)), key=texts.count)
 
     chosen = mean(fit(train, PROXY))
-    assert chosen > mean(Constant(Annotation())) + 0.2
-    assert (
-        chosen
-        > mean(Constant(Annotation(**{region: frequent(region) for region in REGIONS}))) + 0.02
-    )
+    assert chosen > mean(Annotation()) + 0.2
+    assert chosen > mean(Annotation(**{region: frequent(region) for region in REGIONS})) + 0.02
 
 
 def test_a_second_fit_is_the_same():
@@ -116,9 +115,9 @@ def test_a_second_fit_is_the_same():
 
 
 def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):
-    constant = Constant(Annotation(lung="Lungs are clear."))
-    constant.save(tmp_path)
-    again = Constant.load(tmp_path)
+    save(Annotation(lung="Lungs are clear."), tmp_path / "models/constant")
+    settings = ConstantSettings(annotator="constant", reads="models/constant")
+    again = Constant(settings, project_of(tmp_path))
     records = list(again([Case(id="a", report="pneumothorax"), Case(id="b", report="")]))
     assert [(one.id, one.annotation.lung, one.error) for one in records] == [
         (id, "Lungs are clear.", None) for id in "ab"
@@ -136,6 +135,6 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path: Path):
     with pytest.raises(
         UserError, match="constant.json: not an annotation; run `dvc repro fit_constant`"
     ):
-        Constant.load(tmp_path)
+        load(tmp_path)
     with pytest.raises(UserError, match="`dvc repro` makes it"):
-        Constant.load(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")

@@ -138,7 +138,7 @@ def test_text_from_data_is_no_markup_in_the_page():
 
 def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
     from xraygen.evaluation.compare import report_of
-    from xraygen.params import CompareParams
+    from xraygen.evaluation.params import CompareParams
 
     params = CompareParams(resamples=50, alpha=0.05, power=0.8, seed=0)
     members = {
@@ -161,7 +161,7 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
 
 def test_the_best_is_held_against_each_and_each_against_the_next():
     from xraygen.evaluation.compare import compare_all
-    from xraygen.params import CompareParams
+    from xraygen.evaluation.params import CompareParams
 
     rng = np.random.default_rng(0)
     base, by_name = rng.random((60, 4)) * 0.2, {}

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import chosen_up_to_rounding
+from conftest import chosen_up_to_rounding, project_of
 from PIL import Image as Pictures
 
-from xraygen.annotators.settings import VlmApproach
-from xraygen.annotators.vlm import Vlm
+from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Image, Study
 from xraygen.sources.phantom import draw, phantom
@@ -67,19 +66,19 @@ QWEN = {
     "out_hidden_size": 64,
 }
 ROPE = {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6}
-APPROACH = VlmApproach(
+APPROACH = VlmSettings(
     annotator="vlm",
-    model="models/x",
+    reads="models/x",
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
-    batch_tokens=1,
+    max_batch_tokens=1,
     max_new_tokens=12,
 )
 
 
-def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
-    return Vlm(approach, str(root / approach.model), images or root)
+def vlm(approach: VlmSettings, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, project_of(root, images))
 
 
 PARAMS = FinetuneParams(
@@ -267,7 +266,7 @@ def answers(cases, **changes) -> list:
 
 def test_a_padded_batch_answers_as_each_case_alone(studies):
     cases, model, found = [one.case() for one in studies], load("models/x")[0], []
-    annotate = vlm(APPROACH.model_copy(update={"batch_tokens": 100_000}), Path())
+    annotate = vlm(APPROACH.model_copy(update={"max_batch_tokens": 100_000}), Path())
     said = annotate._said
     annotate._said = lambda row, tokens: found.append((row, list(tokens[0]))) or said(row, tokens)
     assert len({record.raw for record in annotate(cases)}) > 4

@@ -31,7 +31,7 @@ from xraygen.core.files import identity
 from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
 from xraygen.engines.answers import Answers
 from xraygen.judges.green.answers import as_published, cleaned, conversation, prompt, read
-from xraygen.judges.green.green import Green, GreenParams, _tokenizer
+from xraygen.judges.green.green import Green, GreenSettings, _tokenizer
 from xraygen.judges.green.green import given as read_given
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
@@ -202,7 +202,7 @@ def test_completions_are_those_of_green_scores_own_class(tiny_llama, here, monke
     upstream([reference for reference, _ in PAIRS], [candidate for _, candidate in PAIRS])
     ours = [
         opinion.completion
-        for opinion in Green(GreenParams(model=str(tiny_llama), batch=2)).judge(PAIRS)
+        for opinion in Green(GreenSettings(model=str(tiny_llama), batch=2)).judge(PAIRS)
     ]
     assert ours == upstream.completions and len(set(ours)) == len(PAIRS)
 
@@ -213,7 +213,7 @@ def test_the_conversation_before_an_answer_is_no_part_of_it():
 
 
 def served(server, **changes) -> Green:
-    return Green(GreenParams(**{"model": "served-green", "base_url": server.url} | changes))
+    return Green(GreenSettings(**{"model": "served-green", "base_url": server.url} | changes))
 
 
 def test_no_question_is_asked_twice(completion_server, here):
@@ -265,7 +265,7 @@ def test_a_server_that_refuses_everything_is_one_line(completion_server, here):
 
 
 def test_a_prompt_that_the_model_cannot_take_is_failed(tiny_llama, here):
-    opinions = Green(GreenParams(model=str(tiny_llama))).judge([("a", "b"), ("a" * 5000, "b")])
+    opinions = Green(GreenSettings(model=str(tiny_llama))).judge([("a", "b"), ("a" * 5000, "b")])
     assert [opinion.verdict for opinion in opinions] == [
         "unparseable",
         "failed",
@@ -284,7 +284,7 @@ def test_a_prompt_that_the_model_cannot_take_is_failed(tiny_llama, here):
 )
 def test_a_base_url_that_is_none_is_refused_at_once(url):
     with pytest.raises(ValidationError, match="base_url"):
-        GreenParams(base_url=url)
+        GreenSettings(base_url=url)
 
 
 def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, here):
@@ -311,7 +311,7 @@ def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, he
         f'{{"tokenizer_class": "LlamaTokenizer", {special}}}'
     )
     shutil.copy(tiny_llama / "config.json", here)
-    ids = _tokenizer(GreenParams(model=str(here)))("a")["input_ids"]
+    ids = _tokenizer(GreenSettings(model=str(here)))("a")["input_ids"]
     assert ids[0] == 1 and ids[-1] == 2
 
 
@@ -321,7 +321,7 @@ def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, he
 def test_how_many_of_the_recorded_pairs_have_to_be_asked(here):
     rows = recorded_rows()
     published = [row for row in rows if not row["approach"].startswith("llava")]
-    green = Green(GreenParams())
+    green = Green(GreenSettings())
     for part, most in ((published, 96), ([row for row in rows if row not in published], 795)):
         pairs = [(row["reference"], row["candidate"]) for row in part]
         assert green.plan(pairs).asked <= most
@@ -365,16 +365,16 @@ def test_an_answer_counts_only_where_it_was_given_and_in_the_way_it_was_given(
         assert green.plan(PAIRS).asked == 3
         green.judge(PAIRS)
         assert green.plan(PAIRS).asked == 0
-    green = Green(GreenParams(model=model))
+    green = Green(GreenSettings(model=model))
     assert green.plan(PAIRS).asked == 3, (
         "what a server said under the model's name is not what the model says"
     )
     green.judge(PAIRS)
-    assert Green(GreenParams(model=model, end="<|endoftext|>")).plan(PAIRS).asked == 0, (
+    assert Green(GreenSettings(model=model, end="<|endoftext|>")).plan(PAIRS).asked == 0, (
         "which only a server is told"
     )
     monkeypatch.setattr("os.sysconf", lambda name: 1)  # no memory: half precision
-    assert Green(GreenParams(model=model)).plan(PAIRS).asked == 3
+    assert Green(GreenSettings(model=model)).plan(PAIRS).asked == 3
     assert served(server, base_url=server.url + "/").plan(PAIRS).asked == 0
 
 
@@ -388,7 +388,7 @@ def test_imported_answers_count_wherever_the_model_runs_and_are_exported_with_it
     assert served(other).take(rows) == (2, 0) and served(other).take(rows) == (0, 0)
     assert (
         served(other).plan(PAIRS).asked == 1
-        and Green(GreenParams(model="served-green")).plan(PAIRS).asked == 1
+        and Green(GreenSettings(model="served-green")).plan(PAIRS).asked == 1
     )
     assert served(other, revision="another").plan(PAIRS).asked == 3, "of another revision"
     served(other).judge(PAIRS)
@@ -402,16 +402,16 @@ def test_imported_answers_count_wherever_the_model_runs_and_are_exported_with_it
 OF_A_BRANCH = """
 import json, sys
 from pathlib import Path
-from xraygen.judges.green.green import Green, GreenParams
+from xraygen.judges.green.green import Green, GreenSettings
 
 pairs, model = [("Small left effusion.", "Small effusion.")], "someone/green"
 refs = Path(sys.argv[1]) / "models--someone--green/refs/main"
 said = []
 for commit in ("1" * 40, "2" * 40, "1" * 40):
     refs.write_text(commit)
-    asked = Green(GreenParams(model=model)).plan(pairs).asked
-    said.append([asked, Green(GreenParams(model=model)).judge(pairs)[0].completion])
-    assert Green(GreenParams(model=model, revision=commit)).plan(pairs).asked == 0, "the branch and its commit are one"
+    asked = Green(GreenSettings(model=model)).plan(pairs).asked
+    said.append([asked, Green(GreenSettings(model=model)).judge(pairs)[0].completion])
+    assert Green(GreenSettings(model=model, revision=commit)).plan(pairs).asked == 0, "the branch and its commit are one"
 print(json.dumps(said))
 """
 
@@ -442,14 +442,14 @@ def test_a_model_in_a_folder_is_known_by_its_content(tiny_llama, here):
 def test_what_cannot_be_loaded_is_one_line(here):
     (here / "empty").mkdir()
     with pytest.raises(UserError, match="model empty: cannot be loaded"):
-        Green(GreenParams(model="empty")).judge(PAIRS)
+        Green(GreenSettings(model="empty")).judge(PAIRS)
 
 
 def test_a_damaged_file_of_answers_is_one_line(here):
     (here / ".cache").mkdir()
     (here / ".cache" / "answers.sqlite").write_bytes(b"damaged" * 1000)
     with pytest.raises(UserError, match="answers.sqlite: kept answers cannot be used"):
-        Green(GreenParams(base_url="http://127.0.0.1:9/v1")).judge(PAIRS)
+        Green(GreenSettings(base_url="http://127.0.0.1:9/v1")).judge(PAIRS)
 
 
 def test_a_queued_experiment_shares_the_answers_of_its_project(here, monkeypatch):
@@ -645,7 +645,7 @@ def test_killed_at_ten_moments_evaluate_ends_as_undisturbed_and_asks_nothing_twi
 
 def kept_questions(project: Path, url: str) -> set[str]:
     """As the server sees them."""
-    green = GreenParams(base_url=url)
+    green = GreenSettings(base_url=url)
     answers = Answers(Green(green).asked, project / ".cache")
     return {conversation(prompt(**about), "</s>") + "</s>" for about, _ in answers.all()}
 
@@ -654,4 +654,4 @@ def kept_questions(project: Path, url: str) -> set[str]:
 def test_a_mistyped_model_is_one_line(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
-        Green(GreenParams(model=model)).judge([("Heart is enlarged.", "Heart is normal.")])
+        Green(GreenSettings(model=model)).judge([("Heart is enlarged.", "Heart is normal.")])

@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from conftest import chosen_up_to_rounding, question_of
+from conftest import chosen_up_to_rounding, project_of, question_of
 from PIL import Image as Pictures
 
 from xraygen import params
 from xraygen.annotators import load as annotators
 from xraygen.annotators.llm.dialect import FORMS, Dialect, Manner
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.settings import LlmApproach, LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
     REGIONS,
@@ -44,8 +44,8 @@ from xraygen.engines.answers import Answers
 pytest.importorskip("openai")
 
 KEY = "sk-planted-0123456789"
-APPROACH = LlmApproach(
-    annotator="llm", model="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
+APPROACH = LlmSettings(
+    annotator="llm", reads="models/tiny", system="Annotate.", user="In JSON.\nReport: {report}"
 )
 REFUSED = (400, {}, {"code": "content_filter"})  # a question, in whatever form
 CASES = [Case(id=f"s{k}", report=f"Report {k}.") for k in range(400)]
@@ -74,7 +74,7 @@ def settings() -> LlmParams:
         max_pixels=262144,
         max_cost_usd=None,
         max_failed=0.05,
-        batch_tokens=24000,
+        max_batch_tokens=24000,
         prices={},
     )
 
@@ -89,10 +89,9 @@ def impatient(monkeypatch) -> None:
 def annotator(settings, here):
     """Makes annotators of a server, with other settings."""
 
-    def make(server, approach: LlmApproach = APPROACH, **changes) -> Llm:
-        return Llm(
-            approach, settings.model_copy(update={"base_url": server.url} | changes), here, here
-        )
+    def make(server, approach: LlmSettings = APPROACH, **changes) -> Llm:
+        llm = settings.model_copy(update={"base_url": server.url} | changes)
+        return Llm(approach, project_of(here, here, llm))
 
     return make
 
@@ -914,18 +913,23 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
     from xraygen.engines.model import load
 
     examples = [{"report": "Effusion.", "annotation": {"lung": "Effusion."}}]
-    approach = LlmApproach.model_validate(
+    approach = LlmSettings.model_validate(
         APPROACH.model_dump() | {"examples": examples, "inputs": "image+report"}
     )
     llm = settings.model_copy(
-        update={"provider": "local", "max_tokens": 20, "batch_tokens": 500, "max_pixels": 56 * 56}
+        update={
+            "provider": "local",
+            "max_tokens": 20,
+            "max_batch_tokens": 500,
+            "max_pixels": 56 * 56,
+        }
     )
     images = [
         Image(path=pictured(here, "a", 90, (56, 56)), projection="frontal"),
         Image(path=pictured(here, "b", 200, (56, 56))),
     ]
     cases = [*CASES[:5], Case(id="seen", report="Clear.", images=images), Case(id="silent")]
-    annotate = Local(approach, llm, project, here)
+    annotate = Local(approach, project_of(project, here, llm))
     records = list(annotate(cases))
     assert (
         [record.id for record in records] == [case.id for case in cases]
@@ -967,7 +971,7 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
     from xraygen.engines.model import load
 
     system = " ".join(f"Rule {k}: say what the report says." for k in range(20))
-    approach = LlmApproach.model_validate(
+    approach = LlmSettings.model_validate(
         APPROACH.model_dump() | {"system": system, "inputs": "image+report"}
     )
     cases = []
@@ -977,20 +981,22 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
         ]
         cases.append(Case(id=f"c{k}", report="Clear lungs. " * (1 + k % 5), images=images))
 
-    def answers(batch_tokens: int) -> tuple[list[tuple[dict, list[int]]], list[tuple[int, int]]]:
+    def answers(
+        max_batch_tokens: int,
+    ) -> tuple[list[tuple[dict, list[int]]], list[tuple[int, int]]]:
         """(each row with its tokens, (tokens, rows) of what was read once)"""
         llm = settings.model_copy(
             update={
                 "provider": "local",
                 "max_tokens": 30,
-                "batch_tokens": batch_tokens,
+                "max_batch_tokens": max_batch_tokens,
                 "max_pixels": 56 * 56,
             }
         )
         monkeypatch.setattr(
-            "xraygen.engines.answers.cache_folder", lambda: tmp_path / str(batch_tokens)
+            "xraygen.engines.answers.cache_folder", lambda: tmp_path / str(max_batch_tokens)
         )
-        annotate, found, reads = Local(approach, llm, project, here), [], []
+        annotate, found, reads = Local(approach, project_of(project, here, llm)), [], []
         once, said = annotate._read_once, annotate._said
         annotate._said = lambda row, tokens: (
             found.append((row, list(tokens[0]))) or said(row, tokens)
@@ -1001,12 +1007,12 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
         assert [record.id for record in annotate(cases)] == [case.id for case in cases]
         return found, reads
 
-    model, _ = load(project / approach.model)
-    for batch_tokens in (100_000, 3_000, 1):
-        found, reads = answers(batch_tokens)
+    model, _ = load(project / approach.reads)
+    for max_batch_tokens in (100_000, 3_000, 1):
+        found, reads = answers(max_batch_tokens)
         assert len(found) == 12 and len({tuple(said) for _, said in found}) > 8
         assert all(chosen_up_to_rounding(model, row, said) for row, said in found)
-        if batch_tokens == 1:
+        if max_batch_tokens == 1:
             assert reads == []
         else:
             assert sum(rows for _, rows in reads) > 9 and min(tokens for tokens, _ in reads) > 64
@@ -1018,12 +1024,8 @@ def test_a_report_cannot_act_as_the_frame_of_the_conversation_in_this_process(
     pytest.importorskip("torch")
     from xraygen.annotators.local import Local
 
-    annotate = Local(
-        APPROACH,
-        settings.model_copy(update={"max_tokens": 5, "max_pixels": 56 * 56}),
-        project,
-        here,
-    )
+    llm = settings.model_copy(update={"max_tokens": 5, "max_pixels": 56 * 56})
+    annotate = Local(APPROACH, project_of(project, here, llm))
     special = set(annotate.processor.tokenizer.all_special_ids)
     evil, plain = (
         sum(
@@ -1224,7 +1226,10 @@ def kept_questions(folder: Path, root: Path, server) -> set[str]:
     """As the server sees them."""
     changes = {"provider": "openai", "base_url": server.url}
     content = params.load(root / "params.yaml")
-    llm = Llm(content.approach("brief"), content.llm.model_copy(update=changes), folder, folder)
+    llm = Llm(
+        content.approach("brief"),
+        project_of(folder, folder, content.llm.model_copy(update=changes)),
+    )
     assert llm.kept.path == folder / ".cache/answers.sqlite" and isinstance(llm.kept, Answers)
     studies = [
         study

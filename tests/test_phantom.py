@@ -24,7 +24,7 @@ from scipy import ndimage
 from xraygen.core.errors import UserError
 from xraygen.core.study import REGIONS, Case, read_jsonl
 from xraygen.language.text import sentences, tokens
-from xraygen.sources.phantom import Phantom, PhantomParams, draw, phantom, read
+from xraygen.sources.phantom import Phantom, PhantomSettings, draw, phantom, read
 from xraygen.sources.phantom.film import curve
 from xraygen.sources.phantom.findings import Findings, Lesion, Pleural, RibFracture
 from xraygen.sources.phantom.frontal import CARDIOTHORACIC, heart_borders
@@ -83,14 +83,14 @@ def collection(tmp_path_factory):
     """Enough studies for several processes to share the work."""
     root = tmp_path_factory.mktemp("phantom")
     return root, read(
-        PhantomParams(train=24, test=6, val=4, size=SIZE, seed=3), root / "data" / "images", root
+        PhantomSettings(train=24, test=6, val=4, size=SIZE, seed=3), root / "data" / "images", root
     )
 
 
 def test_more_training_studies_leave_the_others_as_they_are(collection, tmp_path):
     _, (studies, _) = collection
     few, _ = read(
-        PhantomParams(train=2, test=6, val=4, size=SIZE, seed=3),
+        PhantomSettings(train=2, test=6, val=4, size=SIZE, seed=3),
         tmp_path / "data" / "images",
         tmp_path,
     )
@@ -128,13 +128,13 @@ def test_the_collection_is_complete(collection):
 )
 def test_wrong_params_are_refused(wrong):
     with pytest.raises(ValidationError) as error:
-        PhantomParams(**wrong)
+        PhantomSettings(**wrong)
     assert error.value.errors()[0]["loc"] == tuple(wrong)
 
 
 def test_images_outside_the_root_are_refused(tmp_path):
     with pytest.raises(UserError, match="outside"):
-        read(PhantomParams(train=1, test=1, val=0), tmp_path / "images", tmp_path / "project")
+        read(PhantomSettings(train=1, test=1, val=0), tmp_path / "images", tmp_path / "project")
     assert not (tmp_path / "images").exists()
 
 

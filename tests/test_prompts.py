@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from xraygen import params
-from xraygen.annotators.settings import LlmApproach
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import REGIONS, Annotation, Case, Study, write_jsonl
 from xraygen.prompting.conversation import completion
 from xraygen.prompting.prompts import Nearest, Prompts
 
-BASE = {"annotator": "llm", "model": "models/tiny", "user": "Go.\nReport: {report}"}
+BASE = {"annotator": "llm", "reads": "models/tiny", "user": "Go.\nReport: {report}"}
 
 
-def approach(**changes) -> LlmApproach:
-    return LlmApproach.model_validate(BASE | changes)
+def approach(**changes) -> LlmSettings:
+    return LlmSettings.model_validate(BASE | changes)
 
 
 def study(id: str, report: str, split: str = "train", reference: str | None = "Clear.") -> Study:

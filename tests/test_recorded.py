@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import project_of
 
 from xraygen import params
-from xraygen.annotators.recorded import Recorded
-from xraygen.annotators.settings import RecordedApproach
+from xraygen.annotators.recorded import Recorded, RecordedSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
     SCORED_REGIONS,
@@ -40,7 +40,9 @@ SAID = Annotation(bone="No fracture.", lung="Clear: \u201cno effusion\u201d.")
 
 
 def annotator(folder: Path, name: str, **settings) -> Recorded:
-    return Recorded(RecordedApproach(annotator="recorded", model=name, **settings), folder)
+    return Recorded(
+        RecordedSettings(annotator="recorded", reads=name, **settings), project_of(folder)
+    )
 
 
 def csv_file(path: Path, *rows: tuple) -> str:
@@ -184,18 +186,19 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"model": "a.csv"}, "give either answer or columns"),
+        ({"reads": "a.csv"}, "give either answer or columns"),
         (
-            {"model": "a.csv", "answer": "a", "columns": {"lung": "b"}},
+            {"reads": "a.csv", "answer": "a", "columns": {"lung": "b"}},
             "give either answer or columns",
         ),
-        ({"model": "a.csv", "columns": {}}, "columns"),
-        ({"model": "a.csv", "columns": {"lungs": "b"}}, "lungs"),
-        ({"model": "a.csv", "answers": "a"}, "answers"),
+        ({"reads": "a.csv", "columns": {}}, "columns"),
+        ({"reads": "a.csv", "columns": {"lungs": "b"}}, "lungs"),
+        ({"reads": "a.csv", "answers": "a"}, "answers"),
         *(
-            ({"model": m, "answer": "a"}, "copy it there")
-            for m in ("../a.csv", "/a.csv", "b/../../a.csv", "b\\a.csv", "a.txt")
+            ({"reads": m, "answer": "a"}, "copy it there")
+            for m in ("../a.csv", "/a.csv", "b/../../a.csv", "b\\a.csv")
         ),
+        ({"reads": "a.txt", "answer": "a"}, "no .csv, .tsv or .jsonl file"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_the_key(root, tmp_path, settings, said):
@@ -210,7 +213,7 @@ def test_a_wrong_setting_is_one_line_that_names_the_key(root, tmp_path, settings
 def test_the_stage_takes_a_file_that_covers_part_of_test_and_nothing_of_dev(root, tmp_path):
     content = yaml.safe_load((root / "params.yaml").read_text())
     content["approaches"] = {
-        "elsewhere": {"annotator": "recorded", "model": "answers/a.csv", "answer": "a"}
+        "elsewhere": {"annotator": "recorded", "reads": "answers/a.csv", "answer": "a"}
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     for number, split in enumerate(("dev", "test")):
@@ -336,7 +339,9 @@ def test_texts_by_column_of_a_stopped_answer_are_a_failure(tmp_path):
     write_csv = "id,lung,heart,finish_reason\na,Clear.,,length\nb,Clear.,Large.,stop\n"
     (tmp_path / "answers.csv").write_text(write_csv)
     columns = {"lung": "lung", "heart": "heart"}
-    approach = RecordedApproach(annotator="recorded", model="answers.csv", columns=columns)
-    cut, whole = Recorded(approach, tmp_path)([Case(id="a", report="x"), Case(id="b", report="x")])
+    approach = RecordedSettings(annotator="recorded", reads="answers.csv", columns=columns)
+    cut, whole = Recorded(approach, project_of(tmp_path))(
+        [Case(id="a", report="x"), Case(id="b", report="x")]
+    )
     assert cut.annotation is None and "finish_reason length" in cut.error
     assert whole.annotation.heart == "Large."

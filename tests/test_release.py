@@ -13,8 +13,9 @@ import yaml
 
 from xraygen import judges, params
 from xraygen.annotators.load import load
+from xraygen.annotators.recorded import RecordedSettings
 from xraygen.annotators.router import router
-from xraygen.annotators.settings import RecordedApproach, RouterApproach
+from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
     REGIONS,
@@ -27,13 +28,13 @@ from xraygen.core.study import (
 )
 from xraygen.evaluation import evaluate, release
 from xraygen.evaluation.compare import report_of
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import scores_of
-from xraygen.params import CompareParams
 from xraygen.sources.phantom import phantom
 
-LEARNED = RouterApproach(annotator="router", model="models/router", wording="learned")
+LEARNED = RouterSettings(annotator="router", reads="models/router", wording="learned")
 VERBATIM = LEARNED.model_copy(update={"wording": "verbatim"})
-RECORDED = RecordedApproach(annotator="recorded", model="a.csv", answer="a")
+RECORDED = RecordedSettings(annotator="recorded", reads="a.csv", answer="a")
 
 
 def scores(dev: float | None, test: float = 0.5) -> dict:

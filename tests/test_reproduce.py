@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from conftest import recorded_rows
+from conftest import ROOT, recorded_rows
 
 from xraygen.core.errors import UserError
 
@@ -327,7 +327,8 @@ def test_damage_is_named_with_its_place(folder, name, old, new, said):
 def test_the_command_ends_a_mistake_in_one_line_with_status_2(folder, tmp_path):
     def refused(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "xraygen", "reproduce", *arguments],
+            [sys.executable, "-m", "recipes.published_conventions", *arguments],
+            cwd=ROOT,
             capture_output=True,
             text=True,
         )
@@ -339,6 +340,6 @@ def test_the_command_ends_a_mistake_in_one_line_with_status_2(folder, tmp_path):
         assert done.stdout == ""
         return done.stderr
 
-    assert "nowhere" in refused(str(tmp_path / "nowhere")) and "FOLDER" in refused()
+    assert "nowhere" in refused(str(tmp_path / "nowhere")) and "give one folder" in refused()
     (folder({"mine": MINE}) / "published_scores.csv").unlink()
     assert "published_scores.csv" in refused(str(tmp_path))

@@ -9,6 +9,7 @@ from scipy.stats import permutation_test
 from xraygen.core.study import SCORED_REGIONS
 from xraygen.evaluation import resampling
 from xraygen.evaluation.compare import compare_all, permutations
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import (
     bootstrap,
     compare_pairs,
@@ -18,7 +19,6 @@ from xraygen.evaluation.resampling import (
     permutation_p,
 )
 from xraygen.evaluation.scores import StudyScores
-from xraygen.params import CompareParams
 
 PARAMS = CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0)
 

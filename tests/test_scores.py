@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from xraygen.core.study import SCORED_REGIONS, Judgement
 from xraygen.evaluation.compare import compare_all, detectable_differences
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import bootstrap, compare, detectable, holm, intervals, macro
 from xraygen.evaluation.scores import StudyScores, by_study, summarise
 from xraygen.judges import decide, opinions
 from xraygen.language.text import token_f1, tokens
-from xraygen.params import CompareParams
 
 
 def judgement(

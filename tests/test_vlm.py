@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import chosen_up_to_rounding
+from conftest import chosen_up_to_rounding, project_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from xraygen.annotators.settings import VlmApproach
-from xraygen.annotators.vlm import Vlm, _Ends, _record
+from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
 from xraygen.core.errors import UserError
 from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, Case, Image, Study
 from xraygen.engines.answers import Answers
@@ -34,19 +33,19 @@ from xraygen.prompting import encoding
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "iu-xray"
 PROMPT = conversation.PROMPT
-APPROACH = VlmApproach(
+APPROACH = VlmSettings(
     annotator="vlm",
-    model="models/tiny",
+    reads="models/tiny",
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
-    batch_tokens=600,
+    max_batch_tokens=600,
     max_new_tokens=24,
 )
 
 
-def vlm(approach: VlmApproach, root: Path, images: Path | None = None) -> Vlm:
-    return Vlm(approach, str(root / approach.model), images or root)
+def vlm(approach: VlmSettings, root: Path, images: Path | None = None) -> Vlm:
+    return Vlm(approach, project_of(root, images))
 
 
 def answers(
@@ -63,7 +62,7 @@ def answers(
     return list(annotate(cases)), found
 
 
-def approach(**changes) -> VlmApproach:
+def approach(**changes) -> VlmSettings:
     return APPROACH.model_copy(update=changes)
 
 
@@ -395,8 +394,8 @@ def test_what_is_too_long_is_excluded_whole_and_counted(processor, root, studies
 
 def test_a_padded_batch_answers_as_each_case_alone(root, studies):
     cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
-    for batch_tokens in (100_000, 600, 1):
-        records, found = answers(vlm(approach(batch_tokens=batch_tokens), root), cases)
+    for max_batch_tokens in (100_000, 600, 1):
+        records, found = answers(vlm(approach(max_batch_tokens=max_batch_tokens), root), cases)
         assert len(found) == 12 and all(
             chosen_up_to_rounding(model, row, said) for row, (said,) in found
         )
@@ -463,7 +462,7 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(root, 
 
 def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, monkeypatch):
     cases, taken = [one.case() for one in studies], []
-    annotate = vlm(approach(batch_tokens=1), root)  # one by one, as windows make other batches
+    annotate = vlm(approach(max_batch_tokens=1), root)  # one by one, as windows make other batches
     whole = list(annotate(cases))
     monkeypatch.setattr("xraygen.annotators.vlm._CASES", 5)
     stream = annotate(taken.append(case.id) or case for case in cases)
@@ -475,7 +474,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     root, studies, tmp_path, monkeypatch, capsys
 ):
     cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
-    annotate = vlm(approach(batch_tokens=100_000), root)
+    annotate = vlm(approach(max_batch_tokens=100_000), root)
     generate, sizes = annotate.model.generate, []
 
     def scarce(**batch):
@@ -589,7 +588,7 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
     settings = {"model": taught, "max_new_tokens": 300, "samples": 8}
     cases = [one.case() for one in studies]
     several = 0
-    for record in vlm(approach(batch_tokens=10**6, **settings), root)(cases):
+    for record in vlm(approach(max_batch_tokens=10**6, **settings), root)(cases):
         answers = []
         for answer in json.loads(record.raw):
             with contextlib.suppress(ValueError):
@@ -608,18 +607,20 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
             several += len(set(texts)) > 2
     assert several > 3
     with pytest.raises(ValueError, match="either beams or samples"):
-        VlmApproach(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
+        VlmSettings(**APPROACH.model_dump() | {"samples": 5, "beams": 2})
 
 
 @pytest.mark.parametrize(
     "shown", [{}, {"inputs": "report", "prompt": f"{PROMPT} " * 5}], ids=["views", "one beginning"]
 )
-@pytest.mark.parametrize("batch_tokens", [10**6, 5_000, 1])
+@pytest.mark.parametrize("max_batch_tokens", [10**6, 5_000, 1])
 def test_samples_are_drawn_by_the_numbers_of_their_places_in_every_batch(
-    root, studies, taught, shown, batch_tokens
+    root, studies, taught, shown, max_batch_tokens
 ):
     annotate = vlm(
-        approach(model=taught, max_new_tokens=60, samples=5, batch_tokens=batch_tokens, **shown),
+        approach(
+            model=taught, max_new_tokens=60, samples=5, max_batch_tokens=max_batch_tokens, **shown
+        ),
         root,
     )
     model, _ = load(root / taught)
@@ -643,9 +644,10 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
         )
         records.append(
             list(
-                vlm(approach(model=taught, max_new_tokens=60, samples=3, batch_tokens=5_000), root)(
-                    cases
-                )
+                vlm(
+                    approach(model=taught, max_new_tokens=60, samples=3, max_batch_tokens=5_000),
+                    root,
+                )(cases)
             )
         )
     assert records[0] == records[1]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xraygen.core.study import Case
-    from xraygen.judges.green.green import Green
+    from xraygen.judges import Judge
 
 FILE = click.Path(path_type=Path)
 
@@ -80,7 +80,7 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
     models that the pipeline left.
     """
     from xraygen import params
-    from xraygen.annotators.load import load, plan, shows_pictures
+    from xraygen.annotators.load import load
     from xraygen.core.progress import progress
     from xraygen.core.study import AnnotationRecord, read_jsonl, write_jsonl
     from xraygen.core.tables import read_cases
@@ -88,7 +88,7 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
     answer = load(params.load(), approach, root=Path.cwd(), images=cases.parent)
-    pictures, illustrated = shows_pictures(answer), 0
+    pictures, illustrated = answer.shows_pictures, 0
 
     def given() -> "Iterator[Case]":
         nonlocal illustrated
@@ -97,7 +97,7 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
             yield case
 
     if dry_run:
-        click.echo(plan(answer, given()))
+        click.echo(answer.plan(given()))
     else:
         count = write_jsonl(out, progress(answer(given()), "annotate", "cases"))
         failed = sum(record.annotation is None for record in read_jsonl(out, AnnotationRecord))
@@ -113,7 +113,11 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
 @main.command()
 @click.argument("pairs", type=FILE)
 @click.option(
-    "--judge", "name", type=click.Choice(["proxy", "green"]), default="proxy", show_default=True
+    "--judge",
+    "name",
+    default="proxy",
+    show_default=True,
+    help="proxy, green, or a class: package.module:Class.",
 )
 @click.option(
     "--out",
@@ -129,7 +133,7 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
 
     With --judge green and a column completion that text is read instead of asking the model; which
-    model is asked stands in params.yaml under evaluate.green.
+    model is asked stands in params.yaml under evaluate.settings.green.
     """
     from xraygen import judges
     from xraygen.core.tables import read_pairs, write_csv
@@ -140,7 +144,7 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
         raise click.UsageError(f"--dry-run is for --judge green; {name} asks no model.")
     rows = read_pairs(pairs)
     sides = [(row["reference"], row["candidate"]) for row in rows]
-    judge = _green() if name == "green" else judges.load(name)
+    judge = _judge(name)
     if dry_run:
         click.echo(judge.plan(sides))
         return
@@ -184,10 +188,10 @@ def export_completions(out: Path) -> None:
     """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
     from xraygen.core.tables import write_csv
 
-    green = _green()
+    green = _judge("green")
     rows = list(green.export())
     write_csv(out, rows, ["reference", "candidate", "completion"])
-    click.echo(f"{len(rows):,} completions of {green.params.model} written: {out}", err=True)
+    click.echo(f"{len(rows):,} completions of {green.settings.model} written: {out}", err=True)
 
 
 @completions.command("import")
@@ -198,11 +202,11 @@ def import_completions(source: Path) -> None:
     """
     from xraygen.core.tables import read_pairs
 
-    green = _green()
+    green = _judge("green")
     rows = read_pairs(source, "completion")
     new, other = green.take(rows)
     click.echo(
-        f"{len(rows):,} rows read: {new:,} new completions of {green.params.model} kept", err=True
+        f"{len(rows):,} rows read: {new:,} new completions of {green.settings.model} kept", err=True
     )
     if other:
         click.echo(
@@ -211,23 +215,12 @@ def import_completions(source: Path) -> None:
         )
 
 
-def _green() -> "Green":
-    """The judge green as params.yaml sets it, outside a project with its defaults."""
-    from xraygen import params
-    from xraygen.judges.green.green import Green, GreenParams
+def _judge(name: str) -> "Judge":
+    """A judge as params.yaml sets it; outside a project with its defaults."""
+    from xraygen import judges, params
 
-    return Green(params.load().evaluate.green if Path("params.yaml").exists() else GreenParams())
-
-
-@main.command()
-@click.argument("folder", type=FILE)
-def reproduce(folder: Path) -> None:
-    """Recompute published GREEN scores from the recorded answers in FOLDER, and show what each
-    convention makes of them.
-    """
-    from recipes.published_conventions import report
-
-    click.echo(report(folder))
+    settings = params.load().evaluate.settings if Path("params.yaml").exists() else None
+    return judges.load(name, settings)
 
 
 @main.command()

@@ -1,69 +1,47 @@
 """params.yaml as frozen objects, checked on load: an unknown or wrong key is an error that names
 file and key.
 
-No stage depends on this file, so nothing in it may supply a value: a section whose class has
-defaults or validators is defined next to the code that uses it, which the stages do depend on.
+No stage depends on this file, so nothing in it may supply a value: a section's class is defined
+next to the code that uses it, which the stages do depend on. The settings of a source, an annotator
+or a judge are checked by the class that params.yaml names.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, ValidationError
 
+from xraygen import judges, renamed, sources
+from xraygen.annotators.base import Settings
+from xraygen.annotators.llm.settings import LlmParams
+from xraygen.annotators.load import settings_of
 from xraygen.annotators.router.router import RouterParams
-from xraygen.annotators.settings import Approach, LlmParams
 from xraygen.core.errors import UserError
+from xraygen.core.plugins import settings_by_name
 from xraygen.core.regions import Regions
-from xraygen.core.study import Record, Share, first_problem
-from xraygen.judges.green.green import GreenParams
-from xraygen.sources.phantom import PhantomParams
+from xraygen.core.study import Record, first_problem
+from xraygen.evaluation.params import CompareParams, EvaluateParams
 from xraygen.sources.prepare import DataParams
 from xraygen.training.params import FinetuneParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-class EvaluateParams(Record):
-    """`resamples`: bootstrap resamples behind each interval. `green`: settings of the judge green,
-    whether it is the one or not.
-    """
-
-    judge: Literal["proxy", "green"]
-    green: GreenParams
-    resamples: PositiveInt
-    seed: NonNegativeInt
-
-
-class CompareParams(Record):
-    """`resamples`: bootstrap resamples behind each interval, and the fewest permutations of a test,
-    which takes 20 times the number of comparisons over alpha where that is more. `alpha`:
-    family-wise error admitted after Holm's correction. `power`: chance of detecting a difference as
-    large as the detectable one that is printed.
-    """
-
-    resamples: PositiveInt
-    alpha: Share
-    power: Share
-    seed: NonNegativeInt
-
-
 class Params(Record):
     data: DataParams
     regions: Regions
-    phantom: PhantomParams
     fit_router: RouterParams
     finetune: FinetuneParams
     llm: LlmParams
-    approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
+    approaches: Annotated[dict[Name, Settings], Field(min_length=1)]
     evaluate: EvaluateParams
     compare: CompareParams
 
-    def approach(self, name: str) -> Approach:
+    def approach(self, name: str) -> Settings:
         if name not in self.approaches:
-            raise UserError(
-                f"params.yaml: no approach '{name}'; there are: {', '.join(sorted(self.approaches))}"
-            )
+            known = ", ".join(sorted(self.approaches))
+            raise UserError(f"params.yaml: no approach '{name}'; there are: {known}")
         return self.approaches[name]
 
 
@@ -79,7 +57,25 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no sections; restore it with `git checkout {path}`")
+    renamed.check(content, str(path))
+    content = content | {
+        "data": settings_by_name(content.get("data"), "source", sources.kind, f"{path}: data"),
+        "evaluate": settings_by_name(
+            content.get("evaluate"), "judge", judges.kind, f"{path}: evaluate"
+        ),
+    }
+    if isinstance(content.get("approaches"), dict):
+        content["approaches"] = {
+            name: settings_of(settings, f"{path}: approaches.{name}")
+            for name, settings in content["approaches"].items()
+        }
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error)}") from None
+    for name, settings in params.approaches.items():
+        try:
+            settings.check_regions(params.regions)
+        except ValueError as error:
+            raise UserError(f"{path}: approaches.{name}.{error}") from None
+    return params

@@ -1,1 +1,2 @@
-"""Annotators, one a module. `xraygen.annotators.load` gives the one of an approach."""
+"""Competing ways to annotate a case: router, vlm, llm, recorded, constant, and classes of the
+user's. See base.py for what an annotator is."""

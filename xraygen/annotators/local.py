@@ -4,11 +4,11 @@ transformers.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from xraygen.annotators.settings import VlmApproach, as_prompted
-from xraygen.annotators.vlm import Vlm
+from xraygen.annotators.as_trained import as_prompted
+from xraygen.annotators.base import Project
+from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.core.study import Case
 from xraygen.prompting import conversation, encoding
 from xraygen.prompting.prompts import Prompts
@@ -16,7 +16,7 @@ from xraygen.prompting.prompts import Prompts
 if TYPE_CHECKING:
     import torch
 
-    from xraygen.annotators.settings import LlmApproach, LlmParams
+    from xraygen.annotators.llm.settings import LlmSettings
 
 
 class Local(Vlm):
@@ -24,18 +24,20 @@ class Local(Vlm):
     other than in training.
     """
 
-    def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
-        folder = str(root / approach.model)
-        shown = as_prompted(approach, llm, folder).model_dump()
-        settings = VlmApproach(
+    may_fail: ClassVar = "none"
+
+    def __init__(self, settings: LlmSettings, project: Project) -> None:
+        llm = project.llm
+        shown = as_prompted(settings, llm, str(project.root / settings.reads), project.where)
+        asked = VlmSettings(
             annotator="vlm",
-            model=approach.model,
-            batch_tokens=llm.batch_tokens,
+            reads=settings.reads,
+            max_batch_tokens=llm.max_batch_tokens,
             max_new_tokens=llm.max_tokens,
-            **shown,
+            **shown.model_dump(),
         )
-        super().__init__(settings, folder, images)
-        self.prompts = Prompts(approach, root)
+        super().__init__(asked, project)
+        self.prompts = Prompts(settings, project.root)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         tokenizer = self.processor.tokenizer
@@ -52,7 +54,9 @@ class Local(Vlm):
             for turn in self.prompts.turns(case)
         ]
         turns[-1]["content"] = (
-            conversation.pictures(case, self.approach.inputs, self.approach.max_views, self.images)
+            conversation.pictures(
+                case, self.settings.inputs, self.settings.max_views, self.project.images
+            )
             + turns[-1]["content"]
         )
         return encoding.row_of(self.processor, case.id, turns)

@@ -5,21 +5,51 @@ id.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import Annotated, ClassVar
 
+from pydantic import Field, field_validator, model_validator
+
+from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.core.errors import UserError
-from xraygen.core.study import AnnotationRecord, Case
+from xraygen.core.regions import Regions
+from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.core.tables import read_rows, text_of_id
 from xraygen.engines.server_errors import finish
 from xraygen.language.text import has_no_value
 from xraygen.prompting.json_answer import parse
 
-if TYPE_CHECKING:
-    from xraygen.annotators.settings import RecordedApproach
+
+class RecordedSettings(Settings):
+    """`reads`: the .csv or .jsonl file with what a model answered elsewhere, in the project's
+    folder. `id`: the
+    column with study ids. Then either `answer`: the column with the model's own words, which hold
+    JSON, or `columns`: for each region that was asked about the column with its text."""
+
+    id: NonEmpty = "id"
+    answer: NonEmpty | None = None
+    columns: Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)] | None = None
+
+    @field_validator("reads")
+    @classmethod
+    def _is_a_table(cls, reads: str) -> str:
+        if PurePosixPath(reads).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
+            raise ValueError(f"{reads!r} is no .csv, .tsv or .jsonl file")
+        return reads
+
+    def check_regions(self, regions: Regions) -> None:
+        regions.check(self.columns or {}, "columns")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "RecordedSettings":
+        if (self.answer is None) == (self.columns is None):
+            raise ValueError(
+                "give either answer or columns: the column with JSON, or a column for each region"
+            )
+        return self
 
 
-class Recorded:
+class Recorded(Annotator):
     """Cases to records, in their order; a case that the file has no row for fails, and one whose
     answer was stopped before its end (column `finish_reason`, where the file has one).
 
@@ -27,35 +57,38 @@ class Recorded:
     different answers.
     """
 
-    def __init__(self, approach: "RecordedApproach", root: Path) -> None:
-        self.file = approach.model
-        self.by_columns = approach.columns is not None
+    Settings: ClassVar = RecordedSettings
+
+    def __init__(self, settings: RecordedSettings, project: Project) -> None:
+        super().__init__(settings, project)
+        self.file = settings.reads
+        self.by_columns = settings.columns is not None
         self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
-        columns = list(approach.columns.values()) if approach.columns else [approach.answer]
-        if approach.answer:
+        columns = list(settings.columns.values()) if settings.columns else [settings.answer]
+        if settings.answer:
             try:
                 import json_repair
             except ImportError as error:
                 why = f"answers as JSON need one more package ({error}); install it with `pip install -e '.[vlm]'`"
                 raise UserError(why) from None
         for number, row in read_rows(
-            root / self.file, needed=(approach.id, *columns), optional=("finish_reason",)
+            project.root / self.file, needed=(settings.id, *columns), optional=("finish_reason",)
         ):
             where = f"{self.file}:{number}"
-            id = text_of_id(row[approach.id])
+            id = text_of_id(row[settings.id])
             if not isinstance(id, str) or has_no_value(id):
-                raise UserError(f"{where}: {approach.id}: not a study id")
+                raise UserError(f"{where}: {settings.id}: not a study id")
             texts = {column: _cell(row[column]) for column in columns}
             for column, text in texts.items():
                 if not isinstance(text, str):
                     raise UserError(f"{where}: {column}: not a text")
-            if approach.columns:
+            if settings.columns:
                 answer = json.dumps(
-                    {region: texts[column] for region, column in approach.columns.items()},
+                    {region: texts[column] for region, column in settings.columns.items()},
                     ensure_ascii=False,
                 )
             else:
-                answer = texts[approach.answer]
+                answer = texts[settings.answer]
             stopped = ""
             if finish(row.get("finish_reason")):
                 stopped = f"the answer had not ended (finish_reason {row['finish_reason']})"

@@ -11,16 +11,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
-from xraygen.annotators.settings import VlmApproach, as_trained
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from xraygen.annotators.as_trained import as_trained
+from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
-from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, Case
+from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, Case, NonEmpty
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
 from xraygen.language.text import medoid
 from xraygen.prompting import conversation, encoding, json_answer, pieces, region_names, silence
+from xraygen.prompting.conversation import Inputs
 from xraygen.prompting.json_answer import is_whole, parse
 
 if TYPE_CHECKING:
@@ -33,17 +37,59 @@ _SHARED = (
 )
 
 
-class Vlm:
-    """Cases to records, in their order. `name`: the folder of a base or an adapter, or a base's
-    name on the hub. `images`: the folder that image paths are relative to. Answers are kept as they
-    come: what was asked before is not computed again.
+class VlmSettings(Settings):
+    """A vision-language model, base or fine-tuned.
+
+    `reads`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, used
+    instead of the folder, at `revision`.
+    `inputs`, `prompt`, `max_views`, `max_pixels`: what the model is shown of a case: its views, its
+    report or both; at most `max_views` views, frontal first, of at most `max_pixels` pixels each
+    (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
+    these are read from its training.json, and an approach that states another value is refused
+    (`as_trained`). For a base model they have to be stated; `prompt` has a default.
+    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times beams
+    or samples.
+    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
+    answers and take for each region the text most like all of them; 0 = none, and always with
+    beams. `four_bit`: weights in NF4, for a small GPU.
+    """
+
+    reads: ModelFolder
+    hub: NonEmpty | None = None
+    revision: NonEmpty | None = None
+    inputs: Inputs | None = None
+    prompt: NonEmpty | None = None
+    max_views: PositiveInt | None = None
+    max_pixels: Annotated[int, Field(ge=28 * 28)] | None = None
+    max_batch_tokens: PositiveInt
+    max_new_tokens: PositiveInt
+    beams: PositiveInt = 1
+    samples: NonNegativeInt = 0
+    four_bit: bool = False
+
+    @model_validator(mode="after")
+    def _beams_or_samples(self) -> "VlmSettings":
+        if self.samples and self.beams > 1:
+            raise ValueError("give either beams or samples")
+        return self
+
+
+class Vlm(Annotator):
+    """Cases to records, in their order. Answers are kept as they come: what was asked before is not
+    computed again.
 
     UserError: the approach states other inputs, prompt, max_views or max_pixels than a fine-tuned
     model was trained with.
     """
 
+    Settings: ClassVar = VlmSettings
+    may_fail: ClassVar = "unreadable answers"
+
     @generation.uncollected()
-    def __init__(self, approach: VlmApproach, name: str, images: Path) -> None:
+    def __init__(self, settings: VlmSettings, project: Project) -> None:
+        name = settings.hub or str(project.root / settings.reads)
+        settings = as_trained(settings, name, project.where)
+        super().__init__(settings, project)
         try:
             import json_repair
 
@@ -57,9 +103,8 @@ class Vlm:
                 f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
             ) from None
 
-        approach = as_trained(approach, name)
         self.model, self.processor = load(
-            name, approach.revision, four_bit=approach.four_bit, max_pixels=approach.max_pixels
+            name, settings.revision, four_bit=settings.four_bit, max_pixels=settings.max_pixels
         )
         if self.model.device.type == "cpu":
             from xraygen.engines.cpu import quicken
@@ -72,13 +117,13 @@ class Vlm:
         # greedy answers.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
-            num_beams=approach.beams,
-            max_new_tokens=approach.max_new_tokens,
+            num_beams=settings.beams,
+            max_new_tokens=settings.max_new_tokens,
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id,
         )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
-        self.approach, self.images, self.batch_tokens = approach, images, approach.batch_tokens
+        self.max_batch_tokens = settings.max_batch_tokens
         modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
         code = [Path(__file__), *(Path(module.__file__) for module in modules)]
         self.kept = Answers(
@@ -86,13 +131,17 @@ class Vlm:
                 "model": identity(name),
                 "base": identity(self.model.name_or_path),
                 "commit": getattr(self.model.config, "_commit_hash", None),
-                "device": [self.model.device.type, str(self.model.dtype), approach.four_bit],
-                "max_new_tokens": approach.max_new_tokens,
-                "beams": approach.beams,
-                "samples": approach.samples,
+                "device": [self.model.device.type, str(self.model.dtype), settings.four_bit],
+                "max_new_tokens": settings.max_new_tokens,
+                "beams": settings.beams,
+                "samples": settings.samples,
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )
+
+    @property
+    def shows_pictures(self) -> bool:
+        return "image" in self.settings.inputs
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """A case with a picture that is missing or cannot be read fails. UserError: one case alone
@@ -107,7 +156,7 @@ class Vlm:
         """Parts of the stream, each case with its row, or with why there is none."""
         window, size = [], 0
         for case in cases:
-            row = conversation.lacking(case, self.approach.inputs)
+            row = conversation.lacking(case, self.settings.inputs)
             if row is None:
                 try:
                     row = self.row(case)
@@ -123,19 +172,18 @@ class Vlm:
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         """What the model is shown of a case."""
-        approach = self.approach
         (row,) = encoding.encode(
             self.processor,
             [case],
-            self.images,
-            approach.inputs,
-            approach.prompt,
-            approach.max_views,
+            self.project.images,
+            self.settings.inputs,
+            self.settings.prompt,
+            self.settings.max_views,
         )
         return row
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Said]:
-        """Of each row, in order. Batches are of like length, the longest first; `batch_tokens`
+        """Of each row, in order. Batches are of like length, the longest first; `max_batch_tokens`
         bounds rows times the longest prompt with its answer, times beams or samples. Out of memory,
         it is halved from there on.
 
@@ -146,10 +194,10 @@ class Vlm:
         answers, keys = {}, [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
-            length = (len(rows[waiting[-1]]["input_ids"]) + self.approach.max_new_tokens) * max(
-                self.approach.beams, self.approach.samples
+            length = (len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens) * max(
+                self.settings.beams, self.settings.samples
             )
-            chosen = waiting[-max(1, self.batch_tokens // length) :]
+            chosen = waiting[-max(1, self.max_batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
                 kept = self.kept.find([key]).get(key)
@@ -163,9 +211,9 @@ class Vlm:
                     raise UserError(
                         f"{where}: out of memory with a single case; {remedy}"
                     ) from None
-                self.batch_tokens = len(chosen) * length // 2
+                self.max_batch_tokens = len(chosen) * length // 2
                 print(
-                    f"out of memory; batch_tokens is {self.batch_tokens:,} from here on",
+                    f"out of memory; max_batch_tokens is {self.max_batch_tokens:,} from here on",
                     file=sys.stderr,
                 )
                 clear_device_cache(garbage_collection=True)
@@ -185,8 +233,8 @@ class Vlm:
         tokenizer, model, beams, samples = (
             self.processor.tokenizer,
             self.model,
-            self.approach.beams,
-            self.approach.samples,
+            self.settings.beams,
+            self.settings.samples,
         )
         shared = (
             encoding.shared_tokens(rows)
@@ -206,7 +254,7 @@ class Vlm:
                 batch["past_key_values"] = self._read_once(
                     batch["input_ids"][:1, :shared], len(rows)
                 )
-            ends = _Ends(tokenizer, self.ends, self.approach.max_new_tokens)
+            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens)
             if beams == 1:
                 out = model.generate(
                     **batch,
@@ -228,7 +276,7 @@ class Vlm:
         return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
 
     def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Said:
-        tokenizer, limit = self.processor.tokenizer, self.approach.max_new_tokens
+        tokenizer, limit = self.processor.tokenizer, self.settings.max_new_tokens
         texts, stopped = [], []
         for tokens in answers:
             last = None

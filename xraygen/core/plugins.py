@@ -2,13 +2,19 @@
 
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
+from xraygen.core.study import first_problem
+
+T = TypeVar("T")
 
 
-def resolve(name: str, built_in: Mapping[str, str], where: str) -> type:
+def resolve(name: str, built_in: Mapping[str, str], base: type[T], where: str) -> type[T]:
     """The class behind a name. `built_in`: {name: "module:Class"}; anything else has to have that
     form itself, and may be in the current folder. `where`: the key in params.yaml, for errors.
 
@@ -26,6 +32,29 @@ def resolve(name: str, built_in: Mapping[str, str], where: str) -> type:
         found = pkgutil.resolve_name(built_in.get(name, name))
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{where}: {name}: cannot be imported: {error}") from None
-    if not isinstance(found, type):
-        raise UserError(f"{where}: {name}: not a class")
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"{where}: {name}: not a subclass of {base.__module__}.{base.__name__}")
     return found
+
+
+def settings_by_name(section: object, chosen: str, kind: Callable, where: str) -> object:
+    """A section of params.yaml with its `settings`, {name: settings}, checked by the `Settings` of
+    the class that each name stands for. The one named by the key `chosen` has its defaults where it
+    has no settings; what is not a mapping is left for the section's own check.
+
+    `kind(name, where)`: the class behind a name. UserError: the first key that is wrong.
+    """
+    if not isinstance(section, dict) or not isinstance(section.get(chosen), str):
+        return section
+    given = section.get("settings") or {}
+    if not isinstance(given, dict):
+        return section
+    kind(section[chosen], f"{where}.{chosen}")
+    checked = {}
+    for name, content in ({section[chosen]: {}} | given).items():
+        try:
+            settings = kind(name, f"{where}.settings").Settings
+            checked[name] = settings.model_validate(content or {})
+        except ValidationError as error:
+            raise UserError(f"{where}.settings.{name}.{first_problem(error)}") from None
+    return section | {"settings": checked}

@@ -1,6 +1,6 @@
 """The regions that an annotation is divided into, as params.yaml declares them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
@@ -48,11 +48,16 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
         """One line for each region, its name and what belongs there: `{regions}` in a prompt."""
         return "\n".join(f"- {name}: {region.about}" for name, region in self.root.items())
 
+    def check(self, names: Iterable[str], key: str) -> None:
+        """ValueError, which begins with `key`: one of the names is not declared."""
+        for name in names:
+            if name not in self.root:
+                declared = ", ".join(self)
+                raise ValueError(f"{key}.{name}: no such region; params.yaml declares {declared}")
+
     def annotation(self, texts: Mapping[str, str]) -> dict[str, str]:
         """`texts` as a complete annotation: every region in the declared order, "" where there is
         no text. ValueError: a region that is not declared.
         """
-        unknown = [name for name in texts if name not in self.root]
-        if unknown:
-            raise ValueError(f"no region {unknown[0]!r}; params.yaml declares {', '.join(self)}")
+        self.check(texts, "annotation")
         return {name: texts.get(name, "") for name in self.root}

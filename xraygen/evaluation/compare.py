@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from xraygen.core.study import SCORED_REGIONS, Agreement
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import (
     bootstrap,
     compare_pairs,
@@ -18,7 +19,6 @@ from xraygen.evaluation.resampling import (
     permutations_needed,
 )
 from xraygen.evaluation.scores import COLUMNS, MEASURES, StudyScores, rounded
-from xraygen.params import CompareParams
 
 VERSUS = " vs "  # between two names, which hold no spaces
 

@@ -10,7 +10,7 @@ from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, 
 from xraygen.evaluation.compare import VERSUS
 
 if TYPE_CHECKING:
-    from xraygen.annotators.settings import Approach
+    from xraygen.annotators.base import Settings
 
 COLUMNS = ("id", *REGIONS, "error", "approach", "judge")
 
@@ -36,7 +36,7 @@ DEV_USED_FOR = (
 
 
 def choose(
-    approaches: Mapping[str, "Approach"], scores: Mapping[str, dict], pairs: Mapping[str, dict]
+    approaches: Mapping[str, "Settings"], scores: Mapping[str, dict], pairs: Mapping[str, dict]
 ) -> dict:
     """What is known of the choice: the approach with the best macro score on dev, the first by name
     among equals, and its paired comparison with the next one. `scores`, `pairs`: `approaches` and

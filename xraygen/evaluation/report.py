@@ -10,9 +10,9 @@ from tabulate import tabulate
 
 from xraygen.core.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
 from xraygen.evaluation.compare import VERSUS
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import COLUMNS, MEASURES, StudyScores
-from xraygen.params import CompareParams
 
 TITLES = {
     "test": "Test",
@@ -300,7 +300,7 @@ def page(markdown: str, scores: dict, shown: list[dict]) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("xraygen", "."),
+        loader=PackageLoader("xraygen.evaluation", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -2,15 +2,17 @@
 distinct pair once.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
-from xraygen.core.study import ErrorCounts, Listed, Verdict
+from xraygen.core.plugins import resolve
+from xraygen.core.study import ErrorCounts, Listed, Record, Verdict
 
-if TYPE_CHECKING:
-    from xraygen.judges.green.green import GreenParams
-
-NAMES = ("proxy", "green")
+BUILT_IN = {
+    "proxy": "xraygen.judges.proxy.proxy:Proxy",
+    "green": "xraygen.judges.green.green:Green",
+}
 COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
 
 
@@ -34,27 +36,41 @@ class Opinion(NamedTuple):
         return dict.fromkeys(COLUMNS) | {key: getattr(self, key) for key in COLUMNS[:3]} | counts
 
 
-class Judge(Protocol):
-    name: str
+class Settings(Record):
+    """The settings of a judge under `evaluate.settings`: none, where it does not say otherwise."""
 
-    def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]: ...
+
+class Judge(ABC):
+    """Scores pairs of a reference and a candidate. `name`: as in params.yaml."""
+
+    Settings: ClassVar[type[Record]] = Settings
+    name: str = ""
+
+    def __init__(self, settings: Record | None = None) -> None:
+        self.settings = settings or self.Settings()
+
+    @abstractmethod
+    def judge(self, pairs: Sequence[tuple[str, str]]) -> list["Opinion"]:
+        """One opinion for each (reference, candidate), in order; neither is empty, and they
+        differ.
+        """
 
     def about(self) -> str:
-        """The line that stands under every table made with this judge."""
-        ...
+        """The line under every table made with this judge."""
+        described = " ".join((type(self).__doc__ or "").split())
+        return f"Scores are those of the judge {self.name}. {described}".strip()
 
 
-def load(name: str, green: "GreenParams | None" = None) -> Judge:
-    """The judge of this name; `green` are the settings of the judge green, its defaults where there
-    are none.
-    """
-    if name == "proxy":
-        from xraygen.judges.proxy.proxy import Proxy
+def kind(name: str, where: str = "--judge") -> type[Judge]:
+    """The class of a judge: a built-in name, or `package.module:Class`."""
+    return resolve(name, BUILT_IN, Judge, where)
 
-        return Proxy()
-    from xraygen.judges.green.green import Green, GreenParams
 
-    return Green(green or GreenParams())
+def load(name: str, settings: Mapping[str, Record] | None = None) -> Judge:
+    """The judge of this name. `settings`: of judges by name; its defaults where it has none."""
+    judge = kind(name)((settings or {}).get(name))
+    judge.name = name
+    return judge
 
 
 def decide(reference: str, candidate: str) -> Opinion | None:

@@ -15,7 +15,7 @@ from xraygen.core.study import Case, Study, read_jsonl
 from xraygen.prompting.conversation import completion
 
 if TYPE_CHECKING:
-    from xraygen.annotators.settings import LlmApproach
+    from xraygen.annotators.llm.settings import LlmSettings
 
 TRAIN = "data/prepared/train.jsonl"
 
@@ -25,7 +25,7 @@ class Prompts:
     the approach wants the nearest.
     """
 
-    def __init__(self, approach: LlmApproach, root: Path):
+    def __init__(self, approach: LlmSettings, root: Path):
         self.approach = approach
         self.nearest = (
             Nearest(read_jsonl(root / TRAIN, Study), approach.nearest.similarity)

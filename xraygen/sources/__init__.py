@@ -1,10 +1,17 @@
-"""Where studies come from: a source hands over what it read and what it had to repair or
-exclude.
-"""
+"""Where studies come from: a source hands over what it read and what it had to repair or exclude."""
 
-from typing import Literal, NamedTuple
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
 
-from xraygen.core.study import Record, Study
+from xraygen.core.plugins import resolve
+from xraygen.core.regions import Regions
+from xraygen.core.study import Annotation, Record, Study
+
+BUILT_IN = {
+    "phantom": "xraygen.sources.phantom:Phantoms",
+    "iu-xray": "xraygen.sources.iu_xray.read:IuXray",
+}
 
 
 class Incident(Record):
@@ -22,3 +29,35 @@ class Incident(Record):
 class Collection(NamedTuple):
     studies: list[Study]
     incidents: list[Incident]
+
+
+class Settings(Record):
+    """The settings of a source under `data.settings`: none, where it does not say otherwise."""
+
+
+class Source(ABC):
+    """Reads studies. `regions`: those that params.yaml declares, which its references fill."""
+
+    Settings: ClassVar[type[Record]] = Settings
+
+    def __init__(self, settings: Record, regions: Regions) -> None:
+        self.settings = settings
+        self.regions = regions
+
+    @abstractmethod
+    def read(self, raw: Path, images: Path, root: Path) -> Collection:
+        """All studies, sorted by id. `raw`: the folder data/raw/<source>; `images`: the folder for
+        pictures that the source makes itself; `root`: the project's folder, which image paths are
+        relative to. UserError: the raw data cannot be used at all.
+        """
+
+    def redraw(self, study: Study, times: int) -> list[Annotation] | None:
+        """References that further curators would write for the study, where they can be asked:
+        those of generated studies. None for real ones.
+        """
+        return None
+
+
+def kind(name: str, where: str) -> type[Source]:
+    """The class of a source: a built-in name, or `package.module:Class`."""
+    return resolve(name, BUILT_IN, Source, where)

@@ -5,8 +5,6 @@ in metrics/data.json.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt, field_validator
 
@@ -16,25 +14,24 @@ from xraygen.core.study import (
     SPLITS,
     Agreement,
     Annotation,
+    NonEmpty,
     Record,
     Share,
     Split,
     Study,
 )
 from xraygen.language.text import medoid, token_f1
-from xraygen.sources import Collection, Incident
-from xraygen.sources.phantom import PhantomParams, redrawn
-
-if TYPE_CHECKING:
-    from xraygen.params import Params
+from xraygen.sources import Incident, Source
 
 
 class DataParams(Record):
-    """`dev_share`: of the training studies. `sample`: at most this many studies of a split; None or
+    """`source`: a built-in name, or `package.module:Class`. `settings`: those of each source that has
+    any, by its name. `dev_share`: of the training studies. `sample`: at most this many studies of a split; None or
     left out = all of them.
     """
 
-    source: Literal["phantom", "iu-xray"]
+    source: NonEmpty
+    settings: dict[str, Record]
     seed: int
     dev_share: Share
     sample: dict[Split, PositiveInt | None]
@@ -43,19 +40,6 @@ class DataParams(Record):
     @classmethod
     def _every_split(cls, sample: dict) -> dict:
         return {split: sample.get(split) for split in SPLITS}
-
-
-def collect(params: "Params", raw: Path, drawn: Path, root: Path) -> Collection:
-    """Read the source that params.yaml names: real files from `raw`, or generated studies whose
-    pictures go to `drawn`.
-    """
-    if params.data.source == "phantom":
-        from xraygen.sources import phantom
-
-        return phantom.read(params.phantom, images=drawn, root=root)
-    from xraygen.sources.iu_xray import read as iu_xray
-
-    return iu_xray.read(raw, root=root)
 
 
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:
@@ -152,10 +136,10 @@ def _describe_split(studies: Sequence[Study]) -> dict:
 
 
 def agreement(
-    test: Iterable[Study], curated: Iterable[Study], params: PhantomParams | None
+    test: Iterable[Study], curated: Iterable[Study], source: Source | None
 ) -> list[Agreement]:
     """How far curators agree on the reports of these test studies. `curated`: all studies with
-    references, test included. `params`: of the generator, where it made the studies.
+    references, test included. `source`: where they come from.
     """
     same_report: dict[str, list[Study]] = defaultdict(list)
     for study in curated:
@@ -172,7 +156,7 @@ def agreement(
                 id=study.id,
                 report=numbers.setdefault(_words(study), len(numbers)),
                 curators=_curators(study.reference, others) if others else None,
-                attainable=_attainable(study, params) if params else None,
+                attainable=_attainable(study, source) if source else None,
             )
         )
     return members
@@ -202,7 +186,9 @@ _CHOSEN_FROM = 32
 _HELD_AGAINST = 32
 
 
-def _attainable(study: Study, params: PhantomParams) -> dict[str, tuple[float, int]]:
-    drawn = redrawn(params.seed, int(study.uid), _CHOSEN_FROM + _HELD_AGAINST)
+def _attainable(study: Study, source: Source) -> dict[str, tuple[float, int]] | None:
+    drawn = source.redraw(study, _CHOSEN_FROM + _HELD_AGAINST)
+    if drawn is None:
+        return None
     scored = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM])
     return {region: (round(sum(scores), 4), len(scores)) for region, scores in scored.items()}

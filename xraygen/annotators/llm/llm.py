@@ -12,13 +12,14 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import ClassVar, NamedTuple
 
+from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.llm.batch import DISCOUNT, Batches
 from xraygen.annotators.llm.budget import VIEW, Budget, Plan, Price, estimate
 from xraygen.annotators.llm.dialect import Dialect, Manner
 from xraygen.annotators.llm.reply import Reply, reply_of
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.files import sha256
 from xraygen.core.study import AnnotationRecord, Case
@@ -26,9 +27,6 @@ from xraygen.engines.answers import Answers
 from xraygen.engines.server import Asker, Refusal, Server, Unusable
 from xraygen.prompting import conversation
 from xraygen.prompting.prompts import Prompts
-
-if TYPE_CHECKING:
-    from xraygen.annotators.settings import LlmApproach, LlmParams
 
 _AHEAD = 32  # questions under way or waiting for an earlier one, for each request at a time
 
@@ -48,12 +46,26 @@ class Failed(NamedTuple):
     paid: Reply
 
 
-class Llm:
-    """Cases to records, in their order. `images`: the folder that image paths are relative to."""
+class Llm(Annotator):
+    """Cases to records, in their order."""
 
-    def __init__(self, approach: LlmApproach, llm: LlmParams, root: Path, images: Path):
-        self.approach, self.llm, self.images, self.start = approach, llm, images, time.monotonic()
-        self.prompts = Prompts(approach, root)
+    Settings: ClassVar = LlmSettings
+    may_fail: ClassVar = "none"
+
+    @classmethod
+    def build(cls, settings: LlmSettings, project: Project) -> Annotator:
+        """On the server, or with `provider: local` in this process."""
+        if project.llm.provider == "local":
+            from xraygen.annotators.local import Local
+
+            return Local(settings, project)
+        return cls(settings, project)
+
+    def __init__(self, settings: LlmSettings, project: Project) -> None:
+        super().__init__(settings, project)
+        self.llm = llm = project.llm
+        self.start = time.monotonic()
+        self.prompts = Prompts(settings, project.root)
         self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
         self.kept = Answers(
             {
@@ -77,6 +89,10 @@ class Llm:
             set()
         )  # questions of which this run has kept the reply, whatever it is
         self._requests = self._retries = self._hits = self._cases = self._cost = 0
+
+    @property
+    def shows_pictures(self) -> bool:
+        return "image" in self.settings.inputs
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: the server cannot be reached, rejects the key, has no such model, or
@@ -170,10 +186,10 @@ class Llm:
 
     def question(self, case: Case) -> Question | str:
         """Or why there is nothing to ask."""
-        if lacking := conversation.lacking(case, self.approach.inputs):
+        if lacking := conversation.lacking(case, self.settings.inputs):
             return lacking
         turns, shown = self.prompts.turns(case), []
-        if "image" in self.approach.inputs:
+        if "image" in self.settings.inputs:
             try:
                 shown = [
                     [view.sha256 or self._sha256(view.path), self.llm.max_pixels]
@@ -188,17 +204,15 @@ class Llm:
     def _views(self, case: Case):
         return (
             conversation.views(case)[: self.llm.max_views]
-            if "image" in self.approach.inputs
+            if "image" in self.settings.inputs
             else []
         )
 
     def _sha256(self, path: str) -> str:
         try:
-            return sha256([self.images / path])
+            return sha256([self.project.images / path])
         except OSError as error:
-            problem = (
-                f"{self.images / path}: {error.strerror}; fetch the images, or set inputs: report"
-            )
+            problem = f"{self.project.images / path}: {error.strerror}; fetch the images, or set inputs: report"
             raise conversation.UnreadablePicture(problem) from None
 
     def find(self, question: Question) -> Reply | None:
@@ -319,7 +333,7 @@ class Llm:
         """Of at most max_pixels, and in the same upright 8 bits that a fine-tuned model is
         shown.
         """
-        picture, file = conversation.view(self.images / path), io.BytesIO()
+        picture, file = conversation.view(self.project.images / path), io.BytesIO()
         scale = (self.llm.max_pixels / (picture.width * picture.height)) ** 0.5
         if scale < 1:
             picture = picture.resize(

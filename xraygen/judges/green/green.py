@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, PositiveInt
 
@@ -17,7 +17,7 @@ from xraygen.core.study import NonEmpty, Record
 from xraygen.engines.answers import Answers
 from xraygen.engines.generation import Task, generate, loading, placement
 from xraygen.engines.server import Refusal, Server, complete, no_password
-from xraygen.judges import Opinion, decide
+from xraygen.judges import Judge, Opinion, decide
 from xraygen.judges.green import origin as green_origin
 from xraygen.judges.green.answers import cleaned, conversation, prompt, read
 from xraygen.judges.green.origin import LIMIT, LONGEST, Checkpoint
@@ -26,7 +26,7 @@ KEY = "GREEN_API_KEY"
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
 
 
-class GreenParams(Record):
+class GreenSettings(Record):
     """`model`: any GREEN checkpoint, a name on the Hugging Face hub or a folder, at `revision`.
     `base_url`: an OpenAI-compatible server that serves `model` under this name; None = in this
     process. `end`: the model's end-of-sequence token, which a server has to be told. `batch`: pairs
@@ -61,23 +61,21 @@ class Plan(NamedTuple):
         return f"{self.pairs:,} pairs: {counts}; {self.asked:,} to ask, about {time} ({self.basis})"
 
 
-class Green:
+class Green(Judge):
+    Settings: ClassVar = GreenSettings
     name = "green"
-
-    def __init__(self, params: GreenParams):
-        self.params = params
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
         """What would answer in this process; None where it is not on this machine yet."""
-        return green_origin.local_checkpoint(self.params.model, self.params.revision)
+        return green_origin.local_checkpoint(self.settings.model, self.settings.revision)
 
     @property
     def asked(self) -> dict:
         """What shapes an answer apart from the prompt: the model, where it runs and how."""
-        if self.params.base_url:
-            return green_origin.asked_of_server(self.params)
-        return green_origin.asked_here(self.params, self.checkpoint)
+        if self.settings.base_url:
+            return green_origin.asked_of_server(self.settings)
+        return green_origin.asked_here(self.settings, self.checkpoint)
 
     @cached_property
     def answers(self) -> Answers:
@@ -87,7 +85,7 @@ class Green:
     @cached_property
     def imported(self) -> Answers:
         """Answers of this model that were given elsewhere."""
-        return Answers(green_origin.asked_elsewhere(self.params))
+        return Answers(green_origin.asked_elsewhere(self.settings))
 
     def _find(self, questions: Iterable[str]) -> dict[str, str]:
         """{question: answer} of those that have one, their own before an imported one."""
@@ -95,9 +93,13 @@ class Green:
         return self.imported.find(questions) | self.answers.find(questions)
 
     def _look_for_another_commit(self) -> None:
-        if self.params.base_url or Path(self.params.model).is_dir():  # neither can have moved on
+        if (
+            self.settings.base_url or Path(self.settings.model).is_dir()
+        ):  # neither can have moved on
             return
-        self.checkpoint = green_origin.current_checkpoint(self.params.model, self.params.revision)
+        self.checkpoint = green_origin.current_checkpoint(
+            self.settings.model, self.settings.revision
+        )
         del self.answers
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
@@ -151,25 +153,29 @@ class Green:
         """`answered` is called with a question's index and what the model wrote, as soon as it
         has.
         """
-        if self.params.base_url:
-            server = Server(self.params.base_url, self.params.model, KEY, self.params.concurrency)
+        if self.settings.base_url:
+            server = Server(
+                self.settings.base_url, self.settings.model, KEY, self.settings.concurrency
+            )
             # In green-score Llama's tokenizer puts an end token behind the conversation, Phi's does
             # not.
-            last = self.params.end if self.params.end == GreenParams().end else ""
+            last = self.settings.end if self.settings.end == GreenSettings().end else ""
             complete(
                 server,
-                [conversation(question, self.params.end) + last for question in questions],
+                [conversation(question, self.settings.end) + last for question in questions],
                 LONGEST,
                 answered,
             )
             return
         commit = self.checkpoint and self.checkpoint.commit
-        pinned = self.params.model_copy(update={"revision": commit or self.params.revision})
+        pinned = self.settings.model_copy(update={"revision": commit or self.settings.revision})
         tokenizer = _tokenizer(pinned)
-        task = Task(pinned.model, pinned.revision, tokenizer.eos_token_id, LIMIT, self.params.batch)
+        task = Task(
+            pinned.model, pinned.revision, tokenizer.eos_token_id, LIMIT, self.settings.batch
+        )
         place = placement(task)
         where = (
-            f"{self.params.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
+            f"{self.settings.model} on {', '.join(place.devices)} in {place.dtype} ({place.reason})"
         )
         print(
             f"GREEN: {where}, batches of {task.batch}: {len(questions):,} pairs to ask",
@@ -247,7 +253,7 @@ class Green:
         return new, other
 
     def about(self) -> str:
-        return f"Judge: GREEN, {self.params.model} ({self.params.revision}), with the prompt, counts and score of green-score 0.0.12"
+        return f"Judge: GREEN, {self.settings.model} ({self.settings.revision}), with the prompt, counts and score of green-score 0.0.12"
 
 
 def given(reference: str, candidate: str, completion: str) -> Opinion:
@@ -258,7 +264,7 @@ def given(reference: str, candidate: str, completion: str) -> Opinion:
     return opinion._replace(score=decided.score, verdict=decided.verdict) if decided else opinion
 
 
-def _tokenizer(params: GreenParams):
+def _tokenizer(params: GreenSettings):
     """The checkpoint's tokenizer, with the tokens around a text that green-score's own had with the
     transformers that it was made for: Llama's a beginning and an end, Phi's (CodeGen) neither.
     transformers 5 drops the beginning when it is asked for the end.

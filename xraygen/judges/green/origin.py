@@ -11,7 +11,7 @@ from xraygen.core.files import identity
 from xraygen.engines.generation import Task, loading, placement
 
 if TYPE_CHECKING:
-    from xraygen.judges.green.green import GreenParams
+    from xraygen.judges.green.green import GreenSettings
 
 LIMIT = 2048  # tokens of prompt and answer together, as in green-score
 LONGEST = 1024  # tokens of an answer from a server; real answers have some 400
@@ -58,7 +58,7 @@ def current_checkpoint(model: str, revision: str) -> Checkpoint | None:
     return local_checkpoint(model, revision)
 
 
-def asked_here(params: "GreenParams", checkpoint: Checkpoint | None) -> dict:
+def asked_here(params: "GreenSettings", checkpoint: Checkpoint | None) -> dict:
     """What shapes an answer of this process, apart from the prompt. UserError: the checkpoint is
     not one."""
     model = {"model": identity(params.model), "decoding": "greedy"}
@@ -70,7 +70,7 @@ def asked_here(params: "GreenParams", checkpoint: Checkpoint | None) -> dict:
     return asked | {"commit": checkpoint.commit, "device": device, "precision": place.dtype}
 
 
-def asked_of_server(params: "GreenParams") -> dict:
+def asked_of_server(params: "GreenSettings") -> dict:
     """The same for a server, which does not tell its precision or the commit of what it serves: its
     address stands for them."""
     named = {"model": identity(params.model), "revision": params.revision, "end": params.end}
@@ -78,7 +78,7 @@ def asked_of_server(params: "GreenParams") -> dict:
     return named | server | {"decoding": "greedy"}
 
 
-def asked_elsewhere(params: "GreenParams") -> dict:
+def asked_elsewhere(params: "GreenSettings") -> dict:
     """The same for imported answers: that they are this model's is the word of the user who imports
     them."""
     named = {"model": identity(params.model), "revision": params.revision}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from xraygen.core.study import Listed
-from xraygen.judges import Opinion
+from xraygen.judges import Judge, Opinion
 from xraygen.judges.proxy.comparison import FEATURES, Comparison, counts, features
 from xraygen.language.text import sentences, tokens, without_list_markers
 
@@ -164,7 +164,7 @@ def explain(listed: Listed) -> str:
     )
 
 
-class Proxy:
+class Proxy(Judge):
     """Judges pairs of texts as GREEN would, roughly; always to be shown as the proxy that it is."""
 
     name = "proxy"

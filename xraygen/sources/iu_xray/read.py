@@ -26,7 +26,7 @@ from typing import NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.core.study import REGIONS, Annotation, Projection, Study
 from xraygen.language.text import has_no_value
-from xraygen.sources import Collection
+from xraygen.sources import Collection, Source
 from xraygen.sources.iu_xray.images import STUDY_ID, identify_image, images_of, plain_uid
 from xraygen.sources.iu_xray.incidents import Log, shown
 
@@ -44,6 +44,11 @@ _WINDOWS_1252 = {
 }
 _UID = re.compile(r"([0-9]+)(\.0*)?")
 _SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
+
+
+class IuXray(Source):
+    def read(self, raw: Path, images: Path, root: Path) -> Collection:
+        return read(raw, root)
 
 
 def read(folder: Path, root: Path) -> Collection:

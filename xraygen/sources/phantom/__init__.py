@@ -15,7 +15,7 @@ import zlib
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -24,7 +24,7 @@ from xraygen.core.files import replacing
 from xraygen.core.progress import progress
 from xraygen.core.study import Annotation as Reference
 from xraygen.core.study import Image, Record, Study
-from xraygen.sources import Collection
+from xraygen.sources import Collection, Source
 from xraygen.sources.phantom.findings import Findings, sample
 from xraygen.sources.phantom.wording import curate, statements, word
 
@@ -36,7 +36,7 @@ _FIRST = {"train": 0, "test": 10**9, "val": 2 * 10**9}
 _MOST = 10**9 - 1
 
 
-class PhantomParams(Record):
+class PhantomSettings(Record):
     """`train`, `test`, `val`: number of studies. `size`: side of each view in pixels, a multiple of
     28 (Qwen2-VL's patch).
     """
@@ -91,7 +91,17 @@ def draw(
     return draw_frontal(findings, seed, k, size), draw_lateral(findings, seed, k, size)
 
 
-def read(params: PhantomParams, images: Path, root: Path) -> Collection:
+class Phantoms(Source):
+    Settings: ClassVar = PhantomSettings
+
+    def read(self, raw: Path, images: Path, root: Path) -> Collection:
+        return read(self.settings, images, root)
+
+    def redraw(self, study: Study, times: int) -> list[Reference]:
+        return redrawn(self.settings.seed, int(study.uid), times)
+
+
+def read(params: PhantomSettings, images: Path, root: Path) -> Collection:
     """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`.
     Val has no references.
     """
@@ -129,7 +139,7 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _study(job: tuple[str, int], params: PhantomParams, images: Path, root: Path) -> Study:
+def _study(job: tuple[str, int], params: PhantomSettings, images: Path, root: Path) -> Study:
     split, k = job
     made = phantom(params.seed, k)
     views = []

@@ -1,0 +1,93 @@
+"""What an annotator is: a class that turns cases into annotation records, as a stream.
+
+None is ever handed a reference. docs/extending.md has a complete one outside the package.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field
+
+from xraygen.core.regions import Regions
+from xraygen.core.study import AnnotationRecord, Case, NonEmpty, Record
+
+if TYPE_CHECKING:
+    from xraygen.annotators.llm.settings import LlmParams
+
+
+def _in_the_project(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"{path!r} is not in the project's folder; copy it there, give that path")
+    return path
+
+
+ProjectPath = Annotated[NonEmpty, AfterValidator(_in_the_project)]
+ModelFolder = Annotated[str, Field(pattern=r"^models(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
+
+
+class Settings(Record):
+    """An entry under `approaches:`. `annotator`: a built-in name, or `package.module:Class`.
+    `reads`: the file or folder that it reads, a dependency of its stage in dvc.yaml.
+    """
+
+    annotator: NonEmpty
+    reads: ProjectPath
+
+    def check_regions(self, regions: Regions) -> None:
+        """Called when params.yaml is loaded. ValueError, which names the key: the settings speak of
+        a region that is not declared.
+        """
+
+
+class Project(NamedTuple):
+    """What an annotator may use apart from its settings. `root`: the project's folder, which
+    `reads` is relative to; `images`: the folder that image paths are relative to; `llm`: the
+    section of params.yaml; `where`: how errors name the approach.
+    """
+
+    root: Path
+    images: Path
+    regions: Regions
+    llm: LlmParams
+    where: str = "the approach"
+
+
+class Annotator(ABC):
+    """`Settings`: the class of its settings, which says what params.yaml may hold.
+    `may_fail`: of which cases any share may go without an annotation. Where it is not "all", more
+    than llm.max_failed of the others stop the run; "unreadable answers" still counts pictures.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+    may_fail: ClassVar[Literal["all", "unreadable answers", "none"]] = "all"
+
+    def __init__(self, settings: Settings, project: Project) -> None:
+        self.settings = settings
+        self.project = project
+
+    @classmethod
+    def build(cls, settings: Settings, project: Project) -> Annotator:
+        """The annotator for these settings, which may be of another class than this one."""
+        return cls(settings, project)
+
+    @abstractmethod
+    def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
+        """One record for each case, in order."""
+
+    def plan(self, cases: Iterable[Case]) -> object:
+        """What annotating these would ask of a server, and at what cost; prints as one line."""
+        return "asks no server; nothing to pay"
+
+    def usage(self) -> dict[str, float]:
+        """What has been asked of a server and paid so far, for metrics/usage."""
+        return {}
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether it looks at the cases' images."""
+        return False

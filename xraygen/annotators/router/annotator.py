@@ -1,0 +1,35 @@
+"""The annotator `router`: the learned router, put to each case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Literal
+
+from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
+from xraygen.annotators.router.router import Router
+from xraygen.core.study import AnnotationRecord, Case
+
+
+class RouterSettings(Settings):
+    """`wording`: learned = as the curators would put it, verbatim = the report's own sentences."""
+
+    reads: ModelFolder
+    wording: Literal["learned", "verbatim"]
+
+
+class RouterAnnotator(Annotator):
+    """A case whose report has no text fails."""
+
+    Settings: ClassVar = RouterSettings
+
+    def __init__(self, settings: RouterSettings, project: Project) -> None:
+        super().__init__(settings, project)
+        self.router = Router.load(project.root / settings.reads)
+
+    def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
+        for case in cases:
+            if case.report.strip():
+                said = self.router.annotate(case.report, self.settings.wording)
+                yield AnnotationRecord(id=case.id, annotation=said)
+            else:
+                yield AnnotationRecord(id=case.id, annotation=None, error="the report has no text")

@@ -1,0 +1,30 @@
+"""The sections `evaluate` and `compare` of params.yaml."""
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from xraygen.core.study import NonEmpty, Record, Share
+
+
+class EvaluateParams(Record):
+    """`judge`: a built-in name, or `package.module:Class`. `settings`: those of each judge that has
+    any, by its name, whether it is the chosen one or not. `resamples`: bootstrap resamples behind
+    each interval.
+    """
+
+    judge: NonEmpty
+    settings: dict[str, Record]
+    resamples: PositiveInt
+    seed: NonNegativeInt
+
+
+class CompareParams(Record):
+    """`resamples`: bootstrap resamples behind each interval, and the fewest permutations of a test,
+    which takes 20 times the number of comparisons over alpha where that is more. `alpha`:
+    family-wise error admitted after Holm's correction. `power`: chance of detecting a difference as
+    large as the detectable one that is printed.
+    """
+
+    resamples: PositiveInt
+    alpha: Share
+    power: Share
+    seed: NonNegativeInt
