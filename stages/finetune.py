@@ -13,18 +13,19 @@ from xraygen.training.finetune import finetune
 
 
 def main() -> None:
-    settings = params.load().finetune
-    train, dev = (
-        list(read_jsonl(f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev")
-    )
     metrics = finetune(
-        settings, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune")
+        params.load().finetune,
+        list(read_jsonl("data/prepared/train.jsonl", Study)),
+        list(read_jsonl("data/prepared/dev.jsonl", Study)),
+        root=Path.cwd(),
+        out=Path("models/adapter"),
+        curves=Path("reports/finetune"),
     )
-    if metrics:  # the first of several processes writes
-        write_json(
-            "metrics/finetune_speed.json", metrics.pop("speed")
-        )  # which git ignores: it is another one on every run
-        write_metrics("metrics/finetune.json", metrics)
+    if metrics is None:  # another of several processes writes
+        return
+    # Git ignores the speed, which differs from run to run.
+    write_json("metrics/finetune_speed.json", metrics.pop("speed"))
+    write_metrics("metrics/finetune.json", metrics)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ class VlmSettings(Settings):
     (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
     these are read from its training.json, and an approach that states another value is refused
     (`as_trained`). For a base model they have to be stated; `prompt` has a default.
-    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times beams
-    or samples.
+    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times
+    beams or samples.
     `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
     answers and take for each region the text most like all of them; 0 = none, and always with
     beams. `four_bit`: weights in NF4, for a small GPU.
