@@ -252,7 +252,7 @@ class Llm(Annotator):
                 raise Unusable(problem)
             return last
 
-        async with self.asker.places:
+        async with self.asker.slots:
             try:
                 messages = self._messages(question)
             except conversation.UnreadablePicture as error:
