@@ -143,7 +143,7 @@ def main() -> None:
         images = Path(folder).resolve()
         studies, changed = plain_loop.prepare(arguments, images)
         cases, base = [study.case() for study in studies], changed.pop("base")
-        approach = params.load().approach("vlm-base")
+        approach = params.load().approaches["vlm-base"]
         approach = approach.model_copy(
             update=changed | ({"max_new_tokens": NEW_TOKENS} if endless else {})
         )

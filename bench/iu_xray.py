@@ -97,7 +97,7 @@ def finetuned(
             "finetune_seconds": round(time.perf_counter() - start, 1),
         }
         for name, samples in (("greedy", 0), (f"{SAMPLES} samples", SAMPLES)):
-            approach = settings.approach("vlm-finetuned").model_copy(update={"samples": samples})
+            approach = settings.approaches["vlm-finetuned"].model_copy(update={"samples": samples})
             annotate = Vlm(approach, Project(root, root, settings.regions, settings.llm))
             start = time.perf_counter()
             records = [

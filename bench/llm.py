@@ -127,7 +127,7 @@ def annotator(url: str, **changed) -> Llm:
     llm = settings.llm.model_copy(
         update={"provider": "openai", "base_url": url, "model": "model", "key": KEY, **changed}
     )
-    return Llm(settings.approach("brief"), Project(Path.cwd(), Path.cwd(), settings.regions, llm))
+    return Llm(settings.approaches["brief"], Project(Path.cwd(), Path.cwd(), settings.regions, llm))
 
 
 def cases(count: int) -> Iterator[Case]:
@@ -157,7 +157,7 @@ def one_by_one(url: str, count: int) -> float:
     """Seconds of a plain loop over the official client."""
     from openai import OpenAI
 
-    approach = params.load().approach("brief")
+    approach = params.load().approaches["brief"]
     client, start = OpenAI(base_url=url, api_key="none"), time.perf_counter()
     for case in cases(count):
         turns = [

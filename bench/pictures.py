@@ -155,7 +155,7 @@ def main() -> None:
         asked = {
             name: getattr(tuning, name) for name in ("inputs", "prompt", "max_views", "max_pixels")
         }
-        approach = settings.approach("vlm-finetuned").model_copy(
+        approach = settings.approaches["vlm-finetuned"].model_copy(
             update=asked | {"reads": str(root / "adapter")}
         )
         annotate = Vlm(approach, Project(root, root, settings.regions, settings.llm))

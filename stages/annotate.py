@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.progress import progress
@@ -18,7 +19,9 @@ from xraygen.core.study import AnnotationRecord, Study, read_jsonl, write_jsonl,
 def main(name: str, *dry_run: str) -> None:
     if dry_run not in ((), ("--dry-run",)):
         raise UserError(f"{' '.join(dry_run)}: unknown; there is only --dry-run")
-    annotate = load(params.load(), name, root=Path.cwd())
+    settings, root = params.load(), Path.cwd()
+    project = Project(root, root, settings.regions, settings.llm)
+    annotate = load(settings.approaches, name, project)
     splits = {
         split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
         for split in ("dev", "test")

@@ -5,6 +5,7 @@ metrics/release.json.
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
@@ -22,7 +23,8 @@ def main() -> None:
     facts = release.choose(
         settings.approaches, comparison["approaches"], comparison["pairs"].get("dev", {})
     )
-    annotate = load(settings, facts["approach"], root=Path.cwd())
+    project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
+    annotate = load(settings.approaches, facts["approach"], project)
     cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
     members = [
         release.released(record, facts)

@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from xraygen.annotators.base import Project
+from xraygen.annotators import load as annotators
+from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.llm.settings import LlmParams
-from xraygen.params import load
+from xraygen.params import Params, load
 
 # The models of the tests are so small that threads only wait for one another, long where others use
 # the machine too.
@@ -89,6 +90,11 @@ def project_of(root: Path, images: Path | None = None, llm: LlmParams | None = N
     """What an annotator may use, with the regions and the language model of params.yaml."""
     params = load(ROOT / "params.yaml")
     return Project(root, images or root, params.regions, llm or params.llm)
+
+
+def annotator_of(params: Params, name: str, root: Path) -> Annotator:
+    """The annotator of an approach in these params."""
+    return annotators.load(params.approaches, name, project_of(root, llm=params.llm))
 
 
 @pytest.fixture(scope="session")

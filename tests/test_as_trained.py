@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import project_of
+from conftest import annotator_of, project_of
 
 from xraygen import params
 from xraygen.annotators.as_trained import as_prompted, as_trained
 from xraygen.annotators.llm.settings import LlmSettings
-from xraygen.annotators.load import load
 from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Study, read_json, write_json, write_jsonl
@@ -217,7 +216,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
     merge(Path("models/tuned"), Path("models/merged"))
     for model in ("models/tuned", "models/merged"):
         stating(root, project, model)
-        annotate = load(params.load("params.yaml"), "mine", project)
+        annotate = annotator_of(params.load("params.yaml"), "mine", project)
         assert {key: getattr(annotate.settings, key) for key in TRAINED} == TRAINED
         text = annotate.processor.tokenizer.decode(
             annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
@@ -227,7 +226,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
         with pytest.raises(
             UserError, match="approaches.mine.max_views is 1, but .* was trained with 2"
         ):
-            load(params.load("params.yaml"), "mine", project)
+            annotator_of(params.load("params.yaml"), "mine", project)
 
 
 @pytest.mark.slow
@@ -250,7 +249,7 @@ def test_a_prompt_that_is_the_one_of_training_is_put_to_it(root, project):
 
 def load_tuned(root: Path, project: Path):
     stating(root, project)
-    return load(params.load(project / "params.yaml"), "mine", project)
+    return annotator_of(params.load(project / "params.yaml"), "mine", project)
 
 
 @pytest.mark.slow
@@ -266,5 +265,5 @@ def test_an_adapter_that_says_nothing_of_its_training_is_not_merged(project, tmp
 
 
 def test_the_shipped_settings_leave_it_to_the_model(root):
-    made = params.load(root / "params.yaml").approach("vlm-finetuned")
+    made = params.load(root / "params.yaml").approaches["vlm-finetuned"]
     assert [getattr(made, key) for key in TRAINED] == [None] * 4

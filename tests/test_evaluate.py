@@ -4,9 +4,9 @@ does not hang on the reference.
 
 import numpy as np
 import pytest
+from conftest import annotator_of
 
 from xraygen import judges, params
-from xraygen.annotators import load as annotators
 from xraygen.annotators.router import router
 from xraygen.core.errors import UserError
 from xraygen.core.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
@@ -110,7 +110,7 @@ def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
     router.fit(studies("train", 1000, 150), router.RouterParams()).save(tmp_path / "models/router")
     with_references, without = studies("test", 0, 40), studies("test", 0, 40, curated=False)
     for name in ("router", "router-verbatim"):
-        annotate = annotators.load(params.load(root / "params.yaml"), name, tmp_path)
+        annotate = annotator_of(params.load(root / "params.yaml"), name, tmp_path)
         assert list(annotate(s.case() for s in with_references)) == list(
             annotate(s.case() for s in without)
         )
@@ -118,7 +118,7 @@ def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
 
 def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
     router.fit(studies("train", 1000, 50), router.RouterParams()).save(tmp_path / "models/router")
-    annotate = annotators.load(params.load(root / "params.yaml"), "router", tmp_path)
+    annotate = annotator_of(params.load(root / "params.yaml"), "router", tmp_path)
     (record,) = annotate([studies("test", 0, 1)[0].case().model_copy(update={"report": " \n"})])
     assert record.annotation is None and record.error
 

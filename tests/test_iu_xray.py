@@ -235,7 +235,7 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
         "images/22_IM-903-1001.dcm.png"
     ]
     damage.write(tmp_path / "raw", {}, files)
-    code = "import sys; from pathlib import Path; from xraygen.sources import iu_xray; print(iu_xray.read(Path('raw'), Path('.')))"
+    code = "import sys; from pathlib import Path; from xraygen.sources.iu_xray.read import read; print(read(Path('raw'), Path('.')))"
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],

@@ -1227,7 +1227,7 @@ def kept_questions(folder: Path, root: Path, server) -> set[str]:
     changes = {"provider": "openai", "base_url": server.url}
     content = params.load(root / "params.yaml")
     llm = Llm(
-        content.approach("brief"),
+        content.approaches["brief"],
         project_of(folder, folder, content.llm.model_copy(update=changes)),
     )
     assert llm.kept.path == folder / ".cache/answers.sqlite" and isinstance(llm.kept, Answers)

@@ -230,7 +230,7 @@ def test_no_prompt_of_the_pipeline_holds_a_reference_of_the_case_or_of_dev_and_t
     }
     for split, studies in splits.items():
         write_jsonl(tmp_path / f"data/prepared/{split}.jsonl", studies)
-    made = params.load(root / "params.yaml").approach(name)
+    made = params.load(root / "params.yaml").approaches[name]
     prompts = Prompts(made, tmp_path)
     for split, studies in splits.items():
         for one in studies:

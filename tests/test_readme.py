@@ -48,6 +48,6 @@ def test_a_documented_parameter_set_is_a_valid_one(root: Path, tmp_path, name):
     before, after = params.load(root / "params.yaml"), params.load(tmp_path / "params.yaml")
     assert after.data.source == "iu-xray" and after.finetune != before.finetune
     for shown in ("inputs", "prompt", "max_views", "max_pixels"):
-        assert getattr(after.approach("vlm-finetuned"), shown) is None, (
+        assert getattr(after.approaches["vlm-finetuned"], shown) is None, (
             "read from the model's training.json"
         )

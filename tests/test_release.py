@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import annotator_of
 
 from xraygen import judges, params
-from xraygen.annotators.load import load
 from xraygen.annotators.recorded import RecordedSettings
 from xraygen.annotators.router import router
 from xraygen.annotators.router.annotator import RouterSettings
@@ -180,7 +180,7 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
     )
     summaries: dict = {}
     for name in approaches:
-        annotate = load(settings, name, folder)
+        annotate = annotator_of(settings, name, folder)
         said = {
             split: list(annotate(study.case() for study in members))
             for split, members in studies.items()
@@ -230,7 +230,7 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
     studies = list(read_jsonl(project / "data/prepared/val.jsonl", Study))
     members = list(read_jsonl(project / FILES[0], release.Released))
     said = list(
-        load(params.load(project / "params.yaml"), "learned", project)(
+        annotator_of(params.load(project / "params.yaml"), "learned", project)(
             study.case() for study in studies
         )
     )

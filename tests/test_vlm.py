@@ -574,7 +574,7 @@ def taught(root, tiny_vlm, studies) -> str:
 
 
 def test_what_was_learned_is_annotated_and_the_answer_ends_there(root, studies, taught):
-    annotate = vlm(approach(model=taught, max_new_tokens=200), root)
+    annotate = vlm(approach(reads=taught, max_new_tokens=200), root)
     cases = [one.case() for one in studies[:6]]
     said = list(annotate(cases))
     assert [record.annotation for record in said] == [one.reference for one in studies[:6]]
@@ -585,7 +585,7 @@ def test_what_was_learned_is_annotated_and_the_answer_ends_there(root, studies, 
 
 
 def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, studies, taught):
-    settings = {"model": taught, "max_new_tokens": 300, "samples": 8}
+    settings = {"reads": taught, "max_new_tokens": 300, "samples": 8}
     cases = [one.case() for one in studies]
     several = 0
     for record in vlm(approach(max_batch_tokens=10**6, **settings), root)(cases):
@@ -619,7 +619,7 @@ def test_samples_are_drawn_by_the_numbers_of_their_places_in_every_batch(
 ):
     annotate = vlm(
         approach(
-            model=taught, max_new_tokens=60, samples=5, max_batch_tokens=max_batch_tokens, **shown
+            reads=taught, max_new_tokens=60, samples=5, max_batch_tokens=max_batch_tokens, **shown
         ),
         root,
     )
@@ -645,7 +645,7 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
         records.append(
             list(
                 vlm(
-                    approach(model=taught, max_new_tokens=60, samples=3, max_batch_tokens=5_000),
+                    approach(reads=taught, max_new_tokens=60, samples=3, max_batch_tokens=5_000),
                     root,
                 )(cases)
             )

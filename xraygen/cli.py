@@ -80,6 +80,7 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
     models that the pipeline left.
     """
     from xraygen import params
+    from xraygen.annotators.base import Project
     from xraygen.annotators.load import load
     from xraygen.core.progress import progress
     from xraygen.core.study import AnnotationRecord, read_jsonl, write_jsonl
@@ -87,7 +88,9 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
-    answer = load(params.load(), approach, root=Path.cwd(), images=cases.parent)
+    settings = params.load()
+    project = Project(Path.cwd(), cases.parent, settings.regions, settings.llm)
+    answer = load(settings.approaches, approach, project)
     pictures, illustrated = answer.shows_pictures, 0
 
     def given() -> "Iterator[Case]":

@@ -38,12 +38,6 @@ class Params(Record):
     evaluate: EvaluateParams
     compare: CompareParams
 
-    def approach(self, name: str) -> Settings:
-        if name not in self.approaches:
-            known = ", ".join(sorted(self.approaches))
-            raise UserError(f"params.yaml: no approach '{name}'; there are: {known}")
-        return self.approaches[name]
-
 
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check params.yaml. UserError: missing, not YAML, or the first key that is unknown,

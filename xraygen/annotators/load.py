@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -13,9 +11,6 @@ from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.core import plugins
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, first_problem
-
-if TYPE_CHECKING:
-    from xraygen.params import Params
 
 BUILT_IN = {
     "constant": "xraygen.annotators.constant:Constant",
@@ -38,18 +33,21 @@ def settings_of(content: object, where: str) -> Settings:
         raise UserError(f"{where}.{first_problem(error)}") from None
 
 
-def load(params: Params, name: str, root: Path, images: Path | None = None) -> Annotator:
-    """The annotator of an approach, with the models that the pipeline left under `root`. Image
-    paths are relative to `images`, by default `root`.
+def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
+    """The annotator of an approach, with the models that the pipeline left.
 
-    UserError: the approach states other than what a fine-tuned model was trained with.
+    UserError: no such approach, or it states other than what a fine-tuned model was trained with.
     """
-    settings = params.approach(name)
+    if name not in approaches:
+        known = ", ".join(sorted(approaches))
+        raise UserError(f"params.yaml: no approach '{name}'; there are: {known}")
+    settings = approaches[name]
     where = f"params.yaml: approaches.{name}"
     kind = plugins.resolve(settings.annotator, BUILT_IN, Annotator, f"{where}.annotator")
-    project = Project(root, images or root, params.regions, params.llm, where)
-    annotate = kind.build(settings, project)
-    return annotate if annotate.may_fail == "all" else Bounded(annotate, params.llm.max_failed)
+    annotate = kind.build(settings, project._replace(where=where))
+    if annotate.may_fail == "all":
+        return annotate
+    return Bounded(annotate, project.llm.max_failed)
 
 
 class Bounded(Annotator):

@@ -14,9 +14,8 @@ from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty
-from xraygen.core.tables import read_rows, text_of_id
+from xraygen.core.tables import has_no_value, read_rows, text_of_id
 from xraygen.engines.server_errors import finish
-from xraygen.language.text import has_no_value
 from xraygen.prompting.json_answer import parse
 
 

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.study import Case, first_problem
-from xraygen.language.text import has_no_value
 
 _LONGEST_FIELD = 10_000_000
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -27,6 +26,20 @@ _PICTURE_NAME = re.compile(
 _PICTURE_FILE = re.compile(
     r".*\.(?:png|jpe?g|tiff?|bmp|gif|webp|jp2|dcm|dicom)", re.IGNORECASE | re.DOTALL
 )
+
+
+_NO_VALUE = frozenset(
+    ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
+)
+
+
+def has_no_value(cell: object) -> bool:
+    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None",
+    "<NA>"), as pandas writes it.
+    """
+    if isinstance(cell, str):
+        return cell.strip().rstrip(".").casefold() in _NO_VALUE
+    return cell is None or (isinstance(cell, float) and cell != cell)
 
 
 def read_rows(

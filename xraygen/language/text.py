@@ -31,18 +31,6 @@ _LIST_MARKER = re.compile(
 _FIRST_OF_A_LIST = re.compile(r"\s*\(?1[.)]\s")
 _LATER_IN_A_LIST = re.compile(r"(?<=\w)[ \t]+\(?(\d{1,2})[.)][ \t]+(?=[a-z])", re.IGNORECASE)
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
-_NO_VALUE = frozenset(
-    ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
-)
-
-
-def has_no_value(cell: object) -> bool:
-    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None",
-    "<NA>"), as pandas writes it.
-    """
-    if isinstance(cell, str):
-        return cell.strip().rstrip(".").casefold() in _NO_VALUE
-    return cell is None or (isinstance(cell, float) and cell != cell)
 
 
 def tokens(text: str) -> list[str]:

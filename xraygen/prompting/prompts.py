@@ -6,18 +6,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
+from pydantic import PositiveInt, field_validator
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Case, Study, read_jsonl
+from xraygen.core.study import Annotation, Case, NonEmpty, Record, Study, read_jsonl
 from xraygen.prompting.conversation import completion
 
-if TYPE_CHECKING:
-    from xraygen.annotators.llm.settings import LlmSettings
-
 TRAIN = "data/prepared/train.jsonl"
+
+
+class Example(Record):
+    """A report, and how it should be annotated."""
+
+    report: NonEmpty
+    annotation: Annotation
+
+
+class Neighbours(Record):
+    """The `k` curated training studies whose reports are most similar, as examples; by tf-idf
+    cosine, or by words in common."""
+
+    k: PositiveInt
+    similarity: Literal["tfidf", "jaccard"]
+
+
+class PromptSettings(Record):
+    """`system` and `user`: the prompt; the report stands in place of {report}. `examples`, and then
+    the `nearest`, come before it as turns of their own.
+    """
+
+    system: str = ""
+    user: NonEmpty
+    examples: tuple[Example, ...] = ()
+    nearest: Neighbours | None = None
+
+    @field_validator("user")
+    @classmethod
+    def _has_a_place_for_the_report(cls, user: str) -> str:
+        if "{report}" not in user:
+            raise ValueError("has no {report}, which is where the report goes")
+        return user
 
 
 class Prompts:
@@ -25,7 +56,7 @@ class Prompts:
     the approach wants the nearest.
     """
 
-    def __init__(self, approach: LlmSettings, root: Path):
+    def __init__(self, approach: PromptSettings, root: Path):
         self.approach = approach
         self.nearest = (
             Nearest(read_jsonl(root / TRAIN, Study), approach.nearest.similarity)

@@ -2,53 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from xraygen.annotators.base import ModelFolder, Settings
-from xraygen.core.study import Annotation, NonEmpty, Record
+from xraygen.core.study import NonEmpty, Record
 from xraygen.engines.server import no_password
+from xraygen.prompting.prompts import PromptSettings
 
 
-class Example(Record):
-    """A report, and how it should be annotated."""
-
-    report: NonEmpty
-    annotation: Annotation
-
-
-class Neighbours(Record):
-    """The `k` curated training studies whose reports are most similar, as examples; by tf-idf
-    cosine, or by words in common."""
-
-    k: PositiveInt
-    similarity: Literal["tfidf", "jaccard"]
-
-
-class LlmSettings(Settings):
-    """`system` and `user`: the prompt; the report stands in place of {report}. `examples`, and then
-    the `nearest`, come before it as turns of their own. `reads`: the folder of the checkpoint that
-    llm.provider local runs. `inputs`: whether the views go along."""
+class LlmSettings(PromptSettings, Settings):
+    """A prompt, put to the model of the section `llm`. `reads`: the folder of the checkpoint that
+    llm.provider local runs. `inputs`: whether the views go along.
+    """
 
     reads: ModelFolder
     inputs: Literal["image+report", "report"] = "report"
-    system: str = ""
-    user: NonEmpty
-    examples: tuple[Example, ...] = ()
-    nearest: Neighbours | None = None
-
-    @field_validator("user")
-    @classmethod
-    def _has_a_place_for_the_report(cls, user: str) -> str:
-        if "{report}" not in user:
-            raise ValueError("has no {report}, which is where the report goes")
-        return user
 
 
 class TokenPrice(Record):

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import REGIONS, Annotation, Projection, Study
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value
 from xraygen.sources import Collection, Source
 from xraygen.sources.iu_xray.images import STUDY_ID, identify_image, images_of, plain_uid
 from xraygen.sources.iu_xray.incidents import Log, shown
