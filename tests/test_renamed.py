@@ -61,4 +61,4 @@ def test_an_annotator_outside_the_package_names_its_settings_as_it_likes(content
     }
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(content))
-    assert params.load(path).approach("mine").model == "any"
+    assert params.load(path).approaches["mine"].model == "any"

@@ -168,4 +168,4 @@ def precompute_views(network: torch.nn.Module, *sets: Rows) -> None:
 
     for rows in sets:
         rows.replace_views(see, tower)
-    tower.forward = forward  # type: ignore[method-assign]
+    tower.forward = forward

@@ -46,7 +46,7 @@ def _with_lora(network, params: FinetuneParams):
 
     config = LoraConfig(
         r=params.lora_r,
-        lora_alpha=params.lora_alpha,  # type: ignore[arg-type]  # peft multiplies by it: any number
+        lora_alpha=params.lora_alpha,
         lora_dropout=params.lora_dropout,
         target_modules=_expression(_lora_layers(network, params)),
         task_type="CAUSAL_LM",

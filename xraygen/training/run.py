@@ -106,7 +106,7 @@ def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
             params.inputs == "image+report" and params.targets != ("language",)
         ),
         use_cpu=cpu,
-        fsdp=params.fsdp,  # type: ignore[arg-type]  # a bool is accepted
+        fsdp=params.fsdp,
         save_strategy="steps",
         save_total_limit=2,  # the newest may be incomplete
         logging_nan_inf_filter=False,

@@ -15,7 +15,13 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainingArguments,
+)
 
 from xraygen.core.errors import UserError
 from xraygen.training import curves
@@ -38,6 +44,8 @@ class CompletionTrainer(Trainer):
     """
 
     args: TrainingArguments
+    control: TrainerControl
+    optimizer: torch.optim.Optimizer | None
 
     def __init__(
         self,
