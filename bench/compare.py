@@ -15,11 +15,11 @@ import time
 
 import numpy as np
 
-from xraygen.core.study import SCORED_REGIONS
 from xraygen.evaluation.compare import compare_all, permutations
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import StudyScores
 
+REGIONS = ("a", "b", "c", "d")
 SIZES = ((100_000, 9), (300, 20))
 PARAMS = CompareParams(resamples=5000, alpha=0.05, power=0.8, seed=0)
 
@@ -29,9 +29,9 @@ def invented(studies: int, approaches: int) -> dict[str, dict[str, StudyScores]]
     ids = tuple(f"S{number:06d}" for number in range(studies))
     made = {}
     for number in range(approaches):
-        score = 0.1 + 0.8 * number / approaches + 0.03 * rng.random((studies, len(SCORED_REGIONS)))
+        score = 0.1 + 0.8 * number / approaches + 0.03 * rng.random((studies, len(REGIONS)))
         token_f1 = np.where(rng.random(score.shape) < 0.2, np.nan, score)
-        made[f"approach-{number}"] = {"test": StudyScores(ids, score, score, token_f1)}
+        made[f"approach-{number}"] = {"test": StudyScores(ids, score, score, token_f1, REGIONS)}
     return made
 
 
@@ -40,13 +40,11 @@ def measure(studies: int, approaches: int) -> dict:
     start = time.perf_counter()
     cpu = time.process_time()
     pairs = compare_all(made, PARAMS)["test"]
-    regional = [
-        pair["score"][region]["holds"] for pair in pairs.values() for region in SCORED_REGIONS
-    ]
+    regional = [pair["score"][region]["holds"] for pair in pairs.values() for region in REGIONS]
     return {
         "studies": studies,
         "approaches": approaches,
-        "permutations": permutations(approaches, PARAMS),
+        "permutations": permutations(approaches, len(REGIONS), PARAMS),
         "seconds": round(time.perf_counter() - start, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

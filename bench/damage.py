@@ -27,10 +27,12 @@ import numpy as np
 from PIL import Image
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS
+from xraygen.core.regions import Regions
 from xraygen.sources import Collection
 from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.iu_xray.images import identify_image
+
+REGIONS = Regions.model_validate({name: {"about": name} for name in iu_xray.REGIONS})
 
 Files = dict[str, bytes]  # path below the folder -> content
 REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
@@ -397,14 +399,14 @@ def run(files: Files, count: int, seed: int) -> dict:
         root = Path(temporary)
         folder = root / "raw"
         write(folder, {}, files)
-        whole = iu_xray.read(folder, root)
+        whole = iu_xray.read(folder, root, REGIONS)
         for number in range(seed, seed + count):
             rng, after = random.Random(number), dict(files)
             damage = rng.choice(DAMAGES)
             damage(after, rng)
             write(folder, files, after)
             try:
-                read = iu_xray.read(folder, root)
+                read = iu_xray.read(folder, root, REGIONS)
             except UserError as error:
                 outcomes["refused"] += 1
                 if not str(error):

@@ -28,17 +28,20 @@ from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.router import router
 from xraygen.annotators.vlm import Vlm
-from xraygen.core.study import SCORED_REGIONS, Annotation, Study, read_json, write_jsonl
+from xraygen.core.study import Annotation, Study, read_json, write_jsonl
 from xraygen.evaluation import compare
 from xraygen.language.text import token_f1
 from xraygen.sources import prepare
 from xraygen.sources.iu_xray.fetch import fetch_iu_xray
+from xraygen.sources.iu_xray.read import IuXray
 from xraygen.training.params import FinetuneParams
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
 def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, float]:
     means = {}
-    for region in SCORED_REGIONS:
+    for region in params.load(PARAMS).regions.scored:
         scores = [
             token_f1(study.reference[region], said[region])
             for study, said in zip(studies, annotations, strict=True)
@@ -105,7 +108,8 @@ def finetuned(
             ]
             result[name] = {"annotate_seconds": round(time.perf_counter() - start, 1)}
             for split, made in zip(("dev", "test"), records, strict=True):
-                said = [record.annotation or Annotation() for record in made]
+                blank = settings.regions.annotation({})
+                said = [record.annotation or blank for record in made]
                 failed = sum(record.annotation is None for record in made)
                 result[name][split] = by_region(splits[split], said) | {"failed": failed}
         return result | {
@@ -122,7 +126,7 @@ def main() -> None:
     parser.add_argument("--finetune", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    settings = params.load(Path(__file__).parents[1] / "params.yaml")
+    settings = params.load(PARAMS)
     settings = settings.model_copy(
         update={"data": settings.data.model_copy(update={"source": "iu-xray"})}
     )
@@ -131,17 +135,19 @@ def main() -> None:
         root = Path(folder)
         fetch_iu_xray(root / "raw", arguments.source)
         start = time.perf_counter()
-        studies, incidents = prepare.collect(settings, root / "raw", root / "images", root)
+        source = IuXray(None, settings.regions)
+        studies, incidents = source.read(root / "raw", root / "images", root)
         splits = prepare.split(studies, settings.data.seed, settings.data.dev_share)
         data = prepare.describe("iu-xray", splits, incidents)
         curated = [study for members in splits.values() for study in members]
         agreement = compare.mean_token_f1(
-            one.curators for one in prepare.agreement(splits["test"], curated, None)
+            one.curators
+            for one in prepare.agreement(splits["test"], curated, None, settings.regions.scored)
         )
         prepared = time.perf_counter() - start
 
     start = time.perf_counter()
-    model = router.fit(splits["train"], settings.fit_router)
+    model = router.fit(splits["train"], settings.fit_router, settings.regions)
     fitted = time.perf_counter() - start
 
     sets = {
@@ -176,7 +182,9 @@ def main() -> None:
             "router": by_region(shared, [model.annotate(s.report) for s in shared]),
         }
         for column in (name for name in next(iter(rows.values())) if name.startswith("response")):
-            answers = [Annotation(**json.loads(rows[study.id][column])) for study in shared]
+            answers = [
+                settings.regions.annotation(json.loads(rows[study.id][column])) for study in shared
+            ]
             result["recorded"][column] = by_region(shared, answers)
     print(json.dumps(result))
 

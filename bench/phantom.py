@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from xraygen import params
 from xraygen.core.errors import one_line
 from xraygen.core.study import Case, write_jsonl
 from xraygen.sources.phantom import PhantomSettings, phantom, read
@@ -35,9 +36,10 @@ def repeated(reports: list[str]) -> float:
 
 def measure(studies: int, size: int, texts: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        params = PhantomSettings(train=studies - 2, test=1, val=1, size=size)
+        settings = PhantomSettings(train=studies - 2, test=1, val=1, size=size)
         start = time.perf_counter()
-        read(params, Path(folder) / "images", Path(folder))
+        regions = params.load().regions
+        read(settings, Path(folder) / "images", Path(folder), regions)
         seconds = time.perf_counter() - start
         mib = sum(path.stat().st_size for path in Path(folder, "images").iterdir()) / 2**20
     start = time.perf_counter()

@@ -24,7 +24,7 @@ from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.vlm import Vlm
 from xraygen.core.errors import one_line
-from xraygen.core.study import REGIONS, Annotation, Case, Study
+from xraygen.core.study import Annotation, Case, Study
 from xraygen.judges.proxy.findings import Finding, read
 from xraygen.sources import phantom
 from xraygen.sources.phantom.findings import Findings
@@ -54,7 +54,7 @@ def said(annotation: Annotation | None) -> tuple[str | None, ...]:
     if annotation is None:
         return ("failed",) * len(FIELDS)
     found: dict[str, list[tuple[Finding, str]]] = {}
-    for region in REGIONS:
+    for region in annotation:
         for sentence in re.split(r"(?<=[.;])\s+", annotation[region]):
             for finding in (
                 finding

@@ -97,8 +97,8 @@ def _like_iu_xray(study: Study, k: int) -> Study:
     """With as many views, and as long an answer, as the studies of IU X-Ray have with Qwen's
     tokenizer.
     """
-    others = f"{study.reference.others} No previous study.".strip()
-    reference = study.reference.model_copy(update={"others": others})
+    others = f"{study.reference['others']} No previous study.".strip()
+    reference = study.reference | {"others": others}
     return study.model_copy(
         update={"images": (study.images * 2)[: _VIEWS[37 * k % 100]], "reference": reference}
     )

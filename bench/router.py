@@ -23,14 +23,14 @@ from xraygen.sources.phantom import phantom
 
 
 def main(train: str = "data/prepared/train.jsonl", reports: str | None = None) -> None:
-    settings = params.load(Path(__file__).parents[1] / "params.yaml").fit_router
+    settings = params.load(Path(__file__).parents[1] / "params.yaml")
     studies = list(read_jsonl(train, Study))
     if reports:
         texts = [study.report for study in read_jsonl(reports, Study)]
     else:
         texts = [phantom(0, 10**8 + k).report for k in range(5000)]
     start = time.perf_counter()
-    model = router.fit(studies, settings)
+    model = router.fit(studies, settings.fit_router, settings.regions)
     result = {
         "studies": len(studies),
         "fit_seconds": round(time.perf_counter() - start, 2),

@@ -36,9 +36,10 @@ from typing import NamedTuple
 
 from llm import annotator  # bench/llm.py
 
-from xraygen.annotators.llm.dialect import FORMS
+from xraygen import params
+from xraygen.annotators.llm.dialect import forms_of
 from xraygen.core.errors import UserError, one_line
-from xraygen.core.study import REGIONS, Case
+from xraygen.core.study import Case
 from xraygen.sources.phantom import phantom
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +204,7 @@ def measure(server: Server, url: str, cases: list[Case], few: int) -> dict:
     plain = (time.monotonic() - begun) / few
     failed = Counter(record.error for record in records if record.annotation is None)
     result = {
-        "form": list(FORMS)[manner.form],
+        "form": list(forms_of(params.load().regions))[manner.form],
         "bound": sum(is_bound(record.raw or "") for record in records),
     }
     result |= {
@@ -233,7 +234,7 @@ def measure(server: Server, url: str, cases: list[Case], few: int) -> dict:
 
 def is_bound(answer: str) -> bool:
     try:
-        return sorted(json.loads(answer)) == sorted(REGIONS)
+        return sorted(json.loads(answer)) == sorted(params.load().regions)
     except (ValueError, TypeError):
         return False
 

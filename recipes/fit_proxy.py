@@ -18,7 +18,6 @@ import pandas as pd
 
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.files import replacing
-from xraygen.core.study import SCORED_REGIONS
 from xraygen.judges.proxy.comparison import DIRECTIONS, FEATURES, counts, features
 from xraygen.judges.proxy.proxy import (
     PLAIN_SHARE,
@@ -37,6 +36,7 @@ from xraygen.language.text import token_f1
 # doubled.
 TREES, RATE, LEAVES, SMALLEST_LEAF, COLUMNS, ROWS = 150, 0.06, 8, 8, 0.3, 0.7
 FOLDS, REPEATS = 5, 4
+REGIONS = ("bone", "heart", "lung", "mediastinal")  # of the recorded answers
 COLUMNS_READ = (
     "approach",
     "region",
@@ -187,8 +187,7 @@ def measure(frame: pd.DataFrame, proxy: np.ndarray) -> dict:
         "mae": _error(printed),
         "mae_differ": _error(printed[differ]),
         "region_gap": {
-            region: float(by_region.proxy[region] - by_region.green[region])
-            for region in SCORED_REGIONS
+            region: float(by_region.proxy[region] - by_region.green[region]) for region in REGIONS
         },
         "approach_means": printed.groupby(frame.approach).mean().to_dict("index"),
         "approach_means_honest": honest.groupby(frame.approach[parsed]).mean().to_dict("index"),
@@ -295,7 +294,7 @@ def scatter(frame: pd.DataFrame, proxy: np.ndarray, path: Path) -> None:
 
     rng = np.random.default_rng(0)
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
-    for region in SCORED_REGIONS:
+    for region in REGIONS:
         of = (frame.differ & (frame.region == region)).to_numpy()
         jittered = frame.green[of] + rng.uniform(-0.015, 0.015, of.sum())
         axes.scatter(jittered, proxy[of], s=8, alpha=0.5, linewidths=0, label=region)

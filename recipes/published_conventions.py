@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain, combinations
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from tabulate import tabulate
 
 from xraygen.core.errors import UserError, one_line
-from xraygen.core.study import SCORED_REGIONS, Judgement, NonEmpty, first_problem
+from xraygen.core.study import Judgement, NonEmpty, first_problem
 from xraygen.core.tables import read_rows
 from xraygen.evaluation.resampling import compare, macro
 from xraygen.evaluation.scores import StudyScores, by_study, summarise
@@ -31,6 +31,7 @@ LEAK = "candidate = reference everywhere: this run measured its own references (
 _read, _as_published = cache(read), cache(as_published)  # many answers are the same
 
 Region = Literal["bone", "heart", "lung", "mediastinal"]
+REGIONS = get_args(Region)
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -158,7 +159,7 @@ def recorded(folder: Path) -> Answers:
                 f"{where}: {answer.region} of study {answer.id} has another row that differs; keep one of them"
             )
     for name, known in cells.items():
-        for id, region in ((id, region) for id, _ in known for region in SCORED_REGIONS):
+        for id, region in ((id, region) for id, _ in known for region in REGIONS):
             if (id, region) not in known:
                 raise UserError(
                     f"{folder}: approach {name} has no row for {region} of study {id}; add it"
@@ -181,7 +182,7 @@ def published_means(folder: Path, rows: Answers) -> dict[str, dict[str, Publishe
             )
         published[row.approach][row.region] = row
     for name, means in published.items():
-        if lacking := set(SCORED_REGIONS) - means.keys():
+        if lacking := set(REGIONS) - means.keys():
             raise UserError(
                 f"{path}: approach {name} has no row for {', '.join(sorted(lacking))}; add it"
             )
@@ -194,7 +195,7 @@ def _scores(answers: list[Answer], convention: str) -> StudyScores:
         fields = answer.model_dump(exclude={"approach", "green_score"})
         return Judgement(**fields, score=score, verdict=answer.verdict, judge="green")
 
-    return by_study(map(judgement, answers))
+    return by_study(map(judgement, answers), REGIONS)
 
 
 def _as_printed(answers: list[Answer]) -> dict[str, float]:
@@ -203,7 +204,7 @@ def _as_printed(answers: list[Answer]) -> dict[str, float]:
     """
     means = {
         key: np.mean([answer.printed for answer in answers if answer.region == key])
-        for key in SCORED_REGIONS
+        for key in REGIONS
     }
     return {"macro": np.mean(list(means.values())), **means}
 
@@ -226,7 +227,7 @@ def _published_table(published: dict, rows: Answers, scores: dict, titles: dict)
     lines = []
     for name, means in published.items():
         summary = summarise(scores[name]["score"], RESAMPLES, SEED)
-        stated = {key: means[key].green_mean for key in SCORED_REGIONS}
+        stated = {key: means[key].green_mean for key in REGIONS}
         stated["macro"] = np.mean(list(stated.values()))
         counted = Counter(answer.region for answer in rows[name])
         for key, now in _as_printed(rows[name]).items():

@@ -11,12 +11,15 @@ from xraygen.evaluation import evaluate
 
 
 def main(name: str) -> None:
-    settings = params.load().evaluate
+    loaded = params.load()
+    settings, regions = loaded.evaluate, loaded.regions
     judge = judges.load(settings.judge, settings.settings)
-    studies = evaluate.read_splits(Path("data/prepared"), Study)
-    annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord)
-    judgements = evaluate.judge_splits(studies, annotations, judge)
-    summary = evaluate.details(judgements, studies, judge, settings.resamples, settings.seed)
+    studies = evaluate.read_splits(Path("data/prepared"), Study, regions)
+    annotations = evaluate.read_splits(Path("data/annotations") / name, AnnotationRecord, regions)
+    judgements = evaluate.judge_splits(studies, annotations, judge, regions)
+    summary = evaluate.details(
+        judgements, studies, judge, regions, settings.resamples, settings.seed
+    )
     out = Path("data/judgements") / name
     for split, judged in judgements.items():
         write_jsonl(out / f"{split}.jsonl", judged)

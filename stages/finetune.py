@@ -13,10 +13,13 @@ from xraygen.training.finetune import finetune
 
 
 def main() -> None:
+    loaded = params.load()
+    settings = loaded.finetune
+    prompt = loaded.regions.filled(settings.prompt)
     metrics = finetune(
-        params.load().finetune,
-        list(read_jsonl("data/prepared/train.jsonl", Study)),
-        list(read_jsonl("data/prepared/dev.jsonl", Study)),
+        settings.model_copy(update={"prompt": prompt}),
+        list(read_jsonl("data/prepared/train.jsonl", Study, loaded.regions)),
+        list(read_jsonl("data/prepared/dev.jsonl", Study, loaded.regions)),
         root=Path.cwd(),
         out=Path("models/adapter"),
         curves=Path("reports/finetune"),

@@ -10,7 +10,8 @@ from xraygen.judges.constant import fit
 
 if __name__ == "__main__":
     with one_line():
-        settings = params.load().evaluate
-        judge = judges.load(settings.judge, settings.settings)
-        texts = fit(read_jsonl("data/prepared/train.jsonl", Study), judge)
+        settings = params.load()
+        regions = settings.regions
+        judge = judges.load(settings.evaluate.judge, settings.evaluate.settings)
+        texts = fit(read_jsonl("data/prepared/train.jsonl", Study, regions), judge, regions)
         save(texts, Path("models/constant"))

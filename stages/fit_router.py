@@ -9,6 +9,7 @@ from xraygen.core.study import Study, read_jsonl
 
 if __name__ == "__main__":
     with one_line():
-        router.fit(read_jsonl("data/prepared/train.jsonl", Study), params.load().fit_router).save(
-            Path("models/router")
-        )
+        settings = params.load()
+        studies = read_jsonl("data/prepared/train.jsonl", Study, settings.regions)
+        fitted = router.fit(studies, settings.fit_router, settings.regions)
+        fitted.save(Path("models/router"))

@@ -26,7 +26,9 @@ def main(raw: str) -> None:
         write_jsonl(out / f"{name}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
     curated = [study for members in given.values() for study in members]
-    write_jsonl(out / "agreement.jsonl", prepare.agreement(splits["test"], curated, source))
+    scored = settings.regions.scored
+    agreement = prepare.agreement(splits["test"], curated, source, scored)
+    write_jsonl(out / "agreement.jsonl", agreement)
     write_metrics("metrics/data.json", prepare.describe(name, splits, incidents))
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)

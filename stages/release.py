@@ -36,7 +36,8 @@ def main() -> None:
     }
 
     write_jsonl(OUT / "val.jsonl", members)
-    write_csv(OUT / "val.csv", release.rows(members), release.COLUMNS)
+    regions = settings.regions
+    write_csv(OUT / "val.csv", release.rows(members, regions), release.columns(regions))
     with replacing(OUT / "README.md") as file:
         file.write(release.readme(facts))
     write_metrics("metrics/release.json", release.metrics(facts))

@@ -18,17 +18,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 
 from xraygen.annotators import load as annotators
 from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.llm.settings import LlmParams
+from xraygen.core.regions import Regions
 from xraygen.params import Params, load
+from xraygen.prompting import json_answer
+from xraygen.prompting.region_names import RegionNames
 
 # The models of the tests are so small that threads only wait for one another, long where others use
 # the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
+# As params.yaml declares them: bone, heart, lung, mediastinal, and others, which is not scored.
+REGIONS = Regions.model_validate(
+    yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["regions"]
+)
+NAMES = RegionNames(REGIONS)
 
 # Of each property the same examples on every run; `pytest --hypothesis-profile=thorough` draws many
 # more, others each time.
@@ -75,6 +84,19 @@ def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[f
     upto = shares.cumsum(1).gather(1, tokens)[:, 0]
     at = torch.tensor(numbers, dtype=torch.float64)[: len(said)]
     return bool(((upto - shares.gather(1, tokens)[:, 0] - at < 1e-4) & (at - upto < 1e-4)).all())
+
+
+def annotation(**texts: str) -> dict[str, str]:
+    """With every region."""
+    return REGIONS.annotation(texts)
+
+
+def parse(answer: str, ended: bool = True) -> tuple[dict[str, str], bool]:
+    return json_answer.parse(answer, NAMES, ended)
+
+
+def is_whole(answer: str) -> bool:
+    return json_answer.is_whole(answer, NAMES)
 
 
 def recorded_rows() -> list[dict]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import REGIONS, ROOT, annotation
 
-from xraygen.core.study import SCORED_REGIONS, Annotation, Study
+from xraygen.core.study import Study
 from xraygen.evaluation.compare import attainable, on_repeated_reports, report_of
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.report import comparison_markdown
@@ -21,12 +21,12 @@ PHANTOMS = Phantoms(PhantomSettings(), load(ROOT / "params.yaml").regions)
 
 
 def study(id: str, report: str, split: str = "test", **reference: str) -> Study:
-    return Study(id=id, uid=id, split=split, report=report, reference=Annotation(**reference))
+    return Study(id=id, uid=id, split=split, report=report, reference=annotation(**reference))
 
 
 def scores(ids: str, token_f1: list[float]) -> StudyScores:
     values = np.repeat(np.array(token_f1)[:, None], 4, axis=1)
-    return StudyScores(tuple(ids), values, values, values)
+    return StudyScores(tuple(ids), values, values, values, REGIONS.scored)
 
 
 def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split():
@@ -35,7 +35,7 @@ def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split()
         study("c", " same words\n", "train", lung="clear lungs"),
         study("d", "same words", "train", lung="lungs clear now"),
     ]
-    found = {member.id: member for member in agreement(test, [*test, *train], None)}
+    found = {member.id: member for member in agreement(test, [*test, *train], None, REGIONS.scored)}
     assert found.keys() == {"a", "b"} and found["b"].curators is None
     assert found["a"].curators == {"bone": None, "heart": None, "lung": 1.0, "mediastinal": None}
     assert found["a"].attainable is None  # nobody can ask real curators again
@@ -43,20 +43,25 @@ def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split()
 
 def test_a_study_is_never_held_against_itself():
     pair = [study("a", "same", lung="x"), study("b", "same", lung="y")]
-    assert [member.curators["lung"] for member in agreement(pair, pair, None)] == [0, 0]
+    assert [member.curators["lung"] for member in agreement(pair, pair, None, REGIONS.scored)] == [
+        0,
+        0,
+    ]
 
 
 def test_the_curators_answer_is_the_text_most_like_the_others_not_the_most_frequent():
     others = ["p q", "p q", "a b c d", "a b c e", "a b c f"]
     members = [study(str(number), "same", "train", lung=text) for number, text in enumerate(others)]
     asked = study("t", "same", lung="a b c g")
-    (found,) = agreement([asked], [asked, *members], None)
+    (found,) = agreement([asked], [asked, *members], None, REGIONS.scored)
     assert found.curators["lung"] == 0.75
 
 
 def test_silence_where_the_others_speak_counts_as_nothing_in_common():
     test = [study("a", "same", lung="")]
-    (found,) = agreement(test, [*test, study("b", "same", "train", lung="clear")], None)
+    (found,) = agreement(
+        test, [*test, study("b", "same", "train", lung="clear")], None, REGIONS.scored
+    )
     assert found.curators["lung"] == 0
 
 
@@ -67,10 +72,10 @@ def test_approaches_are_scored_on_the_studies_of_repeated_reports_alone():
     ]
     test += [
         study("c", "r", bone="x", heart="x", lung="x", mediastinal="y"),
-        study("d", "s", **dict.fromkeys(SCORED_REGIONS, "z")),
+        study("d", "s", **dict.fromkeys(REGIONS.scored, "z")),
     ]
-    train = [study("e", "s", "train", **dict.fromkeys(SCORED_REGIONS, "z"))]
-    members = agreement(test, [*test, *train], None)
+    train = [study("e", "s", "train", **dict.fromkeys(REGIONS.scored, "z"))]
+    members = agreement(test, [*test, *train], None, REGIONS.scored)
     found = on_repeated_reports({"n": scores("abcd", [0.5, 0.0, 0.5, 0.9])}, members, PARAMS)
     assert (found["studies"], found["reports"]) == (3, 2)
     assert found["approaches"]["n"]["macro"]["token_f1"] == pytest.approx(1.9 / 3, abs=1e-6)
@@ -82,14 +87,14 @@ def test_approaches_are_scored_on_the_studies_of_repeated_reports_alone():
 def test_the_interval_is_over_reports_because_studies_of_one_report_are_alike():
     ids = [chr(ord("A") + number) for number in range(40)]
     test = [
-        study(id, f"report {number // 10}", **dict.fromkeys(SCORED_REGIONS, "x"))
+        study(id, f"report {number // 10}", **dict.fromkeys(REGIONS.scored, "x"))
         for number, id in enumerate(ids)
     ]
     by_report = scores("".join(ids), [0.2, 0.4, 0.6, 0.8] * 10)
-    by_report = StudyScores(by_report.ids, *[np.sort(by_report.score, axis=0)] * 3)
-    found = on_repeated_reports({"n": by_report}, agreement(test, test, None), PARAMS)[
-        "approaches"
-    ]["n"]["macro"]
+    by_report = StudyScores(by_report.ids, *[np.sort(by_report.score, axis=0)] * 3, REGIONS.scored)
+    found = on_repeated_reports(
+        {"n": by_report}, agreement(test, test, None, REGIONS.scored), PARAMS
+    )["approaches"]["n"]["macro"]
     # Four reports: the standard error is .11, where forty independent studies would have .035.
     assert found["ci_high"] - found["ci_low"] > 0.3
 
@@ -97,7 +102,9 @@ def test_the_interval_is_over_reports_because_studies_of_one_report_are_alike():
 def test_without_repeated_reports_there_is_nothing_to_show():
     test = [study("a", "one", lung="x"), study("b", "two", lung="x")]
     assert (
-        on_repeated_reports({"n": scores("ab", [1.0, 1.0])}, agreement(test, test, None), PARAMS)
+        on_repeated_reports(
+            {"n": scores("ab", [1.0, 1.0])}, agreement(test, test, None, REGIONS.scored), PARAMS
+        )
         is None
     )
 
@@ -116,7 +123,7 @@ def test_redrawn_references_are_other_curators_words_for_the_same_report():
         token_f1(study.reference[region], other[region])
         for study in studies
         for other in redrawn(0, int(study.uid), 3)
-        for region in SCORED_REGIONS
+        for region in REGIONS.scored
     ]
     known = [pair for pair in pairs if pair is not None]
     assert 0.9 < np.mean(known) < 0.99 and sum(pair == 1 for pair in known) < 0.95 * len(known)
@@ -130,15 +137,24 @@ def test_what_is_attainable_is_known_of_generated_studies():
     """It is what the best answer gets on average, and so about what it gets on the references that
     were drawn."""
     studies = generated(150)
-    found = attainable(member.attainable for member in agreement(studies, studies, PHANTOMS))
+    found = attainable(
+        (member.attainable for member in agreement(studies, studies, PHANTOMS, REGIONS.scored)),
+        REGIONS.scored,
+    )
     assert 0.93 < found["macro"] < 0.98
-    again = agreement(studies, studies, PHANTOMS)
-    assert attainable(member.attainable for member in again) == found
-    assert attainable(member.attainable for member in agreement(studies, studies, None)) is None
+    again = agreement(studies, studies, PHANTOMS, REGIONS.scored)
+    assert attainable((member.attainable for member in again), REGIONS.scored) == found
+    assert (
+        attainable(
+            (member.attainable for member in agreement(studies, studies, None, REGIONS.scored)),
+            REGIONS.scored,
+        )
+        is None
+    )
 
 
 def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
-    test = [study(id, "same", **dict.fromkeys(SCORED_REGIONS, "x")) for id in "ab"] + [
+    test = [study(id, "same", **dict.fromkeys(REGIONS.scored, "x")) for id in "ab"] + [
         study("c", "r", lung="x")
     ]
     by_set = {
@@ -153,8 +169,8 @@ def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
         | {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key, one in sets.items()}
         for name, sets in every.items()
     }
-    comparison = report_of(every, summaries, agreement(test, test, None), PARAMS)
-    text = comparison_markdown(comparison, "mine", PARAMS)
+    comparison = report_of(every, summaries, agreement(test, test, None, REGIONS.scored), PARAMS)
+    text = comparison_markdown(comparison, "", "mine", PARAMS)
     assert (
         "agreement on repeated reports" in text
         and "2 test studies" in text
@@ -176,12 +192,12 @@ def test_the_comparison_says_which_difference_could_be_detected():
     every, summaries = {}, {}
     for name in "nm":
         values = rng.random((50, 4))
-        one = StudyScores(ids, values, values, values)
+        one = StudyScores(ids, values, values, values, REGIONS.scored)
         every[name] = dict.fromkeys(("dev", "test", "test_novel"), one)
         sets = {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key in every[name]}
         summaries[name] = {"judge": "proxy", "about": "about the judge"} | sets
     comparison = report_of(every, summaries, [], PARAMS)
-    text = " ".join(comparison_markdown(comparison, "mine", PARAMS).split())
+    text = " ".join(comparison_markdown(comparison, "", "mine", PARAMS).split())
     found = comparison["detectable"]["test"]["score"]["median"]
     pair = comparison["pairs"]["test"]["n vs m"]["score"]["macro"]
     assert found == pytest.approx(2.8016 * pair["sd"] / 50**0.5, abs=1e-4)
@@ -193,6 +209,8 @@ def test_the_comparison_says_which_difference_could_be_detected():
 
 def test_a_region_in_which_silence_is_best_counts_by_the_redraws_that_are_not_silent():
     """An approach that is silent there is charged for those alone."""
-    mostly_silent = {**dict.fromkeys(SCORED_REGIONS, (32.0, 32)), "bone": (0.0, 2)}
-    said = dict.fromkeys(SCORED_REGIONS, (32.0, 32))
-    assert attainable([mostly_silent, said])["bone"] == pytest.approx(32 / 34, abs=1e-4)
+    mostly_silent = {**dict.fromkeys(REGIONS.scored, (32.0, 32)), "bone": (0.0, 2)}
+    said = dict.fromkeys(REGIONS.scored, (32.0, 32))
+    assert attainable([mostly_silent, said], REGIONS.scored)["bone"] == pytest.approx(
+        32 / 34, abs=1e-4
+    )

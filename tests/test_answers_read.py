@@ -9,21 +9,20 @@ import time
 from collections import Counter
 
 import pytest
+from conftest import REGIONS, annotation, parse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xraygen.core.study import REGIONS, Annotation
 from xraygen.prompting.conversation import completion
-from xraygen.prompting.json_answer import parse
 
 pytest.importorskip("json_repair")
 
-SAID = Annotation(
+SAID = annotation(
     heart="The heart's size is normal.",
     lung='A "ground glass" opacity, 5 mm.',
     others="Tube: in place",
 )
-PLAIN = Annotation(heart="Heart is large.", lung="Lungs are clear.")
+PLAIN = annotation(heart="Heart is large.", lung="Lungs are clear.")
 
 
 @pytest.mark.parametrize(
@@ -44,11 +43,11 @@ PLAIN = Annotation(heart="Heart is large.", lung="Lungs are clear.")
             PLAIN,
             False,
         ),
-        (repr(PLAIN.model_dump()), PLAIN, True),
-        (str(SAID.model_dump()), SAID, True),
+        (repr(PLAIN), PLAIN, True),
+        (str(SAID), SAID, True),
         (
             "{'heart': 'The heart\\'s size is normal.'}",
-            Annotation(heart="The heart's size is normal."),
+            annotation(heart="The heart's size is normal."),
             True,
         ),
         (completion(PLAIN)[:-1] + ",}", PLAIN, True),
@@ -198,7 +197,7 @@ def holds(answer: str) -> bool:
     except ValueError as reason:
         assert re.match(REASONS, str(reason)), reason
         return False
-    assert isinstance(annotation, Annotation) and isinstance(repaired, bool)
+    assert annotation.keys() == set(REGIONS) and isinstance(repaired, bool)
     spoken = (answer, unescaped(answer), answer.replace("\\'", "'"))
     for region in REGIONS:
         text = annotation[region]

@@ -9,16 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import project_of, question_of
+from conftest import REGIONS, annotation, project_of, question_of
 from PIL import Image as Pictures
 
 from xraygen.annotators.llm.batch import Batches
-from xraygen.annotators.llm.dialect import FORMS
+from xraygen.annotators.llm.dialect import forms_of
 from xraygen.annotators.llm.llm import Llm
 from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, AnnotationRecord, Case, Image
+from xraygen.core.study import AnnotationRecord, Case, Image
 
+FORMS = forms_of(REGIONS)
 pytest.importorskip("openai")
 
 KEY = "sk-planted-0123456789"
@@ -69,7 +70,7 @@ def annotator(here):
 
 
 def lungs(records: list[AnnotationRecord]) -> list[str | None]:
-    return [record.annotation and record.annotation.lung for record in records]
+    return [record.annotation and record.annotation["lung"] for record in records]
 
 
 REPORTS = [case.report for case in CASES]
@@ -610,7 +611,7 @@ def test_characters_that_end_lines_elsewhere_do_no_harm(chat_server, annotator, 
     monkeypatch.setattr("conftest.spoken", lambda body: '{"lung": "First.\u2028second.\x85third."}')
     (record,) = annotator(server)([odd])
     assert (
-        record.annotation == Annotation(lung="First.\u2028second.\x85third.")
+        record.annotation == annotation(lung="First.\u2028second.\x85third.")
         and len(server.batches) == 1
     )
 

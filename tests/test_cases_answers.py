@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import NAMES, REGIONS, annotation, is_whole, parse
 
-from xraygen.core.study import REGIONS, Annotation
 from xraygen.prompting.conversation import completion
-from xraygen.prompting.json_answer import is_whole, parse
-from xraygen.prompting.region_names import is_aside, region_of
+from xraygen.prompting.region_names import is_aside
 from xraygen.prompting.silence import says_nothing
 
 pytest.importorskip("json_repair")
-SAID = Annotation(heart="Normal in size.", lung="Both lungs clear.")
+SAID = annotation(heart="Normal in size.", lung="Both lungs clear.")
 FULL = completion(SAID)
-DRAFT = completion(Annotation(bone="Broken?", heart="Large?", lung="?"))
+DRAFT = completion(annotation(bone="Broken?", heart="Large?", lung="?"))
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
 CUT = "the JSON of the answer ends too early"
 
@@ -24,7 +23,7 @@ CUT = "the JSON of the answer ends too early"
 def read(answer: str, ended: bool = True) -> tuple[dict[str, str], bool]:
     """Texts of the regions that have one, and whether the answer was repaired."""
     annotation, repaired = parse(answer, ended)
-    return {region: text for region, text in annotation.model_dump().items() if text}, repaired
+    return {region: text for region, text in annotation.items() if text}, repaired
 
 
 def reason(answer: str, ended: bool = True) -> str:
@@ -121,7 +120,7 @@ def test_of_pieces_before_the_cut_all_regions_have_to_be_there():
 )
 def test_usual_names_of_a_region_are_understood(region, keys):
     for key in keys.split("|"):
-        assert region_of(key) == region, key
+        assert NAMES.region_of(key) == region, key
         assert read(json.dumps({key: "Some words."})) == ({region: "Some words."}, True), key
 
 
@@ -138,7 +137,7 @@ def test_usual_names_of_a_region_are_understood(region, keys):
     ],
 )
 def test_what_is_no_region_or_two_of_them_is_not_understood(key):
-    assert region_of(key) is None
+    assert NAMES.region_of(key) is None
 
 
 def test_text_under_a_key_that_is_no_region_makes_the_answer_unreadable_and_the_key_is_named():
@@ -147,7 +146,7 @@ def test_text_under_a_key_that_is_no_region_makes_the_answer_unreadable_and_the_
         {"heart": "Large.", "Diaphragm": ["Flat."]},
         {"heart": "Large.", "Diaphragm": {"left": "Flat."}},
         {"findings": {"heart": "Large."}, "Diaphragm": "Flat."},
-        SAID.model_dump() | {"Diaphragm": "Flat."},
+        SAID | {"Diaphragm": "Flat."},
         [{"heart": "Large."}, {"Diaphragm": "Flat."}],
         [{"region": "heart", "finding": "Large."}, {"region": "Diaphragm", "finding": "Flat."}],
     ):
@@ -166,12 +165,10 @@ def test_a_sentence_that_has_become_a_key_is_not_shown():
 
 def test_what_is_usual_beside_an_annotation_is_left_out_and_counts_as_repaired_where_it_is_text():
     assert parse(
-        json.dumps(
-            SAID.model_dump() | {"reasoning": "I read it.", "study_id": "x", "confidence": 0.9}
-        )
+        json.dumps(SAID | {"reasoning": "I read it.", "study_id": "x", "confidence": 0.9})
     ) == (SAID, True)
-    assert parse(json.dumps(SAID.model_dump() | {"confidence": 0.9, "flags": []})) == (SAID, False)
-    assert parse(json.dumps(SAID.model_dump() | {"Diaphragm": "", "Chest wall": "N/A"})) == (
+    assert parse(json.dumps(SAID | {"confidence": 0.9, "flags": []})) == (SAID, False)
+    assert parse(json.dumps(SAID | {"Diaphragm": "", "Chest wall": "N/A"})) == (
         SAID,
         True,
     )
@@ -434,7 +431,7 @@ def test_the_shared_cases(case):
         if case == "4-cut-answers":
             assert reason(told["content"], ended) == CUT
         elif isinstance(told["should"], dict):
-            assert parse(told["content"], ended)[0].model_dump() == told["should"]
+            assert parse(told["content"], ended)[0] == told["should"]
         else:
             assert read(told["content"])[0].keys() == {"heart", "lung"}
 

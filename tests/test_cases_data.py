@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS
 from PIL import Image as Pictures
 
 from xraygen.annotators.router import router
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, SCORED_REGIONS, Case, Study
+from xraygen.core.study import Case, Study
 from xraygen.core.tables import read_cases, read_pairs
 from xraygen.judges.proxy.proxy import Proxy
 from xraygen.language.text import sentences, token_f1, without_list_markers
@@ -85,7 +86,7 @@ def change(path: Path, old: str, new: str, times: int = -1) -> None:
 
 
 def read(raw: Path) -> Collection:
-    return iu_xray.read(raw, raw.parent)
+    return iu_xray.read(raw, raw.parent, REGIONS)
 
 
 def kinds(found: Collection) -> dict[str, int]:
@@ -195,7 +196,7 @@ def test_what_windows_wrote_reads_as_it_was_meant(raw):
 def test_windows_characters_that_became_control_characters_are_mended(raw):
     change(raw / ANNOTATIONS, "Note 500.", "Note \\u0096 500\\u0081.")
     found = read(raw)
-    assert found.studies[0].reference.others == "Note – 500 ." and kinds(found) == {
+    assert found.studies[0].reference["others"] == "Note – 500 ." and kinds(found) == {
         "text_characters": 1
     }
 
@@ -455,9 +456,9 @@ def fitted() -> tuple[router.Router, list[Study]]:
             for one in made
         ]
 
-    return router.fit(generated("train", range(400)), router.RouterParams(epochs=4)), generated(
-        "test", range(400, 460)
-    )
+    return router.fit(
+        generated("train", range(400)), router.RouterParams(epochs=4), REGIONS
+    ), generated("test", range(400, 460))
 
 
 def as_tokens(text: str) -> str:
@@ -471,7 +472,7 @@ def as_tokens(text: str) -> str:
 )
 def test_the_router_reads_a_report_in_any_letters(fitted, form):
     model, studies = fitted
-    for region in SCORED_REGIONS:
+    for region in REGIONS.scored:
         scores = []
         for say in (str, form):
             found = [

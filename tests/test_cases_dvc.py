@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import REGIONS
 from test_cases_data import collection, kinds
 
 from xraygen.sources.iu_xray import read as iu_xray
@@ -122,11 +123,11 @@ def test_no_command_of_dvc_deletes_the_data(project, experiment):
 
 
 def test_what_dvc_links_is_the_data(project, experiment):
-    whole = iu_xray.read(project.folder / RAW, project.folder)
+    whole = iu_xray.read(project.folder / RAW, project.folder, REGIONS)
     project("dvc config --local cache.type symlink && dvc checkout --relink")
     paths = list((project.folder / RAW / "images").iterdir())
     assert len(paths) == 12 and all(path.is_symlink() for path in paths)
-    assert iu_xray.read(project.folder / RAW, project.folder) == whole
+    assert iu_xray.read(project.folder / RAW, project.folder, REGIONS) == whole
     said = project("python -m xraygen fetch iu-xray --from ../collection 2>&1")
     assert "3 text files, 12 images" in said and all(path.is_symlink() for path in paths)
 
@@ -159,7 +160,7 @@ def repository(folder: Path, **levels: str) -> Path:
 
 
 def excluded(linked: Path) -> int:
-    found = iu_xray.read(linked / "p" / "raw", linked / "p")
+    found = iu_xray.read(linked / "p" / "raw", linked / "p", REGIONS)
     return kinds(found).get("image_outside", 0)
 
 

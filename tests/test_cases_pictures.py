@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import project_of
+from conftest import annotation, project_of
 from PIL import Image as Pictures
 
 from xraygen.annotators.base import Annotator, Settings
-from xraygen.annotators.load import Bounded
+from xraygen.annotators.load import Checked
 from xraygen.cli import main
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, AnnotationRecord, Case, Image, Study
+from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.prompting import conversation
 from xraygen.prompting.conversation import UnreadablePicture, view
 
@@ -262,7 +262,7 @@ def test_a_picture_that_cannot_be_read_fails_its_case_alone(folder, tiny_vlm, mo
     for record in records[1:-1]:
         assert record.annotation is None and record.error.startswith(f"study {record.id}: ")
         assert record.usage == {"unreadable_pictures": 1}
-    assert annotate.shows_pictures and Bounded(annotate, 0.05).shows_pictures
+    assert annotate.shows_pictures and Checked(annotate, 0.05).shows_pictures
 
 
 def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
@@ -286,7 +286,7 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
                 split="train",
                 report=one.report,
                 images=one.images,
-                reference=Annotation(),
+                reference=annotation(),
             )
             for k, one in enumerate(cases)
         ]
@@ -341,11 +341,11 @@ def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int 
             id="p", annotation=None, error="cut", usage={"unreadable_pictures": 1}
         ),
         "a": AnnotationRecord(id="a", annotation=None, error="no JSON"),
-        "+": AnnotationRecord(id="+", annotation=Annotation()),
+        "+": AnnotationRecord(id="+", annotation=annotation()),
     }
     try:
         given = Scripted([records[kind] for kind in kinds], pictures_only)
-        return len(list(Bounded(given, share)([])))
+        return len(list(Checked(given, share)([])))
     except UserError as error:
         return str(error)
 

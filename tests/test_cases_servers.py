@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import project_of
+from conftest import annotation, project_of
 
 from xraygen.annotators.llm.llm import Llm
 from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.annotators.recorded import Recorded, RecordedSettings
 from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, Case
+from xraygen.core.study import Case
 from xraygen.engines.server import Refusal, Server, complete
 from xraygen.engines.server_errors import error_in, finish, wait_in
 
@@ -118,7 +118,7 @@ PASSING = [
 def test_a_passing_error_with_status_200_is_waited_for(chat_server, annotator, body):
     server = says(chat_server(), *[body] * 3)
     records = list(annotator(server, concurrency=1)(CASES[:3]))
-    assert [record.annotation.lung for record in records] == [
+    assert [record.annotation["lung"] for record in records] == [
         "Report 0.",
         "Report 1.",
         "Report 2.",
@@ -469,7 +469,7 @@ def test_an_answer_that_is_none_has_its_reason_and_is_asked_for_again_only_where
     server = says(server)
     del server.completion
     (later,) = annotator(server, mode=mode)(CASES[:1])
-    assert later.annotation == Annotation(lung="Report 0.") and len(server.asked) == tries + 1, (
+    assert later.annotation == annotation(lung="Report 0.") and len(server.asked) == tries + 1, (
         "a failure is never final"
     )
 
@@ -485,7 +485,7 @@ def test_an_answer_that_is_none_has_its_reason_and_is_asked_for_again_only_where
 def test_an_answer_that_comes_at_the_second_try_is_the_answer(chat_server, annotator, body):
     server = says(chat_server(), body)
     (record,) = annotator(server, concurrency=1)(CASES[:1])
-    assert record.annotation == Annotation(lung="Report 0.") and len(server.asked) == 2
+    assert record.annotation == annotation(lung="Report 0.") and len(server.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_an_answer_that_comes_at_the_second_try_is_the_answer(chat_server, annot
 def test_a_whole_annotation_is_one_whatever_stopped_the_rest(chat_server, annotator, finish_reason):
     server = says(chat_server(), answer(finish_reason, content=f"{WHOLE} As to the"))
     (record,) = annotator(server)(CASES[:1])
-    assert record.annotation == Annotation(lung="Clear.") and len(server.asked) == 1
+    assert record.annotation == annotation(lung="Clear.") and len(server.asked) == 1
 
 
 def test_content_in_parts_is_put_together_without_its_reasoning(chat_server, annotator):
@@ -504,7 +504,7 @@ def test_content_in_parts_is_put_together_without_its_reasoning(chat_server, ann
         {"type": "text", "text": WHOLE[20:]},
     ]
     (record,) = annotator(says(chat_server(), answer(content=parts)))(CASES[:1])
-    assert record.annotation == Annotation(lung="Clear.") and record.raw == WHOLE
+    assert record.annotation == annotation(lung="Clear.") and record.raw == WHOLE
 
 
 def test_answers_that_an_earlier_version_has_kept_are_found(chat_server, annotator):
@@ -521,7 +521,7 @@ def test_answers_that_an_earlier_version_has_kept_are_found(chat_server, annotat
     }
     llm.kept.keep(llm.question(CASES[0]).key, {"id": "s0"}, json.dumps(old))
     assert [record.annotation for record in llm(CASES[:1])] == [
-        Annotation(lung="Clear.")
+        annotation(lung="Clear.")
     ] and not server.asked
 
 

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import project_of
+from conftest import REGIONS, annotation, project_of
 
 from xraygen import judges
 from xraygen.annotators.constant import Constant, ConstantSettings, load, save
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, AnnotationRecord, Case, Study
+from xraygen.core.study import AnnotationRecord, Case, Study
 from xraygen.evaluation.evaluate import judge_annotations
 from xraygen.judges import Opinion
 from xraygen.judges import constant as fit_constant
@@ -25,7 +25,7 @@ def study(number: int, **reference: str) -> Study:
         uid=str(number),
         split="train",
         report="a report",
-        reference=Annotation(**reference),
+        reference=annotation(**reference),
     )
 
 
@@ -59,7 +59,7 @@ class Longest:
 def test_silence_is_chosen_where_most_are_silent():
     studies = [study(number, lung="Lungs are clear.") for number in range(3)]
     studies += [study(number) for number in range(3, 10)]
-    assert fit(studies, PROXY).lung == ""
+    assert fit(studies, PROXY, REGIONS)["lung"] == ""
 
 
 def test_the_judge_has_the_last_word_not_the_frequency():
@@ -72,54 +72,54 @@ def test_the_judge_has_the_last_word_not_the_frequency():
         "Both of the lungs are clear.",
     ]
     studies = [study(number, lung=text) for number, text in enumerate(texts)]
-    assert fit(studies, Longest()).lung == texts[-1]
+    assert fit(studies, Longest(), REGIONS)["lung"] == texts[-1]
 
 
 def test_the_region_that_is_not_scored_gets_its_most_frequent_text():
     studies = [study(number, others=text, lung="x") for number, text in enumerate(["b", "a", "b"])]
-    assert fit(studies, PROXY).others == "b"
+    assert fit(studies, PROXY, REGIONS)["others"] == "b"
 
 
 def test_a_slow_judge_is_asked_a_bounded_number_of_pairs_each_once(monkeypatch):
     monkeypatch.setattr(fit_constant, "_JUDGED", 40)
     judge = Longest()
-    fit(generated("train", 0, 120), judge)
+    fit(generated("train", 0, 120), judge, REGIONS)
     assert (
         0
         < len(judge.asked)
         == len(set(judge.asked))
-        <= 40 * fit_constant._LISTED * len(SCORED_REGIONS)
+        <= 40 * fit_constant._LISTED * len(REGIONS.scored)
     )
 
 
 def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not_seen():
     train, test = generated("train", 0, 150), generated("test", 10**9, 100)
 
-    def mean(said: Annotation) -> float:
+    def mean(said: dict) -> float:
         records = [AnnotationRecord(id=one.id, annotation=said) for one in test]
-        judged = judge_annotations(test, records, PROXY)
+        judged = judge_annotations(test, records, PROXY, REGIONS)
         return sum(judgement.score for judgement in judged) / len(judged)
 
     def frequent(region: str) -> str:
         texts = [one.reference[region] for one in train]
         return max(sorted(set(texts)), key=texts.count)
 
-    chosen = mean(fit(train, PROXY))
-    assert chosen > mean(Annotation()) + 0.2
-    assert chosen > mean(Annotation(**{region: frequent(region) for region in REGIONS})) + 0.02
+    chosen = mean(Constant(fit(train, PROXY, REGIONS)))
+    assert chosen > mean(annotation()) + 0.2
+    assert chosen > mean(annotation(**{region: frequent(region) for region in REGIONS})) + 0.02
 
 
 def test_a_second_fit_is_the_same():
     studies = generated("train", 0, 40)
-    assert fit(studies, PROXY) == fit(list(studies), PROXY)
+    assert fit(studies, PROXY, REGIONS) == fit(list(studies), PROXY, REGIONS)
 
 
 def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):
-    save(Annotation(lung="Lungs are clear."), tmp_path / "models/constant")
+    save(annotation(lung="Lungs are clear."), tmp_path / "models/constant")
     settings = ConstantSettings(annotator="constant", reads="models/constant")
     again = Constant(settings, project_of(tmp_path))
     records = list(again([Case(id="a", report="pneumothorax"), Case(id="b", report="")]))
-    assert [(one.id, one.annotation.lung, one.error) for one in records] == [
+    assert [(one.id, one.annotation["lung"], one.error) for one in records] == [
         (id, "Lungs are clear.", None) for id in "ab"
     ]
 
@@ -127,13 +127,14 @@ def test_it_says_the_same_of_every_case_and_is_kept(tmp_path: Path):
 def test_without_a_reference_there_is_nothing_to_choose_from():
     bare = Study(id="a", uid="a", split="train", report="r")
     with pytest.raises(UserError, match="no study has a reference"):
-        fit([bare], PROXY)
+        fit([bare], PROXY, REGIONS)
 
 
 def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path: Path):
     (tmp_path / "constant.json").write_text(json.dumps({"Lungs": "clear"}))
     with pytest.raises(
-        UserError, match="constant.json: not an annotation; run `dvc repro fit_constant`"
+        UserError,
+        match="constant.json: not an annotation of the declared regions; run `dvc repro fit_constant`",
     ):
         load(tmp_path)
     with pytest.raises(UserError, match="`dvc repro` makes it"):

@@ -4,12 +4,12 @@ does not hang on the reference.
 
 import numpy as np
 import pytest
-from conftest import annotator_of
+from conftest import REGIONS, annotation, annotator_of
 
 from xraygen import judges, params
 from xraygen.annotators.router import router
 from xraygen.core.errors import UserError
-from xraygen.core.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
+from xraygen.core.study import AnnotationRecord, Study
 from xraygen.evaluation import evaluate
 from xraygen.evaluation.report import _comparisons, comparison_markdown, examples, page
 from xraygen.evaluation.scores import StudyScores, scores_of, summarise
@@ -28,7 +28,7 @@ def studies(split: str, first: int, count: int, curated: bool = True) -> list[St
 
 
 def said(
-    members: list[Study], annotation: Annotation | None = None, error: str | None = None
+    members: list[Study], annotation: dict | None = None, error: str | None = None
 ) -> list[AnnotationRecord]:
     return [
         AnnotationRecord(
@@ -42,9 +42,9 @@ def said(
 
 def test_every_study_and_scored_region_is_judged_once_in_order():
     members = studies("test", 0, 5)
-    judged = evaluate.judge_annotations(members, said(members)[::-1], PROXY)
+    judged = evaluate.judge_annotations(members, said(members)[::-1], PROXY, REGIONS)
     assert [(j.id, j.region) for j in judged] == [
-        (s.id, region) for s in members for region in SCORED_REGIONS
+        (s.id, region) for s in members for region in REGIONS.scored
     ]
     assert {j.score for j in judged} == {1.0} and {j.verdict for j in judged} <= {
         "identical",
@@ -54,7 +54,7 @@ def test_every_study_and_scored_region_is_judged_once_in_order():
 
 def test_a_failed_annotation_is_judged_as_empty_and_counted():
     members = studies("test", 0, 5)
-    judged = evaluate.judge_annotations(members, said(members, error="no answer"), PROXY)
+    judged = evaluate.judge_annotations(members, said(members, error="no answer"), PROXY, REGIONS)
     for judgement in judged:
         expected = ("candidate_empty", 0.0) if judgement.reference else ("both_empty", 1.0)
         assert (
@@ -67,7 +67,7 @@ def test_a_failed_annotation_is_judged_as_empty_and_counted():
             "",
             "no answer",
         )
-    summary = evaluate.details({"test": judged}, {"test": members}, PROXY, 20, 0)
+    summary = evaluate.details({"test": judged}, {"test": members}, PROXY, REGIONS, 20, 0)
     metrics = evaluate.metrics(summary)
     assert (
         summary["test"]["failed_annotations"] == metrics["test"]["failed_annotations"] == 5
@@ -86,28 +86,30 @@ def test_a_failed_annotation_is_judged_as_empty_and_counted():
 def test_annotations_that_do_not_fit_the_studies_are_refused(change):
     members = studies("test", 0, 4)
     with pytest.raises(UserError, match="dvc repro annotate"):
-        evaluate.judge_annotations(members, change(said(members)), PROXY)
+        evaluate.judge_annotations(members, change(said(members)), PROXY, REGIONS)
 
 
 def test_judgements_that_do_not_fit_the_studies_are_refused():
     members = studies("test", 0, 4)
-    judged = evaluate.judge_annotations(members, said(members), PROXY)
+    judged = evaluate.judge_annotations(members, said(members), PROXY, REGIONS)
     for damaged in (judged[1:], judged + judged[:1], []):
         with pytest.raises(UserError, match="dvc repro evaluate"):
-            scores_of({"test": damaged}, {"test": members})
+            scores_of({"test": damaged}, {"test": members}, REGIONS.scored)
 
 
 def test_novel_studies_are_reported_beside_test():
     members = studies("test", 0, 6)
-    judged = evaluate.judge_annotations(members, said(members), PROXY)
-    scores = scores_of({"test": judged}, {"test": members})
+    judged = evaluate.judge_annotations(members, said(members), PROXY, REGIONS)
+    scores = scores_of({"test": judged}, {"test": members}, REGIONS.scored)
     assert len(scores["test"].ids) == 6 and set(scores["test_novel"].ids) == {
         s.id for s in members if s.novel
     }
 
 
 def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
-    router.fit(studies("train", 1000, 150), router.RouterParams()).save(tmp_path / "models/router")
+    router.fit(studies("train", 1000, 150), router.RouterParams(), REGIONS).save(
+        tmp_path / "models/router"
+    )
     with_references, without = studies("test", 0, 40), studies("test", 0, 40, curated=False)
     for name in ("router", "router-verbatim"):
         annotate = annotator_of(params.load(root / "params.yaml"), name, tmp_path)
@@ -117,7 +119,9 @@ def test_what_an_annotator_says_does_not_hang_on_references(root, tmp_path):
 
 
 def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
-    router.fit(studies("train", 1000, 50), router.RouterParams()).save(tmp_path / "models/router")
+    router.fit(studies("train", 1000, 50), router.RouterParams(), REGIONS).save(
+        tmp_path / "models/router"
+    )
     annotate = annotator_of(params.load(root / "params.yaml"), "router", tmp_path)
     (record,) = annotate([studies("test", 0, 1)[0].case().model_copy(update={"report": " \n"})])
     assert record.annotation is None and record.error
@@ -126,12 +130,12 @@ def test_an_empty_report_is_a_failed_annotation(root, tmp_path):
 def test_text_from_data_is_no_markup_in_the_page():
     evil = "<script>alert(1)</script>"
     study = studies("test", 0, 1)[0].model_copy(
-        update={"report": evil, "reference": Annotation(lung=evil)}
+        update={"report": evil, "reference": annotation(lung=evil)}
     )
-    records = said([study], Annotation(lung=f"x {evil}"))
-    judged = evaluate.judge_annotations([study], records, PROXY)
+    records = said([study], annotation(lung=f"x {evil}"))
+    judged = evaluate.judge_annotations([study], records, PROXY, REGIONS)
     cell = {"score": 0.5, "ci_low": None, "ci_high": None}
-    scores = {"a": {"test": {"macro": cell} | {region: cell for region in SCORED_REGIONS}}}
+    scores = {"a": {"test": {"macro": cell} | {region: cell for region in REGIONS.scored}}}
     html = page("# x\n", scores, examples([study], {"a": records}, {"a": judged}))
     assert "alert(1)" in html and "<script" not in html
 
@@ -146,17 +150,22 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
         for n, split in enumerate(("dev", "test"))
     }
     judged = {
-        split: evaluate.judge_annotations(group, said(group), PROXY)
+        split: evaluate.judge_annotations(group, said(group), PROXY, REGIONS)
         for split, group in members.items()
     }
     for names in (["a"], ["a", "b"]):
-        summaries = {name: evaluate.details(judged, members, PROXY, 20, 0) for name in names}
+        summaries = {
+            name: evaluate.details(judged, members, PROXY, REGIONS, 20, 0) for name in names
+        }
         comparison = report_of(
-            {name: scores_of(judged, members) for name in names}, summaries, [], params
+            {name: scores_of(judged, members, REGIONS.scored) for name in names},
+            summaries,
+            [],
+            params,
         )
-        text = comparison_markdown(comparison, "phantom", params, complete=True)
+        text = comparison_markdown(comparison, "", "phantom", params, complete=True)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
-        assert "test_novel" not in comparison_markdown(comparison, "phantom", params)
+        assert "test_novel" not in comparison_markdown(comparison, "", "phantom", params)
 
 
 def test_the_best_is_held_against_each_and_each_against_the_next():
@@ -167,7 +176,9 @@ def test_the_best_is_held_against_each_and_each_against_the_next():
     base, by_name = rng.random((60, 4)) * 0.2, {}
     for name, gain in {"poor": 0.0, "best": 0.5, "good": 0.3, "alike": 0.299}.items():
         values = base + gain + rng.normal(0, 0.01, base.shape)
-        by_name[name] = {"test": StudyScores(tuple(map(str, range(60))), values, values, values)}
+        by_name[name] = {
+            "test": StudyScores(tuple(map(str, range(60))), values, values, values, REGIONS.scored)
+        }
     params = CompareParams(resamples=2000, alpha=0.05, power=0.8, seed=0)
     pairs = compare_all(by_name, params)["test"]
     scores = {name: {"test": summarise(sets["test"], 50, 0)} for name, sets in by_name.items()}

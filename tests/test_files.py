@@ -8,11 +8,12 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from conftest import annotation
 
 from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, is_being_written, replacing, replacing_folder
-from xraygen.core.study import Annotation, write_jsonl
+from xraygen.core.study import write_jsonl
 
 
 def test_nothing_half_written_stands_at_the_path(tmp_path):
@@ -60,7 +61,7 @@ def files_below(folder) -> list[str]:
 
 def test_an_error_of_the_body_is_not_taken_for_one_of_writing(tmp_path):
     def annotations():
-        yield Annotation()
+        yield annotation()
         raise ConnectionResetError("the server went away")
 
     with pytest.raises(ConnectionResetError, match="the server went away"):

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import forked
 import pytest
+from conftest import annotation
 from PIL import Image as Pictures
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
-    Annotation,
     Image,
     Study,
     first_problem,
@@ -506,7 +506,7 @@ def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
 
 def test_the_best_pass_is_kept_and_training_stops_when_dev_gets_no_better(here):
     strange = [
-        one.model_copy(update={"reference": Annotation(lung="0123456789 " * 9)})
+        one.model_copy(update={"reference": annotation(lung="0123456789 " * 9)})
         for one in studies(here, "dev")
     ]
     write_jsonl(

@@ -15,13 +15,14 @@ from typing import get_args
 import pytest
 import record_session
 import yaml
+from conftest import REGIONS
 from pydantic import field_validator
 
 from xraygen import judges, sources
 from xraygen.annotators import load
 from xraygen.annotators.base import Annotator
 from xraygen.core.plugins import resolve
-from xraygen.core.study import SCORED_REGIONS, Record, Study, read_jsonl, write_jsonl
+from xraygen.core.study import Record, Study, read_jsonl, write_jsonl
 from xraygen.params import Params
 
 ENVIRONMENT = os.environ | {
@@ -119,7 +120,7 @@ def test_the_graph_leaves_what_the_design_names(clone):
     for approach in ("router", "router-verbatim"):
         scores = json.loads((clone / f"metrics/scores/{approach}.json").read_text())
         for name in ("dev", "test", "test_novel"):
-            assert all(scores[name][region].keys() == {"score"} for region in SCORED_REGIONS)
+            assert all(scores[name][region].keys() == {"score"} for region in REGIONS.scored)
             assert scores[name]["macro"].keys() == {"score", "token_f1"}
             assert {"failed_annotations", "unscored_pairs"} < scores[name].keys()
         assert (
@@ -226,7 +227,7 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
         run(copy, sys.executable, "-m", "stages.evaluate", name)
         assert len(
             (copy / f"data/judgements/{name}/test.jsonl").read_text().splitlines()
-        ) == 15 * len(SCORED_REGIONS)
+        ) == 15 * len(REGIONS.scored)
     run(copy, sys.executable, "-m", "stages.compare")
     assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
 

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path, PurePath
 
 import pytest
+from conftest import REGIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +37,7 @@ def files() -> dict[str, bytes]:
 
 def read(folder: Path, files: dict[str, bytes]):
     damage.write(folder / "data" / "raw", {}, files)
-    return iu_xray.read(folder / "data" / "raw", folder)
+    return iu_xray.read(folder / "data" / "raw", folder, REGIONS)
 
 
 def by_id(collection) -> dict:
@@ -78,7 +79,7 @@ def test_studies_are_read_as_given_and_sorted(tmp_path, files):
     assert [study.id for study in studies] == sorted(study.id for study in studies)
     assert Counter(study.split for study in studies) == {"train": 12, "test": 6, "val": 3}
     study = next(study for study in studies if study.id == "CXR8_IM-901")
-    assert (study.uid, study.split, study.reference.heart, study.reference.bone) == (
+    assert (study.uid, study.split, study.reference["heart"], study.reference["bone"]) == (
         "8",
         "test",
         "1 units.",
@@ -186,7 +187,7 @@ def test_an_image_cut_anywhere_or_with_any_bit_flipped_before_its_end_is_exclude
     for place in range(0, len(whole) - 12, 5):  # the last chunk, IEND, holds nothing
         for data in (whole[:place], whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]):
             path.write_bytes(data)
-            collection = iu_xray.read(tmp_path / "data" / "raw", tmp_path)
+            collection = iu_xray.read(tmp_path / "data" / "raw", tmp_path, REGIONS)
             assert not by_id(collection)["CXR8_IM-901"].images
             assert "image_unreadable" in {incident.kind for incident in collection.incidents}
 
@@ -235,12 +236,16 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
         "images/22_IM-903-1001.dcm.png"
     ]
     damage.write(tmp_path / "raw", {}, files)
-    code = "import sys; from pathlib import Path; from xraygen.sources.iu_xray.read import read; print(read(Path('raw'), Path('.')))"
+    code = (
+        "from pathlib import Path; from conftest import REGIONS; "
+        "from xraygen.sources.iu_xray.read import read; "
+        "print(read(Path('raw'), Path('.'), REGIONS))"
+    )
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONHASHSEED": seed},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "tests")},
             capture_output=True,
         )
         for seed in ("1", "2")
@@ -258,7 +263,7 @@ def collection(tmp_path_factory):
     shutil.copytree(SHARED / "images", folder / "images")
     for name in iu_xray.TEXT_FILES:
         shutil.copyfile(SHARED / name, folder / name)
-    return iu_xray.read(folder, root)
+    return iu_xray.read(folder, root, REGIONS)
 
 
 @real
@@ -310,7 +315,9 @@ def test_the_other_layouts_of_real_studies_hold_the_same_images(layout, collecti
         (tmp_path / "raw" / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(SHARED / name, tmp_path / "raw" / name)
     shutil.copytree(SHARED / "layouts" / layout, tmp_path / "raw" / "images")
-    found = [study for study in iu_xray.read(tmp_path / "raw", tmp_path).studies if study.images]
+    found = [
+        study for study in iu_xray.read(tmp_path / "raw", tmp_path, REGIONS).studies if study.images
+    ]
     kaggle = by_id(collection)
 
     def views(images: tuple[Image, ...]) -> set:

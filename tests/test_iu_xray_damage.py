@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS
 
 from xraygen.core.errors import UserError
 from xraygen.sources import Collection
@@ -31,7 +32,7 @@ _spec.loader.exec_module(damage)
 
 def read(folder: Path, files: dict[str, bytes]) -> Collection:
     damage.write(folder / "raw", {}, files)
-    return iu_xray.read(folder / "raw", folder)
+    return iu_xray.read(folder / "raw", folder, REGIONS)
 
 
 def in_csv(
@@ -230,7 +231,7 @@ def test_links_that_lead_out_are_excluded_and_those_within_are_not_followed_twic
     os.symlink(secret, images / "more")
     os.symlink(images, images / "again")
     os.symlink(images / "loop", images / "loop")
-    after = iu_xray.read(tmp_path / "raw", tmp_path)
+    after = iu_xray.read(tmp_path / "raw", tmp_path, REGIONS)
     named = {
         incident.id: incident.kind for incident in set(after.incidents) - set(before.incidents)
     }
@@ -247,7 +248,7 @@ def test_a_leaking_study_stays_in_test_with_the_test_annotation(tmp_path):
     in_json(lambda c: c["train"].insert(0, c["train"][0] | twin))(files)
     studies, _ = read(tmp_path, files)
     (study,) = [study for study in studies if study.uid == "8"]
-    assert (study.id, study.split, study.reference.heart) == (TEST, "test", "1 units.")
+    assert (study.id, study.split, study.reference["heart"]) == (TEST, "test", "1 units.")
 
 
 def test_an_image_shared_by_two_studies_is_kept_for_neither(tmp_path):
@@ -369,7 +370,7 @@ def test_what_would_make_an_unknown_data_set_is_refused_in_one_sentence(name, tm
 
 def test_a_folder_outside_the_root_is_refused(tmp_path):
     with pytest.raises(UserError, match="lies outside"):
-        iu_xray.read(tmp_path / "raw", tmp_path / "project")
+        iu_xray.read(tmp_path / "raw", tmp_path / "project", REGIONS)
 
 
 def test_random_damages_never_break_reading_or_lose_a_study_unsaid():

@@ -19,18 +19,16 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from conftest import chosen_up_to_rounding, project_of, question_of
+from conftest import REGIONS, annotation, chosen_up_to_rounding, project_of, question_of
 from PIL import Image as Pictures
 
 from xraygen import params
 from xraygen.annotators import load as annotators
-from xraygen.annotators.llm.dialect import FORMS, Dialect, Manner
+from xraygen.annotators.llm.dialect import Dialect, Manner, forms_of
 from xraygen.annotators.llm.llm import Llm
 from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
-    REGIONS,
-    Annotation,
     AnnotationRecord,
     Case,
     Image,
@@ -41,6 +39,7 @@ from xraygen.core.study import (
 )
 from xraygen.engines.answers import Answers
 
+FORMS = forms_of(REGIONS)
 pytest.importorskip("openai")
 
 KEY = "sk-planted-0123456789"
@@ -97,7 +96,7 @@ def annotator(settings, here):
 
 
 def lungs(records: list[AnnotationRecord]) -> list[str | None]:
-    return [record.annotation and record.annotation.lung for record in records]
+    return [record.annotation and record.annotation["lung"] for record in records]
 
 
 # Asking
@@ -294,7 +293,7 @@ def test_only_an_answer_that_lacks_something_is_asked_again_and_by_a_later_run_o
     (record,) = llm(CASES[:1])
     assert (len(server.asked), record.error, record.raw) == (tries, error, text)
     assert (record.annotation is None) == bool(error) and (
-        record.annotation is None or record.annotation.lung == "Clear."
+        record.annotation is None or record.annotation["lung"] == "Clear."
     )
     assert record.usage["tokens_in"] == sum(tokens for tokens, _ in server.billed), "of all tries"
     (same,) = llm(CASES[:1])
@@ -302,7 +301,7 @@ def test_only_an_answer_that_lacks_something_is_asked_again_and_by_a_later_run_o
         "in the same run"
     )
     (later,) = annotator(server)(CASES[:1])
-    assert later.annotation == Annotation(lung="Report 0.") if error else later == record
+    assert later.annotation == annotation(lung="Report 0.") if error else later == record
     assert later.usage["tokens_in"] == sum(tokens for tokens, _ in server.billed), "of all runs"
     assert list(annotator(server)(CASES[:1])) == [later] and len(server.asked) == tries + bool(
         error
@@ -417,7 +416,7 @@ def test_an_answer_that_comes_garbled_after_other_mishaps_is_asked_again(
         script=["hang up", 500, "cut", "truncated", "empty", (429, {"Retry-After": "0"})]
     )
     (record,) = annotator(server)(CASES[:1])
-    assert record.annotation == Annotation(lung="Report 0.") and len(server.asked) == 7
+    assert record.annotation == annotation(lung="Report 0.") and len(server.asked) == 7
 
 
 def test_nonsense_in_place_of_one_answer_fails_one_case(chat_server, annotator, monkeypatch):
@@ -435,8 +434,8 @@ def test_nonsense_in_place_of_one_answer_fails_one_case(chat_server, annotator, 
     assert len(server.asked) <= 3 * 16
 
 
-def bounded(llm: Llm, share: float = 0.05) -> annotators.Bounded:
-    return annotators.Bounded(llm, share)
+def bounded(llm: Llm, share: float = 0.05) -> annotators.Checked:
+    return annotators.Checked(llm, share)
 
 
 def test_above_the_share_of_failures_it_stops_with_a_summary(chat_server, annotator, impatient):
@@ -593,7 +592,7 @@ def test_the_strictest_form_that_was_answered_stays(capsys):
         param: None = None
         message: str = "no"
 
-    dialect, strict, looser = Dialect("m"), Manner(), Manner(form=1)
+    dialect, strict, looser = Dialect("m", REGIONS), Manner(), Manner(form=1)
     assert (
         not dialect.refused(strict, Failed(), "a")
         and not dialect.refused(strict, Failed(), "b")
@@ -1051,7 +1050,7 @@ def folder(here, root) -> Path:
                 uid=f"{k}",
                 split=split,
                 report=text,
-                reference=Annotation(bone=f"Curated {k}."),
+                reference=annotation(bone=f"Curated {k}."),
                 novel=True,
             )
             for k, text in enumerate(texts)

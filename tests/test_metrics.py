@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS
 
 from xraygen.core.study import write_metrics
 from xraygen.evaluation.evaluate import metrics
 from xraygen.evaluation.release import metrics as release_metrics
-from xraygen.evaluation.scores import COLUMNS
+
+COLUMNS = ("macro", *REGIONS.scored)
 
 
 def cells(score: float) -> dict:

@@ -1,17 +1,18 @@
 """A split of which only some studies have a reference is evaluated on those."""
 
 import pytest
+from conftest import REGIONS, annotation
 
 from xraygen import judges
 from xraygen.core.errors import UserError
-from xraygen.core.study import SCORED_REGIONS, Annotation, AnnotationRecord, Study
+from xraygen.core.study import AnnotationRecord, Study
 from xraygen.evaluation import evaluate
 
 PROXY = judges.load("proxy")
-SAID = Annotation(lung="Lungs are clear.", heart="Heart size is normal.")
+SAID = annotation(lung="Lungs are clear.", heart="Heart size is normal.")
 
 
-def study(id: str, reference: Annotation | None, split: str = "test") -> Study:
+def study(id: str, reference: dict | None, split: str = "test") -> Study:
     return Study(id=id, uid=id, split=split, report="Clear lungs.", reference=reference, novel=True)
 
 
@@ -23,15 +24,15 @@ def answers(*ids: str) -> list[AnnotationRecord]:
 
 
 def test_what_has_a_reference_is_judged_and_the_rest_passed_over():
-    judged = evaluate.judge_annotations(MEMBERS, answers("d", "c", "b", "a"), PROXY)
+    judged = evaluate.judge_annotations(MEMBERS, answers("d", "c", "b", "a"), PROXY, REGIONS)
     assert [(mark.id, mark.region) for mark in judged] == [
-        (id, region) for id in "ac" for region in SCORED_REGIONS
+        (id, region) for id in "ac" for region in REGIONS.scored
     ]
-    assert evaluate.judge_annotations(MEMBERS, answers("a", "c"), PROXY) == judged, (
+    assert evaluate.judge_annotations(MEMBERS, answers("a", "c"), PROXY, REGIONS) == judged, (
         "no answer is missed that cannot be judged"
     )
     assert (
-        evaluate.judge_annotations(iter(MEMBERS), iter(answers("a", "b", "c", "d")), PROXY)
+        evaluate.judge_annotations(iter(MEMBERS), iter(answers("a", "b", "c", "d")), PROXY, REGIONS)
         == judged
     )
 
@@ -49,16 +50,22 @@ def test_what_has_a_reference_is_judged_and_the_rest_passed_over():
 )
 def test_annotations_that_do_not_fit_are_refused_as_before(given, said):
     with pytest.raises(UserError, match=said):
-        evaluate.judge_annotations(MEMBERS, given, PROXY)
+        evaluate.judge_annotations(MEMBERS, given, PROXY, REGIONS)
 
 
 def test_a_split_without_references_is_left_out_and_two_of_them_end_in_one_line():
     dev = [study("e", None, "dev")]
     judged = evaluate.judge_splits(
-        {"dev": dev, "test": MEMBERS}, {"dev": answers("e"), "test": answers(*"abcd")}, PROXY
+        {"dev": dev, "test": MEMBERS},
+        {"dev": answers("e"), "test": answers(*"abcd")},
+        PROXY,
+        REGIONS,
     )
-    assert judged["dev"] == [] and len(judged["test"]) == 2 * len(SCORED_REGIONS)
+    assert judged["dev"] == [] and len(judged["test"]) == 2 * len(REGIONS.scored)
     with pytest.raises(UserError, match="none of the 2 studies has a reference"):
         evaluate.judge_splits(
-            {"dev": dev, "test": MEMBERS[1:2]}, {"dev": answers("e"), "test": answers("b")}, PROXY
+            {"dev": dev, "test": MEMBERS[1:2]},
+            {"dev": answers("e"), "test": answers("b")},
+            PROXY,
+            REGIONS,
         )

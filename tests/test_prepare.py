@@ -1,9 +1,10 @@
 """Splitting, sampling and counting."""
 
+from conftest import annotation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.core.study import Annotation, Image, Study
+from xraygen.core.study import Image, Study
 from xraygen.sources import Incident
 from xraygen.sources.prepare import describe, draw, split
 
@@ -14,7 +15,7 @@ def study(number: int, split: str = "train", report: str | None = None, **refere
         uid=str(number),
         split=split,
         report=f"report {number}" if report is None else report,
-        reference=Annotation(**reference) if split != "val" else None,
+        reference=annotation(**reference) if split != "val" else None,
     )
 
 

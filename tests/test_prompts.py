@@ -10,11 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS, annotation
 
 from xraygen import params
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, Annotation, Case, Study, write_jsonl
+from xraygen.core.study import Case, Study, write_jsonl
 from xraygen.prompting.conversation import completion
 from xraygen.prompting.prompts import Nearest, Prompts
 
@@ -31,7 +32,7 @@ def study(id: str, report: str, split: str = "train", reference: str | None = "C
         uid=id,
         split=split,
         report=report,
-        reference=reference and Annotation(lung=reference),
+        reference=reference and annotation(lung=reference),
     )
 
 
@@ -49,7 +50,7 @@ def test_turns_are_the_system_the_examples_and_then_the_question():
         {"report": "Large  heart.", "annotation": {"heart": "Large."}},
         {"report": "Normal.", "annotation": {}},
     ]
-    turns = Prompts(approach(system="Do it.", examples=examples), Path()).turns(
+    turns = Prompts(approach(system="Do it.", examples=examples), Path(), REGIONS).turns(
         Case(id="x", report=" Clear \n lungs. ")
     )
     assert [turn["role"] for turn in turns] == [
@@ -66,10 +67,10 @@ def test_turns_are_the_system_the_examples_and_then_the_question():
         and said[1] == "Go.\nReport: Large heart."
         and said[5] == "Go.\nReport: Clear lungs."
     )
-    assert json.loads(said[2]) == Annotation(heart="Large.").model_dump() and list(
-        json.loads(said[2])
-    ) == list(REGIONS)
-    (alone,) = Prompts(approach(), Path()).turns(Case(id="x", report="Clear."))
+    assert json.loads(said[2]) == annotation(heart="Large.") and list(json.loads(said[2])) == list(
+        REGIONS
+    )
+    (alone,) = Prompts(approach(), Path(), REGIONS).turns(Case(id="x", report="Clear."))
     assert alone == {"role": "user", "content": "Go.\nReport: Clear."}
 
 
@@ -78,7 +79,7 @@ def test_turns_are_the_system_the_examples_and_then_the_question():
 )
 def test_a_report_stands_in_the_prompt_as_it_is(report):
     user = 'As {"bone": ""}. {report} Once more: {report}'
-    (turn,) = Prompts(approach(user=user), Path()).turns(Case(id="x", report=report))
+    (turn,) = Prompts(approach(user=user), Path(), REGIONS).turns(Case(id="x", report=report))
     assert turn["content"] == f'As {{"bone": ""}}. {report} Once more: {report}'
 
 
@@ -199,19 +200,19 @@ def test_the_nearest_come_as_turns_behind_the_examples(tmp_path, similarity):
     )
     examples = [{"report": "First.", "annotation": {"bone": "Fixed."}}]
     made = approach(nearest={"k": 2, "similarity": similarity}, examples=examples)
-    turns = Prompts(made, tmp_path).turns(
+    turns = Prompts(made, tmp_path, REGIONS).turns(
         Case(id="t3", report="Finding number 3. Finding number 5.")
     )
     assert len(turns) == 2 + 2 * 2 + 1 and "Fixed." in turns[1]["content"]
     assert turns[4]["content"] == "Go.\nReport: Finding number 5." and turns[5][
         "content"
-    ] == completion(Annotation(lung="Curated 5."))
+    ] == completion(annotation(lung="Curated 5."))
     assert "Curated 3." not in json.dumps(turns), "its own reference"
 
 
 def test_without_training_studies_nearest_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"train.jsonl: .*dvc repro"):
-        Prompts(approach(nearest={"k": 2, "similarity": "tfidf"}), tmp_path)
+        Prompts(approach(nearest={"k": 2, "similarity": "tfidf"}), tmp_path, REGIONS)
 
 
 # Leakage
@@ -231,7 +232,7 @@ def test_no_prompt_of_the_pipeline_holds_a_reference_of_the_case_or_of_dev_and_t
     for split, studies in splits.items():
         write_jsonl(tmp_path / f"data/prepared/{split}.jsonl", studies)
     made = params.load(root / "params.yaml").approaches[name]
-    prompts = Prompts(made, tmp_path)
+    prompts = Prompts(made, tmp_path, REGIONS)
     for split, studies in splits.items():
         for one in studies:
             turns = prompts.turns(one.case())

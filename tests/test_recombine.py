@@ -2,13 +2,15 @@
 are.
 """
 
-from xraygen.core.study import REGIONS, Annotation, Study
+from conftest import REGIONS, annotation
+
+from xraygen.core.study import Study
 from xraygen.language.text import sentences, tokens
 from xraygen.sources.phantom import phantom
 from xraygen.training.recombine import agreed, pieces, recombined
 
 REPORT = "The cardiomediastinal silhouette is normal. Lungs are clear. There is a rib\nfracture. Comparison is made."
-REFERENCE = Annotation(
+REFERENCE = annotation(
     heart="Cardiac silhouette is normal.",
     mediastinal="Mediastinal silhouette is normal.",
     lung="Lungs are clear.",
@@ -16,7 +18,7 @@ REFERENCE = Annotation(
 )
 
 
-def one(report: str, reference: Annotation) -> Study:
+def one(report: str, reference: dict) -> Study:
     return Study(id="a", uid="1", split="train", report=report, images=[], reference=reference)
 
 
@@ -28,13 +30,13 @@ def test_a_curated_sentence_is_traced_to_the_one_that_it_is_made_of():
     }
     assert second == ("Lungs are clear.", {"lung": "Lungs are clear."})
     assert third == ("There is a rib fracture.", {"bone": "Rib fracture."}) and fourth.curated == {}
-    assert pieces([one("", REFERENCE), one("", Annotation())]) == [[], []] and pieces([]) == []
+    assert pieces([one("", REFERENCE), one("", annotation())]) == [[], []] and pieces([]) == []
 
 
 def test_words_that_no_sentence_holds_are_traced_by_what_they_stand_for():
     said, curated = (
         "The cardiomediastinal silhouette is normal in size.",
-        Annotation(heart="Cardiac contours within limits."),
+        annotation(heart="Cardiac contours within limits."),
     )
     *_, last = pieces(
         [one(f"{said} Lungs are clear.", curated)] * 5 + [one(f"Lungs are clear. {said}", curated)]
@@ -51,14 +53,14 @@ def test_of_a_sentence_that_many_have_the_words_are_those_nearest_to_all_that_wa
     )
     reports = pieces(
         [
-            one(f"{said} {end}", Annotation(**curated))
+            one(f"{said} {end}", annotation(**curated))
             for curated, end in zip(written, ["", "No effusion."] * 4, strict=True)
         ]
     )
     reports += pieces(
-        [one("heart size, and vascularity, are normal", Annotation())]
+        [one("heart size, and vascularity, are normal", annotation())]
     )  # the same words
-    (own,) = pieces([one("A rib fracture.", Annotation(bone="Rib fracture."))])
+    (own,) = pieces([one("A rib fracture.", annotation(bone="Rib fracture."))])
     *found, last = agreed([*reports, own])
     assert last == own and [report[0].said for report in found] == [
         report[0].said for report in reports
@@ -66,7 +68,7 @@ def test_of_a_sentence_that_many_have_the_words_are_those_nearest_to_all_that_wa
     assert all(
         report[0].curated == {"lung": "Vascularity is normal."} for report in found
     )  # written of 5 in two ways, not of 4
-    silent = pieces([one(said, Annotation())]) * 3
+    silent = pieces([one(said, annotation())]) * 3
     assert all(report[0].curated == {} for report in agreed([*reports, *silent]))
     assert all(report[1].curated == {} for report in found if len(report) > 1)
 

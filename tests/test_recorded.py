@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import project_of
+from conftest import REGIONS, annotation, parse, project_of
 
 from xraygen import params
 from xraygen.annotators.recorded import Recorded, RecordedSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
-    SCORED_REGIONS,
-    Annotation,
     AnnotationRecord,
     Case,
     Study,
@@ -27,7 +25,6 @@ from xraygen.core.study import (
     write_jsonl,
 )
 from xraygen.language.text import token_f1
-from xraygen.prompting.json_answer import parse
 from xraygen.sources.iu_xray import read as iu_xray
 
 pytest.importorskip("json_repair")
@@ -36,7 +33,7 @@ RECORDED = SHARED / "recorded"
 needs_recorded = pytest.mark.skipif(
     not RECORDED.is_dir(), reason="no recorded answers at ../shared/recorded"
 )
-SAID = Annotation(bone="No fracture.", lung="Clear: \u201cno effusion\u201d.")
+SAID = annotation(bone="No fracture.", lung="Clear: \u201cno effusion\u201d.")
 
 
 def annotator(folder: Path, name: str, **settings) -> Recorded:
@@ -58,9 +55,9 @@ def cases(*ids: str) -> list[Case]:
 def test_answers_are_found_by_id_whatever_the_columns_are_called_and_come_in_the_order_of_the_cases(
     tmp_path,
 ):
-    other = Annotation(heart="Large.")
+    other = annotation(heart="Large.")
     rows = [
-        ("S1", "x", SAID.model_dump_json()),
+        ("S1", "x", json.dumps(SAID)),
         ("S2", "y", f"Sure:\n```json\n{other.model_dump_json()}\n```"),
     ]
     csv_file(tmp_path / "a.csv", ("study", "note", "said by it"), *rows)
@@ -86,7 +83,7 @@ def test_a_column_for_each_region_needs_no_json_and_regions_without_one_are_empt
     (record,) = annotator(tmp_path, "a.csv", columns={"bone": "Knochen", "lung": "Lunge"})(
         cases("S1")
     )
-    assert record.annotation == Annotation(bone='No {"fracture"}.') and record.usage == {
+    assert record.annotation == annotation(bone='No {"fracture"}.') and record.usage == {
         "repaired": False
     }
 
@@ -96,7 +93,7 @@ def test_ids_that_are_numbers_in_json_and_null_texts(tmp_path):
     (record,) = annotator(tmp_path, "a.jsonl", columns={"bone": "bone", "lung": "lung"})(
         cases("17")
     )
-    assert record.annotation == Annotation(lung="Clear.")
+    assert record.annotation == annotation(lung="Clear.")
 
 
 def test_what_has_no_row_or_cannot_be_read_fails_with_its_reason_and_nothing_is_dropped(tmp_path):
@@ -111,7 +108,7 @@ def test_what_has_no_row_or_cannot_be_read_fails_with_its_reason_and_nothing_is_
     assert [record.annotation for record in records] == [
         None,
         None,
-        Annotation(lung="Clear."),
+        annotation(lung="Clear."),
         None,
         None,
     ]
@@ -242,7 +239,7 @@ def test_the_stage_takes_a_file_that_covers_part_of_test_and_nothing_of_dev(root
     assert [record.annotation for record in records["test"]] == [
         None,
         None,
-        Annotation(lung="Clear."),
+        annotation(lung="Clear."),
     ]
     usage = json.loads((tmp_path / "metrics/usage/elsewhere.json").read_text())
     assert usage == {"cases": 6, "failed": 5, "repaired": 1}
@@ -276,7 +273,7 @@ def test_every_recorded_answer_is_read(tmp_path, name, columns, rows):
                 region for region in said if said[region].strip().lower() in ("nan", "none", "...")
             ]
             texts = {region: "" if region in silent else said[region].strip() for region in said}
-            expected[id] = Annotation(
+            expected[id] = annotation(
                 **texts | {"bone": f"{texts.get('bone', '')} {spine}".strip()}
             )
             repaired[id] = bool(silent or spine)
@@ -307,7 +304,9 @@ def test_token_f1_of_the_recorded_prompts_on_the_test_studies(tmp_path, column, 
     for name in iu_xray.TEXT_FILES:
         shutil.copy(SHARED / "iu-xray" / name, tmp_path / "iu")
     studies = [
-        study for study in iu_xray.read(tmp_path / "iu", tmp_path).studies if study.split == "test"
+        study
+        for study in iu_xray.read(tmp_path / "iu", tmp_path, REGIONS).studies
+        if study.split == "test"
     ]
     records = annotator(tmp_path, "gpt-4o-mini_test.csv", answer=column)(
         study.case() for study in studies
@@ -326,7 +325,7 @@ def test_token_f1_of_the_recorded_prompts_on_the_test_studies(tmp_path, column, 
     with (RECORDED / "gpt-4o-mini_test.csv").open(encoding="utf-8", newline="") as file:
         direct = {row["id"]: json.loads(row[column]) for row in csv.DictReader(file)}
     means = {}
-    for region in SCORED_REGIONS:
+    for region in REGIONS.scored:
         by_pipeline = [token_f1(reference[region], said[region]) for reference, said in pairs]
         by_hand = [token_f1(references[id][region], said[region]) for id, said in direct.items()]
         assert sorted(by_pipeline, key=str) == sorted(by_hand, key=str)
@@ -344,4 +343,4 @@ def test_texts_by_column_of_a_stopped_answer_are_a_failure(tmp_path):
         [Case(id="a", report="x"), Case(id="b", report="x")]
     )
     assert cut.annotation is None and "finish_reason length" in cut.error
-    assert whole.annotation.heart == "Large."
+    assert whole.annotation["heart"] == "Large."

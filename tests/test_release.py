@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import annotator_of
+from conftest import REGIONS, annotation, annotator_of
 
 from xraygen import judges, params
 from xraygen.annotators.recorded import RecordedSettings
@@ -18,8 +18,6 @@ from xraygen.annotators.router import router
 from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
-    REGIONS,
-    Annotation,
     Study,
     read_json,
     read_jsonl,
@@ -168,7 +166,9 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
     content = yaml.safe_load(defaults.read_text())
     content["approaches"] = {name: approach.model_dump() for name, approach in approaches.items()}
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    router.fit(made("train", 1000, 80), router.RouterParams()).save(folder / "models/router")
+    router.fit(made("train", 1000, 80), router.RouterParams(), REGIONS).save(
+        folder / "models/router"
+    )
     val = made("val", 3000, 8)
     val[3] = val[3].model_copy(update={"report": " "})
     write_jsonl(folder / "data/prepared/val.jsonl", val)
@@ -185,9 +185,9 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
             split: list(annotate(study.case() for study in members))
             for split, members in studies.items()
         }
-        judged = evaluate.judge_splits(studies, said, judge)
-        summaries[name] = evaluate.details(judged, studies, judge, 200, 0)
-        of_all[name] = scores_of(judged, studies)
+        judged = evaluate.judge_splits(studies, said, judge, REGIONS)
+        summaries[name] = evaluate.details(judged, studies, judge, REGIONS, 200, 0)
+        of_all[name] = scores_of(judged, studies, REGIONS.scored)
     comparison = report_of(
         of_all, summaries, [], CompareParams(resamples=200, alpha=0.05, power=0.8, seed=0)
     )
@@ -253,7 +253,7 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
             "proxy",
         )
         assert {region: row[region] for region in REGIONS} == (
-            member.annotation or Annotation()
+            member.annotation or annotation()
         ).model_dump()
 
 

@@ -3,10 +3,10 @@ with scipy."""
 
 import numpy as np
 import pytest
+from conftest import REGIONS
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import permutation_test
 
-from xraygen.core.study import SCORED_REGIONS
 from xraygen.evaluation import resampling
 from xraygen.evaluation.compare import compare_all, permutations
 from xraygen.evaluation.params import CompareParams
@@ -40,23 +40,23 @@ def test_every_regional_difference_holds_where_all_approaches_differ(approaches)
     every = {}
     for number in range(approaches):
         values = 0.04 * number + 0.02 * rng.random((60, 4))
-        every[f"a{number}"] = {"test": StudyScores(ids, values, values, values)}
+        every[f"a{number}"] = {"test": StudyScores(ids, values, values, values, REGIONS.scored)}
     pairs = compare_all(every, PARAMS)["test"]
     assert len(pairs) == approaches * (approaches - 1) // 2
     for pair in pairs.values():
         for measure in ("score", "token_f1"):
-            assert all(pair[measure][column]["holds"] for column in ("macro", *SCORED_REGIONS))
+            assert all(pair[measure][column]["holds"] for column in ("macro", *REGIONS.scored))
 
 
 @pytest.mark.parametrize("approaches", [2, 8, 9, 17, 20, 40])
 def test_the_smallest_p_is_far_below_what_the_correction_needs(approaches):
-    family = approaches * (approaches - 1) // 2 * len(SCORED_REGIONS)
-    smallest = 2 / (permutations(approaches, PARAMS) + 1)
+    family = approaches * (approaches - 1) // 2 * len(REGIONS.scored)
+    smallest = 2 / (permutations(approaches, 4, PARAMS) + 1)
     assert smallest * family <= PARAMS.alpha / 9.9
 
 
 def test_more_permutations_can_be_asked_for():
-    assert permutations(2, PARAMS.model_copy(update={"resamples": 100_000})) == 100_000
+    assert permutations(2, 4, PARAMS.model_copy(update={"resamples": 100_000})) == 100_000
 
 
 @pytest.mark.parametrize(("n", "tolerance"), [(8, 1e-12), (40, 0.02)])

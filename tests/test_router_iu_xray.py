@@ -5,9 +5,9 @@ parameters were chosen within train.
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS
 
 from xraygen.annotators.router.router import RouterParams, fit
-from xraygen.core.study import SCORED_REGIONS
 from xraygen.language.text import token_f1
 from xraygen.sources import prepare
 from xraygen.sources.iu_xray import read as iu_xray
@@ -23,7 +23,7 @@ pytestmark = [
 
 def macro(pairs) -> float:
     means = []
-    for region in SCORED_REGIONS:
+    for region in REGIONS.scored:
         scores = [token_f1(study.reference[region], said[region]) for study, said in pairs]
         scored = [score for score in scores if score is not None]
         means.append(sum(scored) / len(scored))
@@ -31,7 +31,9 @@ def macro(pairs) -> float:
 
 
 def test_floors_on_test_and_on_reports_that_train_does_not_have():
-    splits = prepare.split(iu_xray.read(SHARED / "iu-xray", SHARED).studies, seed=0, dev_share=0.1)
+    splits = prepare.split(
+        iu_xray.read(SHARED / "iu-xray", SHARED, REGIONS).studies, seed=0, dev_share=0.1
+    )
     router = fit(splits["train"], RouterParams())
     pairs = [(study, router.annotate(study.report)) for study in splits["test"]]
     assert len(pairs) == 295

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from conftest import REGIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraygen.core.study import SCORED_REGIONS, Judgement
+from xraygen.core.study import Judgement
 from xraygen.evaluation.compare import compare_all, detectable_differences
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import bootstrap, compare, detectable, holm, intervals, macro
@@ -35,16 +36,18 @@ def judgement(
 
 def test_right_silence_counts_in_score_and_not_as_published():
     scores = by_study(
-        [judgement("s", region, 1.0, "both_empty", "", "") for region in SCORED_REGIONS]
+        [judgement("s", region, 1.0, "both_empty", "", "") for region in REGIONS.scored],
+        REGIONS.scored,
+        REGIONS.scored,
     )
     assert macro(scores.score) == 1 and macro(scores.as_published) == 0
     assert np.isnan(scores.token_f1).all()
 
 
 def test_what_cannot_be_scored_is_left_out_counted_and_zero_as_published():
-    judged = [judgement(i, region, 0.5) for i in "ab" for region in SCORED_REGIONS]
-    judged[0] = judgement("a", SCORED_REGIONS[0], None, "unparseable")
-    summary = summarise(by_study(judged), resamples=50, seed=0)
+    judged = [judgement(i, region, 0.5) for i in "ab" for region in REGIONS.scored]
+    judged[0] = judgement("a", REGIONS.scored[0], None, "unparseable")
+    summary = summarise(by_study(judged, REGIONS.scored), resamples=50, seed=0)
     assert summary["macro"]["score"] == 0.5 and summary["macro"]["unscored"] == 1
     assert summary["bone"]["as_published"] == 0.25 and summary["macro"][
         "as_published"
@@ -60,9 +63,9 @@ def test_order_of_judgements_does_not_matter():
     judged = [
         judgement(i, region, hash_ / 10)
         for hash_, i in enumerate("abcdef")
-        for region in SCORED_REGIONS
+        for region in REGIONS.scored
     ]
-    first, second = by_study(judged), by_study(judged[::-1])
+    first, second = by_study(judged, REGIONS.scored), by_study(judged[::-1], REGIONS.scored)
     assert first.ids == second.ids and np.array_equal(first.score, second.score)
 
 
@@ -148,7 +151,9 @@ def test_interval_resamples_studies_not_cells():
     rng = np.random.default_rng(0)
     score = rng.random((50, 1))
     ids = tuple(map(str, range(50)))
-    summary = summarise(StudyScores(ids, *[np.repeat(score, 4, axis=1)] * 3), 2000, 0)
+    summary = summarise(
+        StudyScores(ids, *[np.repeat(score, 4, axis=1)] * 3, REGIONS.scored), 2000, 0
+    )
     # four copies of a region are no more evidence than one
     assert [summary["macro"][key] for key in ("ci_low", "ci_high")] == [
         summary["bone"][key] for key in ("ci_low", "ci_high")
@@ -211,7 +216,7 @@ def test_an_invented_finding_is_seen_by_the_paired_test():
 def test_pairs_unscored_by_the_judge_on_either_side_count_on_neither():
     def scores(values) -> StudyScores:
         array = np.array(values, dtype=float)
-        return StudyScores(tuple("abcd"), array, array, array)
+        return StudyScores(tuple("abcd"), array, array, array, REGIONS.scored)
 
     a = scores([[1, 1, 1, 1]] * 3 + [[0, 0, 0, 0]])
     b = scores([[1, 1, 1, 1]] * 3 + [[np.nan, 0, 0, 0]])
@@ -237,7 +242,7 @@ def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
         noisy = [base[:studies] + rng.normal(0, 0.3, (studies, 4)) for _ in range(approaches)]
         ids = tuple(map(str, range(studies)))
         every = {
-            f"n{k}": {"test": StudyScores(ids, values, values, values)}
+            f"n{k}": {"test": StudyScores(ids, values, values, values, REGIONS.scored)}
             for k, values in enumerate(noisy)
         }
         return detectable_differences(compare_all(every, params)["test"], params)["score"]
@@ -248,7 +253,10 @@ def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
 
 
 def test_equal_approaches_have_no_detectable_difference():
-    every = {name: {"test": StudyScores(("a", "b"), *[np.ones((2, 4))] * 3)} for name in "ab"}
+    every = {
+        name: {"test": StudyScores(("a", "b"), *[np.ones((2, 4))] * 3, REGIONS.scored)}
+        for name in "ab"
+    }
     params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
     assert detectable_differences(compare_all(every, params)["test"], params) == {
         "score": None,
@@ -338,9 +346,11 @@ def test_the_interval_is_that_of_scipy(studies):
         method="percentile",
         rng=np.random.default_rng(5),
     )
-    ours = summarise(StudyScores(tuple(map(str, range(studies))), values, values, values), 1000, 5)[
-        "macro"
-    ]
+    ours = summarise(
+        StudyScores(tuple(map(str, range(studies))), values, values, values, REGIONS.scored),
+        1000,
+        5,
+    )["macro"]
     assert [ours["ci_low"], ours["ci_high"]] == pytest.approx(
         list(theirs.confidence_interval), abs=1e-6
     )

@@ -3,15 +3,14 @@ reference.
 """
 
 import pytest
+from conftest import REGIONS, annotation
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
-    REGIONS,
     SPLITS,
-    Annotation,
     AnnotationRecord,
     Case,
     ErrorCounts,
@@ -23,7 +22,7 @@ from xraygen.core.study import (
 )
 
 text = st.text(max_size=40)
-annotations = st.builds(Annotation, **{region: text for region in REGIONS})
+annotations = st.builds(annotation, **{region: text for region in REGIONS})
 images = st.builds(
     Image, path=text.filter(bool), projection=st.sampled_from(["frontal", "lateral", "unknown"])
 )
@@ -48,7 +47,7 @@ def test_any_study_survives_the_file(tmp_path_factory, records):
 
 @given(study=studies)
 def test_a_case_carries_nothing_of_the_reference(study):
-    marked = study.model_copy(update={"reference": Annotation(lung="PLANTED")})
+    marked = study.model_copy(update={"reference": annotation(lung="PLANTED")})
     assert "PLANTED" not in marked.case().model_dump_json().replace(study.report, "")
     assert set(Case.model_fields) == {"id", "report", "images"}
 
@@ -56,10 +55,8 @@ def test_a_case_carries_nothing_of_the_reference(study):
 def test_unknown_fields_regions_and_verdicts_are_refused():
     with pytest.raises(ValidationError):
         Case(id="a", report="r", reference="x")
-    with pytest.raises(ValidationError):
-        Annotation(lungs="x")
-    with pytest.raises(KeyError):
-        Annotation()["model_fields"]
+    with pytest.raises(ValueError, match="no region 'lungs'"):
+        annotation(lungs="x")
     with pytest.raises(ValidationError):
         Judgement(
             id="a",
@@ -74,8 +71,6 @@ def test_unknown_fields_regions_and_verdicts_are_refused():
 
 def test_records_cannot_be_changed():
     with pytest.raises(ValidationError):
-        Annotation().lung = "x"
-    with pytest.raises(ValidationError):
         ErrorCounts().a = 1
 
 
@@ -86,4 +81,4 @@ def test_a_damaged_line_is_named(tmp_path, line):
     path = tmp_path / "annotations.jsonl"
     path.write_text('{"id": "a", "annotation": null, "error": "none"}\n' + line + "\n")
     with pytest.raises(UserError, match=r"annotations\.jsonl:2: not a AnnotationRecord record"):
-        list(read_jsonl(path, AnnotationRecord))
+        list(read_jsonl(path, AnnotationRecord, REGIONS))

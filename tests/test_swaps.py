@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import REGIONS, annotation
 
-from xraygen.core.study import REGIONS, Study
+from xraygen.core.study import Study
 from xraygen.sources.phantom import phantom
 
 torch = pytest.importorskip("torch")
@@ -68,7 +69,7 @@ def rows(root) -> Rows:
 
 
 def test_what_is_copied_stays_copied_and_nothing_else_changes(rows, tokenizer):
-    shown, changed = Swapped(rows, tokenizer, PROMPT, 1.0, seed=0), 0
+    shown, changed = Swapped(rows, tokenizer, PROMPT, annotation(), 1.0, seed=0), 0
     for index in range(len(rows)):
         before, after, others = rows[index], shown[index, 7], {}
         for name in ("input_ids", "completion"):
@@ -88,7 +89,7 @@ def test_what_is_copied_stays_copied_and_nothing_else_changes(rows, tokenizer):
 
 
 def test_every_showing_is_another_one_and_the_same_on_every_run(rows, tokenizer):
-    first, second = (Swapped(rows, tokenizer, PROMPT, 0.5, seed=0) for _ in range(2))
+    first, second = (Swapped(rows, tokenizer, PROMPT, annotation(), 0.5, seed=0) for _ in range(2))
     keys = [(index, number) for index in range(len(rows)) for number in range(5)]
     texts = {key: tokenizer.decode(first[key]["input_ids"]) for key in keys}
     assert texts == {key: tokenizer.decode(second[key]["input_ids"]) for key in reversed(keys)}
@@ -99,7 +100,7 @@ def test_every_showing_is_another_one_and_the_same_on_every_run(rows, tokenizer)
 
 
 def test_without_swaps_rows_are_what_they_were(rows, tokenizer):
-    shown = Swapped(rows, tokenizer, PROMPT, 0.0, seed=0)
+    shown = Swapped(rows, tokenizer, PROMPT, annotation(), 0.0, seed=0)
     assert len(shown) == len(rows) and all(
         shown[index, 3] is rows[index] for index in range(len(rows))
     )

@@ -11,11 +11,11 @@ import re
 from functools import cache
 from random import Random
 
-from xraygen.core.study import REGIONS
 from xraygen.judges.proxy.findings import vocabulary
-from xraygen.sources.phantom import phantom, phrases
+from xraygen.sources.phantom import phantom
+from xraygen.sources.phantom.filing import FIVE, Statement
 from xraygen.sources.phantom.findings import Findings
-from xraygen.sources.phantom.wording import Statement, statements
+from xraygen.sources.phantom.wording import statements, topic_of
 
 PROMPTS = {
     "list": "Annotate the study by region, in JSON.",
@@ -49,7 +49,7 @@ def talk(studies: list[Findings], rng: Random) -> tuple[str, list[tuple[str, str
     its completion).
     """
     words = rng.choices(
-        (*_words(), *REGIONS, "JSON", "report", "text", "empty", "-", '""', ":", ".", "\n"),
+        (*_words(), *FIVE.names, "JSON", "report", "text", "empty", "-", '""', ":", ".", "\n"),
         k=int(rng.random() ** 2 * 200),
     )
     pairs = [example("quote", findings, rng, True, 0.7) for findings in studies]
@@ -86,13 +86,14 @@ def _words() -> tuple[str, ...]:
 
 def listing(findings: Findings) -> str:
     """By region the terms of the findings in a fixed order, "normal" where there is none."""
-    said: dict[str, list[str]] = {region: [] for region in REGIONS}
+    said: dict[str, list[str]] = {region: [] for region in FIVE.names}
     for name in findings.abnormal():
-        said[phrases.REGION_OF[name]].append(_term(name, getattr(findings, name)))
+        region = FIVE.region_of[topic_of(name, findings)]
+        said[region].append(_term(name, getattr(findings, name)))
     return json.dumps(
         {
             region: "; ".join(said[region]) or ("" if region == "others" else "normal")
-            for region in REGIONS
+            for region in FIVE.names
         }
     )
 
@@ -105,11 +106,11 @@ def names(findings: Findings) -> str:
 
 def quotes(said: list[Statement]) -> str:
     """The sentences by region; one that speaks of several regions is quoted in each."""
-    found: dict[str, list[str]] = {region: [] for region in REGIONS}
+    found: dict[str, list[str]] = {region: [] for region in FIVE.names}
     for statement in said:
-        for region in statement.curated or (statement.region,):
+        for region in FIVE.divided(statement):
             found[region].append(statement.text)
-    return json.dumps({region: " ".join(found[region]) for region in REGIONS})
+    return json.dumps({region: " ".join(found[region]) for region in FIVE.names})
 
 
 def corpus(seed: int, studies: int) -> list[str]:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, AnnotationRecord, Case, read_json, write_json
 
 _FILE = "constant.json"
@@ -26,7 +25,7 @@ class Constant(Annotator):
 
     def __init__(self, settings: ConstantSettings, project: Project) -> None:
         super().__init__(settings, project)
-        self.annotation = load(project.root / settings.reads)
+        self.annotation = load(project.root / settings.reads, project.regions)
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         for case in cases:
@@ -34,14 +33,15 @@ class Constant(Annotator):
 
 
 def save(annotation: Annotation, folder: Path) -> None:
-    write_json(folder / _FILE, annotation.model_dump())
+    write_json(folder / _FILE, annotation)
 
 
-def load(folder: Path) -> Annotation:
-    """UserError: no such file, or not what `save` wrote."""
-    try:
-        return Annotation.model_validate(read_json(folder / _FILE))
-    except ValidationError:
+def load(folder: Path, regions: Regions) -> Annotation:
+    """UserError: no such file, or not what `save` wrote for these regions."""
+    path = folder / _FILE
+    texts = read_json(path)
+    if tuple(texts) != regions.names or not all(isinstance(text, str) for text in texts.values()):
         raise UserError(
-            f"{folder / _FILE}: not an annotation; run `dvc repro fit_constant`"
-        ) from None
+            f"{path}: not an annotation of the declared regions; run `dvc repro fit_constant`"
+        )
+    return texts

@@ -45,13 +45,12 @@ def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Ann
     where = f"params.yaml: approaches.{name}"
     kind = plugins.resolve(settings.annotator, BUILT_IN, Annotator, f"{where}.annotator")
     annotate = kind.build(settings, project._replace(where=where))
-    if annotate.may_fail == "all":
-        return annotate
-    return Bounded(annotate, project.llm.max_failed)
+    return Checked(annotate, 1.0 if annotate.may_fail == "all" else project.llm.max_failed)
 
 
-class Bounded(Annotator):
-    """An annotator of which at most a share of the cases may fail.
+class Checked(Annotator):
+    """An annotator whose annotations have all declared regions and no other, and of which at most
+    a share of the cases may fail.
 
     A few pictures that cannot be read fail their cases alone, unless all do: people bring short
     files of cases, too.
@@ -69,7 +68,8 @@ class Bounded(Annotator):
         return self.annotate.shows_pictures
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: a larger share has failed; once that is clear, the rest is not asked."""
+        """UserError: a larger share has failed; once that is clear, the rest is not asked. Or
+        an annotation has a region that is not declared."""
         done, answers, pictures = 0, Counter(), Counter()
         for record in self.annotate(cases):
             done += 1
@@ -79,8 +79,17 @@ class Bounded(Annotator):
                 answers[record.error] += 1
             if answers.total() + pictures.total() >= _FEW:
                 self._check(done, answers + pictures)
-            yield record
+            yield self._complete(record)
         self._check(done, answers if pictures.total() < min(_FEW, done) else answers + pictures)
+
+    def _complete(self, record: AnnotationRecord) -> AnnotationRecord:
+        if record.annotation is None:
+            return record
+        try:
+            texts = self.project.regions.annotation(record.annotation)
+        except ValueError as error:
+            raise UserError(f"{self.project.where}: study {record.id}: {error}") from None
+        return record.model_copy(update={"annotation": texts})
 
     def _check(self, done: int, reasons: Counter) -> None:
         if reasons.total() > self.share * done:

@@ -27,7 +27,9 @@ class Local(Vlm):
     may_fail: ClassVar = "none"
 
     def __init__(self, settings: LlmSettings, project: Project) -> None:
-        llm = project.llm
+        llm, regions = project.llm, project.regions
+        filled = {"system": regions.filled(settings.system), "user": regions.filled(settings.user)}
+        settings = settings.model_copy(update=filled)
         shown = as_prompted(settings, llm, str(project.root / settings.reads), project.where)
         asked = VlmSettings(
             annotator="vlm",
@@ -37,7 +39,7 @@ class Local(Vlm):
             **shown.model_dump(),
         )
         super().__init__(asked, project)
-        self.prompts = Prompts(settings, project.root)
+        self.prompts = Prompts(settings, project.root, regions)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         tokenizer = self.processor.tokenizer

@@ -17,6 +17,7 @@ from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.core.tables import has_no_value, read_rows, text_of_id
 from xraygen.engines.server_errors import finish
 from xraygen.prompting.json_answer import parse
+from xraygen.prompting.region_names import RegionNames
 
 
 class RecordedSettings(Settings):
@@ -61,6 +62,7 @@ class Recorded(Annotator):
     def __init__(self, settings: RecordedSettings, project: Project) -> None:
         super().__init__(settings, project)
         self.file = settings.reads
+        self.names = RegionNames(project.regions)
         self.by_columns = settings.columns is not None
         self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
         columns = list(settings.columns.values()) if settings.columns else [settings.answer]
@@ -121,7 +123,7 @@ class Recorded(Annotator):
         if stopped and self.by_columns:  # nothing tells any more which texts the answer had come to
             return AnnotationRecord(id=case.id, annotation=None, error=stopped, raw=answer)
         try:
-            annotation, repaired = parse(answer, ended=not stopped)
+            annotation, repaired = parse(answer, self.names, ended=not stopped)
         except ValueError as reason:
             error = stopped or str(reason)
             return AnnotationRecord(id=case.id, annotation=None, error=error, raw=answer)

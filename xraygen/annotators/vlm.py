@@ -19,13 +19,14 @@ from xraygen.annotators.as_trained import as_trained
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
-from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, Case, NonEmpty
+from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
 from xraygen.language.text import medoid
 from xraygen.prompting import conversation, encoding, json_answer, pieces, region_names, silence
 from xraygen.prompting.conversation import Inputs
-from xraygen.prompting.json_answer import is_whole, parse
+from xraygen.prompting.json_answer import OtherKeys, is_whole, parse
+from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,11 @@ class Vlm(Annotator):
     @generation.uncollected()
     def __init__(self, settings: VlmSettings, project: Project) -> None:
         name = settings.hub or str(project.root / settings.reads)
+        if settings.prompt:
+            prompt = project.regions.filled(settings.prompt)
+            settings = settings.model_copy(update={"prompt": prompt})
         settings = as_trained(settings, name, project.where)
+        self.names = RegionNames(project.regions)
         super().__init__(settings, project)
         try:
             import json_repair
@@ -135,6 +140,7 @@ class Vlm(Annotator):
                 "max_new_tokens": settings.max_new_tokens,
                 "beams": settings.beams,
                 "samples": settings.samples,
+                "regions": list(project.regions),
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )
@@ -150,7 +156,10 @@ class Vlm(Annotator):
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
-                yield _record(case, *next(answers)) if isinstance(row, dict) else _failed(case, row)
+                if isinstance(row, dict):
+                    yield _record(case, self.names, *next(answers))
+                else:
+                    yield _failed(case, row)
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""
@@ -254,7 +263,7 @@ class Vlm(Annotator):
                 batch["past_key_values"] = self._read_once(
                     batch["input_ids"][:1, :shared], len(rows)
                 )
-            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens)
+            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens, self.names)
             if beams == 1:
                 out = model.generate(
                     **batch,
@@ -284,7 +293,7 @@ class Vlm(Annotator):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if is_whole(text):
+            if is_whole(text, self.names):
                 stopped.append("")
             elif _circles(tokens):  # first: beam search pads with what may be an end token
                 stopped.append("the answer only repeated itself")
@@ -322,15 +331,15 @@ class _Ends:
     is stopped.
     """
 
-    def __init__(self, tokenizer, ends: set[int], most: int) -> None:
-        self.tokenizer, self.ends, self.most = tokenizer, ends, most
+    def __init__(self, tokenizer, ends: set[int], most: int, names: RegionNames) -> None:
+        self.tokenizer, self.ends, self.most, self.names = tokenizer, ends, most, names
         self.closing = {id for token, id in tokenizer.get_vocab().items() if "}" in token}
 
     def __call__(self, said: list[int]) -> bool:
         if said[-1] in self.ends or len(said) >= self.most:
             return True
         if said[-1] in self.closing and is_whole(
-            self.tokenizer.decode(said, skip_special_tokens=True)
+            self.tokenizer.decode(said, skip_special_tokens=True), self.names
         ):
             return True
         return _circles(said)
@@ -350,28 +359,43 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
 
 
 def _record(
-    case: Case, answers: list[str], usage: dict[str, float], stopped: list[str]
+    case: Case,
+    names: RegionNames,
+    answers: list[str],
+    usage: dict[str, float],
+    stopped: list[str],
 ) -> AnnotationRecord:
     """Of several answers, by region the one that is most like all of them. `stopped`: why each was
-    stopped before its end, or ""."""
-    read, reasons = [], []
+    stopped before its end, or "".
+
+    A model that was taught other regions keeps to their names whatever it is asked. What it says
+    under these is left out, and counted: the regions that it does not name are silent.
+    """
+    read, reasons, others = [], [], 0
     for answer, why in zip(answers, stopped, strict=True):
         try:
-            read.append(parse(answer, ended=not why))
+            read.append(parse(answer, names, ended=not why))
+        except OtherKeys as reason:
+            if why:
+                reasons.append(why)
+            else:
+                read.append((reason.rest, True))
+                others += 1
         except ValueError as reason:
             reasons.append(why or str(reason))
     raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
     if not read:
         return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)
     said = {
-        region: medoid(Counter(annotation[region] for annotation, _ in read)) for region in REGIONS
+        region: medoid(Counter(annotation[region] for annotation, _ in read))
+        for region in names.regions
     }
-    usage = (
-        usage
-        | {"repaired": any(repaired for _, repaired in read)}
-        | ({"unread": len(reasons)} if reasons else {})
-    )
-    return AnnotationRecord(id=case.id, annotation=Annotation(**said), raw=raw, usage=usage)
+    usage = usage | {"repaired": any(repaired for _, repaired in read)}
+    if reasons:
+        usage["unread"] = len(reasons)
+    if others:
+        usage["under_other_names"] = others
+    return AnnotationRecord(id=case.id, annotation=said, raw=raw, usage=usage)
 
 
 def _key(row: dict[str, torch.Tensor]) -> str:

@@ -1,5 +1,6 @@
 """The regions that an annotation is divided into, as params.yaml declares them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
@@ -13,10 +14,25 @@ Name = Annotated[str, Field(pattern=r"^[^\W_][\w /&+-]{0,59}$")]
 class Region(Record):
     """`about`: one line that says what belongs here, shown to models as part of `{regions}`.
     `scored`: whether judges score it; a region that is not scored is annotated and shown.
+    `also`: other words by which a model may name it in an answer.
     """
 
     about: NonEmpty
     scored: bool = True
+    also: tuple[NonEmpty, ...] = ()
+
+
+# What stands next to the regions in tables and metrics.
+_RESERVED = (
+    "macro",
+    "id",
+    "error",
+    "approach",
+    "judge",
+    "verdicts",
+    "failed annotations",
+    "unscored pairs",
+)
 
 
 class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
@@ -28,6 +44,18 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
     def _some_are_scored(self) -> "Regions":
         if not self.scored:
             raise ValueError("no region is scored; set `scored: true` for at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> "Regions":
+        seen: dict[str, str] = {}
+        for name in self.root:
+            plain = " ".join(re.findall(r"[^\W_]+", name.casefold()))
+            if plain in _RESERVED:
+                raise ValueError(f"{name!r} has another meaning in tables; rename the region")
+            if plain in seen:
+                raise ValueError(f"{seen[plain]!r} and {name!r} differ too little; rename one")
+            seen[plain] = name
         return self
 
     @property
@@ -45,8 +73,12 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
         return len(self.root)
 
     def described(self) -> str:
-        """One line for each region, its name and what belongs there: `{regions}` in a prompt."""
+        """One line for each region, its name and what belongs there."""
         return "\n".join(f"- {name}: {region.about}" for name, region in self.root.items())
+
+    def filled(self, prompt: str) -> str:
+        """A prompt with the described regions in place of `{regions}`."""
+        return prompt.replace("{regions}", self.described())
 
     def check(self, names: Iterable[str], key: str) -> None:
         """ValueError, which begins with `key`: one of the names is not declared."""

@@ -8,15 +8,16 @@ and judges are handed studies.
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 
-REGIONS = ("bone", "heart", "lung", "mediastinal", "others")
-SCORED_REGIONS = REGIONS[:4]
+if TYPE_CHECKING:
+    from xraygen.core.regions import Regions
+
 SPLITS = ("train", "dev", "test", "val")
 
 Split = Literal["train", "dev", "test", "val"]
@@ -41,19 +42,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Annotation(Record):
-    """Text per region; an empty string = nothing said about it."""
+def _as_declared(texts: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    """With every declared region, where the context of the validation declares regions."""
+    regions: Regions | None = info.context
+    return texts if regions is None else regions.annotation(texts)
 
-    bone: str = ""
-    heart: str = ""
-    lung: str = ""
-    mediastinal: str = ""
-    others: str = ""
 
-    def __getitem__(self, region: str) -> str:
-        if region not in REGIONS:
-            raise KeyError(region)
-        return getattr(self, region)
+# Text per declared region, in the declared order; an empty string = nothing said about it.
+Annotation = Annotated[dict[str, str], AfterValidator(_as_declared)]
 
 
 class Image(Record):
@@ -134,7 +130,7 @@ class Judgement(Record):
     """
 
     id: NonEmpty
-    region: Literal["bone", "heart", "lung", "mediastinal", "others"]
+    region: str
     reference: str
     candidate: str
     score: float | None
@@ -168,9 +164,9 @@ class Agreement(Record):
 R = TypeVar("R", bound=BaseModel)
 
 
-def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
-    """Stream records from a JSON Lines file; a line that is not one is a UserError naming file,
-    line and field.
+def read_jsonl(path: Path | str, record: type[R], regions: "Regions | None" = None) -> Iterator[R]:
+    """Stream records from a JSON Lines file. With `regions`, annotations are checked against them
+    and completed. UserError: a line that is not such a record, with file, line and field.
     """
     path = Path(path)
     try:
@@ -181,7 +177,7 @@ def read_jsonl(path: Path | str, record: type[R]) -> Iterator[R]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield record.model_validate_json(line)
+                    yield record.model_validate_json(line, context=regions)
                 except ValidationError as error:
                     problem = f"not a {record.__name__} record: {first_problem(error)}"
                     raise UserError(

@@ -7,7 +7,7 @@ from statistics import median
 
 import numpy as np
 
-from xraygen.core.study import SCORED_REGIONS, Agreement
+from xraygen.core.study import Agreement
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import (
     bootstrap,
@@ -18,7 +18,7 @@ from xraygen.evaluation.resampling import (
     means,
     permutations_needed,
 )
-from xraygen.evaluation.scores import COLUMNS, MEASURES, StudyScores, rounded
+from xraygen.evaluation.scores import MEASURES, StudyScores, rounded
 
 VERSUS = " vs "  # between two names, which hold no spaces
 
@@ -33,9 +33,10 @@ def report_of(
     data/judgements/<approach>/ summary.json by approach; `agreement`:
     data/prepared/agreement.jsonl."""
     pairs = compare_all(scores, params)
+    regions = next(iter(scores.values()))["test"].regions
     return {
         "approaches": dict(summaries),
-        "permutations": permutations(len(scores), params),
+        "permutations": permutations(len(scores), len(regions), params),
         "pairs": pairs,
         "detectable": {
             name: detectable_differences(table, params) for name, table in pairs.items()
@@ -43,7 +44,7 @@ def report_of(
         "repeated": on_repeated_reports(
             {name: by_set["test"] for name, by_set in scores.items()}, agreement, params
         ),
-        "attainable": attainable(member.attainable for member in agreement),
+        "attainable": attainable((member.attainable for member in agreement), regions),
     }
 
 
@@ -62,33 +63,34 @@ def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: Com
     }
 
 
-def permutations(approaches: int, params: CompareParams) -> int:
+def permutations(approaches: int, regions: int, params: CompareParams) -> int:
     """Of each test: enough for the larger of the two families, pairs of approaches times
     regions.
     """
     pairs = approaches * (approaches - 1) // 2
-    return max(params.resamples, permutations_needed(pairs * len(SCORED_REGIONS), params.alpha))
+    return max(params.resamples, permutations_needed(pairs * regions, params.alpha))
 
 
 def _compare_set(scores: Mapping[str, StudyScores], params: CompareParams) -> dict:
     if len({one.ids for one in scores.values()}) > 1:
         raise ValueError("approaches are compared on the same studies")
+    first = next(iter(scores.values()))
     names = [f"{a}{VERSUS}{b}" for a, b in combinations(scores, 2)]
     table: dict = {name: {} for name in names}
     for measure in MEASURES:
         found = compare_pairs(
             np.stack([getattr(one, measure) for one in scores.values()]),
             params.resamples,
-            permutations(len(scores), params),
+            permutations(len(scores), len(first.regions), params),
             params.seed,
             both_known=measure
             == "score",  # a pair that the judge could not score on one side counts on neither
         )
         for name, comparisons in zip(names, found, strict=True):
-            table[name][measure] = dict(zip(COLUMNS, comparisons, strict=True))
+            table[name][measure] = dict(zip(first.columns, comparisons, strict=True))
         _correct([pair[measure]["macro"] for pair in table.values()], params)
         _correct(
-            [pair[measure][region] for pair in table.values() for region in SCORED_REGIONS], params
+            [pair[measure][region] for pair in table.values() for region in first.regions], params
         )
     return table
 
@@ -140,19 +142,20 @@ def on_repeated_reports(
     if not repeated:
         return None
     chosen = {name: scores.only(repeated) for name, scores in approaches.items()}
-    ids = next(iter(chosen.values())).ids
-    curators = [[repeated[id].curators[region] for region in SCORED_REGIONS] for id in ids]
+    first = next(iter(chosen.values()))
+    ids = first.ids
+    curators = [[repeated[id].curators[region] for region in first.regions] for id in ids]
     values = np.stack(
         [np.array(curators, dtype=float), *(scores.token_f1 for scores in chosen.values())]
     )
     reports, groups = np.unique([repeated[id].report for id in ids], return_inverse=True)
-    low = high = np.full((len(values), len(COLUMNS)), np.nan)
+    low = high = np.full((len(values), len(first.columns)), np.nan)
     if len(reports) > 1:
         low, high, _ = intervals(bootstrap(values, params.resamples, params.seed, groups))
     rows = [
         {
             column: {"token_f1": rounded(mean), "ci_low": rounded(bottom), "ci_high": rounded(top)}
-            for column, mean, bottom, top in zip(COLUMNS, *row, strict=True)
+            for column, mean, bottom, top in zip(first.columns, *row, strict=True)
         }
         for row in zip(means(values).tolist(), low.tolist(), high.tolist(), strict=True)
     ]
@@ -164,8 +167,11 @@ def on_repeated_reports(
     }
 
 
-def attainable(scores: Iterable[dict[str, tuple[float, int]] | None]) -> dict | None:
-    """`attainable` of each study -> {"macro" | region: mean token F1}; None: no study has it.
+def attainable(
+    scores: Iterable[dict[str, tuple[float, int]] | None], regions: Sequence[str]
+) -> dict | None:
+    """`attainable` of each study -> {"macro" | scored region: mean token F1}; None: no study has
+    it.
 
     The mean is over redraws, not over studies: where the best answer is silence, most redraws are
     silent too and count for nothing, and the few that are not must not count as a whole study.
@@ -173,9 +179,9 @@ def attainable(scores: Iterable[dict[str, tuple[float, int]] | None]) -> dict | 
     known = [by_region for by_region in scores if by_region is not None]
     if not known:
         return None
-    cells = np.array([[by_region[region] for region in SCORED_REGIONS] for by_region in known])
+    cells = np.array([[by_region[region] for region in regions] for by_region in known])
     sums, counts = cells.sum(axis=0).T
     with np.errstate(invalid="ignore", divide="ignore"):
         regional = np.where(counts > 0, sums / counts, np.nan)
     values = [float(regional.mean()), *regional.tolist()]
-    return dict(zip(COLUMNS, map(rounded, values), strict=True))
+    return dict(zip(("macro", *regions), map(rounded, values), strict=True))

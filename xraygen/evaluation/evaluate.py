@@ -7,20 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import (
-    SCORED_REGIONS,
-    Annotation,
-    AnnotationRecord,
-    Judgement,
-    Study,
-    read_jsonl,
-)
-from xraygen.evaluation.scores import COLUMNS, scores_of, summarise
+from xraygen.core.regions import Regions
+from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.evaluation.scores import columns_of, scores_of, summarise
 from xraygen.judges import Judge, opinions
 
 
 def judge_annotations(
-    studies: Iterable[Study], annotations: Iterable[AnnotationRecord], judge: Judge
+    studies: Iterable[Study],
+    annotations: Iterable[AnnotationRecord],
+    judge: Judge,
+    regions: Regions,
 ) -> list[Judgement]:
     """One judgement for each study with a reference and each scored region, in the order of
     `studies`.
@@ -47,9 +44,10 @@ def judge_annotations(
             f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no study "
             f"{strangers[:3]}; run `dvc repro annotate` again"
         )
-    cells = [(study, region) for study in curated for region in SCORED_REGIONS]
+    cells = [(study, region) for study in curated for region in regions.scored]
+    blank = regions.annotation({})
     pairs = [
-        (study.reference[region], (answers[study.id].annotation or Annotation())[region])
+        (study.reference[region], (answers[study.id].annotation or blank)[region])
         for study, region in cells
     ]
     return [
@@ -69,13 +67,17 @@ def judge_annotations(
 
 
 def judge_splits(
-    studies: dict[str, list[Study]], annotations: dict[str, list[AnnotationRecord]], judge: Judge
+    studies: dict[str, list[Study]],
+    annotations: dict[str, list[AnnotationRecord]],
+    judge: Judge,
+    regions: Regions,
 ) -> dict[str, list[Judgement]]:
     """By split; asked in one go, because a judge may have a large model to load."""
     judged = judge_annotations(
         [study for split in studies.values() for study in split],
         [record for split in studies for record in annotations[split]],
         judge,
+        regions,
     )
     split_of = {study.id: split for split, kept in studies.items() for study in kept}
     return {
@@ -88,6 +90,7 @@ def details(
     judgements: dict[str, list[Judgement]],
     studies: dict[str, list[Study]],
     judge: Judge,
+    regions: Regions,
     resamples: int,
     seed: int,
 ) -> dict:
@@ -96,7 +99,7 @@ def details(
     annotations.
     """
     result: dict = {"judge": judge.name, "about": judge.about()}
-    for name, scores in scores_of(judgements, studies).items():
+    for name, scores in scores_of(judgements, studies, regions.scored).items():
         ids = set(scores.ids)
         judged = [
             judgement for split in judgements.values() for judgement in split if judgement.id in ids
@@ -118,13 +121,16 @@ def metrics(summary: dict) -> dict:
     for name, cells in summary.items():
         if not isinstance(cells, dict):
             continue
-        result[name] = {column: {"score": cells[column]["score"]} for column in COLUMNS}
+        result[name] = {column: {"score": cells[column]["score"]} for column in columns_of(cells)}
         result[name]["macro"]["token_f1"] = cells["macro"]["token_f1"]
         result[name]["failed_annotations"] = cells["failed_annotations"]
         result[name]["unscored_pairs"] = cells["macro"]["unscored"]
     return result
 
 
-def read_splits(folder: Path, record: type) -> dict[str, list]:
+def read_splits(folder: Path, record: type, regions: Regions) -> dict[str, list]:
     """`folder`/<split>.jsonl of the splits that are judged, as lists of records."""
-    return {split: list(read_jsonl(folder / f"{split}.jsonl", record)) for split in ("dev", "test")}
+    return {
+        split: list(read_jsonl(folder / f"{split}.jsonl", record, regions))
+        for split in ("dev", "test")
+    }

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, Annotation, AnnotationRecord, NonEmpty, Record
+from xraygen.core.regions import Regions
+from xraygen.core.study import Annotation, AnnotationRecord, NonEmpty, Record
 from xraygen.evaluation.compare import VERSUS
 
 if TYPE_CHECKING:
     from xraygen.annotators.base import Settings
-
-COLUMNS = ("id", *REGIONS, "error", "approach", "judge")
 
 
 class Released(Record):
@@ -120,10 +119,15 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
     )
 
 
-def rows(members: Sequence[Released]) -> list[dict]:
+def columns(regions: Regions) -> tuple[str, ...]:
+    """Of val.csv."""
+    return ("id", *regions, "error", "approach", "judge")
+
+
+def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
     """val.csv: the regions of a study that failed are empty, and its error says why."""
     return [
-        member.model_dump(exclude={"annotation"}) | dict(member.annotation or Annotation())
+        member.model_dump(exclude={"annotation"}) | regions.annotation(member.annotation or {})
         for member in members
     ]
 

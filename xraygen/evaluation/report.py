@@ -3,16 +3,17 @@
 import base64
 import io
 import itertools
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from tabulate import tabulate
 
-from xraygen.core.study import REGIONS, SCORED_REGIONS, AnnotationRecord, Judgement, Study
+from xraygen.core.study import AnnotationRecord, Judgement, Study
 from xraygen.evaluation.compare import VERSUS
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
-from xraygen.evaluation.scores import COLUMNS, MEASURES, StudyScores
+from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
 
 TITLES = {
     "test": "Test",
@@ -20,39 +21,53 @@ TITLES = {
     "dev": "Dev (for choosing, not for reporting)",
 }
 EXAMPLES = 12  # studies shown on the page
-LEGEND = """\
-`score` is the judge's mean; right silence (both sides empty) counts 1. `as published` is the mean that green-score itself would
-print, which gives right silence 0. `token F1` is the overlap of words with the reference. Macro is the mean of bone, heart, lung
-and mediastinal. In brackets: 95 % bootstrap intervals over studies."""
-METHOD = """\
-The table of differences has the best approach against each, and each against the next; all pairs are in reports/comparison.json. A
-difference is **bold** when its p-value, from a paired permutation test over studies with {permutations:,} permutations, or all that there are, corrected by
-Holm for the number of comparisons, is below {alpha:g}; otherwise it is not significant (n.s.)."""
+LEGEND = (
+    "`score` is the judge's mean; right silence (both sides empty) counts 1. `as published` is the"
+    " mean that green-score itself would print, which gives right silence 0. `token F1` is the"
+    " overlap of words with the reference. Macro is the mean of {regions}. In brackets: 95 %"
+    " bootstrap intervals over studies."
+)
+METHOD = (
+    "The table of differences has the best approach against each, and each against the next; all"
+    " pairs are in reports/comparison.json. A difference is **bold** when its p-value, from a paired"
+    " permutation test over studies with {permutations:,} permutations, or all that there are,"
+    " corrected by Holm for the number of comparisons, is below {alpha:g}; otherwise it is not"
+    " significant (n.s.)."
+)
 DETECTABLE = """\
-With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of {token_f1[median]:.3f} in macro token F1 is detected
-with power {power:g} (paired z-test at {alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
-pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f} over all pairs."""
+With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of
+{token_f1[median]:.3f} in macro token F1 is detected with power {power:g} (paired z-test at
+{alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
+pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f}
+over all pairs."""
 TOO_FEW = """\
-{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is {smallest:.2g}, of {pairs:,} tested."""
+{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is
+{smallest:.2g}, of {pairs:,} tested."""
 REPEATED = """\
-Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report another study has, too ({reports:,} reports;
-intervals over reports). *Curators*: the study's reference against the text most like all that curators wrote for the other studies."""
+Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report
+another study has, too ({reports:,} reports; intervals over reports). *Curators*: the study's
+reference against the text most like all that curators wrote for the other studies."""
 
 
 ATTAINABLE = """\
-*Attainable*: what the best answer to each report gets on average from the generator's curators, who can be asked again: the text most
-like 32 redrawn references, against 32 others. Chance may carry an approach past it on these studies."""
+*Attainable*: what the best answer to each report gets on average from the generator's curators, who
+can be asked again: the text most like 32 redrawn references, against 32 others. Chance may carry an
+approach past it on these studies."""
 
 
 def comparison_markdown(
-    comparison: dict, source: str, params: CompareParams, complete: bool = False
+    comparison: dict, overview: str, source: str, params: CompareParams, complete: bool = False
 ) -> str:
-    """`comparison`: the content of reports/comparison.json; `source`: of the studies. `complete`:
-    every study set as test has it, rather than its macro scores alone, which is what git keeps.
+    """`comparison`: the content of reports/comparison.json; `overview`: its first table; `source`:
+    of the studies. `complete`: every study set as test has it, rather than its macro scores alone,
+    which is what git keeps.
     """
     scores = comparison["approaches"]
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
-    parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}.", LEGEND]
+    regions = regions_of(scores)
+    legend = textwrap.fill(LEGEND.format(regions=_listed(regions)), 100)
+    parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}."]
+    parts += ["## Overview", overview, legend]
     sizes = {name: next(iter(scores.values()))[name]["macro"]["n"] for name in TITLES}
     for name, title in TITLES.items():
         if name == "test" or complete:
@@ -62,8 +77,24 @@ def comparison_markdown(
         parts += ["## Other study sets", _other_sets(scores, sizes)]
     permutations = comparison["permutations"]
     return (
-        "\n\n".join([*parts, METHOD.format(permutations=permutations, alpha=params.alpha)]) + "\n"
+        "\n\n".join(
+            [
+                *parts,
+                textwrap.fill(METHOD.format(permutations=permutations, alpha=params.alpha), 100),
+            ]
+        )
+        + "\n"
     )
+
+
+def regions_of(scores: dict) -> list[str]:
+    """The scored regions, in the declared order."""
+    return columns_of(next(iter(scores.values()))["test"])[1:]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
@@ -79,7 +110,7 @@ def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
     if name == "test" and comparison["repeated"]:
         parts += [
             REPEATED.format(**comparison["repeated"]),
-            _repeated_table(comparison["repeated"]),
+            _repeated_table(comparison["repeated"], regions_of(scores)),
         ]
     parts.append(_comparisons(scores, pairs, name))
     found = comparison["detectable"][name]
@@ -106,11 +137,11 @@ def _table(rows: list[list], headers: list[str]) -> str:
 
 
 def _score_table(scores: dict, name: str) -> str:
-    rows = []
+    rows, names = [], regions_of(scores)
     for approach, content in scores.items():
         cells = content[name]
         macro = cells["macro"]
-        regions = [_number(cells[region]["score"]) for region in SCORED_REGIONS]
+        regions = [_number(cells[region]["score"]) for region in names]
         rows.append(
             [
                 approach,
@@ -121,28 +152,27 @@ def _score_table(scores: dict, name: str) -> str:
                 cells["failed_annotations"],
             ]
         )
-    return _table(
-        rows, ["approach", "score, macro", *SCORED_REGIONS, "as published", "unscored", "failed"]
-    )
+    return _table(rows, ["approach", "score, macro", *names, "as published", "unscored", "failed"])
 
 
 def _token_f1_table(scores: dict, name: str, attainable: dict | None) -> str:
+    columns = ["macro", *regions_of(scores)]
     rows = [
-        [approach, *(_number(cells[name][column]["token_f1"]) for column in COLUMNS)]
+        [approach, *(_number(cells[name][column]["token_f1"]) for column in columns)]
         for approach, cells in scores.items()
     ]
     if attainable:
-        rows.append(["*attainable*", *(_number(attainable[column]) for column in COLUMNS)])
-    return _table(rows, ["approach", "token F1, macro", *SCORED_REGIONS])
+        rows.append(["*attainable*", *(_number(attainable[column]) for column in columns)])
+    return _table(rows, ["approach", "token F1, macro", *columns[1:]])
 
 
-def _repeated_table(repeated: dict) -> str:
+def _repeated_table(repeated: dict, names: Sequence[str]) -> str:
     named = repeated["approaches"] | {"*curators*": repeated["curators"]}
     rows = []
     for name, cells in named.items():
-        regions = [_number(cells[region]["token_f1"]) for region in SCORED_REGIONS]
+        regions = [_number(cells[region]["token_f1"]) for region in names]
         rows.append([name, _with_interval(cells["macro"], "token_f1"), *regions])
-    return _table(rows, ["", "token F1, macro", *SCORED_REGIONS])
+    return _table(rows, ["", "token F1, macro", *names])
 
 
 def _with_interval(cell: dict, measure: str) -> str:
@@ -173,7 +203,7 @@ def _comparisons(scores: dict, pairs: dict, name: str) -> str:
     shown = dict.fromkeys(
         [(order[0], other) for other in order[1:]] + list(zip(order[1:], order[2:], strict=False))
     )
-    rows = []
+    rows, names = [], regions_of(scores)
     for ahead, behind in shown:
         sign, pair = (
             (1, f"{ahead}{VERSUS}{behind}")
@@ -181,11 +211,11 @@ def _comparisons(scores: dict, pairs: dict, name: str) -> str:
             else (-1, f"{behind}{VERSUS}{ahead}")
         )
         score, f1 = (pairs[pair][measure] for measure in MEASURES)
-        regions = [_difference(score[region], sign) for region in SCORED_REGIONS]
+        regions = [_difference(score[region], sign) for region in names]
         rows.append(
             [ahead, behind, _compared(score["macro"], sign), *regions, _compared(f1["macro"], sign)]
         )
-    return _table(rows, ["approach", "against", "score, macro", *SCORED_REGIONS, "token F1, macro"])
+    return _table(rows, ["approach", "against", "score, macro", *names, "token F1, macro"])
 
 
 def _difference(found: dict, sign: int) -> str:
@@ -223,17 +253,18 @@ def figure(scores: dict) -> str:
     matplotlib.use("svg")
     from matplotlib import pyplot
 
+    columns = ["macro", *regions_of(scores)]
     with matplotlib.rc_context({"svg.hashsalt": "xraygen"}):
         fig, axis = pyplot.subplots(
-            figsize=(8, 1.5 + 0.25 * len(scores) * len(COLUMNS)), layout="constrained"
+            figsize=(8, 1.5 + 0.25 * len(scores) * len(columns)), layout="constrained"
         )
         for index, (approach, content) in enumerate(scores.items()):
-            cells = [content["test"][column] for column in COLUMNS]
+            cells = [content["test"][column] for column in columns]
             score, low, high = np.array(
                 [[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")],
                 dtype=float,
             )
-            places = np.arange(len(COLUMNS)) + 0.7 * index / len(scores)
+            places = np.arange(len(columns)) + 0.7 * index / len(scores)
             axis.errorbar(
                 score,
                 places,
@@ -242,7 +273,7 @@ def figure(scores: dict) -> str:
                 capsize=3,
                 label=approach,
             )
-        axis.set_yticks(range(len(COLUMNS)), list(COLUMNS))
+        axis.set_yticks(range(len(columns)), columns)
         axis.invert_yaxis()
         axis.set_xlabel("score on test, 95 % interval")
         axis.grid(axis="x", alpha=0.3)
@@ -287,7 +318,8 @@ def examples(
         return {"region": region, "reference": study.reference[region], "answers": answers}
 
     return [
-        {"study": study, "rows": [row(study, region) for region in REGIONS]} for study in studies
+        {"study": study, "rows": [row(study, region) for region in study.reference]}
+        for study in studies
     ]
 
 

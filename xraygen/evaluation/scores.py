@@ -3,24 +3,23 @@ is by study."""
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import SCORED_REGIONS, Judgement, Study
+from xraygen.core.study import Judgement, Study
 from xraygen.evaluation.resampling import bootstrap, intervals, means
 from xraygen.language.text import token_f1
 
 MEASURES = ("score", "token_f1")
-COLUMNS = ("macro", *SCORED_REGIONS)
 
 
 @dataclass(frozen=True)
 class StudyScores:
-    """What each study got: arrays of shape (studies, scored regions), NaN where there is nothing to
-    count.
+    """What each study got: arrays of shape (studies, regions), NaN where there is nothing to
+    count. `regions`: the scored ones.
 
     `score`: right silence counts 1, what could not be scored is NaN. `as_published`: the convention
     of green-score 0.0.12, which gives 0 to both. `token_f1`: NaN where both sides are empty.
@@ -30,6 +29,11 @@ class StudyScores:
     score: np.ndarray
     as_published: np.ndarray
     token_f1: np.ndarray
+    regions: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("macro", *self.regions)
 
     def only(self, ids: Iterable[str]) -> "StudyScores":
         """The same for these studies, in this object's order."""
@@ -40,13 +44,14 @@ class StudyScores:
             self.score[kept],
             self.as_published[kept],
             self.token_f1[kept],
+            self.regions,
         )
 
 
-def by_study(judgements: Iterable[Judgement]) -> StudyScores:
+def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudyScores:
     """Judgements in any order, which may be a stream -> one row a study, sorted by id. A cell
-    without a judgement is NaN."""
-    places = {region: place for place, region in enumerate(SCORED_REGIONS)}
+    without a judgement is NaN. `regions`: the scored ones."""
+    places = {region: place for place, region in enumerate(regions)}
     cells: dict[str, np.ndarray] = {}
     for judgement in judgements:
         # The approaches share the studies, and so the strings that name them.
@@ -59,7 +64,7 @@ def by_study(judgements: Iterable[Judgement]) -> StudyScores:
         found[:, places[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
     rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(places))
-    return StudyScores(ids, *np.ascontiguousarray(np.moveaxis(rows, 1, 0)))
+    return StudyScores(ids, *np.ascontiguousarray(np.moveaxis(rows, 1, 0)), tuple(regions))
 
 
 def _as_published(judgement: Judgement) -> float | None:
@@ -79,19 +84,23 @@ def subsets(split: str, studies: Iterable[Study]) -> dict[str, set[str]]:
 
 
 def scores_of(
-    judgements: Mapping[str, Iterable[Judgement]], studies: Mapping[str, Iterable[Study]]
+    judgements: Mapping[str, Iterable[Judgement]],
+    studies: Mapping[str, Iterable[Study]],
+    regions: Sequence[str],
 ) -> dict[str, StudyScores]:
     """Judgements, which may be streams, and studies by split -> scores by reported study set.
+    `regions`: the scored ones.
 
     UserError: a study with a reference has not exactly one judgement for each region, or another
     study has any.
     """
+    all_regions = 2 ** len(regions) - 1
     scores = {}
     for split, judged in judgements.items():
         named = subsets(split, studies[split])
         seen: dict[str, int] = {}
-        everyone = by_study(_noting(judged, seen))
-        if seen != dict.fromkeys(named[split], _ALL_REGIONS):
+        everyone = by_study(_noting(judged, seen, regions), regions)
+        if seen != dict.fromkeys(named[split], all_regions):
             raise UserError(
                 f"the judgements of {split} are not those of its studies; "
                 "run `dvc repro evaluate` again"
@@ -100,14 +109,18 @@ def scores_of(
     return scores
 
 
-_ALL_REGIONS = 2 ** len(SCORED_REGIONS) - 1
-
-
-def _noting(judgements: Iterable[Judgement], seen: dict[str, int]) -> Iterator[Judgement]:
+def _noting(
+    judgements: Iterable[Judgement], seen: dict[str, int], regions: Sequence[str]
+) -> Iterator[Judgement]:
     """The same judgements; `seen` gets for each study a bit for each region, or -1 where a region
     has two judgements."""
     for judgement in judgements:
-        bit = 1 << SCORED_REGIONS.index(judgement.region)
+        if judgement.region not in regions:
+            raise UserError(
+                f"a judgement of the region {judgement.region!r}, which params.yaml does not "
+                "declare as scored; run `dvc repro evaluate` again"
+            )
+        bit = 1 << regions.index(judgement.region)
         before = seen.get(judgement.id, 0)
         seen[judgement.id] = -1 if before & bit else before | bit
         yield judgement
@@ -117,7 +130,7 @@ def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
     """{"macro" | "<region>": {"score", "ci_low", "ci_high", "n", "unscored", "as_published",
     "token_f1"}}, of one study set."""
     n = len(scores.ids)
-    low = high = np.full(1 + len(SCORED_REGIONS), np.nan)
+    low = high = np.full(len(scores.columns), np.nan)
     if n > 1:
         low, high, _ = intervals(bootstrap(scores.score[None], resamples, seed)[:, 0])
     unscored = np.isnan(scores.score).sum(axis=0).tolist()
@@ -134,7 +147,12 @@ def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
     cells = [
         {name: rounded(value) for name, value in zip(columns, row, strict=True)} for row in rows
     ]
-    return dict(zip(COLUMNS, cells, strict=True))
+    return dict(zip(scores.columns, cells, strict=True))
+
+
+def columns_of(cells: Mapping[str, object]) -> list[str]:
+    """Of one study set in `summarise` and what is added to it: "macro" and the scored regions."""
+    return [column for column, cell in cells.items() if isinstance(cell, dict) and "score" in cell]
 
 
 def rounded(value: float) -> float | None:

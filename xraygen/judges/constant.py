@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, SCORED_REGIONS, Annotation, Study
+from xraygen.core.regions import Regions
+from xraygen.core.study import Annotation, Study
 from xraygen.judges import Judge, opinions
 from xraygen.judges.proxy.proxy import Proxy
 
@@ -22,8 +23,8 @@ _LISTED = 6
 _JUDGED = 200
 
 
-def fit(studies: Iterable[Study], judge: Judge) -> Annotation:
-    """The best text of each scored region, and the most frequent one of the region that is not
+def fit(studies: Iterable[Study], judge: Judge, regions: Regions) -> Annotation:
+    """The best text of each scored region, and the most frequent one of a region that is not
     scored.
 
     Studies are drawn by a fixed seed. UserError: no study has a reference.
@@ -35,24 +36,21 @@ def fit(studies: Iterable[Study], judge: Judge) -> Annotation:
             "check metrics/data.json"
         )
     shuffled = random.Random(0).sample(references, len(references))
-    skimmed = _texts(shuffled[:_SKIMMED])
-    judged = _texts(shuffled[:_JUDGED])
-    frequent = {
-        region: _by_frequency(texts)[:_FREQUENT] for region, texts in _texts(references).items()
-    }
+    skimmed = _texts(shuffled[:_SKIMMED], regions.scored)
+    judged = _texts(shuffled[:_JUDGED], regions.scored)
+    known = _texts(references, regions.scored)
+    frequent = {region: _by_frequency(texts)[:_FREQUENT] for region, texts in known.items()}
     listed = {
         region: ranked[:_LISTED] for region, ranked in _ranked(frequent, skimmed, Proxy()).items()
     }
     finalists = {region: list(dict.fromkeys([*texts, ""])) for region, texts in listed.items()}
     ranked = _ranked(finalists, judged, judge)
-    unscored = _texts(references, [region for region in REGIONS if region not in SCORED_REGIONS])
+    unscored = _texts(references, [name for name in regions if name not in regions.scored])
     ranked |= {region: _by_frequency(texts) for region, texts in unscored.items()}
-    return Annotation(**{region: texts[0] for region, texts in ranked.items()})
+    return regions.annotation({region: texts[0] for region, texts in ranked.items()})
 
 
-def _texts(
-    references: Sequence[Annotation], regions: Iterable[str] = SCORED_REGIONS
-) -> dict[str, Counter[str]]:
+def _texts(references: Sequence[Annotation], regions: Iterable[str]) -> dict[str, Counter[str]]:
     """By region each text, and how many of the references have it."""
     return {region: Counter(reference[region] for reference in references) for region in regions}
 

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xraygen.core.study import REGIONS, Annotation
+from xraygen.core.study import Annotation
 from xraygen.language.text import sentences
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -79,8 +79,8 @@ class Aligner:
         parts = [
             words(part).lower
             for _, said in pairs
-            for region in REGIONS
-            for part in sentences(said[region])
+            for text in said.values()
+            for part in sentences(text)
         ]
         self._first, self._last = {part[0] for part in parts}, {part[-1] for part in parts}
         self._replaces: dict[str, dict[str, float]] = {}
@@ -94,8 +94,8 @@ class Aligner:
         together: Counter = Counter()
         new: Counter = Counter()
         for (_, said), report in zip(pairs, reports, strict=True):
-            for region in REGIONS:
-                for part, piece in zip(report, self.pieces(said[region], report), strict=True):
+            for text in said.values():
+                for part, piece in zip(report, self.pieces(text, report), strict=True):
                     if piece:
                         there, here = set(words(piece).lower), set(part.lower)
                         new.update(there - here)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, Annotation, Case, Image
+from xraygen.core.study import Annotation, Case, Image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +82,8 @@ def lacking(case: Case, inputs: Inputs) -> str | None:
 
 
 def completion(reference: Annotation) -> str:
-    """Valid JSON, keys in the order of REGIONS."""
-    return json.dumps({region: reference[region] for region in REGIONS}, ensure_ascii=False)
+    """Valid JSON, keys in the order of the regions."""
+    return json.dumps(reference, ensure_ascii=False)
 
 
 def views(case: Case) -> list[Image]:

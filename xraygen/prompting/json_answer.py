@@ -7,14 +7,22 @@ from typing import NamedTuple
 
 from xraygen.core.study import Annotation
 from xraygen.prompting.pieces import Piece, Unfit, all_values, latest, piece_of, together
-from xraygen.prompting.region_names import has_region_key, names_region
+from xraygen.prompting.region_names import RegionNames
 
 _STARTS = 200  # braces at which JSON that cannot be decoded is given up
 _REPAIRS = 5  # braces from which a repair is tried
 CUT = "the JSON of the answer ends too early"
 
 
-def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
+class OtherKeys(Unfit):
+    """Text under a key that names no declared region. `rest`: the annotation without it."""
+
+    def __init__(self, problem: str, rest: Annotation) -> None:
+        super().__init__(problem)
+        self.rest = rest
+
+
+def parse(answer: str, names: RegionNames, ended: bool = True) -> tuple[Annotation, bool]:
     """(annotation, whether it was repaired) of an answer. `ended`: False where the model was
     stopped before its end.
 
@@ -29,50 +37,55 @@ def parse(answer: str, ended: bool = True) -> tuple[Annotation, bool]:
     text = _without_thinking(answer)
     if "{" not in text:
         raise ValueError("no JSON in the answer")
-    if not names_region(text):  # json-repair takes minutes for what a model repeats without end
-        raise ValueError("the JSON of the answer names no region" + _named(_unknown_keys(text)))
-    found = _decoded(text)
-    piece = latest(found.groups())
-    if piece is not None and not _is_damaged(found, piece):
-        if not piece.is_complete() and (found.is_open() or found.breaks_off()):
+    found = _decoded(text, names)
+    piece = latest(found.groups(), names)
+    if not names.mentioned(text):  # json-repair takes minutes for what a model repeats without end
+        raise _nameless(piece or Piece({}), names)
+    if piece is not None and not _is_damaged(found, piece, names):
+        if not piece.is_complete(names) and (found.is_open() or found.breaks_off()):
             raise ValueError(CUT)
-        return _annotation(piece, ended)
-    if piece is not None and piece.is_complete():
-        piece = _with_tail(piece, text[found.end :])
+        return _annotation(piece, names, ended)
+    if piece is not None and piece.is_complete(names):
+        piece = _with_tail(piece, text[found.end :], names)
     else:
-        piece = _repaired(text) or piece
+        piece = _repaired(text, names) or piece
     if piece is None:
         raise ValueError("damaged JSON in the answer")
-    return _annotation(piece, ended)
+    return _annotation(piece, names, ended)
 
 
-def is_whole(answer: str) -> bool:
+def is_whole(answer: str, names: RegionNames) -> bool:
     """Whether the answer holds all regions in JSON that has ended, so that nothing is to be
     expected after it."""
     try:
         text = _without_thinking(answer)
-        found = _decoded(text)
-        piece = latest(found.groups())
+        found = _decoded(text, names)
+        piece = latest(found.groups(), names)
     except ValueError:
         return False
-    if piece is None or not piece.is_complete() or piece.form:
+    if piece is None or not piece.is_complete(names) or piece.form:
         return False
-    return not has_region_key(text[found.end :])
+    return not names.has_key(text[found.end :])
 
 
-def _annotation(piece: Piece, ended: bool) -> tuple[Annotation, bool]:
+def _nameless(piece: Piece, names: RegionNames) -> ValueError:
+    problem = "the JSON of the answer names no region" + _named(piece.unknown)
+    return OtherKeys(problem, names.regions.annotation({})) if piece.unknown else Unfit(problem)
+
+
+def _annotation(piece: Piece, names: RegionNames, ended: bool) -> tuple[Annotation, bool]:
     if piece.problem:
         raise Unfit(piece.problem)
     if not piece.texts:
-        raise Unfit("the JSON of the answer names no region" + _named(piece.unknown))
+        raise _nameless(piece, names)
     if piece.form:
         raise Unfit("the answer only repeats the form that was asked for")
     if piece.unknown:
         problem = "the JSON of the answer has text under a key that is no region"
-        raise Unfit(problem + _named(piece.unknown))
-    if piece.several and not ended and not piece.is_complete():
+        raise OtherKeys(problem + _named(piece.unknown), names.regions.annotation(piece.texts))
+    if piece.several and not ended and not piece.is_complete(names):
         raise ValueError(CUT)
-    return Annotation(**piece.texts), piece.repaired
+    return names.regions.annotation(piece.texts), piece.repaired
 
 
 def _named(keys: Sequence[str]) -> str:
@@ -139,6 +152,7 @@ class _Found(NamedTuple):
 
     text: str
     pieces: list[tuple[Piece, int, int]]
+    names: RegionNames
 
     @property
     def end(self) -> int:
@@ -168,7 +182,7 @@ class _Found(NamedTuple):
             else:
                 groups.append([piece])
             before = end
-        return [together(group) for group in groups]
+        return [together(group, self.names) for group in groups]
 
     def gaps(self) -> Iterator[str]:
         before = 0
@@ -178,7 +192,7 @@ class _Found(NamedTuple):
         yield self.text[before:]
 
 
-def _decoded(text: str) -> _Found:
+def _decoded(text: str, names: RegionNames) -> _Found:
     decoder, at, failed, pieces = json.JSONDecoder(object_pairs_hook=all_values), 0, 0, []
     while failed < _STARTS and (match := _START.search(text, at)):
         try:
@@ -186,33 +200,29 @@ def _decoded(text: str) -> _Found:
         except (ValueError, RecursionError):
             at, failed = match.start() + 1, failed + 1
         else:
-            if piece := piece_of(value):
+            if piece := piece_of(value, names):
                 pieces.append((piece, match.start(), at))
-    return _Found(text, pieces)
+    return _Found(text, pieces, names)
 
 
-def _is_damaged(found: _Found, piece: Piece) -> bool:
+def _is_damaged(found: _Found, piece: Piece, names: RegionNames) -> bool:
     """Whether regions stand in JSON that could not be decoded, and count: after the annotation, or
     next to one that lacks some."""
-    if piece.is_complete():
-        return has_region_key(found.text[found.end :])
-    return any(map(has_region_key, found.gaps()))
-
-
-def _unknown_keys(text: str) -> list[str]:
-    return [key for piece, *_ in _decoded(text).pieces for key in piece.unknown]
+    if piece.is_complete(names):
+        return names.has_key(found.text[found.end :])
+    return any(map(names.has_key, found.gaps()))
 
 
 # JSON that is damaged
 
 
-def _repaired(text: str) -> Piece | None:
+def _repaired(text: str, names: RegionNames) -> Piece | None:
     """None: nothing in it can be read. ValueError: it is cut."""
     starts = [match.start() for match in re.finditer(r"{(?!\s*{)", text)]
     problem: ValueError | None = None
     for start in starts[:_REPAIRS]:
         try:
-            piece, closed = _repair(text[start:])
+            piece, closed = _repair(text[start:], names)
         except (ValueError, RecursionError) as error:
             problem = error if isinstance(error, Unfit) else problem
             continue
@@ -224,36 +234,36 @@ def _repaired(text: str) -> Piece | None:
     return None
 
 
-def _with_tail(piece: Piece, tail: str) -> Piece:
+def _with_tail(piece: Piece, tail: str, names: RegionNames) -> Piece:
     """With what follows a whole annotation and is damaged: another one, or the same once more,
     which may be cut."""
     start = tail.find("{")
     try:
-        later, closed = _repair(tail[max(0, start) :])
+        later, closed = _repair(tail[max(0, start) :], names)
     except (ValueError, RecursionError):
         return piece
     if closed:
-        return latest([piece, later])
+        return latest([piece, later], names)
     if all(piece.texts[region].startswith(text) for region, text in later.texts.items()):
         return piece
     raise ValueError(CUT)
 
 
-def _repair(text: str) -> tuple[Piece, bool]:
+def _repair(text: str, names: RegionNames) -> tuple[Piece, bool]:
     """(what json-repair makes of damaged JSON, whether that had its end). ValueError: it names no
     region, or a text of it does not stand there."""
     pieces = []
     for value in _loads(text):
-        if piece := piece_of(value):
+        if piece := piece_of(value, names):
             pieces.append(piece)
             if piece.texts:
                 _check_stands(value, text)
-    piece = together(pieces)
+    piece = together(pieces, names)
     if piece is None or not piece.texts:
         raise ValueError("damaged JSON")
     # JSON that has ended is not changed by what follows; else this is one more of its keys, or more
     # of its text.
-    continued = [piece_of(value) for value in _loads(f'{text}\n"more": "more"')]
+    continued = [piece_of(value, names) for value in _loads(f'{text}\n"more": "more"')]
     closed = _said(pieces) == _said(filter(None, continued))
     return piece._replace(repaired=True), closed
 

@@ -7,8 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xraygen.core.study import REGIONS
-from xraygen.prompting.region_names import is_aside, region_of
+from xraygen.prompting.region_names import RegionNames, is_aside
 from xraygen.prompting.silence import says_nothing
 
 
@@ -23,8 +22,8 @@ class Piece(NamedTuple):
     form: bool = False
     several: bool = False
 
-    def is_complete(self) -> bool:
-        return len(self.texts) == len(REGIONS)
+    def is_complete(self, names: RegionNames) -> bool:
+        return len(self.texts) == len(names.regions)
 
     def spoken(self) -> set[str]:
         """Regions with a text."""
@@ -39,19 +38,19 @@ class Unfit(ValueError):
     """JSON that can be read, and is no annotation."""
 
 
-def piece_of(value: object) -> Piece | None:
+def piece_of(value: object, names: RegionNames) -> Piece | None:
     """What a decoded value says; None: nothing that could be an annotation."""
     if isinstance(value, list):
-        return together([piece for member in value if (piece := piece_of(member))])
+        return together([piece for member in value if (piece := piece_of(member, names))], names)
     if not isinstance(value, dict) or not value:
         return None
-    if record := _record(value):
+    if record := _record(value, names):
         return record
     own, nested, asides = [], [], []
     for key, item in value.items():
-        if region := region_of(key):
+        if region := names.region_of(key):
             own.append(_region_piece(key, region, item))
-        elif inner := piece_of(_nested(item)):
+        elif inner := piece_of(_nested(item), names):
             (asides if is_aside(key) else nested).append(inner)
         elif _has_text(item):
             own.append(Piece({}, repaired=True) if is_aside(key) else Piece({}, unknown=(key,)))
@@ -62,7 +61,7 @@ def piece_of(value: object) -> Piece | None:
         own += [Piece({}, repaired=True)] if asides else []
     else:  # {"report": {the annotation}}
         nested += asides
-    return _joined([*own, *nested]) if own else together(nested)
+    return _joined([*own, *nested]) if own else together(nested, names)
 
 
 def _nested(item: object) -> object:
@@ -126,13 +125,13 @@ _TEXT_KEYS = (
 )
 
 
-def _record(value: dict) -> Piece | None:
+def _record(value: dict, names: RegionNames) -> Piece | None:
     """Of {"region": "heart", "finding": "..."}."""
     lower = {key.strip().lower(): item for key, item in value.items()}
-    names = [lower[key] for key in _REGION_KEYS if isinstance(lower.get(key), str)]
-    regions = [region for name in names if (region := region_of(name))]
+    given = [lower[key] for key in _REGION_KEYS if isinstance(lower.get(key), str)]
+    regions = [region for name in given if (region := names.region_of(name))]
     texts = [key for key in _TEXT_KEYS if key in lower]
-    if len(regions) != 1 or len(texts) != 1 or any(map(region_of, value)):
+    if len(regions) != 1 or len(texts) != 1 or any(map(names.region_of, value)):
         return None
     piece = _region_piece("", regions[0], lower[texts[0]])
     # A record is one of several: an answer that was stopped after it lacks the others.
@@ -220,7 +219,7 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
     )
 
 
-def together(pieces: Sequence[Piece]) -> Piece | None:
+def together(pieces: Sequence[Piece], names: RegionNames) -> Piece | None:
     """Of objects that are listed: one annotation where they complement each other, else the last
     one."""
     proper = [piece for piece in pieces if not piece.form] or list(pieces)
@@ -231,11 +230,11 @@ def together(pieces: Sequence[Piece]) -> Piece | None:
         for number, piece in enumerate(proper)
         for other in proper[:number]
     ):
-        return latest(proper)
+        return latest(proper, names)
     return _joined(proper)._replace(repaired=True, several=True)
 
 
-def latest(pieces: Sequence[Piece]) -> Piece | None:
+def latest(pieces: Sequence[Piece], names: RegionNames) -> Piece | None:
     """Of objects with other things between them: the last one that has the regions, and what
     completes it."""
     proper = [piece for piece in pieces if not piece.form] or list(pieces)
@@ -246,7 +245,7 @@ def latest(pieces: Sequence[Piece]) -> Piece | None:
         return _joined(proper)
     merged = named[-1]
     for piece in reversed(named[:-1]):
-        if merged.is_complete():
+        if merged.is_complete(names):
             break
         if piece.contradicts(merged) and piece.spoken() - merged.texts.keys():
             return merged._replace(problem="the answer contradicts itself")
@@ -254,7 +253,7 @@ def latest(pieces: Sequence[Piece]) -> Piece | None:
             both = _joined([piece, merged])
             texts = piece.texts | merged.texts
             merged = both._replace(texts=texts, repaired=True, several=True)
-    if not merged.is_complete():
+    if not merged.is_complete(names):
         lost = tuple(key for piece in proper if not piece.texts for key in piece.unknown)
         merged = merged._replace(unknown=merged.unknown + lost)
     return merged

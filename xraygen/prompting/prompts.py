@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import PositiveInt, field_validator
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, Case, NonEmpty, Record, Study, read_jsonl
+from xraygen.core.regions import Regions
+from xraygen.core.study import Case, NonEmpty, Record, Study, read_jsonl
 from xraygen.prompting.conversation import completion
 
 TRAIN = "data/prepared/train.jsonl"
@@ -22,7 +23,7 @@ class Example(Record):
     """A report, and how it should be annotated."""
 
     report: NonEmpty
-    annotation: Annotation
+    annotation: dict[str, str]
 
 
 class Neighbours(Record):
@@ -52,14 +53,20 @@ class PromptSettings(Record):
 
 
 class Prompts:
-    """`turns` of a case: system, worked examples, and the user's. Reads the training studies where
-    the approach wants the nearest.
+    """`turns` of a case: system, worked examples, and the user's, with the regions in place of
+    {regions}. Reads the training studies where the approach wants the nearest.
     """
 
-    def __init__(self, approach: PromptSettings, root: Path):
+    def __init__(self, approach: PromptSettings, root: Path, regions: Regions):
         self.approach = approach
+        self.system = regions.filled(approach.system)
+        self.user = regions.filled(approach.user)
+        self.examples = [
+            (example.report, regions.annotation(example.annotation))
+            for example in approach.examples
+        ]
         self.nearest = (
-            Nearest(read_jsonl(root / TRAIN, Study), approach.nearest.similarity)
+            Nearest(read_jsonl(root / TRAIN, Study, regions), approach.nearest.similarity)
             if approach.nearest
             else None
         )
@@ -68,21 +75,20 @@ class Prompts:
         """[{"role", "content"}]. A case has no reference; those of training studies are shown as
         examples.
         """
-        approach = self.approach
-        shown = [(example.report, completion(example.annotation)) for example in approach.examples]
+        shown = [(report, completion(annotation)) for report, annotation in self.examples]
         if self.nearest:
             shown += [
                 (study.report, completion(study.reference))
-                for study in self.nearest.find(case, approach.nearest.k)
+                for study in self.nearest.find(case, self.approach.nearest.k)
             ]
-        turns = [("system", approach.system)] if approach.system else []
+        turns = [("system", self.system)] if self.system else []
         for report, answer in shown:
             turns += [("user", self._user(report)), ("assistant", answer)]
         turns.append(("user", self._user(case.report)))
         return [{"role": role, "content": content} for role, content in turns]
 
     def _user(self, report: str) -> str:
-        return self.approach.user.replace("{report}", " ".join(report.split()) or "none").strip()
+        return self.user.replace("{report}", " ".join(report.split()) or "none").strip()
 
 
 class Nearest:

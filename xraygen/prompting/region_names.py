@@ -2,25 +2,10 @@
 "bonyStructures", "**Other findings**"."""
 
 import re
+from functools import cached_property
 
-from xraygen.core.study import REGIONS
+from xraygen.core.regions import Regions
 
-# Which structures belong to which region follows the curators' conventions (the prompt `rules` in
-# params.yaml).
-_WORDS = {
-    "bone": "bone bones bony osseous osteoarticular skeletal skeleton musculoskeletal msk spine"
-    " spinal vertebra vertebrae vertebral rib ribs ribcage clavicle clavicles scapula"
-    " scapulae sternum shoulder shoulders",
-    "heart": "heart hearts cardiac cardiovascular pericardium pericardial",
-    "lung": "lung lungs pulmonary pulmonic pleura pleurae pleural airway airways airspace"
-    " airspaces parenchyma respiratory bronchi bronchial",
-    "mediastinal": "mediastinal mediastinum mediastina hila hilar hilum aorta aortic great"
-    " trachea tracheal",
-    "others": "other others miscellaneous misc additional remaining rest else elsewhere"
-    " incidental line lines tube tubes device devices catheter catheters hardware"
-    " implants support surgical soft abdomen abdominal",
-}
-_REGION = {word: region for region, words in _WORDS.items() for word in words.split()}
 # Words that leave the region as it is. Alone they name none.
 _NEUTRAL = set(
     "a an the of in on for and or with all any region regions area areas section part parts"
@@ -41,18 +26,27 @@ _ASIDE = set(
 )
 
 
+_JOINING = {"a", "an", "the", "of", "in", "on", "for", "and", "or", "with"}
+_QUOTED = "\"'`“”‘’"
+
+
+def _tokens(text: str) -> list[str]:
+    """Lower-case words and numbers, in the singular as far as an -s shows it."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    return [_singular(token) for token in re.findall(r"[^\W_]+", apart)]
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+_NEUTRAL = {_singular(word) for word in _NEUTRAL}
+_ASIDE = {_singular(word) for word in _ASIDE}
+
+
 def _words(key: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower())
-
-
-def region_of(key: str) -> str | None:
-    """The one region that a key names; None where it names none, or several, or holds a word that
-    is not known."""
-    words = _words(key)
-    if not all(word in _REGION or word in _NEUTRAL for word in words):
-        return None
-    regions = {_REGION[word] for word in words if word in _REGION}
-    return regions.pop() if len(regions) == 1 else None
+    """Without numbers: "1. Lungs"."""
+    return [token for token in _tokens(re.sub(r"\d", " ", key)) if token]
 
 
 def is_aside(key: str) -> bool:
@@ -62,22 +56,64 @@ def is_aside(key: str) -> bool:
     return bool(words) and all(word in _ASIDE for word in words)
 
 
-_QUOTED = "\"'`“”‘’"
-_NAMES = "|".join(sorted({*REGIONS, *_REGION}, key=len, reverse=True))
-# A region as a key: in quotes, or unquoted after a brace or comma, and before a colon.
-_KEY = re.compile(
-    rf"(?:[{_QUOTED}]|[{{,]\s*)[\s*_#]*(?:[^\W_]+[\s_/&]+){{0,3}}"
-    rf"(?:{_NAMES})\b[^{_QUOTED}\n:{{}}]{{0,30}}[{_QUOTED}*_\s]*:",
-    re.IGNORECASE,
-)
-_NAME = re.compile(_NAMES, re.IGNORECASE)
+class RegionNames:
+    """The declared regions by the names that models give them: the declared name in any case,
+    spacing or number, words of it, and the words of `also`.
+    """
 
+    def __init__(self, regions: Regions) -> None:
+        self.regions = regions
+        self._named = {tuple(_tokens(name)): name for name in regions}
+        # A word may belong to several names, as "lung" does to "left lung" and "right lung".
+        self._regions_of: dict[str, set[str]] = {}
+        for name, region in regions.root.items():
+            for word in _tokens(" ".join((name, *region.also))):
+                if word not in _JOINING and not word.isdecimal():
+                    self._regions_of.setdefault(word, set()).add(name)
 
-def names_region(text: str) -> bool:
-    """Whether any region's word stands in a text."""
-    return bool(_NAME.search(text))
+    def region_of(self, key: str) -> str | None:
+        """The one region that a key names; None where it names none, or several, or holds a word
+        that is not known."""
+        if named := self._named.get(tuple(_tokens(key))):
+            return named
+        words = _words(key)
+        if not all(word in self._regions_of or word in _NEUTRAL for word in words):
+            return None
+        regions: set[str] = set()
+        for word in sorted(words, key=_NEUTRAL.__contains__):  # telling words first
+            found = self._regions_of.get(word, set())
+            if not regions:
+                regions = found
+            elif found and (regions & found or word not in _NEUTRAL):
+                regions = regions & found
+                if not regions:
+                    return None
+        return next(iter(regions)) if len(regions) == 1 else None
 
+    def mentioned(self, text: str) -> bool:
+        """Whether any region's word stands in a text."""
+        return bool(self._name.search(text))
 
-def has_region_key(text: str) -> bool:
-    """Whether a stretch of (damaged) JSON has a region as a key."""
-    return bool(_KEY.search(text))
+    def has_key(self, text: str) -> bool:
+        """Whether a stretch of (damaged) JSON has a region as a key."""
+        return bool(self._key.search(text))
+
+    @cached_property
+    def _pattern(self) -> str:
+        words = {*self._regions_of, *(token for name in self._named for token in name)}
+        return "|".join(
+            re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word))
+        )
+
+    @cached_property
+    def _name(self) -> re.Pattern:
+        return re.compile(self._pattern, re.IGNORECASE)
+
+    @cached_property
+    def _key(self) -> re.Pattern:
+        """A region in quotes, or unquoted after a brace or comma, and before a colon."""
+        return re.compile(
+            rf"(?:[{_QUOTED}]|[{{,]\s*)[\s*_#]*(?:[^\W_]+[\s_/&]+){{0,3}}"
+            rf"(?:{self._pattern})s?\b[^{_QUOTED}\n:{{}}]{{0,30}}[{_QUOTED}*_\s]*:",
+            re.IGNORECASE,
+        )

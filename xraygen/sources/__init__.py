@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+from xraygen.core.errors import UserError
 from xraygen.core.plugins import resolve
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, Record, Study
@@ -36,13 +37,23 @@ class Settings(Record):
 
 
 class Source(ABC):
-    """Reads studies. `regions`: those that params.yaml declares, which its references fill."""
+    """Reads studies. `regions`: those that params.yaml declares, which its references fill.
+    UserError: it has none for them.
+    """
 
     Settings: ClassVar[type[Record]] = Settings
+    # The sets of regions in which it has references, where it cannot fill any that are declared.
+    region_sets: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def __init__(self, settings: Record, regions: Regions) -> None:
         self.settings = settings
         self.regions = regions
+        if self.region_sets and not any(set(names) == set(regions) for names in self.region_sets):
+            known = "; or ".join(", ".join(names) for names in self.region_sets)
+            raise UserError(
+                f"params.yaml: regions: {', '.join(regions)}: the source has references for other "
+                f"regions; declare {known} (docs/regions.md has them ready to copy)"
+            )
 
     @abstractmethod
     def read(self, raw: Path, images: Path, root: Path) -> Collection:

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from pydantic import PositiveInt, field_validator
 
 from xraygen.core.study import (
-    REGIONS,
-    SCORED_REGIONS,
     SPLITS,
     Agreement,
     Annotation,
@@ -130,16 +128,21 @@ def _describe_split(studies: Sequence[Study]) -> dict:
         facts["reports_seen_in_training"] = sum(not study.novel for study in studies)
     if references:
         facts["empty"] = {
-            region: sum(not reference[region] for reference in references) for region in REGIONS
+            region: sum(not reference[region] for reference in references)
+            for region in references[0]
         }
     return facts
 
 
 def agreement(
-    test: Iterable[Study], curated: Iterable[Study], source: Source | None
+    test: Iterable[Study],
+    curated: Iterable[Study],
+    source: Source | None,
+    scored: Sequence[str],
 ) -> list[Agreement]:
     """How far curators agree on the reports of these test studies. `curated`: all studies with
     references, test included. `source`: where they come from.
+    `scored`: the scored regions.
     """
     same_report: dict[str, list[Study]] = defaultdict(list)
     for study in curated:
@@ -155,30 +158,32 @@ def agreement(
             Agreement(
                 id=study.id,
                 report=numbers.setdefault(_words(study), len(numbers)),
-                curators=_curators(study.reference, others) if others else None,
-                attainable=_attainable(study, source) if source else None,
+                curators=_curators(study.reference, others, scored) if others else None,
+                attainable=_attainable(study, source, scored) if source else None,
             )
         )
     return members
 
 
 def _token_f1(
-    references: Sequence[Annotation], others: Sequence[Annotation]
+    references: Sequence[Annotation], others: Sequence[Annotation], scored: Sequence[str]
 ) -> dict[str, list[float]]:
     """By scored region, the token F1 of each reference with the text most like all of the others;
     none where both are silent.
     """
     found = {}
-    for region in SCORED_REGIONS:
+    for region in scored:
         best = medoid(Counter(other[region] for other in others))
         scores = [token_f1(reference[region], best) for reference in references]
         found[region] = [score for score in scores if score is not None]
     return found
 
 
-def _curators(reference: Annotation, others: Sequence[Annotation]) -> dict[str, float | None]:
-    scored = _token_f1([reference], others)
-    return {region: round(scores[0], 4) if scores else None for region, scores in scored.items()}
+def _curators(
+    reference: Annotation, others: Sequence[Annotation], scored: Sequence[str]
+) -> dict[str, float | None]:
+    found = _token_f1([reference], others, scored)
+    return {region: round(scores[0], 4) if scores else None for region, scores in found.items()}
 
 
 # Redrawn references: the answer is chosen from the first, and held against the others.
@@ -186,9 +191,11 @@ _CHOSEN_FROM = 32
 _HELD_AGAINST = 32
 
 
-def _attainable(study: Study, source: Source) -> dict[str, tuple[float, int]] | None:
+def _attainable(
+    study: Study, source: Source, scored: Sequence[str]
+) -> dict[str, tuple[float, int]] | None:
     drawn = source.redraw(study, _CHOSEN_FROM + _HELD_AGAINST)
     if drawn is None:
         return None
-    scored = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM])
-    return {region: (round(sum(scores), 4), len(scores)) for region, scores in scored.items()}
+    found = _token_f1(drawn[_CHOSEN_FROM:], drawn[:_CHOSEN_FROM], scored)
+    return {region: (round(sum(scores), 4), len(scores)) for region, scores in found.items()}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from xraygen.core.study import REGIONS, Annotation, Study
+from xraygen.core.study import Study
 from xraygen.language.alignment import Aligner, words
 from xraygen.language.text import medoid, sentences
 
@@ -37,8 +37,9 @@ def recombined(studies: Sequence[Study], count: int, seed: int) -> list[Study]:
         if report
     ]
     every = [piece for report in known for piece in report]
+    names = next((tuple(study.reference) for study in studies if study.reference), ())
     return (
-        [_recombined(number, rng.choice(known), every, rng) for number in range(count)]
+        [_recombined(number, rng.choice(known), every, names, rng) for number in range(count)]
         if known
         else []
     )
@@ -52,9 +53,9 @@ def pieces(studies: Sequence[Study]) -> list[list[Piece]]:
     aligner, found = Aligner(pairs), []
     for report, reference in pairs:
         parts = [words(sentence) for sentence in sentences(report)]
-        cut = [aligner.pieces(reference[region], parts) for region in REGIONS]
+        cut = [aligner.pieces(text, parts) for text in reference.values()]
         made = [
-            {region: text for region, text in zip(REGIONS, texts, strict=True) if text}
+            {region: text for region, text in zip(reference, texts, strict=True) if text}
             for texts in zip(*cut, strict=True)
         ]
         found.append([Piece(part.text, curated) for part, curated in zip(parts, made, strict=True)])
@@ -67,9 +68,10 @@ def agreed(known: Sequence[list[Piece]]) -> list[list[Piece]]:
     has the highest mean token F1 with all of it.
     """
     written = defaultdict(lambda: defaultdict(Counter))
+    names = sorted({name for report in known for piece in report for name in piece.curated})
     for said, curated in (piece for report in known for piece in report):
         regions = written[words(said).key]
-        for region in REGIONS:
+        for region in names:
             regions[region][curated.get(region, "")] += 1
     middle = {
         said: {region: medoid(texts) for region, texts in regions.items()}
@@ -84,12 +86,14 @@ def agreed(known: Sequence[list[Piece]]) -> list[list[Piece]]:
     ]
 
 
-def _recombined(number: int, original: list[Piece], every: list[Piece], rng: Random) -> Study:
+def _recombined(
+    number: int, original: list[Piece], every: list[Piece], names: Sequence[str], rng: Random
+) -> Study:
     chosen = [piece if rng.random() < 0.5 else rng.choice(every) for piece in original]
     rng.shuffle(chosen)
     reference = {
         region: " ".join(piece.curated[region] for piece in chosen if region in piece.curated)
-        for region in REGIONS
+        for region in names
     }
     report = " ".join(piece.said for piece in chosen)
     return Study(
@@ -98,5 +102,5 @@ def _recombined(number: int, original: list[Piece], every: list[Piece], rng: Ran
         split="train",
         report=report,
         images=[],
-        reference=Annotation(**reference),
+        reference=reference,
     )

@@ -47,7 +47,15 @@ def train(
         network, processor = networks.load(params, args.device)
         rows = Rows(processor, train, params, root, "encode train")
         dev_rows = Rows(processor, dev, params, root, "encode dev")
-        trainer = _trainer(params, args, network, processor, rows, dev_rows, curves)
+        if not len(rows):
+            skipped = dict(rows.excluded) or "none"
+            raise UserError(f"finetune: no study is left to train on; skipped: {skipped}")
+        curated = next(study.reference for study in train if study.reference is not None)
+        blank = dict.fromkeys(curated, "")
+        shown = Swapped(
+            rows, processor.tokenizer, params.prompt, blank, params.word_swap_rate, params.seed
+        )
+        trainer = _trainer(params, args, network, processor, shown, dev_rows, curves)
         history = _resume(trainer, folder)
         if not patience_is_over(history, params.early_stopping_patience):
             trainer.train(resume_from_checkpoint=trainer.checkpoint)
@@ -122,15 +130,12 @@ def _trainer(
     args: TrainingArguments,
     network: torch.nn.Module,
     processor,
-    rows: Rows,
+    shown: Swapped,
     dev_rows: Rows,
     curves: Path,
 ) -> CompletionTrainer:
-    if not len(rows):
-        skipped = dict(rows.excluded) or "none"
-        raise UserError(f"finetune: no study is left to train on; skipped: {skipped}")
     per_step = args.world_size * params.gradient_accumulation_steps
-    batches, pass_ends = plan(rows.lengths, params, per_step)
+    batches, pass_ends = plan(shown.rows.lengths, params, per_step)
     args.max_steps = len(batches) // per_step
     args.logging_steps = max(1, args.max_steps // 100)
     # At steps where the loss is logged: a checkpoint lacks the losses summed up for the next log.
@@ -139,7 +144,7 @@ def _trainer(
         params,
         network,
         args,
-        Swapped(rows, processor.tokenizer, params.prompt, params.word_swap_rate, params.seed),
+        shown,
         batches,
         dev_rows,
         pass_ends,
@@ -149,7 +154,7 @@ def _trainer(
     # Every process computes all views, which pays only if there are more passes than processes.
     if len(pass_ends) > args.world_size:
         with trainer.accelerator.autocast():  # in the precision of the training
-            precompute_views(network, rows, dev_rows)
+            precompute_views(network, shown.rows, dev_rows)
     return trainer
 
 

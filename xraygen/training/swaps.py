@@ -22,10 +22,12 @@ class Swapped(torch.utils.data.Dataset):
 
     _MOST = 0.8
 
-    def __init__(self, rows: Rows, tokenizer, prompt: str, swaps: float, seed: int):
+    def __init__(
+        self, rows: Rows, tokenizer, prompt: str, blank: Annotation, swaps: float, seed: int
+    ):
         self.rows, self.swaps, self.seed, self.num_workers = rows, swaps, seed, rows.num_workers
         fixed = set(
-            encoding.answer(tokenizer, Annotation()).tolist()
+            encoding.answer(tokenizer, blank).tolist()
             + tokenizer(f"{prompt}\nReport: {prompt}").input_ids
         )
         self._kinds: dict[

@@ -348,7 +348,7 @@ class Batches:
             return reply
         self.llm.budget.spent += self.llm.budget.price.of(reply.tokens_in, reply.tokens_out)
         reply = reply.after(self._unreadable.get(key))
-        why = reply.problem()
+        why = reply.problem(self.llm.names)
         if why and reply.tries < UNUSABLE_TRIES:
             self._unreadable[key] = reply
             return Problem(200, None, None, why)

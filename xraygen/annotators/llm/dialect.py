@@ -4,29 +4,30 @@ import re
 import sys
 from typing import NamedTuple
 
-from xraygen.core.study import REGIONS
+from xraygen.core.regions import Regions
 
-SCHEMA = {
-    "type": "object",
-    "properties": {region: {"type": "string"} for region in REGIONS},
-    "required": list(REGIONS),
-    "additionalProperties": False,
-}
-# What answers may be bound to, the strictest first: OpenAI's, llama.cpp's, the older one that
-# leaves the keys to the prompt, nothing.
-FORMS = {
-    "json_schema": {
-        "type": "json_schema",
-        "json_schema": {"name": "annotation", "strict": True, "schema": SCHEMA},
-    },
-    "json_object with a schema": {"type": "json_object", "schema": SCHEMA},
-    "json_object": {"type": "json_object"},
-    "plain text": None,
-}
+
+def forms_of(regions: Regions) -> dict[str, dict | None]:
+    """What answers may be bound to, the strictest first: OpenAI's, llama.cpp's, the older one that
+    leaves the keys to the prompt, nothing.
+    """
+    schema = {
+        "type": "object",
+        "properties": {region: {"type": "string"} for region in regions},
+        "required": list(regions),
+        "additionalProperties": False,
+    }
+    strict = {"name": "annotation", "strict": True, "schema": schema}
+    return {
+        "json_schema": {"type": "json_schema", "json_schema": strict},
+        "json_object with a schema": {"type": "json_object", "schema": schema},
+        "json_object": {"type": "json_object"},
+        "plain text": None,
+    }
 
 
 class Manner(NamedTuple):
-    """`form`: an index of FORMS. Newer models of OpenAI take `max_completion_tokens`, and no
+    """`form`: an index of the forms of answer. Newer models of OpenAI take `max_completion_tokens`, and no
     temperature.
     """
 
@@ -34,23 +35,27 @@ class Manner(NamedTuple):
     limit: str = "max_tokens"
     temperature: bool = True
 
-    def fields(self, tokens: int) -> dict:
+    def fields(self, tokens: int, forms: dict[str, dict | None]) -> dict:
         fields = {self.limit: tokens} | ({"temperature": 0} if self.temperature else {})
-        form = list(FORMS.values())[self.form]
+        form = list(forms.values())[self.form]
         return fields | ({"response_format": form} if form else {})
 
 
 class Dialect:
     """`manner` is that of the next request; the strictest that was answered stays."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, regions: Regions):
+        self.forms = forms_of(regions)
         self.name, self.manner, self._proven, self._doubts = name, Manner(), None, set()
 
     def taken(self, manner: Manner) -> None:
         """A request in this manner was answered."""
         if self._proven is None or manner.form < self._proven.form:
             self._proven = self.manner = manner
-            print(f"{self.name}: answers are bound to: {list(FORMS)[manner.form]}", file=sys.stderr)
+            print(
+                f"{self.name}: answers are bound to: {list(self.forms)[manner.form]}",
+                file=sys.stderr,
+            )
 
     def refused(self, manner: Manner, error, question: str = "") -> bool:
         """Whether to ask again, in what is now the manner, after a status that says no to a
@@ -74,7 +79,7 @@ class Dialect:
                 (question, manner)
             )  # it may just have been busy: it is asked again, after the wait that a 500 has
             return False
-        elif manner.form + 1 < len(FORMS):
+        elif manner.form + 1 < len(self.forms):
             self.manner = manner._replace(form=manner.form + 1)
         else:
             self.manner = manner._replace(form=0)  # it is this question that is refused

@@ -27,6 +27,7 @@ from xraygen.engines.answers import Answers
 from xraygen.engines.server import Asker, Refusal, Server, Unusable
 from xraygen.prompting import conversation
 from xraygen.prompting.prompts import Prompts
+from xraygen.prompting.region_names import RegionNames
 
 _AHEAD = 32  # questions under way or waiting for an earlier one, for each request at a time
 
@@ -65,7 +66,8 @@ class Llm(Annotator):
         super().__init__(settings, project)
         self.llm = llm = project.llm
         self.start = time.monotonic()
-        self.prompts = Prompts(settings, project.root)
+        self.prompts = Prompts(settings, project.root, project.regions)
+        self.names = RegionNames(project.regions)
         self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
         self.kept = Answers(
             {
@@ -73,6 +75,7 @@ class Llm(Annotator):
                 "model": llm.model,
                 "max_tokens": llm.max_tokens,
                 "temperature": 0,
+                "regions": list(project.regions),
             }
         )
         price, factor = llm.prices.get(llm.model), DISCOUNT if llm.mode == "batch" else 1
@@ -80,7 +83,7 @@ class Llm(Annotator):
         self.direct_price = Price(price.tokens_in, price.tokens_out) if price else Price(0, 0)
         self.budget, self.dialect = (
             Budget(self.price, llm.max_cost_usd, llm.model),
-            Dialect(f"{llm.model} at {llm.base_url}"),
+            Dialect(f"{llm.model} at {llm.base_url}", project.regions),
         )
         self.asker: Asker | None = None
         self._under_way: dict[str, asyncio.Task] = {}
@@ -220,7 +223,7 @@ class Llm(Annotator):
         model may have been mended.
         """
         reply, _ = self._kept(question.key)
-        if reply is None or not (question.key in self._final or reply.is_read()):
+        if reply is None or not (question.key in self._final or reply.is_read(self.names)):
             return None
         expected = self.expected(question)
         self.budget.learn(reply.tokens_in / reply.tries or expected, expected, self.views(question))
@@ -231,7 +234,7 @@ class Llm(Annotator):
         if self.llm.mode == "batch":
             reply = reply._replace(batch_in=reply.tokens_in, batch_out=reply.tokens_out)
         before, text = self._kept(key)
-        unread = text if before and not before.is_read() else None
+        unread = text if before and not before.is_read(self.names) else None
         self.kept.keep(key, {"id": id}, json.dumps(reply.after(before)._asdict()), instead=unread)
         self._final.add(key)
 
@@ -248,7 +251,7 @@ class Llm(Annotator):
             nonlocal last
             reply = reply_of(body, self.asker.key)
             last = reply.after(last)
-            if problem := last.problem():
+            if problem := last.problem(self.names):
                 raise Unusable(problem)
             return last
 
@@ -313,7 +316,8 @@ class Llm(Annotator):
         return self._body(self._messages(question), manner)
 
     def _body(self, messages: list[dict], manner: Manner) -> dict:
-        return {"model": self.llm.model, "messages": messages, **manner.fields(self.llm.max_tokens)}
+        fields = manner.fields(self.llm.max_tokens, self.dialect.forms)
+        return {"model": self.llm.model, "messages": messages, **fields}
 
     def _messages(self, question: Question) -> list[dict]:
         """The views stand before the words of the last turn."""
@@ -362,7 +366,7 @@ class Llm(Annotator):
         if isinstance(reply, Failed):
             return AnnotationRecord(id=case.id, annotation=None, error=reply.reason, usage=usage)
         try:
-            annotation, repaired = reply.read()
+            annotation, repaired = reply.read(self.names)
         except ValueError as reason:
             error = str(reason)
             if reply.cut:

@@ -10,6 +10,7 @@ from xraygen.core.study import Annotation
 from xraygen.engines.server import hidden
 from xraygen.engines.server_errors import finish
 from xraygen.prompting.json_answer import parse
+from xraygen.prompting.region_names import RegionNames
 
 
 class Reply(NamedTuple):
@@ -38,26 +39,26 @@ class Reply(NamedTuple):
         sums = {name: getattr(self, name) + getattr(before, name) for name in counts}
         return self._replace(**sums)
 
-    def read(self) -> tuple[Annotation, bool]:
+    def read(self, names: RegionNames) -> tuple[Annotation, bool]:
         """(annotation, whether it was repaired). ValueError: why there is none."""
         try:
-            return parse(self.text, ended=not (self.cut or self.stopped))
+            return parse(self.text, names, ended=not (self.cut or self.stopped))
         except ValueError as reason:
             raise ValueError(self.stopped or str(reason)) from None
 
-    def is_read(self) -> bool:
+    def is_read(self, names: RegionNames) -> bool:
         try:
-            self.read()
+            self.read(names)
         except ValueError:
             return False
         return True
 
-    def problem(self) -> str | None:
+    def problem(self, names: RegionNames) -> str | None:
         """Why it is worth asking again; None where it is read, or the same would come again."""
         if self.cut or self.final:
             return None
         try:
-            self.read()
+            self.read(names)
         except ValueError as reason:
             return str(reason)
         return None

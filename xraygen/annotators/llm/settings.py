@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from xraygen.annotators.base import ModelFolder, Settings
+from xraygen.core.regions import Regions
 from xraygen.core.study import NonEmpty, Record
 from xraygen.engines.server import no_password
 from xraygen.prompting.prompts import PromptSettings
@@ -17,6 +18,10 @@ class LlmSettings(PromptSettings, Settings):
 
     reads: ModelFolder
     inputs: Literal["image+report", "report"] = "report"
+
+    def check_regions(self, regions: Regions) -> None:
+        for number, example in enumerate(self.examples):
+            regions.check(example.annotation, f"examples.{number}.annotation")
 
 
 class TokenPrice(Record):

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.annotators.router.router import Router
+from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case
 
 
@@ -18,13 +19,19 @@ class RouterSettings(Settings):
 
 
 class RouterAnnotator(Annotator):
-    """A case whose report has no text fails."""
+    """A case whose report has no text fails. UserError: the router was fitted on other regions."""
 
     Settings: ClassVar = RouterSettings
 
     def __init__(self, settings: RouterSettings, project: Project) -> None:
         super().__init__(settings, project)
         self.router = Router.load(project.root / settings.reads)
+        if self.router.regions != project.regions.names:
+            fitted = ", ".join(self.router.regions)
+            raise UserError(
+                f"{settings.reads}: the router was fitted on the regions {fitted}, which are not "
+                "those in params.yaml; run `dvc repro fit_router`"
+            )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         for case in cases:

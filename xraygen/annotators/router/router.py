@@ -17,7 +17,7 @@ import io
 import json
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -29,11 +29,12 @@ from xraygen.annotators.router.linear import Linear, fit_linear
 from xraygen.annotators.router.wording import Wording, fit_wording
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
-from xraygen.core.study import REGIONS, Annotation, Record, Study, write_json
+from xraygen.core.regions import Regions
+from xraygen.core.study import Annotation, Record, Study, write_json
 from xraygen.language.alignment import Aligner, Words, as_sentence, words
 from xraygen.language.text import sentences, tokens
 
-FORMAT = 1
+FORMAT = 2
 _LEVELS = (
     64  # chances are rounded to 1/64, so that answers can be kept and are the same on every machine
 )
@@ -105,7 +106,7 @@ def _place(k: int, count: int) -> str:
     return f"at {min(k, 3)} {min(count - k, 3)}"
 
 
-def fit(studies: Iterable[Study], params: RouterParams) -> "Router":
+def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Router":
     """Learn from the studies that have a reference. UserError if there is none."""
     pairs = [
         (study.report, study.reference)
@@ -122,7 +123,7 @@ def fit(studies: Iterable[Study], params: RouterParams) -> "Router":
     wordings: dict[tuple[str, str, str], Words] = {}
     for report, said in pairs:
         parts = [words(sentence) for sentence in sentences(report)]
-        pieces = {region: aligner.pieces(said[region], parts) for region in REGIONS}
+        pieces = {region: aligner.pieces(said[region], parts) for region in regions}
         for k, part in enumerate(parts):
             previous = parts[k - 1].lower if k else ("^",)
             following = parts[k + 1].lower if k + 1 < len(parts) else ("$",)
@@ -134,12 +135,12 @@ def fit(studies: Iterable[Study], params: RouterParams) -> "Router":
                 )
                 + [_place(k, len(parts))]
             )
-            targets.append([int(pieces[region][k] != "") for region in REGIONS])
+            targets.append([int(pieces[region][k] != "") for region in regions])
             keys.append(part.key)
             for key in (part.key, f"{' '.join(previous)} | {part.key}"):
-                for region in REGIONS:
+                for region in regions:
                     memory[key][region][pieces[region][k]] += 1
-            for region in REGIONS:
+            for region in regions:
                 if pieces[region][k]:
                     wordings.setdefault((region, part.key, pieces[region][k]), part)
     times = Counter(keys)
@@ -151,21 +152,31 @@ def fit(studies: Iterable[Study], params: RouterParams) -> "Router":
         ((region, part, piece) for (region, _, piece), part in wordings.items()), params.epochs
     )
     plain: Memory = {
-        key: {region: dict(sorted(by_region[region].items())) for region in REGIONS}
+        key: {region: dict(sorted(by_region[region].items())) for region in regions}
         for key, by_region in sorted(memory.items())
         if " | " not in key
-        or sum(by_region[REGIONS[0]].values())
+        or sum(by_region[regions.names[0]].values())
         > 1  # a context seen once tells no more than its sentence
     }
-    return Router(params, routing, wording, plain)
+    return Router(regions.names, params, routing, wording, plain)
 
 
 class Router:
-    """A fitted router. `annotate` is a function of the report's text alone."""
+    """A fitted router. `annotate` is a function of the report's text alone. `regions`: the names it
+    was fitted with.
+    """
 
     def __init__(
-        self, params: RouterParams, routing: Linear, wording: Wording, memory: Memory
+        self,
+        regions: Sequence[str],
+        params: RouterParams,
+        routing: Linear,
+        wording: Wording,
+        memory: Memory,
     ) -> None:
+        if len(regions) != len(routing.bias):
+            raise ValueError("the model's parts do not fit together")
+        self.regions = tuple(regions)
         self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
         self._part = lru_cache(maxsize=_KEPT)(self._new_part)
         self._variants = lru_cache(maxsize=_KEPT)(
@@ -188,7 +199,7 @@ class Router:
         """
         given = sentences(report)
         parts = [self._part(sentence) for sentence in given]
-        said: dict[str, list[str]] = {region: [] for region in REGIONS}
+        said: dict[str, list[str]] = {region: [] for region in self.regions}
         for k, part in enumerate(parts):
             sums = (
                 part.own,
@@ -202,11 +213,11 @@ class Router:
             levels = np.rint(_LEVELS / (1 + np.exp(-scores))).astype(int).tolist()
             context = f"{parts[k - 1].key if k else '^'} | {part.key}"
             context = context if context in self._memory else part.key
-            for region, level in zip(REGIONS, levels, strict=True):
+            for region, level in zip(self.regions, levels, strict=True):
                 piece = self._piece(given[k], context, region, level)
                 if piece:
                     said[region].append(piece if wording == "learned" else given[k])
-        return Annotation(**{region: " ".join(pieces) for region, pieces in said.items()})
+        return {region: " ".join(pieces) for region, pieces in said.items()}
 
     def _sum(self, names: Iterable[str]) -> tuple[np.ndarray, int]:
         known = self._routing.known(names)
@@ -285,6 +296,7 @@ class Router:
             np.savez(file, **arrays)
         content = {
             "format": FORMAT,
+            "regions": list(self.regions),
             "params": self._params.model_dump(),
             "routing": self._routing.names,
             "tagger": self._wording.tagger.names,
@@ -308,7 +320,8 @@ class Router:
                 routing = Linear(content["routing"], arrays["routing"], arrays["routing_bias"])
                 tagger = Linear(content["tagger"], arrays["tagger"], arrays["tagger_bias"])
             wording = Wording(tagger, content["tags"], content["seen"])
-            return cls(RouterParams(**content["params"]), routing, wording, content["memory"])
+            params = RouterParams(**content["params"])
+            return cls(content["regions"], params, routing, wording, content["memory"])
         except (
             OSError,
             ValueError,

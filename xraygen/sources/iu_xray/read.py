@@ -21,10 +21,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import REGIONS, Annotation, Projection, Study
+from xraygen.core.regions import Regions
+from xraygen.core.study import Projection, Study
 from xraygen.core.tables import has_no_value
 from xraygen.sources import Collection, Source
 from xraygen.sources.iu_xray.images import STUDY_ID, identify_image, images_of, plain_uid
@@ -36,6 +37,7 @@ REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = (
     "annotation_quiz_all.json",
 )
 
+REGIONS = ("bone", "heart", "lung", "mediastinal", "others")  # of the annotations
 _ENTRY_KEYS = {"id", "split", "report", "original_report"}
 _UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 # What a Windows program meant by bytes 80 to 9f; five of them are unassigned there.
@@ -47,11 +49,13 @@ _SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
 
 
 class IuXray(Source):
+    region_sets: ClassVar = (REGIONS,)
+
     def read(self, raw: Path, images: Path, root: Path) -> Collection:
-        return read(raw, root)
+        return read(raw, root, self.regions)
 
 
-def read(folder: Path, root: Path) -> Collection:
+def read(folder: Path, root: Path, regions: Regions) -> Collection:
     """All studies sorted by id, in the splits train, test and val as given, and all incidents.
 
     Image paths are relative to `root`, which `folder` must lie below, and lead nowhere outside
@@ -87,8 +91,9 @@ def read(folder: Path, root: Path) -> Collection:
                 f"CXR{entry.uid}",
                 f"{entry.id}: no {entry.series}-... in {PROJECTIONS}",
             )
+        reference = None if entry.reference is None else regions.annotation(entry.reference)
         studies[entry.uid] = Study(
-            id=entry.id, uid=entry.uid, split=entry.split, report=report, reference=entry.reference
+            id=entry.id, uid=entry.uid, split=entry.split, report=report, reference=reference
         )
     for split in sorted({"train", "test"} | given):
         if not any(study.split == split for study in studies.values()):
@@ -247,7 +252,7 @@ class _Entry(NamedTuple):
     uid: str
     series: str
     split: str
-    reference: Annotation | None
+    reference: dict[str, str] | None
     original: str
 
 
@@ -335,7 +340,7 @@ def _brief(value: object) -> str:
     return repr(value[:40]) if isinstance(value, str) else type(value).__name__
 
 
-def _regions(annotation: dict, id: str, log: Log) -> Annotation | None:
+def _regions(annotation: dict, id: str, log: Log) -> dict[str, str] | None:
     if missing := [region for region in REGIONS if region not in annotation]:
         log.excluded(
             "annotation_incomplete",
@@ -362,7 +367,7 @@ def _regions(annotation: dict, id: str, log: Log) -> Annotation | None:
         return None
     if unknown := sorted(annotation.keys() - set(REGIONS)):
         log.repaired("annotation_unknown_key", id, f"{unknown!r:.80} ignored")
-    return Annotation(**{region: _clean(annotation[region], id, log) for region in REGIONS})
+    return {region: _clean(annotation[region], id, log) for region in REGIONS}
 
 
 def _one_per_uid(entries: list[_Entry], log: Log) -> Iterator[_Entry]:

@@ -22,11 +22,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.progress import progress
-from xraygen.core.study import Annotation as Reference
+from xraygen.core.regions import Regions
 from xraygen.core.study import Image, Record, Study
 from xraygen.sources import Collection, Source
+from xraygen.sources.phantom.curators import curate
+from xraygen.sources.phantom.filing import FILINGS, FIVE, Filing
 from xraygen.sources.phantom.findings import Findings, sample
-from xraygen.sources.phantom.wording import curate, statements, word
+from xraygen.sources.phantom.wording import statements
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,26 +59,36 @@ class Phantom(Record):
     uid: str
     findings: Findings
     report: str
-    reference: Reference
+    reference: dict[str, str]
 
 
-def phantom(seed: int, k: int) -> Phantom:
-    """Study k of a seed."""
+def filing_of(regions: Regions) -> Filing:
+    """How curators file statements under these regions."""
+    return next(filing for filing in FILINGS if set(filing.names) == set(regions))
+
+
+def phantom(seed: int, k: int, filing: Filing = FIVE) -> Phantom:
+    """Study k of a seed. Its findings, pictures and report are the same in every filing."""
     rng = Random(f"phantom {seed} {k}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
     findings = sample(rng)
-    report, reference = word(findings, rng)
+    said = statements(findings, rng)
     return Phantom(
-        id=f"PH{k:010d}", uid=str(k), findings=findings, report=report, reference=reference
+        id=f"PH{k:010d}",
+        uid=str(k),
+        findings=findings,
+        report=" ".join(statement.text for statement in said),
+        reference=curate(said, rng, filing),
     )
 
 
-def redrawn(seed: int, k: int, times: int) -> list[Reference]:
+def redrawn(seed: int, k: int, times: int, filing: Filing = FIVE) -> list[dict[str, str]]:
     """References that further curators would make of the report of study k, independent of the
     study's own references and of each other.
     """
     rng = Random(f"phantom {seed} {k}")
     said = statements(sample(rng), rng)
-    return [curate(said, Random(f"curator {seed} {k} {number}")) for number in range(times)]
+    curators = [Random(f"curator {seed} {k} {number}") for number in range(times)]
+    return [curate(said, curator, filing) for curator in curators]
 
 
 def draw(
@@ -93,15 +105,16 @@ def draw(
 
 class Phantoms(Source):
     Settings: ClassVar = PhantomSettings
+    region_sets: ClassVar = tuple(filing.names for filing in FILINGS)
 
     def read(self, raw: Path, images: Path, root: Path) -> Collection:
-        return read(self.settings, images, root)
+        return read(self.settings, images, root, self.regions)
 
-    def redraw(self, study: Study, times: int) -> list[Reference]:
-        return redrawn(self.settings.seed, int(study.uid), times)
+    def redraw(self, study: Study, times: int) -> list[dict[str, str]]:
+        return redrawn(self.settings.seed, int(study.uid), times, filing_of(self.regions))
 
 
-def read(params: PhantomSettings, images: Path, root: Path) -> Collection:
+def read(params: PhantomSettings, images: Path, root: Path, regions: Regions) -> Collection:
     """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`.
     Val has no references.
     """
@@ -113,7 +126,7 @@ def read(params: PhantomSettings, images: Path, root: Path) -> Collection:
     jobs = [
         (split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))
     ]
-    make = partial(_study, params=params, images=images, root=root)
+    make = partial(_study, params=params, images=images, root=root, regions=regions)
     cores = min(_cores(), len(jobs) // 16)
     with contextlib.ExitStack() as stack:
         # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
@@ -139,9 +152,11 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _study(job: tuple[str, int], params: PhantomSettings, images: Path, root: Path) -> Study:
+def _study(
+    job: tuple[str, int], params: PhantomSettings, images: Path, root: Path, regions: Regions
+) -> Study:
     split, k = job
-    made = phantom(params.seed, k)
+    made = phantom(params.seed, k, filing_of(regions))
     views = []
     for projection, pixels in zip(
         ("frontal", "lateral"), draw(made.findings, params.seed, k, params.size), strict=True
@@ -153,7 +168,7 @@ def _study(job: tuple[str, int], params: PhantomSettings, images: Path, root: Pa
         views.append(
             Image(path=name, projection=projection, sha256=hashlib.sha256(data).hexdigest())
         )
-    reference = None if split == "val" else made.reference
+    reference = None if split == "val" else regions.annotation(made.reference)
     return Study(
         id=made.id,
         uid=made.uid,

@@ -1,8 +1,8 @@
-"""The phrases of reports and of the curators who file them under regions, as data for `wording`.
+"""The phrases of reports, as data for `wording`.
 
-`[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase that speaks of one region is
-a string, and what the curators make of it follows from `CURATED`. One that speaks of several is a
-tuple: the report's words, then theirs by region.
+`[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase about one topic is a string.
+One about several is a tuple: the report's words, then the curators' by topic, for those who file
+the topics under different regions (`filing`).
 """
 
 Phrase = str | tuple[str, dict[str, str]]
@@ -30,65 +30,56 @@ MEDIASTINUM: tuple[Phrase, ...] = (
     "[The aorta and mediastinum|The mediastinum and hila] are {ok}.",
 )
 TRACHEA: tuple[Phrase, ...] = ("[The trachea|Trachea] is midline.",)
+_CONTOURS = {
+    "heart": "Cardiac contours are {ok}.",
+    "mediastinum": "Mediastinal contours are {ok}.",
+}
 HEART_AND_MEDIASTINUM: tuple[Phrase, ...] = (
-    (
-        "[The cardiomediastinal|Cardiomediastinal] silhouette is {ok}.",
-        {"heart": "Cardiac contours are {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
-    ),
-    (
-        "[The cardiomediastinal|Cardiomediastinal] contours are {ok}.",
-        {"heart": "Cardiac contours are {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
-    ),
+    ("[The cardiomediastinal|Cardiomediastinal] silhouette is {ok}.", _CONTOURS),
+    ("[The cardiomediastinal|Cardiomediastinal] contours are {ok}.", _CONTOURS),
     (
         "Normal cardiomediastinal silhouette.",
-        {"heart": "Normal cardiac contours.", "mediastinal": "Normal mediastinal contours."},
+        {"heart": "Normal cardiac contours.", "mediastinum": "Normal mediastinal contours."},
     ),
     (
         "Heart size and mediastinal contours are {ok}.",
-        {"heart": "Heart size is {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
+        {"heart": "Heart size is {ok}.", "mediastinum": "Mediastinal contours are {ok}."},
     ),
     (
         "[The heart|Heart] and mediastinum are {ok}.",
-        {"heart": "Heart is {ok}.", "mediastinal": "Mediastinum is {ok}."},
+        {"heart": "Heart is {ok}.", "mediastinum": "Mediastinum is {ok}."},
     ),
-    (
-        "[The cardiac|Cardiac] and mediastinal contours are {ok}.",
-        {"heart": "Cardiac contours are {ok}.", "mediastinal": "Mediastinal contours are {ok}."},
-    ),
+    ("[The cardiac|Cardiac] and mediastinal contours are {ok}.", _CONTOURS),
     (
         "Normal heart size and mediastinal contours.",
-        {"heart": "Normal heart size.", "mediastinal": "Normal mediastinal contours."},
+        {"heart": "Normal heart size.", "mediastinum": "Normal mediastinal contours."},
     ),
     (
         "Heart and mediastinum [appear|look] normal.",
-        {"heart": "Heart appears normal.", "mediastinal": "Mediastinum appears normal."},
+        {"heart": "Heart appears normal.", "mediastinum": "Mediastinum appears normal."},
     ),
 )
 HEART_AND_VESSELS: tuple[Phrase, ...] = (
     (
         "Heart size and pulmonary [vascularity|vasculature] are {ok}.",
-        {"heart": "Heart size is {ok}.", "lung": "Pulmonary vascularity is {ok}."},
+        {"heart": "Heart size is {ok}.", "vascularity": "Pulmonary vascularity is {ok}."},
     ),
     (
         "Normal heart size and pulmonary vascularity.",
-        {"heart": "Normal heart size.", "lung": "Normal pulmonary vascularity."},
+        {"heart": "Normal heart size.", "vascularity": "Normal pulmonary vascularity."},
     ),
 )
 HEART_MEDIASTINUM_AND_VESSELS: tuple[Phrase, ...] = (
     (
         "The cardiomediastinal silhouette and pulmonary vasculature are {ok}.",
-        {
-            "heart": "Cardiac contours are {ok}.",
-            "mediastinal": "Mediastinal contours are {ok}.",
-            "lung": "Pulmonary vasculature is {ok}.",
-        },
+        _CONTOURS | {"vascularity": "Pulmonary vasculature is {ok}."},
     ),
     (
         "Heart size, mediastinal contours and pulmonary vessels are {ok}.",
         {
             "heart": "Heart size is {ok}.",
-            "mediastinal": "Mediastinal contours are {ok}.",
-            "lung": "Pulmonary vessels are {ok}.",
+            "mediastinum": "Mediastinal contours are {ok}.",
+            "vascularity": "Pulmonary vessels are {ok}.",
         },
     ),
 )
@@ -97,8 +88,8 @@ HEART_MEDIASTINUM_AND_LUNGS: tuple[Phrase, ...] = (
         "The heart, mediastinum and lungs are {ok}.",
         {
             "heart": "Heart is {ok}.",
-            "mediastinal": "Mediastinum is {ok}.",
-            "lung": "Lungs are {ok}.",
+            "mediastinum": "Mediastinum is {ok}.",
+            "lungs": "Lungs are {ok}.",
         },
     ),
 )
@@ -172,17 +163,17 @@ NO_ACUTE_BONES: tuple[Phrase, ...] = (
 BONES_AND_SOFT_TISSUES: tuple[Phrase, ...] = (
     (
         "[The bones|Bones] and soft tissues are {ok}.",
-        {"bone": "Bones are {ok}.", "others": "Soft tissues are {ok}."},
+        {"bones": "Bones are {ok}.", "soft_tissues": "Soft tissues are {ok}."},
     ),
     (
         "No acute bony or soft tissue abnormality.",
-        {"bone": "No acute bony abnormality.", "others": "No soft tissue abnormality."},
+        {"bones": "No acute bony abnormality.", "soft_tissues": "No soft tissue abnormality."},
     ),
 )
 BONES_AND_FREE_AIR: tuple[Phrase, ...] = (
     (
         "No acute bony abnormality or free air under the diaphragm.",
-        {"bone": "No acute bony abnormality.", "others": "No free air under the diaphragm."},
+        {"bones": "No acute bony abnormality.", "free_air": "No free air under the diaphragm."},
     ),
 )
 FREE_AIR: tuple[Phrase, ...] = (
@@ -346,29 +337,6 @@ ABNORMAL: dict[str, tuple[Phrase, ...]] = {
         "Pneumoperitoneum[ is present| is noted|].",
     ),
 }
-REGION_OF = {
-    "heart": "heart",
-    **dict.fromkeys(("mediastinum", "aorta"), "mediastinal"),
-    **dict.fromkeys(
-        (
-            "vessels",
-            "volumes",
-            "effusion",
-            "pneumothorax",
-            "consolidation",
-            "nodule",
-            "granuloma",
-            "atelectasis",
-        ),
-        "lung",
-    ),
-    **dict.fromkeys(("rib_fracture", "spine", "scoliosis"), "bone"),
-    **dict.fromkeys(
-        ("pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air"), "others"
-    ),
-}
-# Where some curators file a finding instead.
-ELSEWHERE = {"sternotomy": "bone", "central_line": "mediastinal", "hernia": "mediastinal"}
 # Two findings in one sentence; `{heart}` and its like are the first one's, `{with_side}` and its
 # like the second one's.
 PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
@@ -377,31 +345,43 @@ PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
             "The cardiomediastinal silhouette is enlarged with {heart} cardiomegaly and a widened mediastinum.",
             {
                 "heart": "[{heart} cardiomegaly.|Heart is {heart}ly enlarged.]",
-                "mediastinal": "Widened mediastinum.",
+                "mediastinum": "Widened mediastinum.",
             },
         ),
         (
             "{heart} cardiomegaly and mediastinal widening.",
-            {"heart": "{heart} cardiomegaly.", "mediastinal": "Mediastinal widening."},
+            {"heart": "{heart} cardiomegaly.", "mediastinum": "Mediastinal widening."},
         ),
     ),
     ("heart", "vessels congested"): (
         (
             "{heart} cardiomegaly with [pulmonary |]vascular congestion.",
-            {"heart": "{heart} cardiomegaly.", "lung": "Pulmonary vascular congestion."},
+            {"heart": "{heart} cardiomegaly.", "congestion": "Pulmonary vascular congestion."},
         ),
     ),
     ("heart", "vessels edema"): (
         (
             "{heart} cardiomegaly with interstitial [pulmonary |]edema.",
-            {"heart": "{heart} cardiomegaly.", "lung": "Interstitial edema."},
+            {"heart": "{heart} cardiomegaly.", "edema": "Interstitial edema."},
         ),
     ),
     ("consolidation", "effusion"): (
-        "{place} consolidation and a {with_amount} {with_side} pleural effusion.",
+        (
+            "{place} consolidation and a {with_amount} {with_side} pleural effusion.",
+            {
+                "consolidation": "{place} consolidation.",
+                "effusion": "{with_amount} {with_side} pleural effusion.",
+            },
+        ),
     ),
     ("atelectasis", "effusion"): (
-        "{bases} atelectasis and a {with_amount} {with_side} pleural effusion.",
+        (
+            "{bases} atelectasis and a {with_amount} {with_side} pleural effusion.",
+            {
+                "atelectasis": "{bases} atelectasis.",
+                "effusion": "{with_amount} {with_side} pleural effusion.",
+            },
+        ),
     ),
     ("nodule", "granuloma"): (
         "There is a {cm} cm nodule in the {place} and a calcified granuloma in the {with_place}.",
@@ -409,32 +389,10 @@ PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
     ("spine", "scoliosis"): (
         "{spine} degenerative changes and scoliosis of the spine, convex to the {with_side}.",
     ),
-    ("pacemaker", "sternotomy"): ("Left chest pacemaker and median sternotomy wires.",),
+    ("pacemaker", "sternotomy"): (
+        (
+            "Left chest pacemaker and median sternotomy wires.",
+            {"pacemaker": "Left chest pacemaker.", "sternotomy": "Median sternotomy wires."},
+        ),
+    ),
 }
-
-# --- what is lost, and what curators do
-
-# Words that de-identification takes for names. Of an abnormal sentence only those go that carry
-# nothing of the finding.
-SCRUBBED = frozenset(
-    "bones bony osseous skeletal structures visualized acute evidence definite visible focal silhouette vasculature vessels "
-    "aerated expanded appear soft views obtained prior thoracic hila midline identified present seen".split()
-)
-SCRUBBED_ABNORMAL = frozenset(
-    "noted seen present likely compatible concerning suspicious wires status streaky patchy linear focal rounded".split()
-)
-BONE_WORDS = frozenset("bones bony bone osseous skeletal spine rib".split())
-
-# (pattern, what it becomes, how often curators do it), tried in order on a sentence of one region.
-CURATED: tuple[tuple[str, str, float], ...] = (
-    (r"XXXX (?!is\b|are\b)|(?<!are)(?<!is) XXXX\b", "", 0.8),
-    (r"^There (?:is|are) (?:an? )?(?=\w)", "", 0.85),
-    (r" (?:is|are) (?:noted|seen|present|identified)(?=\.)", "", 0.8),
-    (r"^A (?=\w)", "", 0.85),
-    (r"^The (?=heart|lungs|mediast|bones|bony|aorta|osseous|cardi|visualized|thoracic)", "", 0.3),
-    (r"^Cardiac contours are", "Cardiac silhouette is", 0.1),
-    (r"^Mediastinal contours are", "Mediastinum is", 0.1),
-    (r"^No evidence of ", "No ", 0.15),
-    (r"^(No [\w ]+) or (\w[\w ]*)\.$", r"\1. No \2.", 0.18),
-    (r" (?:is|are) (?=within normal limits|normal\.|unremarkable\.|intact|clear)", " ", 0.12),
-)

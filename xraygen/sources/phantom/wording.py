@@ -1,4 +1,5 @@
-"""Findings -> the report a radiologist might dictate, and the reference that curators make of it.
+"""Findings -> the report a radiologist might dictate, as statements of which `curators` make a
+reference.
 
 A report is a list of statements, each drawn from `phrases`. Some reports are dictated freely; the
 others follow one of a few house styles, whose choices are the same every time, so that normal
@@ -11,10 +12,9 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from random import Random
-from typing import NamedTuple
 
-from xraygen.core.study import REGIONS, Annotation
 from xraygen.sources.phantom import phrases
+from xraygen.sources.phantom.filing import FIVE, Statement
 from xraygen.sources.phantom.findings import Findings, pick
 from xraygen.sources.phantom.phrases import Phrase
 
@@ -22,6 +22,18 @@ _HOUSES = 40
 _IN_HOUSE_STYLE = 0.42
 _SCRUBBED = 0.26  # share of sentences
 _AT_MOST = 8  # sentences
+# Words that de-identification takes for names. Of an abnormal sentence only those go that carry
+# nothing of the finding.
+_LOST = frozenset(
+    "bones bony osseous skeletal structures visualized acute evidence definite visible focal"
+    " silhouette vasculature vessels aerated expanded appear soft views obtained prior thoracic"
+    " hila midline identified present seen".split()
+)
+_LOST_IF_ABNORMAL = frozenset(
+    "noted seen present likely compatible concerning suspicious wires status streaky patchy linear"
+    " focal rounded".split()
+)
+_BONE_WORDS = frozenset("bones bony bone osseous skeletal spine rib".split())
 _ORDINALS = (
     "first",
     "second",
@@ -41,32 +53,6 @@ _ORDERS = (
     ("bone", "core", "lung"),
     ("core", "bone", "lung"),
 )
-
-
-class Statement(NamedTuple):
-    """A sentence. `curated`: the curators' words by region where it speaks of several; else it
-    belongs to `region` alone. `about`: the abnormal fields that it states.
-    """
-
-    text: str
-    region: str
-    curated: dict[str, str] | None
-    about: tuple[str, ...]
-
-
-def word(findings: Findings, rng: Random) -> tuple[str, Annotation]:
-    """A report and its reference."""
-    said = statements(findings, rng)
-    return " ".join(statement.text for statement in said), curate(said, rng)
-
-
-def curate(said: Sequence[Statement], rng: Random) -> Annotation:
-    """A reference for these statements: each draw is another curator's."""
-    reference: dict[str, list[str]] = {region: [] for region in REGIONS}
-    for statement in said:
-        for region, text in _curate(statement, rng):
-            reference[region].append(text)
-    return Annotation(**{region: " ".join(texts) for region, texts in reference.items()})
 
 
 def statements(findings: Findings, rng: Random) -> list[Statement]:
@@ -110,30 +96,44 @@ class _Report:
         blocks = {"core": self.core(), "lung": self.lung(), "bone": self.bone()}
         said = [statement for name in order for statement in blocks[name]]
         if self.chance(0.1):
-            said.insert(0, self.normal(phrases.TECHNIQUE, "others"))
+            said.insert(0, self.normal(phrases.TECHNIQUE, "technique"))
         said += self.others()
         while len(said) > _AT_MOST and not all(statement.about for statement in said):
             said.remove(pick(self.rng, [statement for statement in said if not statement.about]))
         return said
 
     def say(
-        self, options: Sequence[Phrase], region: str, slots: dict[str, str], *about: str
+        self, options: Sequence[Phrase], topic: str, slots: dict[str, str], *about: str
     ) -> Statement:
         phrase = pick(self.rng, options)
         if isinstance(phrase, str):
-            return Statement(_say(phrase, self.rng, slots), region, None, about)
-        text, curated = phrase
-        return Statement(
-            _say(text, self.rng, slots),
-            region,
-            {place: _say(words, self.rng, slots) for place, words in curated.items()},
-            about,
-        )
+            text = _say(phrase, self.rng, slots)
+            return Statement(text, {topic: text}, about)
+        text = _say(phrase[0], self.rng, slots)
+        parts = {topic: _say(words, self.rng, slots) for topic, words in phrase[1].items()}
+        return Statement(text, parts, about)
 
-    def normal(self, options: Sequence[Phrase], region: str, absent: str = "") -> Statement:
-        return self.say(
-            options, region, {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent}
-        )
+    def normal(self, options: Sequence[Phrase], topic: str) -> Statement:
+        return self.say(options, topic, {"ok": pick(self.rng, phrases.NORMAL_WORDS)})
+
+    def without(
+        self, options: Sequence[str], names: Sequence[str], lead: dict[str, str] | None = None
+    ) -> Statement:
+        """That these are absent. `lead`: what else the phrases say, by topic; those without a place
+        for what is absent say nothing but that.
+        """
+        known = phrases.ABSENT_WORDS_BESIDES if self.lungs_affected() else phrases.ABSENT_WORDS
+        words = {name: pick(self.rng, known[name]) for name in names}
+        absent = self.listed(list(words.values()))
+        slots = {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent}
+        phrase = pick(self.rng, options)
+        text = _say(phrase, self.rng, slots)
+        parts = dict(lead or {})
+        if "{absent}" in phrase:
+            parts |= {_absent_topic(name, word): f"No {word}." for name, word in words.items()}
+        if len(parts) == 1:
+            parts = dict.fromkeys(parts, text)
+        return Statement(text, parts, ())
 
     def abnormal(self, *names: str) -> list[Statement]:
         """What there is to say of these fields, in that order; two of them in one sentence now and
@@ -145,6 +145,7 @@ class _Report:
                 continue
             self.left.remove(name)
             key = self.key(name)
+            topic = topic_of(name, self.findings)
             slots = _slots(name, self.findings)
             for (first, second), options in phrases.PAIRS.items():
                 with_name = second.split()[0]
@@ -159,10 +160,10 @@ class _Report:
                         f"with_{slot}": value
                         for slot, value in _slots(with_name, self.findings).items()
                     }
-                    said.append(self.say(options, phrases.REGION_OF[name], slots, name, with_name))
+                    said.append(self.say(options, topic, slots, name, with_name))
                     break
             else:
-                said.append(self.say(phrases.ABNORMAL[key], phrases.REGION_OF[name], slots, name))
+                said.append(self.say(phrases.ABNORMAL[key], topic, slots, name))
         return said
 
     def key(self, name: str) -> str:
@@ -183,7 +184,7 @@ class _Report:
             )
             contours = self.abnormal("mediastinum", "aorta")
             if findings.mediastinum == findings.aorta == "normal" and self.chance(0.55):
-                contours = [self.normal(phrases.MEDIASTINUM, "mediastinal")]
+                contours = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
             return said + contours
         if self.chance(0.5):
             said = [self.normal(phrases.HEART_AND_MEDIASTINUM, "heart")]
@@ -197,13 +198,14 @@ class _Report:
             said = [self.normal(phrases.HEART_AND_VESSELS, "heart")]
         elif self.chance(0.96):
             said = [self.normal(phrases.HEART, "heart")]
-            said += [self.normal(phrases.MEDIASTINUM, "mediastinal")] if self.chance(0.6) else []
+            said += [self.normal(phrases.MEDIASTINUM, "mediastinum")] if self.chance(0.6) else []
         else:
-            said = [self.normal(phrases.MEDIASTINUM, "mediastinal")]
-        return said + ([self.normal(phrases.TRACHEA, "mediastinal")] if self.chance(0.05) else [])
+            said = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
+        return said + ([self.normal(phrases.TRACHEA, "trachea")] if self.chance(0.05) else [])
 
     def lungs_affected(self) -> bool:
-        return any(phrases.REGION_OF[name] == "lung" for name in self.findings.abnormal())
+        topics = (topic_of(name, self.findings) for name in self.findings.abnormal())
+        return any(FIVE.region_of[topic] == "lung" for topic in topics)
 
     def lung(self) -> list[Statement]:
         findings = self.findings
@@ -222,13 +224,12 @@ class _Report:
         )
         said = self.abnormal(*named)
         if not affected and self.chance(0.6):
-            said.append(
-                self.normal(phrases.LUNGS, "lung", self.absent(("consolidation", "effusion")))
-            )
+            clear = {"lungs": "Lungs are clear."}
+            said.append(self.without(phrases.LUNGS, ("consolidation", "effusion"), clear))
         elif affected and findings.vessels != "edema" and self.chance(0.2):
-            said.append(self.normal(phrases.REST_OF_LUNGS, "lung"))
+            said.append(self.normal(phrases.REST_OF_LUNGS, "lungs"))
         elif not affected and self.chance(0.1):
-            said.append(self.normal(phrases.VOLUMES, "lung"))
+            said.append(self.normal(phrases.VOLUMES, "volumes"))
         wanted = [
             name
             for name, share in (("consolidation", 0.6), ("pneumothorax", 0.95), ("effusion", 0.9))
@@ -240,16 +241,12 @@ class _Report:
         absent = [name for name in wanted if getattr(findings, name) in (None, "normal")]
         if not said or self.chance(0.8):
             groups = [absent] if self.chance(0.65) or len(absent) < 2 else [absent[:1], absent[1:]]
-            said += [
-                self.normal(phrases.ABSENT, "lung", self.absent(group)) for group in groups if group
-            ]
+            said += [self.without(phrases.ABSENT, group) for group in groups if group]
         if not said or (not self.vessels_said and self.chance(0.07)):
-            said.append(self.normal(phrases.VESSELS, "lung"))
+            said.append(self.normal(phrases.VESSELS, "vascularity"))
         return said
 
-    def absent(self, names: Sequence[str]) -> str:
-        said = phrases.ABSENT_WORDS_BESIDES if self.lungs_affected() else phrases.ABSENT_WORDS
-        words = [pick(self.rng, said[name]) for name in names]
+    def listed(self, words: Sequence[str]) -> str:
         if len(words) < 3:
             return " or ".join(words)
         return ", ".join(words[:-1]) + pick(self.rng, (", or ", " or ")) + words[-1]
@@ -259,16 +256,16 @@ class _Report:
         if said:
             acute = self.findings.rib_fracture is not None and not self.findings.rib_fracture.healed
             return said + (
-                [self.normal(phrases.NO_ACUTE_BONES, "bone")]
+                [self.normal(phrases.NO_ACUTE_BONES, "bones")]
                 if not acute and self.chance(0.2)
                 else []
             )
         if self.chance(0.46):
-            return [self.normal(phrases.BONES, "bone")]
+            return [self.normal(phrases.BONES, "bones")]
         if self.chance(0.05):
-            return [self.normal(phrases.BONES_AND_SOFT_TISSUES, "bone")]
+            return [self.normal(phrases.BONES_AND_SOFT_TISSUES, "bones")]
         if not self.findings.free_air and self.chance(0.04):
-            return [self.normal(phrases.BONES_AND_FREE_AIR, "bone")]
+            return [self.normal(phrases.BONES_AND_FREE_AIR, "bones")]
         return []
 
     def others(self) -> list[Statement]:
@@ -276,9 +273,12 @@ class _Report:
             "pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air"
         )
         if not self.findings.free_air and self.chance(0.06):
-            said.append(self.normal(phrases.FREE_AIR, "others"))
+            said.append(self.normal(phrases.FREE_AIR, "free_air"))
         if self.chance(0.06):
-            said.append(self.normal(phrases.SOFT_TISSUES, "others"))
+            tissues = self.normal(phrases.SOFT_TISSUES, "soft_tissues")
+            if "abdomen" in tissues.text:
+                tissues = tissues._replace(parts={"abdomen": tissues.text})
+            said.append(tissues)
         return said
 
 
@@ -297,11 +297,24 @@ def _slots(name: str, findings: Findings) -> dict[str, str]:
     return {"amount": value} if name == "hernia" else {name: str(value)}
 
 
+def topic_of(name: str, findings: Findings) -> str:
+    """The topic of a statement of this abnormal field."""
+    if name != "vessels":
+        return name
+    return "congestion" if findings.vessels == "congested" else "edema"
+
+
+def _absent_topic(name: str, word: str) -> str:
+    if name != "vessels":
+        return name
+    return "congestion" if "congestion" in word else "edema"
+
+
 def _scrub(statement: Statement, rng: Random) -> Statement:
     """The statement with a word or two lost to de-identification, or as it is."""
     if rng.random() >= _SCRUBBED:
         return statement
-    lost = phrases.SCRUBBED_ABNORMAL if statement.about else phrases.SCRUBBED
+    lost = _LOST_IF_ABNORMAL if statement.about else _LOST
     words = statement.text.split(" ")
     places = [place for place, found in enumerate(words) if found.strip(".,").lower() in lost]
     if not places:
@@ -309,38 +322,14 @@ def _scrub(statement: Statement, rng: Random) -> Statement:
     place = pick(rng, places)
     word = words[place].strip(".,")
     words[place] = words[place].replace(word, "XXXX")
-    curated = statement.curated and {
-        region: re.sub(rf"\b{word}\b", "XXXX", text, flags=re.IGNORECASE)
-        for region, text in statement.curated.items()
+    parts = {
+        topic: re.sub(rf"\b{word}\b", "XXXX", text, flags=re.IGNORECASE)
+        for topic, text in statement.parts.items()
     }
-    if place > 0 and not statement.about and curated is None and rng.random() < 0.15:
+    regions = FIVE.divided(statement).keys()
+    if place > 0 and not statement.about and len(regions) == 1 and rng.random() < 0.15:
         words.insert(place, "XXXX")
-    region = statement.region
-    if region == "bone" and not phrases.BONE_WORDS & {found.strip(".,").lower() for found in words}:
-        region = "others"  # "XXXX are intact." could be anything
-    return statement._replace(text=" ".join(words), region=region, curated=curated)
-
-
-_RULES = tuple((re.compile(pattern), becomes, share) for pattern, becomes, share in phrases.CURATED)
-
-
-def _curate(statement: Statement, rng: Random) -> list[tuple[str, str]]:
-    """(region, text) for each region the statement speaks of."""
-    if statement.curated:
-        if rng.random() < 0.08:
-            return [(region, statement.text) for region in statement.curated]
-        return [(region, _reword(text, rng)) for region, text in statement.curated.items()]
-    region = statement.region
-    if len(statement.about) == 1 and rng.random() < 0.1:
-        region = phrases.ELSEWHERE.get(statement.about[0], region)
-    if statement.text.startswith("XXXX"):
-        return [(region, statement.text)]
-    return [(region, _reword(statement.text, rng))]
-
-
-def _reword(text: str, rng: Random) -> str:
-    for pattern, becomes, share in _RULES:
-        if rng.random() < share:
-            text = pattern.sub(becomes, text)
-    text = " ".join(text.split())
-    return text[0].upper() + text[1:]
+    text = " ".join(words)
+    if regions == {"bone"} and not _BONE_WORDS & {part.strip(".,").lower() for part in words}:
+        parts = {"unreadable": text}
+    return statement._replace(text=text, parts=parts)
