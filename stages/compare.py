@@ -1,5 +1,5 @@
 """compare: the judgements of all approaches ->
-reports/{comparison.md,comparison.json,index.html,scores.csv}."""
+reports/{comparison.md,comparison.svg,comparison.json,index.html,scores.csv}."""
 
 from pathlib import Path
 
@@ -8,10 +8,7 @@ from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
 from xraygen.core.study import Agreement, read_json, read_jsonl, write_json
 from xraygen.core.tables import write_csv
-from xraygen.evaluation import compare, report, results
-from xraygen.evaluation.scores import scores_of
-
-JUDGED = ("dev", "test")
+from xraygen.evaluation import compare, overview, report, results
 
 
 def main() -> None:
@@ -21,19 +18,7 @@ def main() -> None:
     summaries = {name: read_json(f"data/judgements/{name}/summary.json") for name in names}
     source = read_json("metrics/data.json")["source"]
     agreement = list(read_jsonl("data/prepared/agreement.jsonl", Agreement))
-    studies = {
-        split: [results.without_texts(study) for study in results.studies(split)]
-        for split in JUDGED
-    }
-    scores = {
-        name: scores_of(
-            {split: results.judgements(name, split) for split in JUDGED},
-            studies,
-            settings.regions.scored,
-        )
-        for name in names
-    }
-    del studies
+    scores = results.scores(names, settings.regions.scored)
     comparison = compare.report_of(scores, summaries, agreement, settings.compare)
 
     shown = report.worst({name: by_set["test"] for name, by_set in scores.items()})
@@ -42,10 +27,14 @@ def main() -> None:
         {name: results.only(shown, results.annotations(name, "test")) for name in names},
         {name: results.only(shown, results.judgements(name, "test")) for name in names},
     )
-    in_git = report.comparison_markdown(comparison, source, settings.compare)
-    complete = report.comparison_markdown(comparison, source, settings.compare, complete=True)
+    usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
+    constants = [name for name in names if settings.approaches[name].annotator == "constant"]
+    floor = constants[0] if constants else None
+    shared = comparison, overview.table(comparison, usage, floor), source, settings.compare
+    complete = report.comparison_markdown(*shared, complete=True)
     texts = {
-        "reports/comparison.md": in_git,
+        "reports/comparison.md": report.comparison_markdown(*shared),
+        "reports/comparison.svg": overview.figure(comparison, floor),
         "reports/index.html": report.page(complete, summaries, examples),
     }
     write_json("reports/comparison.json", comparison)

@@ -170,7 +170,7 @@ def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
         for name, sets in every.items()
     }
     comparison = report_of(every, summaries, agreement(test, test, None, REGIONS.scored), PARAMS)
-    text = comparison_markdown(comparison, "mine", PARAMS)
+    text = comparison_markdown(comparison, "", "mine", PARAMS)
     assert (
         "agreement on repeated reports" in text
         and "2 test studies" in text
@@ -197,7 +197,7 @@ def test_the_comparison_says_which_difference_could_be_detected():
         sets = {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key in every[name]}
         summaries[name] = {"judge": "proxy", "about": "about the judge"} | sets
     comparison = report_of(every, summaries, [], PARAMS)
-    text = " ".join(comparison_markdown(comparison, "mine", PARAMS).split())
+    text = " ".join(comparison_markdown(comparison, "", "mine", PARAMS).split())
     found = comparison["detectable"]["test"]["score"]["median"]
     pair = comparison["pairs"]["test"]["n vs m"]["score"]["macro"]
     assert found == pytest.approx(2.8016 * pair["sd"] / 50**0.5, abs=1e-4)

@@ -163,9 +163,9 @@ def test_one_study_one_approach_and_no_novel_study_still_make_a_report():
             [],
             params,
         )
-        text = comparison_markdown(comparison, "phantom", params, complete=True)
+        text = comparison_markdown(comparison, "", "phantom", params, complete=True)
         assert ("nothing to compare" in text) == (len(names) == 1) and "(0 studies)" in text
-        assert "test_novel" not in comparison_markdown(comparison, "phantom", params)
+        assert "test_novel" not in comparison_markdown(comparison, "", "phantom", params)
 
 
 def test_the_best_is_held_against_each_and_each_against_the_next():

@@ -236,12 +236,16 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
         "images/22_IM-903-1001.dcm.png"
     ]
     damage.write(tmp_path / "raw", {}, files)
-    code = "import sys; from pathlib import Path; from xraygen.sources.iu_xray.read import read; print(read(Path('raw'), Path('.'), REGIONS))"
+    code = (
+        "from pathlib import Path; from conftest import REGIONS; "
+        "from xraygen.sources.iu_xray.read import read; "
+        "print(read(Path('raw'), Path('.'), REGIONS))"
+    )
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONHASHSEED": seed},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "tests")},
             capture_output=True,
         )
         for seed in ("1", "2")

@@ -27,37 +27,47 @@ LEGEND = (
     " overlap of words with the reference. Macro is the mean of {regions}. In brackets: 95 %"
     " bootstrap intervals over studies."
 )
-METHOD = """\
-The table of differences has the best approach against each, and each against the next; all pairs are in reports/comparison.json. A
-difference is **bold** when its p-value, from a paired permutation test over studies with {permutations:,} permutations, or all that there are, corrected by
-Holm for the number of comparisons, is below {alpha:g}; otherwise it is not significant (n.s.)."""
+METHOD = (
+    "The table of differences has the best approach against each, and each against the next; all"
+    " pairs are in reports/comparison.json. A difference is **bold** when its p-value, from a paired"
+    " permutation test over studies with {permutations:,} permutations, or all that there are,"
+    " corrected by Holm for the number of comparisons, is below {alpha:g}; otherwise it is not"
+    " significant (n.s.)."
+)
 DETECTABLE = """\
-With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of {token_f1[median]:.3f} in macro token F1 is detected
-with power {power:g} (paired z-test at {alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
-pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f} over all pairs."""
+With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of
+{token_f1[median]:.3f} in macro token F1 is detected with power {power:g} (paired z-test at
+{alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
+pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f}
+over all pairs."""
 TOO_FEW = """\
-{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is {smallest:.2g}, of {pairs:,} tested."""
+{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is
+{smallest:.2g}, of {pairs:,} tested."""
 REPEATED = """\
-Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report another study has, too ({reports:,} reports;
-intervals over reports). *Curators*: the study's reference against the text most like all that curators wrote for the other studies."""
+Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report
+another study has, too ({reports:,} reports; intervals over reports). *Curators*: the study's
+reference against the text most like all that curators wrote for the other studies."""
 
 
 ATTAINABLE = """\
-*Attainable*: what the best answer to each report gets on average from the generator's curators, who can be asked again: the text most
-like 32 redrawn references, against 32 others. Chance may carry an approach past it on these studies."""
+*Attainable*: what the best answer to each report gets on average from the generator's curators, who
+can be asked again: the text most like 32 redrawn references, against 32 others. Chance may carry an
+approach past it on these studies."""
 
 
 def comparison_markdown(
-    comparison: dict, source: str, params: CompareParams, complete: bool = False
+    comparison: dict, overview: str, source: str, params: CompareParams, complete: bool = False
 ) -> str:
-    """`comparison`: the content of reports/comparison.json; `source`: of the studies. `complete`:
-    every study set as test has it, rather than its macro scores alone, which is what git keeps.
+    """`comparison`: the content of reports/comparison.json; `overview`: its first table; `source`:
+    of the studies. `complete`: every study set as test has it, rather than its macro scores alone,
+    which is what git keeps.
     """
     scores = comparison["approaches"]
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
     regions = regions_of(scores)
-    legend = textwrap.fill(LEGEND.format(regions=_listed(regions)), 130)
-    parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}.", legend]
+    legend = textwrap.fill(LEGEND.format(regions=_listed(regions)), 100)
+    parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}."]
+    parts += ["## Overview", overview, legend]
     sizes = {name: next(iter(scores.values()))[name]["macro"]["n"] for name in TITLES}
     for name, title in TITLES.items():
         if name == "test" or complete:
@@ -67,7 +77,13 @@ def comparison_markdown(
         parts += ["## Other study sets", _other_sets(scores, sizes)]
     permutations = comparison["permutations"]
     return (
-        "\n\n".join([*parts, METHOD.format(permutations=permutations, alpha=params.alpha)]) + "\n"
+        "\n\n".join(
+            [
+                *parts,
+                textwrap.fill(METHOD.format(permutations=permutations, alpha=params.alpha), 100),
+            ]
+        )
+        + "\n"
     )
 
 

@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.evaluation.scores import StudyScores, scores_of
 
+JUDGED = ("dev", "test")
 R = TypeVar("R", Study, AnnotationRecord, Judgement)
 
 
@@ -41,7 +43,7 @@ def refuse_leftovers(approaches: set[str]) -> None:
     differently in every clone. UserError: there is such a file or folder."""
     kept = [
         path
-        for folder in ("data/annotations", "data/judgements", "metrics/scores")
+        for folder in ("data/annotations", "data/judgements", "metrics/scores", "metrics/usage")
         for path in Path(folder).glob("[!.]*")
     ]
     leftovers = sorted(str(path) for path in kept if path.stem not in approaches)
@@ -50,3 +52,14 @@ def refuse_leftovers(approaches: set[str]) -> None:
             f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: "
             f"rm -r {' '.join(leftovers)}"
         )
+
+
+def scores(names: Iterable[str], regions: tuple[str, ...]) -> dict[str, dict[str, StudyScores]]:
+    """Of each approach, by study set, in the regions that are scored. Texts are not kept, so that
+    memory is bounded by the number of studies.
+    """
+    members = {split: [without_texts(study) for study in studies(split)] for split in JUDGED}
+    return {
+        name: scores_of({split: judgements(name, split) for split in JUDGED}, members, regions)
+        for name in names
+    }
