@@ -384,6 +384,11 @@ def test_every_kind_is_tested():
     assert covered == KINDS.keys()
 
 
+def test_every_kind_is_in_the_docs():
+    page = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+    assert all(f"| `{kind}` | {meaning} |\n" in page for kind, meaning in KINDS.items())
+
+
 # --- refusals
 
 
