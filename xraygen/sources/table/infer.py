@@ -23,8 +23,8 @@ _REPORT_NAMES = (
 )
 # Parts of a report that a table may also have in columns of their own.
 _SECTION_NAMES = re.compile(
-    r"(?:.*[_ -])?(?:report|text|findings?|impressions?|conclusions?|indications?|history|technique|"
-    r"comparisons?|examinations?|exam|problems?|mesh|diagnos[ei]s|comments?)"
+    r"(?:.*[_ -])?(?:report|text|findings?|impressions?|conclusions?|indications?|history|"
+    r"technique|comparisons?|examinations?|exam|problems?|mesh|diagnos[ei]s|comments?)"
 )
 _REFERENCE_NAMES = frozenset(
     "ref reference references annotation annotations annotated curated curator gold label labels "

@@ -51,9 +51,9 @@ def init(
 ) -> str:
     """Set the project in `root` up for `file`; returns what was inferred, in lines.
 
-    `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`,
-    `approaches`: the section of params.yaml, and the names of the other. UserError: the file cannot be understood, or the project is set up for a table and `force` is
-    not given.
+    `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`:
+    the section of params.yaml; `approaches`: the names in the other. UserError: the file cannot be
+    understood, or the project is set up for a table and `force` is not given.
     """
     if "table" in data.settings and not force:
         raise UserError(
