@@ -12,19 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from xraygen.core.errors import UserError
 from xraygen.sources import Incident
 from xraygen.sources.layouts.reading import (
     Draft,
     View,
-    decoded,
-    excluded,
-    is_utf_16,
     optional_file,
     read_rows,
     repaired,
+    text_files,
 )
-from xraygen.sources.walk import files_below
 
 UNIT = "files"
 
@@ -40,21 +36,13 @@ _HEADING = re.compile(
 
 
 def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
-    outside: list[Path] = []
-    paths = list(files_below(folder, _REPORT.fullmatch, outside))
-    links = [path for path in outside if _REPORT.fullmatch(path.name)]
-    if not paths and not links:
-        raise UserError(f"{folder}: no report s<number>.txt below it; extract the reports there")
     splits = {row["study_id"]: row["split"] for row in _table(folder, "split", incidents)}
     views: dict[str, list[View]] = defaultdict(list)
     for row in _table(folder, "metadata", incidents):
         study = row["study_id"]
         views[study].append(View(f"s{study}/{row['dicom_id']}", row["ViewPosition"]))
-    for path in links:
-        yield excluded("file_outside", path.relative_to(folder).as_posix(), "a link out of FOLDER")
-    for path in paths:
-        name = path.relative_to(folder).as_posix()
-        text = _text(path, name, incidents)
+    remedy = "no report s<number>.txt below it; extract the reports there"
+    for path, text in text_files(folder, _REPORT.fullmatch, remedy, incidents):
         if isinstance(text, Incident):
             yield text
             continue
@@ -66,7 +54,7 @@ def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
             views=tuple(views.get(number, ())),
             patient=patient if re.fullmatch(r"p[0-9]+", patient) else None,
             split=splits.get(number),
-            where=name,
+            where=path.relative_to(folder).as_posix(),
         )
 
 
@@ -94,15 +82,3 @@ def _table(folder: Path, name: str, incidents: list[Incident]) -> Iterator[dict[
             incidents.append(row)
         else:
             yield row
-
-
-def _text(path: Path, name: str, incidents: list[Incident]) -> str | Incident:
-    if not path.is_file():
-        return excluded("file_unreadable", name, "a broken link, or not a file")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return excluded("file_unreadable", name, str(error.strerror))
-    if is_utf_16(data):
-        return excluded("file_unreadable", name, "UTF-16")
-    return decoded(data, name, incidents)

@@ -11,7 +11,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ KINDS = {  # every kind of incident; ids are study ids, file:place or paths
     "image_missing": "excluded: an image that is not below the folder",
     "image_name": "excluded: an image whose path is not UTF-8",
     "image_outside": "excluded: a link, to an image or to a folder, that leads out of the folder",
-    "image_ambiguous": "repaired: several files match an image; PNG goes before JPEG, JPEG before DICOM",
+    "image_ambiguous": "repaired: several files match; PNG, then JPEG, TIFF, DICOM, the shortest path",
     "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252, one incident a file",
     "text_characters": "repaired: control characters or halves of surrogate pairs, replaced",
     "split_unknown": "repaired: a split of another name than train, dev, test or val; left out",
@@ -129,7 +129,38 @@ def all_files(folder: Path, *names: str) -> list[Path]:
     return [path for pattern in patterns for path in paths if pattern.fullmatch(path.name)]
 
 
-def decoded(data: bytes, name: str, incidents: list[Incident]) -> str:
+def text_files(
+    folder: Path, wanted: Callable[[str], object], remedy: str, incidents: list[Incident]
+) -> Iterator[tuple[Path, str | Incident]]:
+    """Every wanted file below the folder with its text, or with the incident that excludes it.
+
+    UserError: there is none.
+    """
+    outside: list[Path] = []
+    paths = list(files_below(folder, wanted, outside))
+    links = [path for path in outside if wanted(path.name)]
+    if not paths and not links:
+        raise UserError(f"{folder}: {remedy}")
+    for path in links:
+        name = path.relative_to(folder).as_posix()
+        yield path, excluded("file_outside", name, "a link; put the file there")
+    for path in paths:
+        yield path, _file_text(path, path.relative_to(folder).as_posix(), incidents)
+
+
+def _file_text(path: Path, name: str, incidents: list[Incident]) -> str | Incident:
+    if not path.is_file():  # a pipe would be waited for
+        return excluded("file_unreadable", name, "a broken link, or not a file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return excluded("file_unreadable", name, str(error.strerror))
+    if _is_utf_16(data):
+        return excluded("file_unreadable", name, "UTF-16")
+    return _decoded(data, name, incidents)
+
+
+def _decoded(data: bytes, name: str, incidents: list[Incident]) -> str:
     """UTF-8, or where it is not, Windows-1252 for the bytes that are not."""
     text = data.decode("utf-8-sig", "surrogateescape")
     return "".join(_repaired_lines([text], name, incidents))
@@ -159,7 +190,7 @@ def read_json(path: Path, incidents: list[Incident]) -> object:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     _refuse_utf_16(data, path)
     try:
-        return json.loads(decoded(data, path.name, incidents), parse_constant=lambda name: None)
+        return json.loads(_decoded(data, path.name, incidents), parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}; the file is damaged, get it again") from None
 
@@ -198,11 +229,11 @@ def read_rows(
 
 
 def _refuse_utf_16(data: bytes, path: Path) -> None:
-    if is_utf_16(data):
+    if _is_utf_16(data):
         raise UserError(f"{path}: is UTF-16; save it as UTF-8, or get it again")
 
 
-def is_utf_16(data: bytes) -> bool:
+def _is_utf_16(data: bytes) -> bool:
     return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
