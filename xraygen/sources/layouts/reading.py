@@ -31,7 +31,7 @@ KINDS = {  # every kind of incident; ids are study ids, file:place or paths
     "image_missing": "excluded: an image that is not below the folder",
     "image_name": "excluded: an image whose path is not UTF-8",
     "image_outside": "excluded: a link, to an image or to a folder, that leads out of the folder",
-    "image_ambiguous": "repaired: several files match; PNG, then JPEG, TIFF, DICOM, the shortest path",
+    "image_ambiguous": "repaired: several files match; PNG goes first, then JPEG, TIFF, DICOM",
     "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252, one incident a file",
     "text_characters": "repaired: control characters or halves of surrogate pairs, replaced",
     "split_unknown": "repaired: a split of another name than train, dev, test or val; left out",
