@@ -114,7 +114,7 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
         meaning = str(dataset.PhotometricInterpretation)
         bits, samples = int(dataset.BitsAllocated), int(dataset.SamplesPerPixel)
         syntax = dataset.file_meta.TransferSyntaxUID
-    except (AttributeError, TypeError, ValueError):
+    except Exception:  # on a damaged header pydicom raises anything, and quotes it
         raise DicomError("it has no image, or its header is damaged") from None
     if frames > 1:
         raise DicomError(f"it has {frames} frames; export one of them as a file")
