@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +197,31 @@ def test_damaged_files_are_refused_whatever_is_cut(tmp_path):
     for size in [0, 4, 131, 132, 140, *range(150, len(whole) - 2, 397)]:
         path.write_bytes(whole[:size])
         refusal(path)
+
+
+def test_a_damaged_length_takes_no_memory(tmp_path):
+    whole = bytearray(write(tmp_path / "whole", RAMP, StudyDescription="x" * 40).read_bytes())
+    length = whole.index(b"x" * 40) - 8
+    whole[length + 4 : length + 6] = b"UN"  # whose length has four bytes
+    whole[length + 6 : length + 12] = b"\0\0" + (0xF0000000).to_bytes(4, "little")
+    (tmp_path / "x.dcm").write_bytes(whole)
+    tracemalloc.start()
+    refusal(tmp_path / "x.dcm")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "marker", "offset", "size"),
+    [("MR2_J2KI.dcm", b"\xff\x4f\xff\x51", 8, ">2I"), ("JPEG-LL.dcm", b"\xff\xc3", 5, ">2H")],
+)
+def test_a_compressed_image_larger_than_its_header_says_is_refused(
+    tmp_path, name, marker, offset, size
+):
+    content = bytearray(sample(name).read_bytes())
+    struct.pack_into(size, content, content.index(marker) + offset, 2000, 2000)
+    (tmp_path / "x.dcm").write_bytes(content)
+    assert "another size" in refusal(tmp_path / "x.dcm")
 
 
 def test_damaged_headers_are_refused_or_read_and_never_quoted(tmp_path, capfd):

@@ -4,7 +4,9 @@ Only the tags named here are read, so that no name, date or number of a patient 
 message or a log. Formulas: DICOM PS3.3, C.11.1 (rescale) and C.11.2 (values of interest).
 """
 
+import io
 import re
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
+_JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
 _TAGS = (
     "BitsAllocated", "BitsStored", "Columns", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "HighBit", "ModalityLUTSequence", "NumberOfFrames", "PhotometricInterpretation", "PixelData",
@@ -96,7 +100,9 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
     config.settings.reading_validation_mode = config.IGNORE
     warnings.filterwarnings("ignore", module=r"pydicom\.")
     try:
-        return dcmread(path, specific_tags=list(tags), stop_before_pixels=not pixels)
+        # From memory: a file would be asked for as many gigabytes as a damaged length says.
+        content = io.BytesIO(path.read_bytes())
+        return dcmread(content, specific_tags=list(tags), stop_before_pixels=not pixels)
     except OSError as error:
         raise DicomError(error.strerror or "cannot be read") from None
     except Exception as error:
@@ -130,6 +136,29 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
         raise DicomError("its transfer syntax is not read; export it uncompressed") from None
     if not available:
         raise UserError(f"{path}: {_REMEDY}")
+    if syntax.is_compressed and _compressed_size(dataset) not in (None, (rows, columns)):
+        raise DicomError("its compressed image is of another size than its header says")
+
+
+def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
+    """(height, width) by the header of the JPEG or JPEG 2000 stream, which is what decoders reserve
+    memory for; None for other streams.
+    """
+    from pydicom.encaps import generate_frames
+
+    try:
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        if match := _JPEG_2000.search(frame):
+            right, bottom, left, top = struct.unpack(">4I", match[1])
+            return bottom - top, right - left
+        place = 2
+        while frame.startswith(b"\xff\xd8") and frame[place] == 0xFF:
+            if frame[place + 1] in _JPEG_FRAMES:
+                return struct.unpack_from(">2H", frame, place + 5)
+            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+    except Exception:  # damaged, which the decoder will find
+        return None
+    return None
 
 
 def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
