@@ -41,7 +41,7 @@ class Conversion(NamedTuple):
     repairs: list[Incident]
 
     def __str__(self) -> str:
-        text = f"{self.units:,} {self.unit}: {self.studies:,} studies written"
+        text = f"{self.units:,} {self.unit}: {self.studies:,} written as studies"
         if self.excluded:
             text += f", excluded {counts(self.excluded)}"
         for action, words in (("excluded", "also excluded"), ("repaired", "repaired")):

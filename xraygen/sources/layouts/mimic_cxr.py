@@ -64,7 +64,7 @@ def findings(report: str) -> str:
     ends = [heading.start() for heading in headings[1:]] + [len(report)]
     return " ".join(
         report[heading.end() : end]
-        for heading, end in zip(headings, ends, strict=True)
+        for heading, end in zip(headings, ends, strict=False)
         if heading[1] and heading[1].startswith("FINDING")
     )
 
