@@ -434,7 +434,7 @@ def test_the_folder_must_lie_below_the_file_that_is_written(tmp_path):
 
 
 def test_where_no_study_is_left_nothing_is_written(tmp_path):
-    put(tmp_path / "1.xml", xml("CXR1", ""))
+    put(tmp_path / "1.xml", xml("CXR1", "").replace("All", "Tout à").encode("latin-1"))
     assert "1 files: 0 written as studies, excluded 1 no_findings" in refused("open-i", tmp_path)
 
 

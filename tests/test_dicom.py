@@ -15,9 +15,14 @@ from click.testing import CliRunner
 from conftest import ROOT
 from data_store import DataStore
 from PIL import Image as Pictures
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+)
 
 from xraygen.cli import main
 from xraygen.core import dicom
@@ -211,6 +216,14 @@ def test_a_damaged_length_takes_no_memory(tmp_path):
     tracemalloc.stop()
 
 
+def test_a_deflated_file_is_refused_before_it_is_inflated(tmp_path):
+    path = write(tmp_path / "x.dcm", RAMP)
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert "transfer syntax" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("name", "marker", "offset", "size"),
     [("MR2_J2KI.dcm", b"\xff\x4f\xff\x51", 8, ">2I"), ("JPEG-LL.dcm", b"\xff\xc3", 5, ">2H")],
@@ -286,8 +299,10 @@ def test_the_projection_is_the_view_position(tmp_path, position, expected):
 
 
 def test_a_damaged_file_has_no_projection(tmp_path):
-    (tmp_path / "x.dcm").write_bytes(b"no DICOM")
-    assert dicom.projection(tmp_path / "x.dcm") == "unknown"
+    whole = bytearray(write(tmp_path / "whole", RAMP, ViewPosition="PA").read_bytes())
+    for content in (b"no DICOM", whole.replace(b"CS\2\0PA", b"LS\2\0PA"), whole[:200]):
+        (tmp_path / "x.dcm").write_bytes(content)
+        assert dicom.projection(tmp_path / "x.dcm") == "unknown"
 
 
 def test_of_the_header_only_the_projection_is_converted(tmp_path):

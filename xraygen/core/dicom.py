@@ -23,8 +23,9 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
+_DEFLATED = b"1.2.840.10008.1.2.1.99"  # inflated as a whole, whatever size that has
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
+_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
 _TAGS = (
     "BitsAllocated", "BitsStored", "Columns", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "HighBit", "ModalityLUTSequence", "NumberOfFrames", "PhotometricInterpretation", "PixelData",
@@ -80,8 +81,11 @@ def projection(path: Path) -> Projection:
     missing.
     """
     try:
-        return projection_of(_dataset(path, ("ViewPosition",), pixels=False).get("ViewPosition"))
-    except DicomError:
+        header = _dataset(path, ("ViewPosition",), pixels=False)
+        return projection_of(header.get("ViewPosition"))
+    except UserError:
+        raise
+    except Exception:  # on a damaged header pydicom raises anything
         return "unknown"
 
 
@@ -101,8 +105,12 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
     warnings.filterwarnings("ignore", module=r"pydicom\.")
     try:
         # From memory: a file would be asked for as many gigabytes as a damaged length says.
-        content = io.BytesIO(path.read_bytes())
-        return dcmread(content, specific_tags=list(tags), stop_before_pixels=not pixels)
+        content = path.read_bytes()
+        if _DEFLATED in content[:1000]:
+            raise DicomError("its transfer syntax is not read; export it uncompressed")
+        return dcmread(io.BytesIO(content), specific_tags=list(tags), stop_before_pixels=not pixels)
+    except DicomError:
+        raise
     except OSError as error:
         raise DicomError(error.strerror or "cannot be read") from None
     except Exception as error:
@@ -148,7 +156,7 @@ def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
 
     try:
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        if match := _JPEG_2000.search(frame):
+        if not frame.startswith(b"\xff\xd8") and (match := _JPEG_2000.search(frame)):
             right, bottom, left, top = struct.unpack(">4I", match[1])
             return bottom - top, right - left
         place = 2
@@ -192,7 +200,8 @@ def _looked_up(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
     count, first, bits = (int(number) for number in table.LUTDescriptor)
     entries = table.LUTData
     if isinstance(entries, bytes):
-        entries = np.frombuffer(entries, "<u2" if dataset.is_little_endian else ">u2")
+        syntax = dataset.file_meta.TransferSyntaxUID
+        entries = np.frombuffer(entries, "<u2" if syntax.is_little_endian else ">u2")
     entries = np.asarray(entries)[: count or 2**16]
     places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
     return entries[places] / (2**bits - 1)

@@ -80,7 +80,8 @@ def convert(layout: str, folder: Path, out: Path) -> Conversion:
         reader.UNIT, outcomes.units, len(studies), outcomes.excluded, outcomes.repairs
     )
     if not studies:
-        raise UserError(f"{folder}: no study is left of {result}; nothing was written")
+        counted = "; ".join(str(result).splitlines())
+        raise UserError(f"{folder}: no study is left, nothing was written. {counted}")
     with replacing(out) as file:
         for study in studies:
             file.write(json.dumps(study, ensure_ascii=False) + "\n")
@@ -99,15 +100,14 @@ class _Outcomes:
 
     def add(self, outcome: Draft | Incident) -> None:
         self.units += 1
-        if isinstance(outcome, Draft):
-            outcome = self._checked(outcome)
-        if isinstance(outcome, Incident):
-            self.excluded.append(outcome)
+        study = self._checked(outcome) if isinstance(outcome, Draft) else outcome
+        if isinstance(study, Incident):
+            self.excluded.append(study)
             return
-        id = outcome["id"]
+        id = study["id"]
         if id not in self._studies:
-            self._studies[id] = outcome
-        elif self._studies[id] == outcome:
+            self._studies[id] = study
+        elif self._studies[id] == study:
             self.excluded.append(excluded("id_duplicate", id, "the same content again"))
         else:
             self._conflicts.add(id)
@@ -180,8 +180,8 @@ class ImageFiles:
                 repairs.append(excluded("image_name", str(name), "rename it"))
         for path in outside:
             if path.is_dir() or _is_image_name(path.name):
-                name = path.relative_to(home).as_posix()
-                repairs.append(excluded("image_outside", name, "a link; put the files there"))
+                link = path.relative_to(home).as_posix()
+                repairs.append(excluded("image_outside", link, "a link; put the files there"))
 
     def of(self, id: str, views: tuple[View, ...]) -> list[dict[str, str]]:
         images = []
