@@ -11,7 +11,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.progress import progress
 from xraygen.core.study import Projection
-from xraygen.language.text import has_no_value
+from xraygen.core.tables import has_no_value
 from xraygen.sources import Incident
 from xraygen.sources.layouts import LAYOUTS
 from xraygen.sources.layouts.reading import (
