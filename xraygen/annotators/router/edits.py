@@ -69,6 +69,6 @@ def edited(sentence: Words, tags: Sequence[str]) -> str:
 
 
 def _inside_a_sentence(text: str, length: int) -> str:
-    """The text with its first word, which is `length` long, in lower case, unless it is an acronym."""
+    """The text with its first word, of `length` letters, in lower case unless it is an acronym."""
     word = text[:length]
     return text if word.isupper() else word.lower() + text[length:]

@@ -76,7 +76,7 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
     ]
     if not pairs:
         raise UserError(
-            "no study with a report and a reference to fit the router on; see `data:` in params.yaml"
+            "no study has a report and a reference, to fit the router on; see `data:` in params.yaml"
         )
     aligner = Aligner(pairs)
     memory: dict = defaultdict(lambda: defaultdict(Counter))
@@ -337,4 +337,3 @@ class Router:
 
 
 _DAMAGE = OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile
-

@@ -29,19 +29,17 @@ class Variant(NamedTuple):
     reads: bool
 
 
-class _Path(NamedTuple):
-    chance: float
-    tags: tuple[str, ...]  # one for each word
+_Path = tuple[float, tuple[str, ...]]  # probability and the tag of each word
 
 
 def _branched(paths: list[_Path], word: int, choices: Sequence[tuple[float, str]]) -> list[_Path]:
     """The best few paths in which the word has each of its likely tags: (probability, tag)."""
     grown = [
-        _Path(path.chance * chance, (*path.tags[:word], tag, *path.tags[word + 1 :]))
-        for path in paths
-        for chance, tag in choices
+        (chance * share, (*tags[:word], tag, *tags[word + 1 :]))
+        for chance, tags in paths
+        for share, tag in choices
     ]
-    return sorted(grown, key=lambda path: (-path.chance, path.tags))[:_BEAM]
+    return sorted(grown, key=lambda path: (-path[0], path[1]))[:_BEAM]
 
 
 def _bigrams(lower: Sequence[str]) -> Iterator[str]:
@@ -77,7 +75,7 @@ class Wording:
         found = []
         start = 0
         for k, (end, (_, sentence)) in enumerate(zip(ends.tolist(), pairs, strict=True)):
-            paths = [_Path(1.0, tuple(self.tags[tag] for tag in best[start:end]))]
+            paths = [(1.0, tuple(self.tags[tag] for tag in best[start:end]))]
             for word in ambiguous[bounds[k] : bounds[k + 1]].tolist():
                 tags = np.flatnonzero(likely[word]).tolist()
                 options = [(float(chances[word, tag]), self.tags[tag]) for tag in tags]
@@ -102,15 +100,15 @@ class Wording:
         remains of that without the edits that do not.
         """
         whole = as_sentence(sentence.text)
-        total = sum(path.chance for path in paths)
-        texts = [edited(sentence, path.tags) for path in paths]
+        total = sum(chance for chance, _ in paths)
+        texts = [edited(sentence, tags) for _, tags in paths]
         chances: dict[str, float] = defaultdict(float, {whole: 0.0})
-        for path, text in zip(paths, texts, strict=True):
-            chances[text or whole] += path.chance / total  # dropping every word is no wording
+        for (chance, _), text in zip(paths, texts, strict=True):
+            chances[text or whole] += chance / total  # dropping every word is no wording
         own = frozenset(_bigrams(sentence.lower))
         reads = {text: self._reads(own, text) for text in chances}
         if not reads.get(texts[0]):
-            repaired = edited(sentence, self._repaired(own, sentence, paths[0].tags))
+            repaired = edited(sentence, self._repaired(own, sentence, paths[0][1]))
             chances[repaired] += 0.0
             reads[repaired] = self._reads(own, repaired)
         variants = [Variant(text, chances[text], reads[text]) for text in chances if text]
