@@ -29,7 +29,7 @@ def best_text(chances: Mapping[str, float], readable: Collection[str], price: fl
     likely = sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:_CANDIDATES]
     if len(likely) == 1 or likely[0] == ("", 1.0):
         return likely[0][0]
-    bags = [(_bag(text), chance) for text, chance in likely]
+    bags = [(tokens_of(text), chance) for text, chance in likely]
     best, worth = "", 0.0
     for (text, _), (bag, _) in zip(likely, bags, strict=True):
         if text and text in readable:
@@ -41,7 +41,7 @@ def best_text(chances: Mapping[str, float], readable: Collection[str], price: fl
 
 
 @lru_cache(maxsize=_KEPT)
-def _bag(text: str) -> frozenset[str]:
+def tokens_of(text: str) -> frozenset[str]:
     """The text's tokens, numbered from their second occurrence on, so that the intersection of two
     such sets is as large as that of the multisets.
     """

@@ -76,7 +76,8 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
     ]
     if not pairs:
         raise UserError(
-            "no study has a report and a reference, to fit the router on; see `data:` in params.yaml"
+            "no study has both a report and a reference to fit the router on; "
+            "see `data:` in params.yaml"
         )
     aligner = Aligner(pairs)
     memory: dict = defaultdict(lambda: defaultdict(Counter))
