@@ -194,9 +194,7 @@ def test_more_than_8_bits_are_scaled_from_darkest_to_brightest(tmp_path, suffix,
 
 def test_a_flat_or_fractional_picture_is_no_division_by_zero(tmp_path):
     assert (
-        np.asarray(
-            open_picture(write(tmp_path / "a.png", np.full((4, 4), 500, np.uint16)))
-        ).max()
+        np.asarray(open_picture(write(tmp_path / "a.png", np.full((4, 4), 500, np.uint16)))).max()
         == 0
     )
     fractions = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)

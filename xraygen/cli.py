@@ -67,7 +67,9 @@ def fetch(collection: str, source: Path | None) -> None:
 @main.command()
 @click.argument("layout")
 @click.argument("folder", type=FILE)
-@click.option("--out", type=OUTPUT, required=True, help="JSON Lines file to write, one study a line.")
+@click.option(
+    "--out", type=OUTPUT, required=True, help="JSON Lines file to write, one study a line."
+)
 def convert(layout: str, folder: Path, out: Path) -> None:
     """Write the studies of a public collection, from your own copy of it in FOLDER, to a file that
     `data.source: table` reads.
