@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import Image, Projection
-from xraygen.sources.iu_xray.incidents import Log, shown
+from xraygen.sources.incident_log import Log, shown
 from xraygen.sources.walk import files_below
 
 STUDY_ID = re.compile(r"CXR([0-9]+)(?:_[0-9]+)?_(IM-[0-9]+)(?:-[0-9]+)*")
