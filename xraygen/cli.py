@@ -65,6 +65,25 @@ def fetch(collection: str, source: Path | None) -> None:
 
 
 @main.command()
+@click.argument("layout")
+@click.argument("folder", type=FILE)
+@click.option(
+    "--out", type=OUTPUT, required=True, help="JSON Lines file to write, one study a line."
+)
+def convert(layout: str, folder: Path, out: Path) -> None:
+    """Write the studies of a public collection, from your own copy of it in FOLDER, to a file that
+    `data.source: table` reads.
+
+    LAYOUT is chexpert-plus, kaggle-iu, mimic-cxr, open-i, padchest, padchest-gr, r2gen, rexgradient
+    or rexrank. FOLDER lies below the folder of the file that is written. docs/collections.md says
+    what is read of each, and what licence you need.
+    """
+    from xraygen.sources.convert import convert
+
+    click.echo(f"{convert(layout, folder, out)}\n{out}: written", err=True)
+
+
+@main.command()
 @click.argument("file", type=FILE)
 @click.option("--id", help="The column with an id of its own for each study.")
 @click.option("--report", help="The column with the text of the report.")
