@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from xraygen.core.dicom import is_dicom
+from xraygen.core.dicom import projection as dicom_projection
 from xraygen.core.errors import UserError
 from xraygen.core.study import Image, Projection
 from xraygen.sources.incident_log import Log
-from xraygen.sources.iu_xray.images import _verify, dvc_cache
+from xraygen.sources.verify import verify
+from xraygen.sources.walk import dvc_cache
 
 
 class View(NamedTuple):
@@ -42,7 +45,7 @@ def images_of(
     usable = _usable(views, folder, root, log)
     paths = sorted({path for named in usable.values() for path in named})
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-        checked = dict(zip(paths, pool.map(_verify, paths), strict=True))
+        checked = dict(zip(paths, pool.map(verify, paths), strict=True))
     seen_with: dict[str, set[str]] = defaultdict(set)
     for id, named in usable.items():
         for path in named:
@@ -58,8 +61,10 @@ def images_of(
             elif len(seen_with[digest]) > 1:
                 log.excluded("image_shared", id, f"{view.path}: also of another patient or study")
             else:
-                name = path.relative_to(root).as_posix()
-                kept.append(Image(path=name, projection=view.projection, sha256=digest))
+                name, projection = path.relative_to(root).as_posix(), view.projection
+                if projection == "unknown" and is_dicom(path):
+                    projection = dicom_projection(path)
+                kept.append(Image(path=name, projection=projection, sha256=digest))
         images[id] = tuple(sorted(kept, key=_frontal_first))
     if any(views.values()) and not any(images.values()):
         raise UserError(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture, text_of_id
 from xraygen.language.text import tokens
-from xraygen.sources.table.cells import PROJECTION_WORDS, read_list, read_split
+from xraygen.sources.table.cells import read_list, read_split, understands_projection
 
 _ID_NAMES = """
     id study_id studyid study uid report_id reportid exam_id examid exam
@@ -174,8 +174,7 @@ def _split(profile: Profile, names: Sequence[str]) -> str | None:
 
 def _projection(profile: Profile, names: Sequence[str]) -> str | None:
     def understood(cell: object) -> bool:
-        words = [str(one).strip().casefold() for one in read_list(cell)]
-        return all(word in PROJECTION_WORDS for word in words)
+        return all(map(understands_projection, read_list(cell)))
 
     for name in names:
         named = _PROJECTION_NAMES.fullmatch(_key(name))
