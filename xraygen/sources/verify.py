@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from xraygen.core.dicom import is_dicom
@@ -10,7 +9,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.pictures import UnreadablePicture, open_picture
 
 
-def verify(path: Path, formats: Sequence[str] | None = None) -> tuple[str, str]:
+def verify(path: Path, formats: tuple[str, ...] | None = None) -> tuple[str, str]:
     """(sha256, "") of an image whose file is whole, ("", why) of any other. PNG: every chunk's
     checksum; others are decoded.
 

@@ -295,9 +295,9 @@ def _overlap(profile: Profile, name: str, report: str) -> float:
     """The mean share of a cell's words that are in the report."""
     shares = []
     for row in profile.rows:
-        said = set(tokens(row[name])) if isinstance(row.get(name), str) else set()
-        if said and isinstance(row.get(report), str):
-            shares.append(len(said.intersection(tokens(row[report]))) / len(said))
+        cell, text = row.get(name), row.get(report)
+        if isinstance(cell, str) and isinstance(text, str) and (said := set(tokens(cell))):
+            shares.append(len(said.intersection(tokens(text))) / len(said))
     return sum(shares) / len(shares) if shares else 0.0
 
 

@@ -117,9 +117,11 @@ def _try_out(
             purpose = _at_fault(str(error))
             if purpose is None or purpose in given or getattr(settings, purpose) is None:
                 raise
-            notes.append(f"{purpose}: '{getattr(settings, purpose)}' is not used: {error}")
-            settings = settings.model_copy(update={purpose: None})
-            columns = columns._replace(**{purpose: None})
+            column = getattr(settings, purpose)
+            notes.append(f"{purpose}: '{column}' is not used: {error}")
+            without = ("images", "projection") if purpose == "images" else (purpose,)
+            settings = settings.model_copy(update=dict.fromkeys(without))
+            columns = columns._replace(ignored=(*columns.ignored, column))
     splits = prepare.split(studies, data.seed, data.dev_share)
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")

@@ -84,10 +84,10 @@ class Row(NamedTuple):
 
 class Table(Source):
     Settings: ClassVar = TableSettings
+    settings: TableSettings
 
     def __init__(self, settings: TableSettings, regions: Regions) -> None:
         super().__init__(settings, regions)
-        self.settings = settings
         if isinstance(settings.reference, Mapping):
             _check_regions(settings.reference, regions)
 
