@@ -188,7 +188,7 @@ def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
     assert settings.regions.names == ("devices", "abdomen")
     assert list(settings.approaches) == ["constant", "router", "router-verbatim", "brief"]
     assert "{regions}" in settings.approaches["brief"].system
-    assert (settings.finetune.steps, settings.finetune.inputs) == (1, "report")
+    assert (settings.finetune.max_steps, settings.finetune.inputs) == (1, "report")
     kept = before[before.index("\nfit_router:") : before.index("\nfinetune:")]
     kept_too = before[before.index("\nevaluate:") :]
     assert kept in after and kept_too in after, "sections that do not change keep every byte"

@@ -5,8 +5,6 @@ Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png`
 `CXR1_1_IM-0001-3001.png`), R2Gen's `CXR1000_IM-0003/0.png`.
 """
 
-import hashlib
-import io
 import os
 import re
 from collections import defaultdict
@@ -16,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
 from xraygen.sources.incident_log import Log, shown
 from xraygen.sources.walk import files_below
@@ -88,7 +87,7 @@ def images_of(
         hashes = dict(
             zip(
                 (image.name for _, image in jobs),
-                pool.map(lambda job: _verify(job[1].path), jobs),
+                pool.map(lambda job: verify(job[1].path, ("PNG", "JPEG")), jobs),
                 strict=True,
             )
         )
@@ -164,27 +163,3 @@ def _projection(view: str | None, views: dict[str, Projection], numbered: int) -
         if len(set(views.values())) == 1 and numbered <= len(views)
         else "unknown"
     )
-
-
-def _verify(path: Path) -> tuple[str, str]:
-    """(sha256, "") of an image whose file is whole, ("", why) of any other. PNG: every chunk's
-    checksum; others are decoded.
-    """
-    from PIL import Image as Picture
-    from PIL import UnidentifiedImageError
-
-    try:
-        if not path.is_file():  # a pipe or a device would block
-            return "", "not a file"
-        data = path.read_bytes()
-        with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            picture.verify() if picture.format == "PNG" else picture.load()
-    # decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error ...
-    except Exception as error:
-        reason = (
-            "no PNG or JPEG"
-            if isinstance(error, UnidentifiedImageError)
-            else " ".join(str(error).split())[:120]
-        )
-        return "", reason or type(error).__name__
-    return hashlib.sha256(data).hexdigest(), ""

@@ -72,8 +72,8 @@ def edit(
                 "llm.max_failed is 1.0: the small model of llm.provider local has learned from other "
                 "reports and often fails here; ask a server, or leave brief out"
             )
-        content["finetune"]["steps"] = 1
-        changes.append("finetune.steps is 1, as no approach uses its model; null trains in full")
+        content["finetune"]["max_steps"] = 1
+        changes.append("finetune.max_steps is 1, as no approach uses its model; null trains in full")
         if settings.images is None:
             content["finetune"]["inputs"] = "report"
             changes.append("finetune.inputs is report, as there are no images")

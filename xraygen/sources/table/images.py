@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
 from xraygen.sources.incident_log import Log
-from xraygen.sources.iu_xray.images import _verify, dvc_cache
+from xraygen.sources.walk import dvc_cache
 
 
 class View(NamedTuple):
@@ -42,7 +43,7 @@ def images_of(
     usable = _usable(views, folder, root, log)
     paths = sorted({path for named in usable.values() for path in named})
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-        checked = dict(zip(paths, pool.map(_verify, paths), strict=True))
+        checked = dict(zip(paths, pool.map(verify, paths), strict=True))
     seen_with: dict[str, set[str]] = defaultdict(set)
     for id, named in usable.items():
         for path in named:
