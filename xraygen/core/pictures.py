@@ -1,5 +1,8 @@
 """Opening pictures: all that Pillow reads, and DICOM."""
 
+import hashlib
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,3 +70,31 @@ def _decoded(path: Path) -> tuple["Picture", bool, bool]:
     except Exception as error:  # on damaged bytes decoders raise anything: struct.error ...
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadablePicture(f"{path}: not a picture that can be read: {reason}") from None
+
+
+def verify(path: Path, formats: Sequence[str] | None = None) -> tuple[str, str]:
+    """(sha256, "") of a picture whose file is whole, ("", why) of any other. PNG: every chunk's
+    checksum; others are decoded. `formats`: those of Pillow that are accepted; None = all, and
+    DICOM.
+
+    UserError: a package is missing.
+    """
+    from PIL import Image as Pictures
+    from PIL import UnidentifiedImageError
+
+    try:
+        if not path.is_file():  # a pipe or a device would block
+            return "", "not a file"
+        data = path.read_bytes()
+        if formats is None and is_dicom(path):
+            read_dicom(path)
+        else:
+            with Pictures.open(io.BytesIO(data), formats=formats) as picture:
+                picture.verify() if picture.format == "PNG" else picture.load()
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        return "", f"no {' or '.join(formats or ['picture'])}"
+    except Exception as error:  # on damaged bytes decoders raise anything: struct.error ...
+        return "", " ".join(str(error).split())[:120] or type(error).__name__
+    return hashlib.sha256(data).hexdigest(), ""

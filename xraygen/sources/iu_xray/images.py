@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
 from xraygen.sources.incident_log import Log, shown
-from xraygen.sources.verify import verify
 from xraygen.sources.walk import files_below
 
 STUDY_ID = re.compile(r"CXR([0-9]+)(?:_[0-9]+)?_(IM-[0-9]+)(?:-[0-9]+)*")

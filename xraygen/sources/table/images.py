@@ -10,9 +10,9 @@ from typing import NamedTuple
 from xraygen.core.dicom import is_dicom
 from xraygen.core.dicom import projection as dicom_projection
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
 from xraygen.sources.incident_log import Log
-from xraygen.sources.verify import verify
 from xraygen.sources.walk import dvc_cache
 
 
