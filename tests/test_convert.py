@@ -148,6 +148,7 @@ def test_r2gen_of_iu_x_ray(tmp_path):
             {"id": "CXR6", "report": "One."},
             {"id": "CXR6", "report": "Another."},
             {"id": ["CXR5"], "report": "A list."},
+            {"id": "CXR4" * 99, "report": "Too long."},
         ],
     }
     put(tmp_path / "iu/annotation.json", content)
@@ -163,7 +164,7 @@ def test_r2gen_of_iu_x_ray(tmp_path):
     assert "patient" not in studies["CXR9_IM-1"]
     assert kinds(result.excluded) == {
         "no_findings": 1,
-        "entry_malformed": 2,
+        "entry_malformed": 3,
         "id_duplicate": 1,
         "id_conflict": 2,
     }

@@ -179,7 +179,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(UnreadablePicture) as error:
         open_picture(path)
     text = str(error.value)
-    assert text.startswith(f"{path}: ") and "\n" not in text and "Doe" not in text
+    assert text.startswith(f"{path}: ") and "\n" not in text and "doe" not in text.lower()
     return text
 
 
@@ -267,6 +267,18 @@ try:
 except UserError as error:
     print(type(error) is UserError, error)
 """
+
+
+def test_values_that_cannot_be_read_are_not_quoted(tmp_path):
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    function = write(tmp_path / "1.dcm", RAMP, VOILUTFunction="DoeJane", **window)
+    refusal(function)
+    number = write(tmp_path / "2.dcm", RAMP, WindowCenter=2048, WindowWidth=4096)
+    number.write_bytes(number.read_bytes().replace(b"DS\4\x002048", b"DS\4\x00Doe "))
+    for path in (function, number, sample("emri_small_jpeg_2k_lossless_too_short.dcm")):
+        command = [sys.executable, "-W", "always", "-c", OPENED_WITHOUT, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert "doe" not in done.stdout.lower() and not done.stderr
 
 
 @pytest.mark.parametrize(
