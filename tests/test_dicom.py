@@ -28,6 +28,8 @@ from xraygen.cli import main
 from xraygen.core import dicom
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import UnreadablePicture, open_picture
+from xraygen.core.study import Case, Image
+from xraygen.prompting import conversation
 
 NAME = "Doe^Jane"
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -155,6 +157,15 @@ def test_colour_is_read(tmp_path):
     path = shutil.copy(sample("SC_rgb.dcm"), tmp_path / "x.dcm")
     colours = np.asarray(open_picture(Path(path)))
     assert colours.shape == (100, 100, 3) and colours[5, 50].tolist() == [255, 0, 0]
+
+
+def test_a_model_is_shown_dicom_as_any_other_picture(tmp_path):
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Pictures.fromarray(pixels).save(tmp_path / "x.png")
+    write(tmp_path / "x.dcm", pixels)
+    case = Case(id="S", images=[Image(path="x.png"), Image(path="x.dcm")])
+    shown = conversation.pictures(case, "image", 2, tmp_path)
+    assert shown[0]["image"].tobytes() == shown[1]["image"].tobytes()
 
 
 # Which files are DICOM
