@@ -1,5 +1,6 @@
 """DICOM images are opened like any other picture, and nothing of their header comes along."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -28,8 +29,10 @@ from xraygen.cli import main
 from xraygen.core import dicom
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import UnreadablePicture, open_picture
+from xraygen.core.regions import Regions
 from xraygen.core.study import Case, Image
 from xraygen.prompting import conversation
+from xraygen.sources.table.table import Table, TableSettings
 
 NAME = "Doe^Jane"
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -344,6 +347,25 @@ def test_of_the_header_only_the_projection_is_converted(tmp_path):
         {"path": "images/A1/1", "projection": "frontal"},
     ]
     assert not any(text in written + done.output for text in ("Doe", "4711"))
+
+
+def test_a_table_takes_the_projection_from_the_file_where_it_has_none(tmp_path):
+    raw = tmp_path / "data" / "raw" / "table"
+    raw.mkdir(parents=True)
+    rows = []
+    for number, split in enumerate(["train", "test"]):
+        write(raw / f"{number}.dcm", RAMP + number, ViewPosition="LL")
+        images = [{"path": f"{number}.dcm", "projection": "unknown"}]
+        said = {"id": f"S{number}", "report": "Clear.", "split": split, "lungs": "Clear."}
+        rows.append(json.dumps(said | {"images": images}))
+    (raw / "mine.jsonl").write_text("\n".join(rows))
+    columns = {"images": "images", "split": "split", "reference": {"lungs": "lungs"}}
+    settings = TableSettings(file="mine.jsonl", **columns)
+    regions = Regions.model_validate({"lungs": {"about": "lungs"}})
+    studies = Table(settings, regions).read(raw, tmp_path / "drawn", tmp_path).studies
+    (image,) = studies[0].images
+    assert image.projection == "lateral"
+    assert image.sha256 == hashlib.sha256((raw / "0.dcm").read_bytes()).hexdigest()
 
 
 def test_a_picture_carries_nothing_of_the_header(tmp_path):

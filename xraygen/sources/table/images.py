@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from xraygen.core import dicom
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
@@ -60,7 +61,9 @@ def images_of(
                 log.excluded("image_shared", id, f"{view.path}: also of another patient or study")
             else:
                 name = path.relative_to(root).as_posix()
-                kept.append(Image(path=name, projection=view.projection, sha256=digest))
+                stated = view.projection
+                projection = dicom.projection(path) if stated == "unknown" else stated
+                kept.append(Image(path=name, projection=projection, sha256=digest))
         images[id] = tuple(sorted(kept, key=_frontal_first))
     if any(views.values()) and not any(images.values()):
         raise UserError(
