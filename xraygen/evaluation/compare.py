@@ -113,7 +113,7 @@ def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> 
     alpha over the number of pairs, where Holm's correction starts. None where no pair has a spread.
     """
     alpha = params.alpha / max(1, len(pairs))
-    result = {}
+    result: dict[str, dict[str, float | None] | None] = {}
     for measure in MEASURES:
         macros = [pair[measure]["macro"] for pair in pairs.values()]
         spreads = [macro["sd"] for macro in macros if macro["sd"]]
