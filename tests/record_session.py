@@ -1,10 +1,10 @@
-"""The session that README.md shows, recorded from the commands themselves in a small project.
+"""The session that docs/experiments.md shows, recorded from the commands themselves in a small project.
 
-    python tests/record_session.py      rewrites it in README.md, in a minute
+    python tests/record_session.py      rewrites it in docs/experiments.md, in a minute
 
 The project is a clone of the working tree with the two routers alone and few, small studies.
 `tests/test_graph.py` runs the same commands in such a project, and holds what they print against
-README.md.
+docs/experiments.md.
 """
 
 import re
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- session -->\n", "<!-- /session -->"
 KEPT = ("router", "router-verbatim")
 COMMANDS = (
-    'dvc exp run -S fit_router.price=0.5 -n talkative | grep -i "stage \'"',
+    'dvc exp run -S fit_router.silence_price=0.5 -n talkative | grep -i "stage \'"',
     "dvc metrics diff HEAD",
     "dvc plots diff HEAD",
-    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.price'",
+    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.silence_price'",
 )
 
 
@@ -46,7 +46,7 @@ def leave_two_routers(folder: Path) -> None:
 
 
 def record(folder: Path) -> str:
-    """The commands and what each prints to standard output, as README.md has it; the project lies
+    """The commands and what each prints to standard output, as docs/experiments.md has it; the project lies
     in /home/you/xraygen there.
     """
     import subprocess
@@ -66,9 +66,9 @@ def record(folder: Path) -> str:
     return "```\n" + "\n\n".join(shown) + "\n```\n"
 
 
-def session(readme: str) -> str:
+def session(page: str) -> str:
     """What stands between the marks."""
-    return readme.split(BEGIN, 1)[1].split(END, 1)[0]
+    return page.split(BEGIN, 1)[1].split(END, 1)[0]
 
 
 def timeless(shown: str) -> str:
@@ -83,8 +83,8 @@ def main() -> None:
         project = small_project(ROOT, Path(folder))
         leave_two_routers(project)
         recorded = record(project)
-    readme = (ROOT / "README.md").read_text()
-    (ROOT / "README.md").write_text(readme.replace(session(readme), recorded))
+    page = (ROOT / "docs/experiments.md").read_text()
+    (ROOT / "docs/experiments.md").write_text(page.replace(session(page), recorded))
     print(recorded, file=sys.stderr)
 
 

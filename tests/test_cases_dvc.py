@@ -1,4 +1,4 @@
-"""The README's recipe for versioned raw data, run as it is written in a git and DVC repository; and
+"""docs/iu-xray.md's recipe for versioned raw data, run as it is written in a git and DVC repository; and
 data that DVC links.
 """
 
@@ -16,7 +16,7 @@ from conftest import REGIONS
 from test_cases_data import collection, kinds
 
 from xraygen.sources.iu_xray import read as iu_xray
-from xraygen.sources.iu_xray.images import dvc_cache
+from xraygen.sources.walk import dvc_cache
 
 pytest.importorskip("dvc")
 
@@ -58,7 +58,7 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, root) -> Project:
     """With the first stage of the graph, and an invented collection fetched, added and committed as
-    the README says.
+    docs/iu-xray.md says.
     """
     folder = tmp_path_factory.mktemp("project") / "clone"
     for name in ("stages", "xraygen"):
@@ -72,7 +72,7 @@ def project(tmp_path_factory, root) -> Project:
     run = Project(folder)
     run("git init -q && dvc init -q && git add . && git commit -qm code")
     run("python -m xraygen fetch iu-xray --from ../collection")
-    (recipe,) = set(re.findall(r"`(dvc add [^`]+)`", (root / "README.md").read_text()))
+    (recipe,) = set(re.findall(r"`(dvc add [^`]+)`", (root / "docs/iu-xray.md").read_text()))
     run(recipe)
     run("git add data/raw && git commit -qm data")
     return run

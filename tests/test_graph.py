@@ -89,7 +89,7 @@ def small_project(root: Path, folder: Path) -> Path:
         data__settings__phantom__size=112,
         evaluate__resamples=200,
         compare__resamples=500,
-        finetune__steps=2,
+        finetune__max_steps=2,
     )
     return folder
 
@@ -192,7 +192,7 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
 def test_the_readme_shows_what_the_commands_print(routers, root, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(routers, copy, symlinks=True)
-    shown = record_session.session((root / "README.md").read_text())
+    shown = record_session.session((root / "docs/experiments.md").read_text())
     assert record_session.timeless(record_session.record(copy)) == record_session.timeless(shown), (
         record_session.__doc__
     )

@@ -111,4 +111,5 @@ def figure(comparison: dict, floor: str | None) -> str:
 def _line(axis, value: float | None, label: str) -> None:
     if value is not None:
         axis.axvline(value, color="#888888", linestyle="--", linewidth=1)
-        axis.annotate(label, (value, 1), xycoords=("data", "axes fraction"), ha="center")
+        place = (value, 1.01)
+        axis.annotate(label, place, xycoords=("data", "axes fraction"), ha="center", va="bottom")
