@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import ClassVar, NamedTuple
 
+from xraygen.core.characters import decode, printable
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Projection, Study
@@ -40,11 +41,6 @@ REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = (
 
 REGIONS = ("bone", "heart", "lung", "mediastinal", "others")  # of the annotations
 _ENTRY_KEYS = {"id", "split", "report", "original_report"}
-_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# What a Windows program meant by bytes 80 to 9f; five of them are unassigned there.
-_WINDOWS_1252 = {
-    code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))
-}
 _UID = re.compile(r"([0-9]+)(\.0*)?")
 _SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
 
@@ -120,27 +116,14 @@ def _decode(path: Path, log: Log) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path}: is UTF-16; save it as UTF-8, or fetch it anew")
-    text = data.decode("utf-8-sig", "surrogateescape")
-    stray = re.findall("[\udc80-\udcff]", text)
-    if stray:
-        line = text.count("\n", 0, text.index(stray[0])) + 1
-        log.repaired(
-            "encoding",
-            path.name,
-            f"{len(stray)} bytes are not UTF-8, the first in line {line}; read as Windows-1252",
-        )
-        text = re.sub(
-            "[\udc80-\udcff]",
-            lambda match: chr(ord(match[0]) - 0xDC00).translate(_WINDOWS_1252),
-            text,
-        )
+    text, problem = decode(data)
+    if problem:
+        log.repaired("encoding", path.name, problem)
     return text
 
 
 def _clean(text: str, id: str, log: Log) -> str:
-    cleaned = (
-        _UNPRINTABLE.sub(" ", text.translate(_WINDOWS_1252)).encode("utf-8", "replace").decode()
-    )
+    cleaned = printable(text)
     if cleaned != text:
         log.repaired("text_characters", id, "control characters or lone surrogates were replaced")
     return cleaned
