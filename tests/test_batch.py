@@ -15,7 +15,8 @@ from PIL import Image as Pictures
 from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.dialect import forms_of
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
+from xraygen.annotators.llm.params import LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, Image
 
@@ -52,7 +53,7 @@ def annotator(here):
             provider="openai",
             base_url=server.url,
             model="m",
-            key="SOME_KEY",
+            api_key_env="SOME_KEY",
             mode="batch",
             concurrency=4,
             timeout=5.0,
@@ -61,7 +62,7 @@ def annotator(here):
             max_pixels=262144,
             max_cost_usd=None,
             max_failed=0.05,
-            batch_tokens=24000,
+            max_batch_tokens=24000,
             prices={},
         )
         return Llm(approach, project_of(here, here, settings.model_copy(update=changes)))

@@ -17,6 +17,7 @@ from PIL import Image as Pictures
 
 from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import open_picture
 from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.engines.answers import Answers
 from xraygen.language.text import sentences, token_f1
@@ -38,7 +39,7 @@ APPROACH = VlmSettings(
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
-    batch_tokens=600,
+    max_batch_tokens=600,
     max_new_tokens=24,
 )
 
@@ -186,20 +187,18 @@ def write(path: Path, pixels: np.ndarray, **options) -> Path:
 )
 def test_more_than_8_bits_are_scaled_from_darkest_to_brightest(tmp_path, suffix, dtype, low, high):
     ramp = np.linspace(low, high, 256).astype(dtype).reshape(16, 16)
-    seen = np.asarray(conversation.view(write(tmp_path / f"x.{suffix}", ramp)))
+    seen = np.asarray(open_picture(write(tmp_path / f"x.{suffix}", ramp)))
     assert seen.shape == (16, 16, 3) and seen.dtype == np.uint8
     assert np.abs(seen[..., 0].ravel().astype(int) - np.arange(256)).max() <= 1
 
 
 def test_a_flat_or_fractional_picture_is_no_division_by_zero(tmp_path):
     assert (
-        np.asarray(
-            conversation.view(write(tmp_path / "a.png", np.full((4, 4), 500, np.uint16)))
-        ).max()
+        np.asarray(open_picture(write(tmp_path / "a.png", np.full((4, 4), 500, np.uint16)))).max()
         == 0
     )
     fractions = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
-    assert np.asarray(conversation.view(write(tmp_path / "b.tiff", fractions))).max() == 255
+    assert np.asarray(open_picture(write(tmp_path / "b.tiff", fractions))).max() == 255
 
 
 def test_transparency_shows_black_in_every_form_of_it(tmp_path):
@@ -212,7 +211,7 @@ def test_transparency_shows_black_in_every_form_of_it(tmp_path):
     write(tmp_path / "rgba.png", grey_alpha[..., [0, 0, 0, 1]])
     write(tmp_path / "l.png", np.array([[200, 7], [100, 7]], np.uint8), transparency=7)
     for name in ("p", "la", "rgba", "l"):
-        assert np.asarray(conversation.view(tmp_path / f"{name}.png"))[..., 0].tolist() == [
+        assert np.asarray(open_picture(tmp_path / f"{name}.png"))[..., 0].tolist() == [
             [200, 0],
             [100, 0],
         ], name
@@ -225,7 +224,7 @@ def test_exif_orientation_turns_the_picture_upright(tmp_path, dtype):
     upright = np.array([[0, 50], [100, 150], [200, 255]], dtype)
     stored = np.rot90(upright)
     assert (
-        np.asarray(conversation.view(write(tmp_path / "x.png", stored, exif=exif)))[..., 0].tolist()
+        np.asarray(open_picture(write(tmp_path / "x.png", stored, exif=exif)))[..., 0].tolist()
         == upright.tolist()
     )
 
@@ -395,8 +394,8 @@ def test_what_is_too_long_is_excluded_whole_and_counted(processor, root, studies
 
 def test_a_padded_batch_answers_as_each_case_alone(root, studies):
     cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
-    for batch_tokens in (100_000, 600, 1):
-        records, found = answers(vlm(approach(batch_tokens=batch_tokens), root), cases)
+    for max_batch_tokens in (100_000, 600, 1):
+        records, found = answers(vlm(approach(max_batch_tokens=max_batch_tokens), root), cases)
         assert len(found) == 12 and all(
             chosen_up_to_rounding(model, row, said) for row, (said,) in found
         )
@@ -463,7 +462,7 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(root, 
 
 def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, monkeypatch):
     cases, taken = [one.case() for one in studies], []
-    annotate = vlm(approach(batch_tokens=1), root)  # one by one, as windows make other batches
+    annotate = vlm(approach(max_batch_tokens=1), root)  # one by one, as windows make other batches
     whole = list(annotate(cases))
     monkeypatch.setattr("xraygen.annotators.vlm._CASES", 5)
     stream = annotate(taken.append(case.id) or case for case in cases)
@@ -475,7 +474,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     root, studies, tmp_path, monkeypatch, capsys
 ):
     cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
-    annotate = vlm(approach(batch_tokens=100_000), root)
+    annotate = vlm(approach(max_batch_tokens=100_000), root)
     generate, sizes = annotate.model.generate, []
 
     def scarce(**batch):
@@ -589,7 +588,7 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
     settings = {"reads": taught, "max_new_tokens": 300, "samples": 8}
     cases = [one.case() for one in studies]
     several = 0
-    for record in vlm(approach(batch_tokens=10**6, **settings), root)(cases):
+    for record in vlm(approach(max_batch_tokens=10**6, **settings), root)(cases):
         answers = []
         for answer in json.loads(record.raw):
             with contextlib.suppress(ValueError):
@@ -614,12 +613,14 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
 @pytest.mark.parametrize(
     "shown", [{}, {"inputs": "report", "prompt": f"{PROMPT} " * 5}], ids=["views", "one beginning"]
 )
-@pytest.mark.parametrize("batch_tokens", [10**6, 5_000, 1])
+@pytest.mark.parametrize("max_batch_tokens", [10**6, 5_000, 1])
 def test_samples_are_drawn_by_the_numbers_of_their_places_in_every_batch(
-    root, studies, taught, shown, batch_tokens
+    root, studies, taught, shown, max_batch_tokens
 ):
     annotate = vlm(
-        approach(reads=taught, max_new_tokens=60, samples=5, batch_tokens=batch_tokens, **shown),
+        approach(
+            reads=taught, max_new_tokens=60, samples=5, max_batch_tokens=max_batch_tokens, **shown
+        ),
         root,
     )
     model, _ = load(root / taught)
@@ -643,9 +644,10 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
         )
         records.append(
             list(
-                vlm(approach(reads=taught, max_new_tokens=60, samples=3, batch_tokens=5_000), root)(
-                    cases
-                )
+                vlm(
+                    approach(reads=taught, max_new_tokens=60, samples=3, max_batch_tokens=5_000),
+                    root,
+                )(cases)
             )
         )
     assert records[0] == records[1]

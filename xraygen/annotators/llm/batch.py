@@ -20,11 +20,12 @@ from xraygen.annotators.llm.dialect import Manner, refused_parameter
 from xraygen.annotators.llm.reply import Reply, reply_of
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
+from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.progress import progress_bar
 from xraygen.engines.answers import cache_folder
 from xraygen.engines.server import UNUSABLE_TRIES, client_library, hidden, secret
 from xraygen.engines.server_errors import error_in
-from xraygen.prompting.conversation import PictureProblem, UnreadablePicture
+from xraygen.prompting.conversation import PictureProblem
 
 if TYPE_CHECKING:
     from xraygen.annotators.llm.llm import Llm, Question

@@ -22,6 +22,7 @@ from xraygen.annotators.llm.reply import Reply, reply_of
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.files import sha256
+from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.engines.answers import Answers
 from xraygen.engines.server import Asker, Refusal, Server, Unusable
@@ -68,7 +69,7 @@ class Llm(Annotator):
         self.start = time.monotonic()
         self.prompts = Prompts(settings, project.root, project.regions)
         self.names = RegionNames(project.regions)
-        self.server = Server(llm.base_url, llm.model, llm.key, llm.concurrency, llm.timeout)
+        self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
         self.kept = Answers(
             {
                 "base_url": llm.base_url,
@@ -198,7 +199,7 @@ class Llm(Annotator):
                     [view.sha256 or self._sha256(view.path), self.llm.max_pixels]
                     for view in self._views(case)
                 ]
-            except conversation.UnreadablePicture as error:
+            except UnreadablePicture as error:
                 return conversation.PictureProblem(error)
         return Question(
             case, turns, hashlib.sha256(json.dumps([turns, shown]).encode()).hexdigest()
@@ -215,8 +216,9 @@ class Llm(Annotator):
         try:
             return sha256([self.project.images / path])
         except OSError as error:
-            problem = f"{self.project.images / path}: {error.strerror}; fetch the images, or set inputs: report"
-            raise conversation.UnreadablePicture(problem) from None
+            picture = self.project.images / path
+            problem = f"{picture}: {error.strerror}; fetch the images, or set inputs: report"
+            raise UnreadablePicture(problem) from None
 
     def find(self, question: Question) -> Reply | None:
         """The reply that is kept; none that cannot be read and is of an earlier run: server or
@@ -255,10 +257,10 @@ class Llm(Annotator):
                 raise Unusable(problem)
             return last
 
-        async with self.asker.places:
+        async with self.asker.slots:
             try:
                 messages = self._messages(question)
-            except conversation.UnreadablePicture as error:
+            except UnreadablePicture as error:
                 return conversation.PictureProblem(error)
             result = await self.asker.ask(
                 lambda client: self._send(client, question, messages), read
@@ -325,8 +327,8 @@ class Llm(Annotator):
         for view in self._views(question.case):
             try:
                 url = "data:image/png;base64," + base64.b64encode(self._png(view.path)).decode()
-            except conversation.UnreadablePicture as error:
-                raise conversation.UnreadablePicture(f"study {question.case.id}: {error}") from None
+            except UnreadablePicture as error:
+                raise UnreadablePicture(f"study {question.case.id}: {error}") from None
             views.append({"type": "image_url", "image_url": {"url": url}})
         if not views:
             return question.turns
@@ -337,7 +339,7 @@ class Llm(Annotator):
         """Of at most max_pixels, and in the same upright 8 bits that a fine-tuned model is
         shown.
         """
-        picture, file = conversation.view(self.project.images / path), io.BytesIO()
+        picture, file = open_picture(self.project.images / path), io.BytesIO()
         scale = (self.llm.max_pixels / (picture.width * picture.height)) ** 0.5
         if scale < 1:
             picture = picture.resize(

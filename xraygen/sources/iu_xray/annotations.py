@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.tables import has_no_value
+from xraygen.sources.incident_log import Log, shown
 from xraygen.sources.iu_xray.images import STUDY_ID, plain_uid
-from xraygen.sources.iu_xray.incidents import Log, shown
 from xraygen.sources.iu_xray.text_files import clean, decode
 
 REGIONS = ("bone", "heart", "lung", "mediastinal", "others")

@@ -149,8 +149,8 @@ def _copy_images(dest: Path, source: Path) -> None:
         _copy_file(path, inside / relative, digest)
     if duplicates:
         _say(
-            f"{source}: {duplicates:,} images have the same bytes as one copied under another name, "
-            "and were skipped"
+            f"{source}: {duplicates:,} images have the same bytes as one copied under another name,"
+            " and were skipped"
         )
     if nameless:
         _say(

@@ -5,8 +5,6 @@ Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png`
 `CXR1_1_IM-0001-3001.png`), R2Gen's `CXR1000_IM-0003/0.png`.
 """
 
-import hashlib
-import io
 import os
 import re
 from collections import defaultdict
@@ -16,8 +14,10 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
-from xraygen.sources.iu_xray.incidents import Log, shown
+from xraygen.sources.incident_log import Log, shown
+from xraygen.sources.walk import files_below
 
 STUDY_ID = re.compile(r"CXR([0-9]+)(?:_[0-9]+)?_(IM-[0-9]+)(?:-[0-9]+)*")
 _IMAGE_SUFFIX = re.compile(r".*\.(?:png|jpe?g)", re.IGNORECASE | re.DOTALL)
@@ -37,55 +37,9 @@ def identify_image(path: PurePath) -> tuple[str, str | None] | None:
     return (plain_uid(folder[1]), None) if folder and _NUMBER.fullmatch(path.name) else None
 
 
-def dvc_cache(root: Path) -> Path | None:
-    """The cache of the DVC repository that `root` is in, wherever it is configured; None where
-    there is none.
-    """
-    try:
-        from dvc.exceptions import DvcException
-        from dvc.repo import Repo
-    except ImportError:
-        return None
-    try:
-        with Repo(Repo.find_root(str(root))) as repo:
-            return Path(repo.cache.local_cache_dir).resolve()
-    except DvcException:
-        return None
-
-
 def image_files(folder: Path, outside: list[Path], root: Path | None = None) -> Iterator[Path]:
-    """Everything below `folder` with the suffix of an image, sorted, except hidden files (macOS
-    leaves `._x.png` in archives).
-
-    Links to folders are not followed; links out of `folder`, to folders or to images, are appended
-    to `outside`. A link into the cache of the DVC repository that `root` is in counts as the image
-    itself, because DVC may link what it tracks.
-    """
-    home = folder.resolve()
-    # Looked up at the first link that leads out, because it takes DVC most of a second.
-    caches: list[Path | None] = []
-
-    def leads_out(link: Path, to_folder: bool) -> bool:
-        target = Path(os.path.realpath(link))
-        if target.is_relative_to(home):
-            return False
-        if root is None or to_folder:
-            return True
-        if not caches:
-            caches.append(dvc_cache(root))
-        return caches[0] is None or not target.is_relative_to(caches[0])
-
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name != "__MACOSX"
-        )
-        for name in folders + sorted(names):
-            path = Path(parent, name)
-            wanted = name in folders or (_IMAGE_SUFFIX.fullmatch(name) and not name.startswith("."))
-            if wanted and path.is_symlink() and leads_out(path, name in folders):
-                outside.append(path)
-            elif wanted and name not in folders:
-                yield path
+    """Every file below `folder` with the suffix of an image, as `files_below` finds them."""
+    return files_below(folder, _IMAGE_SUFFIX.fullmatch, outside, root)
 
 
 def plain_uid(digits: str) -> str:
@@ -138,7 +92,7 @@ def images_of(
             log.repaired("projection_missing", id, detail)
     some = found or log.count("image_name") or log.count("image_outside")
     if some and not any(images.values()):
-        problem = log.most_common("image_")
+        problem = log.commonest("image_")
         raise UserError(f"{folder}: no picture is left of those that are there: {problem}")
     return images
 
@@ -168,7 +122,7 @@ def _digests(claimed: dict[str, list[_File]], ids: dict[str, str], log: Log) -> 
     """{name: SHA-256} of the files that are intact."""
     jobs = [(uid, file) for uid, files in claimed.items() for file in files]
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-        results = list(pool.map(lambda job: _verify(job[1].path), jobs))
+        results = list(pool.map(lambda job: verify(job[1].path, ("PNG", "JPEG")), jobs))
     digests = {}
     for (uid, file), (digest, problem) in zip(jobs, results, strict=True):
         if digest:
@@ -261,27 +215,3 @@ def _projection(view: str | None, views: dict[str, Projection], numbered: int) -
         return views.get(view, "unknown")
     distinct = set(views.values())
     return distinct.pop() if len(distinct) == 1 and numbered <= len(views) else "unknown"
-
-
-def _verify(path: Path) -> tuple[str, str]:
-    """(SHA-256, "") of an intact image, ("", reason) of any other. PNG: every chunk's checksum;
-    others are decoded.
-    """
-    from PIL import Image as Picture
-    from PIL import UnidentifiedImageError
-
-    try:
-        if not path.is_file():  # a pipe or a device would block
-            return "", "not a file"
-        data = path.read_bytes()
-        with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            if picture.format == "PNG":
-                picture.verify()
-            else:
-                picture.load()
-    except UnidentifiedImageError:
-        return "", "not a PNG or JPEG"
-    # Decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error ...
-    except Exception as error:
-        return "", " ".join(str(error).split())[:120] or type(error).__name__
-    return hashlib.sha256(data).hexdigest(), ""

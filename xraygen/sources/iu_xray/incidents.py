@@ -1,16 +1,12 @@
-"""What can be wrong in IU X-Ray's raw files, by kind, and the log of what a reading found."""
-
-from collections import Counter
-
-from xraygen.sources import Incident
+"""What can be wrong in IU X-Ray's raw files, by kind."""
 
 # {kind: "action: what"}. The id of an incident is a study id, CXR<uid> where no study has the uid,
 # the path of an image, or file:line.
 KINDS = {
     "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252",
     "text_characters": "repaired: control characters or lone surrogates in a text, replaced",
-    "file_unterminated": "repaired: a CSV file without a line end after its last row, so that it may"
-    " be truncated there; the row is used",
+    "file_unterminated": "repaired: a CSV file without a line end after its last row, so that it"
+    " may be truncated there; the row is used",
     "row_malformed": "excluded: a CSV row with too many or too few columns, or with an invalid uid"
     " or file name",
     "uid_decimal": "repaired: uids such as 1000.0, which pandas makes of a column with gaps; one"
@@ -72,46 +68,5 @@ KINDS = {
 }
 
 
-class Log:
-    def __init__(self) -> None:
-        self.incidents: list[Incident] = []
-
-    def _add(self, action: str, kind: str, id: str, detail: str) -> None:
-        assert KINDS[kind].startswith(action), kind
-        incident = Incident(action=action, kind=kind, id=shown(id), detail=shown(detail))
-        self.incidents.append(incident)
-
-    def repaired(self, kind: str, id: str, detail: str) -> None:
-        self._add("repaired", kind, id, detail)
-
-    def excluded(self, kind: str, id: str, detail: str) -> None:
-        self._add("excluded", kind, id, detail)
-
-    def count(self, kind: str) -> int:
-        return sum(incident.kind == kind for incident in self.incidents)
-
-    def most_common(self, prefix: str = "") -> str:
-        """The three most frequent kinds of what was excluded, with their counts, and an example of
-        the first.
-        """
-        excluded = [one for one in self.incidents if one.action == "excluded"]
-        kinds = Counter(one.kind for one in excluded if one.kind.startswith(prefix))
-        # Expected wherever a part of the collection is withheld.
-        kinds.pop("report_without_annotation", None)
-        if not kinds:
-            return "nothing was given"
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(3))
-        kind = kinds.most_common(1)[0][0]
-        first = min((one for one in self.sorted() if one.kind == kind), key=lambda one: len(one.id))
-        return f"{counts}; for example {first.id}: {first.detail}"
-
-    def sorted(self) -> list[Incident]:
-        return sorted(
-            self.incidents,
-            key=lambda incident: (incident.action, incident.kind, incident.id, incident.detail),
-        )
-
-
-def shown(text: str) -> str:
-    """The text as UTF-8 can hold it: file names may contain any bytes, records may not."""
-    return text.encode("utf-8", "backslashreplace").decode()
+# Expected in every collection of which a part is withheld.
+EXPECTED = frozenset(["report_without_annotation"])

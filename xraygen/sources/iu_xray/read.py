@@ -19,9 +19,10 @@ from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import Projection, Study
 from xraygen.sources import Collection, Source
+from xraygen.sources.incident_log import Log
 from xraygen.sources.iu_xray.annotations import REGIONS, Entry, entries_of, one_per_uid
 from xraygen.sources.iu_xray.images import images_of
-from xraygen.sources.iu_xray.incidents import Log
+from xraygen.sources.iu_xray.incidents import EXPECTED, KINDS
 from xraygen.sources.iu_xray.text_files import (
     ANNOTATIONS,
     PROJECTIONS,
@@ -51,7 +52,7 @@ def read(folder: Path, root: Path, regions: Regions) -> Collection:
         raise UserError(
             f"{folder}: lies outside {root}, to which image paths are relative; move it there"
         )
-    log = Log()
+    log = Log(KINDS, EXPECTED)
     findings = findings_of(folder / REPORTS, log)
     listed = projections_of(folder / PROJECTIONS, log)
     entries, given = entries_of(folder / ANNOTATIONS, log)
@@ -104,7 +105,7 @@ def _check_splits(folder: Path, splits: set[str], studies: dict[str, Study], log
     missing = sorted(splits - {study.split for study in studies.values()})
     if missing:
         raise UserError(
-            f"{folder}: no {missing[0]} study is left: {log.most_common()}; "
+            f"{folder}: no {missing[0]} study is left: {log.commonest()}; "
             "repair the files, or fetch them again"
         )
 

@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 from xraygen.core.errors import UserError
 from xraygen.core.study import Projection
 from xraygen.core.tables import has_no_value
+from xraygen.sources.incident_log import Log
 from xraygen.sources.iu_xray.images import identify_image, plain_uid
-from xraygen.sources.iu_xray.incidents import Log
 
 REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = (
     "indiana_reports.csv",
@@ -92,7 +92,7 @@ def projections_of(path: Path, log: Log) -> dict[str, dict[str, Projection]]:
         else:
             _list_view(listed[uid], key[1], name, value, where, log)
     if not listed and log.count("row_malformed") > before:
-        problem = log.most_common("row_")
+        problem = log.commonest("row_")
         raise UserError(f"{path}: no row is usable: {problem}; repair the file, or fetch it again")
     return dict(listed)
 
