@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from xraygen.core.study import ErrorCounts
-from xraygen.judges.proxy.findings import BONE, HEART, LUNG, UNREAD, WHOLE, Finding, Statement, read
+from xraygen.judges.proxy.findings import Finding, Statement, read
+from xraygen.judges.proxy.vocabulary import BONE, HEART, LUNG, UNREAD, WHOLE
 from xraygen.language.text import tokens
 
 # A structure called normal as a whole also says that these are absent.
