@@ -9,6 +9,7 @@ end of the clause.
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from typing import NamedTuple
 
 from xraygen.judges.proxy.vocabulary import (
@@ -128,7 +129,7 @@ def _clauses(words: list[str]) -> list[list[str]]:
     new statement.
     """
     clauses: list[list[str]] = [[]]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         new_statement = word in (",", "and") and following in _BEGINS_A_STATEMENT
         if word in CLAUSE or new_statement:
             clauses.append([])
