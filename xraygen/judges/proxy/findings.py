@@ -305,7 +305,7 @@ def read_sentence(sentence: str) -> Statement:
     if terms and not findings:
         state = "present" if NEGATION.isdisjoint(words) else "absent"
         findings = [Finding(UNREAD, state, where=terms)]
-    signed = {("+" if finding.positive else "-") + finding.key for finding in findings}
+    signed = frozenset(("+" if found.positive else "-") + found.key for found in findings)
     return Statement(
         tuple(findings),
         terms,
