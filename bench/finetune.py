@@ -4,7 +4,7 @@ one run. Prints one JSON line.
     python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora] [--batch-tokens 4096] [--rounds 3]
 
 Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py)
-trains the same matrices by one optimiser step an example, with logits for every position, in one
+trains the same matrices by one optimizer step an example, with logits for every position, in one
 pass, as all of its passes cost the same. Both are timed from the end of their first step, without
 loading, encoding and looking at dev; to ours is added what it takes to see the views, where the
 vision tower does so once for all passes. As a shared machine is not equally fast all the time, they
@@ -29,14 +29,15 @@ import plain_loop
 from xraygen import params
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.study import Study
-from xraygen.training.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import finetune
+from xraygen.training.params import FinetuneParams
 
 
 def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict:
     import torch
     from transformers import TrainerCallback
 
-    from xraygen.training import trainer
+    from xraygen.training import run, trainer
 
     class Clock(TrainerCallback):
         """When each step was over."""
@@ -63,14 +64,15 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
             clocks.append(Clock(self))
             self.add_callback(clocks[0])
 
-    seen, keep_views = [], trainer.keep_views
+    seen, precompute_views = [], run.precompute_views
 
     def timed_views(*arguments):
         start = plain_loop.now()
-        keep_views(*arguments)
+        precompute_views(*arguments)
         seen.append(plain_loop.now() - start)
 
-    trainer.CompletionTrainer, trainer.keep_views = Timed, timed_views
+    run.CompletionTrainer = Timed
+    run.precompute_views = timed_views
     with tempfile.TemporaryDirectory() as made, contextlib.chdir(made):  # where the checkpoints go
         metrics = finetune(
             settings, studies, studies, root, Path(made) / "out", Path(made) / "curves"
@@ -85,7 +87,7 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
     return plain_loop.measures(getattr(torch, precision)) | {
         "precision": precision,
         "examples": len(timed),
-        "tokens": sum(sum(clock.trained.train_dataset.rows.lengths[index]) for index in timed),
+        "tokens": sum(sum(clock.trained.rows.rows.lengths[index]) for index in timed),
         "seconds": clock.ends[-1] - clock.ends[0] + sum(seen) - clock.looked,
         "loss": clock.loss,
         "trained": metrics["trained_parameters"],
@@ -105,17 +107,17 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
         )
     every = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     network = get_peft_model(
-        network, LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules=every)
+        network, LoraConfig(r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules=every)
     ).train()
     trained = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = _adam()(trained, lr=settings.rate)
+    optimizer = _adam()(trained, lr=settings.learning_rate)
     with plain_loop.doing("plain: encode"):
         batches = plain_loop.batches(processor, studies, settings, root)
     with plain_loop.doing("plain: train"):
         for number, batch in enumerate(batches):
             network(**plain_loop.on(network.device, batch)).loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
             if number == 0:
                 start = plain_loop.now()
         seconds = plain_loop.now() - start
@@ -175,13 +177,14 @@ def adapted(
         "method": arguments.method,
         "targets": ("language",),
         "epochs": 2,
-        "steps": None,
-        "patience": None,
-        "rate": 1e-5,
+        "max_steps": None,
+        "early_stopping_patience": None,
+        "learning_rate": 1e-5,
     }
-    changed |= {"accumulation": 1, "dropout": 0.0, "swaps": 0.0, "recombined": 0.0}
+    changed |= {"gradient_accumulation_steps": 1, "lora_dropout": 0.0}
+    changed |= {"word_swap_rate": 0.0, "recombined": 0.0}
     changed |= {
-        "batch_tokens": arguments.batch_tokens,
+        "max_batch_tokens": arguments.batch_tokens,
         "max_tokens": min(2048, arguments.batch_tokens),
     }
     return FinetuneParams.model_validate(settings.model_dump() | changed)
@@ -219,7 +222,7 @@ def main() -> None:
         "studies": len(studies),
         "tokens_per_study": round(second["tokens"] / second["examples"]),
         "trained_parameters": first["trained"],
-        "batch_tokens": settings.batch_tokens,
+        "max_batch_tokens": settings.max_batch_tokens,
         "steps": first["steps"],
         **plain_loop.report(first, flops, "samples"),
         **plain_loop.report(second, flops, "samples", "plain_"),

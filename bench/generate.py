@@ -51,7 +51,7 @@ def ours(
         longest = max(
             len(_row(annotate.processor, approach, case, images)["input_ids"]) for case in cases
         )
-        annotate.batch_tokens = batch * (longest + approach.max_new_tokens)
+        annotate.max_batch_tokens = batch * (longest + approach.max_new_tokens)
     others = [case.model_copy(update={"report": f"{case.report} Again."}) for case in cases[:2]]
     with plain_loop.doing("ours: warm up"):
         list(annotate(others))  # what happens once; other cases, as their answers are kept
@@ -135,7 +135,7 @@ def to_the_end(answer: str) -> str:
 def main() -> None:
     parser = plain_loop.parser(__doc__)
     parser.add_argument(
-        "--batch", type=int, help="cases of the longest kind at a time, instead of batch_tokens"
+        "--batch", type=int, help="cases of the longest kind at a time, instead of max_batch_tokens"
     )
     arguments = parser.parse_args()
     endless = arguments.size == "2b"
@@ -155,7 +155,7 @@ def main() -> None:
         "device": first["device"],
         "cases": len(cases),
         "batch": arguments.batch,
-        "batch_tokens": approach.batch_tokens if not arguments.batch else None,
+        "max_batch_tokens": approach.max_batch_tokens if not arguments.batch else None,
         "annotated": first["annotated"],
         "new_tokens_per_case": round(first["tokens"] / len(cases), 1),
         **plain_loop.report(first, second["flops"], "cases"),

@@ -34,7 +34,7 @@ from xraygen.language.text import token_f1
 from xraygen.sources import prepare
 from xraygen.sources.iu_xray.fetch import fetch_iu_xray
 from xraygen.sources.iu_xray.read import IuXray
-from xraygen.training.finetune import FinetuneParams
+from xraygen.training.params import FinetuneParams
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
@@ -54,14 +54,14 @@ def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, 
 SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
     "method": "full",
     "inputs": "report",
-    "optimiser": "muon",
-    "rate": 0.0015,
+    "optimizer": "muon",
+    "learning_rate": 0.0015,
     "epochs": 2,
     "recombined": 14,
-    "swaps": 0.5,
+    "word_swap_rate": 0.5,
     "prompt": "Quote the report by region, in JSON.",
 }
-STEP_TOKENS = 4096  # batch_tokens of all processes
+STEP_TOKENS = 4096  # max_batch_tokens of all processes
 SAMPLES = 16  # of the approach
 
 
@@ -71,7 +71,7 @@ def finetuned(
     changed = {
         name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)
     }
-    values = SETTINGS | {"batch_tokens": STEP_TOKENS // processes} | changed
+    values = SETTINGS | {"max_batch_tokens": STEP_TOKENS // processes} | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | values)
     project = Path(__file__).parents[1].resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -28,7 +28,8 @@ from xraygen.core.study import Annotation, Case, Study
 from xraygen.judges.proxy.findings import Finding, read
 from xraygen.sources import phantom
 from xraygen.sources.phantom.findings import Findings
-from xraygen.training.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import finetune
+from xraygen.training.params import FinetuneParams
 
 SIDED = ("effusion", "pneumothorax", "consolidation", "nodule")
 FIELDS = ("heart", "mediastinum", *SIDED)
@@ -133,7 +134,7 @@ def main() -> None:
     changed = {
         "inputs": "image",
         "epochs": 2,
-        "batch_tokens": 4096,
+        "max_batch_tokens": 4096,
         "base": str(arguments.model.resolve()),
     } | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | changed)

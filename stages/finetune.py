@@ -14,20 +14,21 @@ from xraygen.training.finetune import finetune
 
 def main() -> None:
     loaded = params.load()
-    prompt = loaded.regions.filled(loaded.finetune.prompt)
-    settings = loaded.finetune.model_copy(update={"prompt": prompt})
-    train, dev = (
-        list(read_jsonl(f"data/prepared/{split}.jsonl", Study, loaded.regions))
-        for split in ("train", "dev")
-    )
+    settings = loaded.finetune
+    prompt = loaded.regions.filled(settings.prompt)
     metrics = finetune(
-        settings, train, dev, Path.cwd(), Path("models/adapter"), Path("reports/finetune")
+        settings.model_copy(update={"prompt": prompt}),
+        list(read_jsonl("data/prepared/train.jsonl", Study, loaded.regions)),
+        list(read_jsonl("data/prepared/dev.jsonl", Study, loaded.regions)),
+        root=Path.cwd(),
+        out=Path("models/adapter"),
+        curves=Path("reports/finetune"),
     )
-    if metrics:  # the first of several processes writes
-        write_json(
-            "metrics/finetune_speed.json", metrics.pop("speed")
-        )  # which git ignores: it is another one on every run
-        write_metrics("metrics/finetune.json", metrics)
+    if metrics is None:  # another of several processes writes
+        return
+    # Git ignores the speed, which differs from run to run.
+    write_json("metrics/finetune_speed.json", metrics.pop("speed"))
+    write_metrics("metrics/finetune.json", metrics)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- session -->\n", "<!-- /session -->"
 KEPT = ("router", "router-verbatim")
 COMMANDS = (
-    'dvc exp run -S fit_router.price=0.5 -n talkative | grep -i "stage \'"',
+    'dvc exp run -S fit_router.silence_price=0.5 -n talkative | grep -i "stage \'"',
     "dvc metrics diff HEAD",
     "dvc plots diff HEAD",
-    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.price'",
+    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.silence_price'",
 )
 
 

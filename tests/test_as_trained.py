@@ -34,7 +34,7 @@ OTHER = {
 
 def approach(**stated) -> VlmSettings:
     return VlmSettings(
-        annotator="vlm", reads="models/tuned", batch_tokens=2000, max_new_tokens=4, **stated
+        annotator="vlm", reads="models/tuned", max_batch_tokens=2000, max_new_tokens=4, **stated
     )
 
 

@@ -52,7 +52,7 @@ def annotator(here):
             provider="openai",
             base_url=server.url,
             model="m",
-            key="SOME_KEY",
+            api_key_env="SOME_KEY",
             mode="batch",
             concurrency=4,
             timeout=5.0,
@@ -61,7 +61,7 @@ def annotator(here):
             max_pixels=262144,
             max_cost_usd=None,
             max_failed=0.05,
-            batch_tokens=24000,
+            max_batch_tokens=24000,
             prices={},
         )
         return Llm(approach, project_of(here, here, settings.model_copy(update=changes)))

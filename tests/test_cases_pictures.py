@@ -251,7 +251,7 @@ def test_a_picture_that_cannot_be_read_fails_its_case_alone(folder, tiny_vlm, mo
         prompt="Annotate.",
         max_views=1,
         max_pixels=56 * 56,
-        batch_tokens=600,
+        max_batch_tokens=600,
         max_new_tokens=4,
     )
     bad = ["strip", *UNREADABLE]
@@ -270,7 +270,7 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
 ):
     pytest.importorskip("peft")
     from xraygen.engines.model import load_processor
-    from xraygen.training.rows import Rows
+    from xraygen.training.dataset import Rows
 
     processor = load_processor(str(tiny_vlm), max_pixels=56 * 56)
     params = SimpleNamespace(

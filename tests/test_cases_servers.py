@@ -46,7 +46,7 @@ def annotator(here):
             "provider": "openai",
             "base_url": server.url,
             "model": "m",
-            "key": "SOME_KEY",
+            "api_key_env": "SOME_KEY",
             "mode": "direct",
             "concurrency": 2,
             "timeout": 5.0,
@@ -55,7 +55,7 @@ def annotator(here):
             "max_pixels": 262144,
             "max_cost_usd": None,
             "max_failed": 0.05,
-            "batch_tokens": 24000,
+            "max_batch_tokens": 24000,
             "prices": {"m": TokenPrice(tokens_in=1000, tokens_out=1000)},
         }
         return Llm(APPROACH, project_of(here, here, LlmParams(**settings | changes)))
@@ -635,7 +635,7 @@ def test_an_answer_that_is_cut_in_this_process_fails(tiny_vlm, here, form):
         inputs="report",
         max_views=1,
         max_pixels=56 * 56,
-        batch_tokens=4000,
+        max_batch_tokens=4000,
         max_new_tokens=6,
         **form,
     )
@@ -660,7 +660,7 @@ def test_an_answer_that_is_cut_by_the_limit_of_a_local_model_fails(tiny_vlm, her
         provider="local",
         base_url="http://127.0.0.1:9/v1",
         model="m",
-        key="SOME_KEY",
+        api_key_env="SOME_KEY",
         mode="direct",
         concurrency=2,
         timeout=5.0,
@@ -669,7 +669,7 @@ def test_an_answer_that_is_cut_by_the_limit_of_a_local_model_fails(tiny_vlm, her
         max_pixels=56 * 56,
         max_cost_usd=None,
         max_failed=0.05,
-        batch_tokens=4000,
+        max_batch_tokens=4000,
         prices={},
     )
     records = list(Local(APPROACH, project_of(here, here, llm))(CASES[:3]))

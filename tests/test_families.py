@@ -36,7 +36,8 @@ from xraygen.engines import decoding
 from xraygen.engines.model import load, load_processor
 from xraygen.prompting import encoding
 from xraygen.prompting.conversation import PROMPT
-from xraygen.training.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import finetune
+from xraygen.training.params import FinetuneParams
 
 PARTS = "{% for part in turn['content'] %}{{ part['text'] if part['type'] == 'text' else 'IMAGE' }}{% endfor %}"
 GEMMA_CHAT = (
@@ -71,7 +72,7 @@ APPROACH = VlmSettings(
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
-    batch_tokens=1,
+    max_batch_tokens=1,
     max_new_tokens=12,
 )
 
@@ -84,24 +85,24 @@ PARAMS = FinetuneParams(
     base="models/x",
     method="lora",
     targets=["language"],
-    r=4,
-    alpha=8,
-    dropout=0.1,
+    lora_r=4,
+    lora_alpha=8,
+    lora_dropout=0.1,
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
     max_tokens=600,
-    rate=0.05,
-    schedule="cosine",
-    warmup=0.0,
+    learning_rate=0.05,
+    lr_scheduler_type="cosine",
+    warmup_ratio=0.0,
     epochs=1,
-    steps=2,
-    batch_tokens=1200,
-    accumulation=1,
-    checkpointing=True,
+    max_steps=2,
+    max_batch_tokens=1200,
+    gradient_accumulation_steps=1,
+    gradient_checkpointing=True,
     precision="auto",
-    optimiser="adamw_torch_fused",
-    patience=None,
+    optimizer="adamw_torch_fused",
+    early_stopping_patience=None,
     seed=0,
 )
 
@@ -265,7 +266,7 @@ def answers(cases, **changes) -> list:
 
 def test_a_padded_batch_answers_as_each_case_alone(studies):
     cases, model, found = [one.case() for one in studies], load("models/x")[0], []
-    annotate = vlm(APPROACH.model_copy(update={"batch_tokens": 100_000}), Path())
+    annotate = vlm(APPROACH.model_copy(update={"max_batch_tokens": 100_000}), Path())
     said = annotate._said
     annotate._said = lambda row, tokens: found.append((row, list(tokens[0]))) or said(row, tokens)
     assert len({record.raw for record in annotate(cases)}) > 4

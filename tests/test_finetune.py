@@ -38,47 +38,45 @@ from xraygen.engines.model import load
 from xraygen.engines.precision import resolve
 from xraygen.prompting import encoding
 from xraygen.training import loss, trainer
-from xraygen.training.finetune import (
-    FinetuneParams,
-    batched,
-    best,
-    checkpoint,
-    finetune,
-    patience_is_over,
-    plan,
-)
+from xraygen.training import run as run_of_training
+from xraygen.training.batches import batched, plan
+from xraygen.training.checkpoints import last_checkpoint
+from xraygen.training.dataset import Rows, precompute_views
+from xraygen.training.finetune import finetune
+from xraygen.training.history import best, patience_is_over
 from xraygen.training.merge import merge
-from xraygen.training.rows import Rows, keep_views
+from xraygen.training.params import FinetuneParams
 
 PARAMS = FinetuneParams(
     base="models/tiny",
     method="lora",
     targets=["language"],
-    r=4,
-    alpha=8,
-    dropout=0.1,
+    lora_r=4,
+    lora_alpha=8,
+    lora_dropout=0.1,
     inputs="image+report",
     max_views=1,
     max_pixels=56 * 56,
     max_tokens=600,
-    swaps=0.5,
-    rate=3e-3,
-    schedule="cosine",
-    warmup=0.1,
+    word_swap_rate=0.5,
+    learning_rate=3e-3,
+    lr_scheduler_type="cosine",
+    warmup_ratio=0.1,
     epochs=3,
-    batch_tokens=1200,
-    accumulation=1,
-    checkpointing=False,
+    max_batch_tokens=1200,
+    gradient_accumulation_steps=1,
+    gradient_checkpointing=False,
     precision="auto",
-    optimiser="adamw_torch_fused",
-    patience=None,
+    optimizer="adamw_torch_fused",
+    early_stopping_patience=None,
     seed=0,
 )
 RUN = """
 import sys
 from pathlib import Path
 from xraygen.core.study import Study, read_jsonl, write_json
-from xraygen.training.finetune import FinetuneParams, finetune
+from xraygen.training.finetune import finetune
+from xraygen.training.params import FinetuneParams
 
 train, dev = (list(read_jsonl(f"{split}.jsonl", Study)) for split in ("train", "dev"))
 metrics = finetune(FinetuneParams.model_validate_json(sys.argv[1]), train, dev, Path(), Path("adapter"), Path("curves"))
@@ -230,7 +228,7 @@ def test_cross_entropy_and_its_gradient_are_torchs(monkeypatch, kind):
 def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
     draw = random.Random(1)
     lengths = [(draw.randint(20, 300), draw.randint(10, 90)) for _ in range(300)]
-    batches, ends = plan(lengths, params(epochs=3, batch_tokens=2000), share=1)
+    batches, ends = plan(lengths, params(epochs=3, max_batch_tokens=2000), per_step=1)
     assert ends[-1] == len(batches) and len(ends) == 3
     passes = [batches[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     for one in passes:
@@ -241,15 +239,15 @@ def test_a_row_is_in_every_pass_once_and_batches_keep_to_their_tokens():
     assert sum(width(batch, lengths) for batch in batches) / 3 < 0.85 * sum(
         width(batch, lengths) for batch in unsorted
     )
-    shared, shared_ends = plan(lengths, params(epochs=3, batch_tokens=2000), share=4)
+    shared, shared_ends = plan(lengths, params(epochs=3, max_batch_tokens=2000), per_step=4)
     assert (
         shared == batches[: len(shared)]
         and len(batches) - len(shared) < 4
         and len(shared_ends) == 3
     )
-    assert len(plan(lengths, params(steps=5), share=2)[0]) == 10
-    with pytest.raises(UserError, match="lower accumulation"):
-        plan(lengths[:3], params(epochs=1), share=64)
+    assert len(plan(lengths, params(max_steps=5), per_step=2)[0]) == 10
+    with pytest.raises(UserError, match="lower gradient_accumulation_steps"):
+        plan(lengths[:3], params(epochs=1), per_step=64)
 
 
 def width(batch: list[int], lengths: list[tuple[int, int]]) -> int:
@@ -265,9 +263,9 @@ def test_what_cannot_be_learned_from_is_excluded_and_counted(here):
     some[2] = some[2].model_copy(update={"report": some[2].report * 20})
     processor = load("models/tiny", device="cpu")[1]
     rows = Rows(processor, some, params(max_tokens=400), Path(), "encode")
-    assert len(rows) == 28 and rows.aside == {"no reference": 1, "more than 400 tokens": 1}
+    assert len(rows) == 28 and rows.excluded == {"no reference": 1, "more than 400 tokens": 1}
     rows = Rows(processor, some, params(inputs="image"), Path(), "encode")
-    assert rows.aside == Counter({"the study has no image": 6, "no reference": 1})
+    assert rows.excluded == Counter({"the study has no image": 6, "no reference": 1})
     facts = rows.facts()
     assert facts["examples"] == 23 and facts["completion_tokens"] == sum(
         len(row["completion"]) for row in map(rows.__getitem__, range(23))
@@ -293,8 +291,8 @@ def test_a_frozen_vision_tower_sees_the_views_once_and_the_loss_stays(here, monk
             ]
 
     before = losses()
-    monkeypatch.setattr("xraygen.training.rows._AT_ONCE", 3)
-    keep_views(network, rows, dev)
+    monkeypatch.setattr("xraygen.training.dataset._VIEWS_AT_ONCE", 3)
+    precompute_views(network, rows, dev)
     assert losses() == pytest.approx(before, rel=1e-5)
     assert rows[1]["pixel_values"].shape[1] == (
         wide if trains else network.config.text_config.hidden_size
@@ -304,9 +302,9 @@ def test_a_frozen_vision_tower_sees_the_views_once_and_the_loss_stays(here, monk
 def test_pictures_that_do_not_fit_into_memory_are_read_again(here, monkeypatch):
     processor = load("models/tiny", device="cpu")[1]
     whole = Rows(processor, studies(here, "dev"), PARAMS, Path(), "encode")
-    monkeypatch.setattr("xraygen.training.rows._KEEP", 0)
+    monkeypatch.setattr("xraygen.training.dataset._IN_MEMORY", 0)
     again = Rows(processor, studies(here, "dev"), PARAMS, Path(), "encode")
-    assert again.workers and not whole.workers
+    assert again.num_workers and not whole.num_workers
     for index in range(len(whole)):
         assert all(torch.equal(value, again[index][name]) for name, value in whole[index].items())
 
@@ -350,7 +348,7 @@ def test_two_runs_give_the_same_bytes(here, undisturbed, monkeypatch):
     asked = PARAMS.model_dump(mode="json") | {"precision": resolve("auto").name}
     assert said["data"]["train"] == 30 and said["params"] == asked
     shutil.rmtree(here / "adapter")  # as DVC does before a stage runs
-    monkeypatch.setattr(trainer, "train", None)  # what was paid for is kept
+    monkeypatch.setattr(run_of_training, "train", None)  # what was paid for is kept
     run(here)
     assert results(here) == undisturbed
     assert not list(here.glob(".cache/finetune/*/checkpoint-*"))
@@ -382,17 +380,19 @@ def test_goes_on_from_the_last_whole_checkpoint(here, undisturbed, monkeypatch, 
     monkeypatch.setattr(trainer, "seal", seal)
     seen = []
     monkeypatch.setattr(
-        trainer, "checkpoint", lambda path: seen.append(checkpoint(path)) or seen[-1]
+        run_of_training,
+        "last_checkpoint",
+        lambda path: seen.append(last_checkpoint(path)) or seen[-1],
     )
     run(here)
     assert seen == [here / whole] * 2
     assert results(here) == undisturbed
 
 
-@pytest.mark.parametrize("optimiser", ["muon", "adamw_torch_fused"])
-def test_so_does_a_whole_model(here, monkeypatch, optimiser):
+@pytest.mark.parametrize("optimizer", ["muon", "adamw_torch_fused"])
+def test_so_does_a_whole_model(here, monkeypatch, optimizer):
     settings, seal, made, muon = (
-        params(method="full", optimiser=optimiser, epochs=2),
+        params(method="full", optimizer=optimizer, epochs=2),
         trainer.seal,
         [],
         trainer.MuonWithAdamW,
@@ -411,7 +411,7 @@ def test_so_does_a_whole_model(here, monkeypatch, optimiser):
         run(here, settings)
     monkeypatch.setattr(trainer, "seal", seal)
     metrics = run(here, settings)
-    assert metrics["speed"]["steps"] < metrics["steps"] and len(made) == 2 * (optimiser == "muon")
+    assert metrics["speed"]["steps"] < metrics["steps"] and len(made) == 2 * (optimizer == "muon")
     monkeypatch.chdir(beside)
     run(beside, settings)
     assert results(here) == results(beside)
@@ -483,10 +483,12 @@ def steps_kept(folder: Path) -> int:
 def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
     beside = here.with_name("beside")
     shutil.copytree(here, beside)
-    plain = params(dropout=0.0, precision="float32", targets=["language", "vision", "projector"])
+    plain = params(
+        lora_dropout=0.0, precision="float32", targets=["language", "vision", "projector"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(beside)
-        run(beside, plain.model_copy(update={"accumulation": 2}))
+        run(beside, plain.model_copy(update={"gradient_accumulation_steps": 2}))
     end(start(here, plain, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
     assert read_json(here / "metrics.json")["speed"]["device"].startswith("2 processes on ")
     for name in ("train/loss", "dev/loss"):
@@ -510,7 +512,9 @@ def test_the_best_pass_is_kept_and_training_stops_when_dev_gets_no_better(here):
     write_jsonl(
         here / "dev.jsonl", strange
     )  # what is learned of the others makes these less likely, soon or late
-    metrics = run(here, params(rate=0.05, epochs=12, patience=1, precision="float32"))
+    metrics = run(
+        here, params(learning_rate=0.05, epochs=12, early_stopping_patience=1, precision="float32")
+    )
     assert metrics["best_step"] < metrics["steps"] < metrics["planned_steps"]
     network, processor = load("adapter", dtype=torch.float32, device="cpu")
     rows, _ = encoding.examples(
@@ -540,10 +544,15 @@ def test_patience():
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(here):
-    with pytest.raises(UserError, match="the loss is NaN or infinite; lower rate"):
+    with pytest.raises(UserError, match="the loss is NaN or infinite; lower learning_rate"):
         run(
             here,
-            params(rate=1e30, warmup=0.0, schedule="constant_with_warmup", precision="float32"),
+            params(
+                learning_rate=1e30,
+                warmup_ratio=0.0,
+                lr_scheduler_type="constant_with_warmup",
+                precision="float32",
+            ),
         )
     assert not (here / "adapter").exists()
 
@@ -553,17 +562,17 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(here):
 
 def test_auto_is_the_precision_it_stands_for_and_says_so(here, capsys):
     chosen = resolve("auto")
-    speed = run(here, params(precision="auto", epochs=1, steps=2))["speed"]
+    speed = run(here, params(precision="auto", epochs=1, max_steps=2))["speed"]
     said = [line for line in capsys.readouterr().err.splitlines() if "precision" in line]
-    assert said == [chosen.said] and speed["precision"] == chosen.name
+    assert said == [chosen.message] and speed["precision"] == chosen.name
     assert read_json(here / "adapter/training.json")["params"]["precision"] == chosen.name
     first = results(here)
-    run(here, params(precision=chosen.name, epochs=1, steps=2))
+    run(here, params(precision=chosen.name, epochs=1, max_steps=2))
     assert results(here) == first and len(list(here.glob(".cache/finetune/*"))) == 1, (
         "the same training"
     )
     other = {"bfloat16": "float32", "float32": "bfloat16"}[chosen.name]
-    run(here, params(precision=other, epochs=1, steps=2))
+    run(here, params(precision=other, epochs=1, max_steps=2))
     assert read_json(here / "adapter/training.json")["params"]["precision"] == other
     assert len(list(here.glob(".cache/finetune/*"))) == 2, "another training"
 
@@ -580,7 +589,7 @@ def test_a_word_for_a_commit_is_kept_as_the_commit(here, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for commit in commits:
         (folder / "refs/main").write_text(commit)
-        run(here, params(base="someone/tiny", revision="main", epochs=1, steps=1))
+        run(here, params(base="someone/tiny", revision="main", epochs=1, max_steps=1))
         assert read_json(here / "adapter/training.json")["revision"] == commit
         assert read_json(here / "adapter/adapter_config.json")["revision"] == commit
     assert len(list(here.glob(".cache/finetune/*"))) == 2, (
@@ -593,7 +602,7 @@ def test_a_word_for_a_commit_is_kept_as_the_commit(here, tmp_path, monkeypatch):
 def test_targets_choose_the_part_that_learns(here):
     from safetensors.torch import load_file
 
-    run(here, params(targets=["vision", "projector"], epochs=1, steps=2))
+    run(here, params(targets=["vision", "projector"], epochs=1, max_steps=2))
     names = load_file(here / "adapter" / "adapter_model.safetensors").keys()
     assert all("visual" in name for name in names)
     assert any("merger" in name for name in names) and any("attn.qkv" in name for name in names)
@@ -601,14 +610,16 @@ def test_targets_choose_the_part_that_learns(here):
 
 def test_a_batch_without_pictures_is_a_step_like_any_other_where_only_vision_learns(here):
     assert (
-        run(here, params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300))["steps"]
+        run(here, params(targets=["vision"], epochs=1, max_batch_tokens=300, max_tokens=300))[
+            "steps"
+        ]
         > 12
     )
 
 
 @pytest.mark.slow
 def test_so_it_is_in_two_processes(here):
-    settings = params(targets=["vision"], epochs=1, batch_tokens=300, max_tokens=300)
+    settings = params(targets=["vision"], epochs=1, max_batch_tokens=300, max_tokens=300)
     end(start(here, settings, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
     assert read_json(here / "metrics.json")["steps"] > 6
 
@@ -617,11 +628,14 @@ def test_checkpointing_saves_memory_and_changes_no_weight(here):
     from safetensors.torch import load_file
 
     plain = params(
-        steps=3, precision="float32", accumulation=2, targets=["language", "vision", "projector"]
+        max_steps=3,
+        precision="float32",
+        gradient_accumulation_steps=2,
+        targets=["language", "vision", "projector"],
     )
     weights = []
     for checkpointing in (False, True):
-        run(here, plain.model_copy(update={"checkpointing": checkpointing}))
+        run(here, plain.model_copy(update={"gradient_checkpointing": checkpointing}))
         weights.append(load_file(here / "adapter" / "adapter_model.safetensors"))
     assert all(
         torch.allclose(weight, weights[1][name], atol=1e-6) for name, weight in weights[0].items()
@@ -631,7 +645,7 @@ def test_checkpointing_saves_memory_and_changes_no_weight(here):
 def test_full_writes_the_whole_model_with_its_processor(here):
     from safetensors.torch import load_file
 
-    run(here, params(method="full", steps=2))
+    run(here, params(method="full", max_steps=2))
     network, processor = load("adapter", dtype=torch.float32, device="cpu")
     base = load_file(here / "models/tiny/model.safetensors")
     changed = {
@@ -644,7 +658,7 @@ def test_full_writes_the_whole_model_with_its_processor(here):
 
 
 def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
-    run(here, params(steps=4, rate=0.05))
+    run(here, params(max_steps=4, learning_rate=0.05))
     merge(Path("adapter"), Path("merged"))
     (base, processor), (tuned, _), (merged, _) = (
         load(name, dtype=torch.float32, device="cpu", merge=False)
@@ -670,14 +684,14 @@ def test_merged_it_is_a_model_that_says_what_base_and_adapter_say(here):
     ("changes", "said"),
     [
         ({"methode": "lora"}, "methode: Extra inputs"),
-        ({"dropout": 1.0}, "dropout: Input should be less than 1"),
+        ({"lora_dropout": 1.0}, "lora_dropout: Input should be less than 1"),
         ({"targets": []}, "targets: Tuple should have at least 1"),
         (
             {"inputs": "report", "targets": ["language", "vision"]},
             "with inputs: report there are no pictures",
         ),
-        ({"optimiser": "muon", "sharded": True}, "muon needs whole matrices"),
-        ({"max_tokens": 2000}, "max_tokens is 2,000, more than a batch may have"),
+        ({"optimizer": "muon", "fsdp": True}, "muon needs whole matrices"),
+        ({"max_tokens": 2000}, "max_tokens is 2,000, more than fit into a batch"),
     ],
 )
 def test_a_wrong_setting_is_named(changes, said):
@@ -693,15 +707,15 @@ def test_a_base_that_is_not_there_is_named(here):
         UserError, match="no study is left to train on; skipped: .*more than 5 tokens"
     ):
         run(here, params(max_tokens=5))
-    with pytest.raises(UserError, match="finetune.sharded needs several GPUs"):
-        run(here, params(sharded=True))
+    with pytest.raises(UserError, match="finetune.fsdp needs several GPUs"):
+        run(here, params(fsdp=True))
 
 
 def test_qlora_trains_beside_weights_in_4_bits(here, root):
     pytest.importorskip("bitsandbytes")
     base = {
         "base": str(root / "models/tiny-qwen2-vl"),
-        "steps": 2,
+        "max_steps": 2,
     }  # on a CPU layers have to be multiples of 64 wide
     metrics = run(here, params(**base, method="qlora", precision="float32"))
     network, _ = load("adapter", device="cpu", dtype=torch.float32, four_bit=True)

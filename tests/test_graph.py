@@ -89,7 +89,7 @@ def small_project(root: Path, folder: Path) -> Path:
         data__settings__phantom__size=112,
         evaluate__resamples=200,
         compare__resamples=500,
-        finetune__steps=2,
+        finetune__max_steps=2,
     )
     return folder
 

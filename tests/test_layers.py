@@ -16,6 +16,7 @@ FLOORS = (
     ("prompting",),
     ("sources", "annotators", "judges", "training"),
     ("evaluation",),
+    ("renamed",),
     ("params",),
     ("cli",),
     ("__main__",),

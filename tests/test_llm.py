@@ -64,7 +64,7 @@ def settings() -> LlmParams:
         provider="openai",
         base_url="http://127.0.0.1:9/v1",
         model="m",
-        key="SOME_KEY",
+        api_key_env="SOME_KEY",
         mode="direct",
         concurrency=8,
         timeout=5.0,
@@ -73,7 +73,7 @@ def settings() -> LlmParams:
         max_pixels=262144,
         max_cost_usd=None,
         max_failed=0.05,
-        batch_tokens=24000,
+        max_batch_tokens=24000,
         prices={},
     )
 
@@ -916,7 +916,12 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
         APPROACH.model_dump() | {"examples": examples, "inputs": "image+report"}
     )
     llm = settings.model_copy(
-        update={"provider": "local", "max_tokens": 20, "batch_tokens": 500, "max_pixels": 56 * 56}
+        update={
+            "provider": "local",
+            "max_tokens": 20,
+            "max_batch_tokens": 500,
+            "max_pixels": 56 * 56,
+        }
     )
     images = [
         Image(path=pictured(here, "a", 90, (56, 56)), projection="frontal"),
@@ -975,18 +980,20 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
         ]
         cases.append(Case(id=f"c{k}", report="Clear lungs. " * (1 + k % 5), images=images))
 
-    def answers(batch_tokens: int) -> tuple[list[tuple[dict, list[int]]], list[tuple[int, int]]]:
+    def answers(
+        max_batch_tokens: int,
+    ) -> tuple[list[tuple[dict, list[int]]], list[tuple[int, int]]]:
         """(each row with its tokens, (tokens, rows) of what was read once)"""
         llm = settings.model_copy(
             update={
                 "provider": "local",
                 "max_tokens": 30,
-                "batch_tokens": batch_tokens,
+                "max_batch_tokens": max_batch_tokens,
                 "max_pixels": 56 * 56,
             }
         )
         monkeypatch.setattr(
-            "xraygen.engines.answers.cache_folder", lambda: tmp_path / str(batch_tokens)
+            "xraygen.engines.answers.cache_folder", lambda: tmp_path / str(max_batch_tokens)
         )
         annotate, found, reads = Local(approach, project_of(project, here, llm)), [], []
         once, said = annotate._read_once, annotate._said
@@ -1000,11 +1007,11 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
         return found, reads
 
     model, _ = load(project / approach.reads)
-    for batch_tokens in (100_000, 3_000, 1):
-        found, reads = answers(batch_tokens)
+    for max_batch_tokens in (100_000, 3_000, 1):
+        found, reads = answers(max_batch_tokens)
         assert len(found) == 12 and len({tuple(said) for _, said in found}) > 8
         assert all(chosen_up_to_rounding(model, row, said) for row, said in found)
-        if batch_tokens == 1:
+        if max_batch_tokens == 1:
             assert reads == []
         else:
             assert sum(rows for _, rows in reads) > 9 and min(tokens for tokens, _ in reads) > 64
@@ -1058,7 +1065,7 @@ def stage(folder: Path, root: Path, url: str, *arguments: str, **changes) -> sub
     content["llm"] |= {
         "provider": "openai",
         "base_url": url,
-        "key": "SOME_KEY",
+        "api_key_env": "SOME_KEY",
         "concurrency": 4,
         "timeout": 5.0,
     } | changes

@@ -40,8 +40,10 @@ def on_cpu(monkeypatch, avx512_bf16: bool, amx: bool, one_dnn: bool) -> None:
 def test_auto_on_a_cpu(monkeypatch, reported, chosen, why):
     on_cpu(monkeypatch, *reported)
     precision = resolve("auto")
-    assert precision.name == chosen and precision.said.startswith(f"finetune: precision {chosen}: ")
-    assert why in precision.said and "\n" not in precision.said
+    assert precision.name == chosen and precision.message.startswith(
+        f"finetune: precision {chosen}: "
+    )
+    assert why in precision.message and "\n" not in precision.message
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_auto_on_a_gpu(monkeypatch, capability, native):
     )
     precision = resolve("auto")
     assert precision.name == ("bfloat16" if native else "float32")
-    assert f"Some GPU (compute capability {capability[0]}.{capability[1]})" in precision.said
+    assert f"Some GPU (compute capability {capability[0]}.{capability[1]})" in precision.message
 
 
 def test_what_is_asked_for_is_done_with_a_warning_where_it_is_emulated(monkeypatch):
@@ -67,7 +69,7 @@ def test_what_is_asked_for_is_done_with_a_warning_where_it_is_emulated(monkeypat
     for asked in ("float32", "float16"):
         assert resolve(asked) == (asked, f"finetune: precision {asked}: set in params.yaml")
     precision = resolve("bfloat16")
-    assert precision.name == "bfloat16" and precision.said.startswith(
+    assert precision.name == "bfloat16" and precision.message.startswith(
         "warning: finetune.precision: bfloat16 is emulated"
     )
     on_cpu(monkeypatch, avx512_bf16=True, amx=False, one_dnn=True)

@@ -15,31 +15,31 @@ pytest.importorskip("dvclive")
 
 from xraygen.engines.model import load_processor
 from xraygen.prompting.conversation import PROMPT
-from xraygen.training.finetune import FinetuneParams
-from xraygen.training.rows import Rows
+from xraygen.training.dataset import Rows
+from xraygen.training.params import FinetuneParams
 from xraygen.training.swaps import Swapped
 
 PARAMS = FinetuneParams(
     base="x",
     method="full",
     targets=["language"],
-    r=1,
-    alpha=1,
-    dropout=0,
+    lora_r=1,
+    lora_alpha=1,
+    lora_dropout=0,
     inputs="report",
     max_views=1,
     max_pixels=56 * 56,
     max_tokens=600,
-    rate=1,
-    schedule="cosine",
-    warmup=0,
+    learning_rate=1,
+    lr_scheduler_type="cosine",
+    warmup_ratio=0,
     epochs=1,
-    batch_tokens=1200,
-    accumulation=1,
-    checkpointing=False,
+    max_batch_tokens=1200,
+    gradient_accumulation_steps=1,
+    gradient_checkpointing=False,
     precision="float32",
-    optimiser="adamw_torch_fused",
-    patience=None,
+    optimizer="adamw_torch_fused",
+    early_stopping_patience=None,
     seed=0,
 )
 

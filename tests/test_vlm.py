@@ -38,7 +38,7 @@ APPROACH = VlmSettings(
     inputs="image+report",
     max_views=2,
     max_pixels=112 * 112,
-    batch_tokens=600,
+    max_batch_tokens=600,
     max_new_tokens=24,
 )
 
@@ -395,8 +395,8 @@ def test_what_is_too_long_is_excluded_whole_and_counted(processor, root, studies
 
 def test_a_padded_batch_answers_as_each_case_alone(root, studies):
     cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
-    for batch_tokens in (100_000, 600, 1):
-        records, found = answers(vlm(approach(batch_tokens=batch_tokens), root), cases)
+    for max_batch_tokens in (100_000, 600, 1):
+        records, found = answers(vlm(approach(max_batch_tokens=max_batch_tokens), root), cases)
         assert len(found) == 12 and all(
             chosen_up_to_rounding(model, row, said) for row, (said,) in found
         )
@@ -463,7 +463,7 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(root, 
 
 def test_windows_keep_the_order_and_are_read_as_they_are_needed(root, studies, monkeypatch):
     cases, taken = [one.case() for one in studies], []
-    annotate = vlm(approach(batch_tokens=1), root)  # one by one, as windows make other batches
+    annotate = vlm(approach(max_batch_tokens=1), root)  # one by one, as windows make other batches
     whole = list(annotate(cases))
     monkeypatch.setattr("xraygen.annotators.vlm._CASES", 5)
     stream = annotate(taken.append(case.id) or case for case in cases)
@@ -475,7 +475,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     root, studies, tmp_path, monkeypatch, capsys
 ):
     cases, (model, _) = [one.case() for one in studies], load(root / "models/tiny")
-    annotate = vlm(approach(batch_tokens=100_000), root)
+    annotate = vlm(approach(max_batch_tokens=100_000), root)
     generate, sizes = annotate.model.generate, []
 
     def scarce(**batch):
@@ -589,7 +589,7 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
     settings = {"reads": taught, "max_new_tokens": 300, "samples": 8}
     cases = [one.case() for one in studies]
     several = 0
-    for record in vlm(approach(batch_tokens=10**6, **settings), root)(cases):
+    for record in vlm(approach(max_batch_tokens=10**6, **settings), root)(cases):
         answers = []
         for answer in json.loads(record.raw):
             with contextlib.suppress(ValueError):
@@ -614,12 +614,14 @@ def test_of_sampled_answers_each_region_has_the_one_most_like_all_of_them(root, 
 @pytest.mark.parametrize(
     "shown", [{}, {"inputs": "report", "prompt": f"{PROMPT} " * 5}], ids=["views", "one beginning"]
 )
-@pytest.mark.parametrize("batch_tokens", [10**6, 5_000, 1])
+@pytest.mark.parametrize("max_batch_tokens", [10**6, 5_000, 1])
 def test_samples_are_drawn_by_the_numbers_of_their_places_in_every_batch(
-    root, studies, taught, shown, batch_tokens
+    root, studies, taught, shown, max_batch_tokens
 ):
     annotate = vlm(
-        approach(reads=taught, max_new_tokens=60, samples=5, batch_tokens=batch_tokens, **shown),
+        approach(
+            reads=taught, max_new_tokens=60, samples=5, max_batch_tokens=max_batch_tokens, **shown
+        ),
         root,
     )
     model, _ = load(root / taught)
@@ -643,9 +645,10 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
         )
         records.append(
             list(
-                vlm(approach(reads=taught, max_new_tokens=60, samples=3, batch_tokens=5_000), root)(
-                    cases
-                )
+                vlm(
+                    approach(reads=taught, max_new_tokens=60, samples=3, max_batch_tokens=5_000),
+                    root,
+                )(cases)
             )
         )
     assert records[0] == records[1]

@@ -12,7 +12,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from xraygen import judges, sources
+from xraygen import judges, renamed, sources
 from xraygen.annotators.base import Settings
 from xraygen.annotators.llm.settings import LlmParams
 from xraygen.annotators.load import settings_of
@@ -23,7 +23,7 @@ from xraygen.core.regions import Regions
 from xraygen.core.study import Record, first_problem
 from xraygen.evaluation.params import CompareParams, EvaluateParams
 from xraygen.sources.prepare import DataParams
-from xraygen.training.finetune import FinetuneParams
+from xraygen.training.params import FinetuneParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -51,6 +51,7 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no sections; restore it with `git checkout {path}`")
+    renamed.check(content, str(path))
     content = content | {
         "data": settings_by_name(content.get("data"), "source", sources.kind, f"{path}: data"),
         "evaluate": settings_by_name(

@@ -34,7 +34,7 @@ class Local(Vlm):
         asked = VlmSettings(
             annotator="vlm",
             reads=settings.reads,
-            batch_tokens=llm.batch_tokens,
+            max_batch_tokens=llm.max_batch_tokens,
             max_new_tokens=llm.max_tokens,
             **shown.model_dump(),
         )

@@ -48,8 +48,8 @@ class VlmSettings(Settings):
     (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
     these are read from its training.json, and an approach that states another value is refused
     (`as_trained`). For a base model they have to be stated; `prompt` has a default.
-    `batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times beams
-    or samples.
+    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times
+    beams or samples.
     `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
     answers and take for each region the text most like all of them; 0 = none, and always with
     beams. `four_bit`: weights in NF4, for a small GPU.
@@ -62,7 +62,7 @@ class VlmSettings(Settings):
     prompt: NonEmpty | None = None
     max_views: PositiveInt | None = None
     max_pixels: Annotated[int, Field(ge=28 * 28)] | None = None
-    batch_tokens: PositiveInt
+    max_batch_tokens: PositiveInt
     max_new_tokens: PositiveInt
     beams: PositiveInt = 1
     samples: NonNegativeInt = 0
@@ -128,7 +128,7 @@ class Vlm(Annotator):
             pad_token_id=tokenizer.pad_token_id,
         )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
-        self.batch_tokens = settings.batch_tokens
+        self.max_batch_tokens = settings.max_batch_tokens
         modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
         code = [Path(__file__), *(Path(module.__file__) for module in modules)]
         self.kept = Answers(
@@ -192,7 +192,7 @@ class Vlm(Annotator):
         return row
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Said]:
-        """Of each row, in order. Batches are of like length, the longest first; `batch_tokens`
+        """Of each row, in order. Batches are of like length, the longest first; `max_batch_tokens`
         bounds rows times the longest prompt with its answer, times beams or samples. Out of memory,
         it is halved from there on.
 
@@ -206,7 +206,7 @@ class Vlm(Annotator):
             length = (len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens) * max(
                 self.settings.beams, self.settings.samples
             )
-            chosen = waiting[-max(1, self.batch_tokens // length) :]
+            chosen = waiting[-max(1, self.max_batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
                 kept = self.kept.find([key]).get(key)
@@ -220,9 +220,9 @@ class Vlm(Annotator):
                     raise UserError(
                         f"{where}: out of memory with a single case; {remedy}"
                     ) from None
-                self.batch_tokens = len(chosen) * length // 2
+                self.max_batch_tokens = len(chosen) * length // 2
                 print(
-                    f"out of memory; batch_tokens is {self.batch_tokens:,} from here on",
+                    f"out of memory; max_batch_tokens is {self.max_batch_tokens:,} from here on",
                     file=sys.stderr,
                 )
                 clear_device_cache(garbage_collection=True)

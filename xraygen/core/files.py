@@ -48,7 +48,7 @@ def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
         with _written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             raw = _Output(beside, path)
-        file = io.BufferedWriter(raw)
+        file: IO = io.BufferedWriter(raw)
         if "b" not in mode:
             file = io.TextIOWrapper(file, encoding="utf-8", newline="")
         with file:

@@ -1,4 +1,4 @@
-"""A name in params.yaml that is either built in or a class of the user's, `package.module:Class`."""
+"""A name in params.yaml: either built in, or a class of the user's as `package.module:Class`."""
 
 import pkgutil
 import sys
@@ -51,7 +51,8 @@ def settings_by_name(section: object, chosen: str, kind: Callable, where: str) -
         return section
     kind(section[chosen], f"{where}.{chosen}")
     checked = {}
-    for name, content in ({section[chosen]: {}} | given).items():
+    named: dict[str, object] = {section[chosen]: {}}
+    for name, content in (named | given).items():
         try:
             settings = kind(name, f"{where}.settings").Settings
             checked[name] = settings.model_validate(content or {})

@@ -1,8 +1,8 @@
-"""Answers that were paid for, kept by the content of the question in .cache/answers.sqlite, outside
-everything that DVC deletes.
+"""Answers that were paid for, stored by the content of the question in .cache/answers.sqlite, which
+DVC never deletes.
 
-An answer is on disk when `keep` returns, so that a run that is killed asks only what it had no
-answer to. Several processes may read and write at once.
+An answer is on disk when `keep` returns, so that a run resumed after a kill asks only the questions
+that are still open. Several processes may read and write at once.
 """
 
 import contextlib
@@ -15,13 +15,18 @@ from pathlib import Path
 from xraygen.core.errors import UserError
 
 _TABLE = """CREATE TABLE IF NOT EXISTS answers (
-  key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL, answer TEXT NOT NULL, seconds REAL
+  key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL,
+  answer TEXT NOT NULL, seconds REAL
 ) WITHOUT ROWID"""
+
+_INSERT = """INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)
+  ON CONFLICT (key) DO UPDATE SET answer = excluded.answer, seconds = excluded.seconds
+  WHERE answers.answer = ?"""
 
 
 def project_folder() -> Path:
-    """This folder; of a queued experiment, which runs in a copy below the project's .dvc/tmp, the
-    project's own.
+    """The current folder; for a queued experiment, which runs in a copy below the project's
+    .dvc/tmp, the project's.
     """
     here = Path.cwd()
     above = [folder.parent for folder in here.parents if folder.name == ".dvc"]
@@ -33,27 +38,26 @@ def cache_folder() -> Path:
 
 
 class Answers:
-    """The answers to one kind of question: `asked` is everything but the prompt that shapes an
-    answer, as JSON.
+    """The answers to one kind of question. `asked`: everything but the prompt that shapes an
+    answer; it is stored as JSON.
     """
 
     def __init__(self, asked: dict, folder: Path | None = None):
         self.asked = json.dumps(asked, sort_keys=True)
         self.path = (folder or cache_folder()) / "answers.sqlite"
-        with self._mishaps():
+        with self._sqlite_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                self.path, timeout=60, isolation_level=None
-            )  # each statement is a transaction
+            # Without an isolation level each statement is a transaction.
+            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._connection.execute(_TABLE)
 
     def key(self, prompt: str) -> str:
         return hashlib.sha256(f"{self.asked}\n{prompt}".encode()).hexdigest()
 
     def find(self, prompts: Iterable[str]) -> dict[str, str]:
-        """{prompt: answer} of those that have one."""
+        """The prompts that have an answer, with that answer."""
         found = {}
-        with self._mishaps():
+        with self._sqlite_errors():
             for prompt in prompts:
                 row = self._connection.execute(
                     "SELECT answer FROM answers WHERE key = ?", [self.key(prompt)]
@@ -70,8 +74,8 @@ class Answers:
         seconds: float | None = None,
         instead: str | None = None,
     ) -> None:
-        """Keep an answer; a question that has one keeps its first, unless that is `instead`.
-        `about`: what `all` shall say of it. `seconds`: what it took.
+        """Store an answer. A question keeps the first one that it gets, unless that is `instead`.
+        `about`: what `all` returns with it. `seconds`: how long it took.
         """
         row = [
             self.key(prompt),
@@ -82,15 +86,12 @@ class Answers:
             seconds,
             instead,
         ]
-        replace = "ON CONFLICT (key) DO UPDATE SET answer = excluded.answer, seconds = excluded.seconds WHERE answers.answer = ?"
-        with self._mishaps():
-            self._connection.execute(
-                f"INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?) {replace}", row
-            )
+        with self._sqlite_errors():
+            self._connection.execute(_INSERT, row)
 
     def all(self) -> Iterator[tuple[dict, str]]:
         """(about, answer), sorted by `about`."""
-        with self._mishaps():
+        with self._sqlite_errors():
             rows = self._connection.execute(
                 "SELECT about, answer FROM answers WHERE asked = ? ORDER BY about", [self.asked]
             )
@@ -98,16 +99,14 @@ class Answers:
                 yield json.loads(about), answer
 
     def pace(self) -> tuple[int, float] | None:
-        """How many of the answers were timed here, and the mean seconds that one took; None without
-        any.
-        """
-        with self._mishaps():
+        """(number of answers that were timed, mean seconds of one); None if none were."""
+        with self._sqlite_errors():
             query = "SELECT count(seconds), avg(seconds) FROM answers WHERE asked = ?"
             count, seconds = self._connection.execute(query, [self.asked]).fetchone()
         return (count, seconds) if count else None
 
     @contextlib.contextmanager
-    def _mishaps(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
@@ -115,7 +114,7 @@ class Answers:
                 error, sqlite3.OperationalError
             )
             advice = (
-                "move it away to start anew; an export can be imported again"
+                "move it away to start over; an export can be imported again"
                 if damaged
                 else "what was kept is still there"
             )

@@ -1,5 +1,5 @@
-"""A base or an adapter folder as (model, processor), on the device and in the precision that suit
-it.
+"""Loads a base model or an adapter, with its processor, on the device and in the precision that
+suit it.
 """
 
 from __future__ import annotations
@@ -35,38 +35,39 @@ def load(
     """(model, processor) of an image-text-to-text model: a folder, or a name on the Hugging Face
     hub at `revision`.
 
-    An adapter folder loads its base, and is merged into it; in 4 bits, or with `merge=False`, it
-    stays beside. Where `dtype` and `device` are None, `placement` chooses. `max_pixels` of a view,
-    for models that take pictures of any size (Qwen-VL). UserError: there is no such model, it is of
-    another kind, or its files are damaged or incomplete.
+    An adapter folder loads its base, and the adapter is merged into it, except in 4 bits or with
+    `merge=False`. `dtype`, `device`: None = as `placement` chooses. `max_pixels`: of a view, for
+    models that take pictures of any size (Qwen-VL).
+
+    UserError: there is no such model, it is of another kind, or its files are damaged or
+    incomplete.
     """
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
     name = str(name)
     base, base_revision = name, revision
     if (Path(name) / ADAPTER).is_file():
-        from peft import (
-            PeftModel,  # slow, and only adapters need it; here, before the weights take minutes
-        )
+        # Slow, so only for adapters; and here, so that it fails before the weights are loaded.
+        from peft import PeftModel
 
         base, base_revision = base_of(name)
-    if _is_path(base) and not Path(base).is_dir():  # else it would be looked for on the hub
+    if _is_path(base) and not Path(base).is_dir():  # transformers would look on the hub
         raise UserError(
             f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there"
         )
     commit = commit_of(base, base_revision)
     base_revision = commit or base_revision
-    chosen, precision = placement()
-    device, dtype = device or chosen, dtype or precision
+    chosen_device, chosen_dtype = placement()
+    device = device or chosen_device
+    dtype = dtype or chosen_dtype
     bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    processor = load_processor(
-        base, base_revision, max_pixels
-    )  # first: a family may lack a library, and weights take minutes
+    # First, because a missing library shows here, and loading the weights takes minutes.
+    processor = load_processor(base, base_revision, max_pixels)
     with loading(base):
         model, info = AutoModelForImageTextToText.from_pretrained(
             base,
@@ -80,16 +81,15 @@ def load(
         )
     if wrong := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
         raise UserError(
-            f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, the first {wrong[0]}"
+            f"model {base}: cannot be loaded: its files lack {len(wrong)} weights, "
+            f"the first {wrong[0]}"
         )
-    model.config._commit_hash = (
-        commit  # transformers once did so, and still leaves it out of what is saved
-    )
+    # As transformers once did; it still leaves the attribute out of what it saves.
+    model.config._commit_hash = commit
     if base != name:
         with loading(name), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "`is_gradient_checkpointing`", FutureWarning
-            )  # peft's, of transformers' new name
+            # peft asks transformers for it by its former name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             model = PeftModel.from_pretrained(model, name)
         if merge and not four_bit:
             model = model.merge_and_unload()
@@ -97,10 +97,10 @@ def load(
 
 
 def load_processor(name: str, revision: str | None = None, max_pixels: int | None = None):
-    """The processor of a model; pictures are resized by Pillow where the family can, to be the same
-    with and without torchvision.
+    """The processor of a model. Pictures are resized by Pillow if the family allows it, so that
+    they are the same with and without torchvision.
 
-    UserError: its files are not there or damaged, or its family needs a library that is not there.
+    UserError: its files are missing or damaged, or its family needs a library that is missing.
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer
 
@@ -125,11 +125,8 @@ def load_processor(name: str, revision: str | None = None, max_pixels: int | Non
 
 
 def commit_of(name: str, revision: str | None) -> str | None:
-    """The commit that `revision` of a model on the hub means now, such as main; None = the default
-    branch.
-
-    Without the hub, it is what the hub's cache says. Returns None for a folder, and where neither
-    knows.
+    """The commit that `revision`, such as main, of a model on the hub means now (None = the default
+    branch), or offline the one in the hub's cache. None for a folder, and if neither knows.
     """
     from transformers.utils.hub import resolve_revision
 
@@ -145,8 +142,9 @@ def _is_path(name: str) -> bool:
 
 
 def workings() -> dict[str, str]:
-    """What shapes a result other than weights, data and settings: this project's code that models
-    pass through, and the libraries."""
+    """What shapes a result apart from weights, data and settings: the project's code around models,
+    and the libraries.
+    """
     from importlib.metadata import version
 
     from transformers.utils import is_bitsandbytes_available
@@ -162,22 +160,21 @@ def workings() -> dict[str, str]:
 
 
 def placement() -> tuple[str, torch.dtype]:
-    """(device, precision): bfloat16 where the GPU has it, as half precision is known to overflow in
-    Qwen2-VL; else float32.
+    """(device, precision): bfloat16 if the GPU has it, because Qwen2-VL is known to overflow in
+    float16; otherwise float32.
     """
     import torch
 
     if torch.cuda.is_available():
-        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(
-            including_emulation=False
-        ) else torch.float32
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "cuda", torch.bfloat16 if native else torch.float32
     return "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
 
 
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
-    """As in generation, and for a missing torchvision and the bare Exceptions that tokenizers
-    raises over damaged files. Any other exception is a bug, and keeps its traceback.
+    """As `generation.loading`, and also for a missing torchvision and for the bare Exceptions that
+    tokenizers raises for damaged files. Any other exception is a bug, and keeps its traceback.
     """
     from transformers.utils import is_torchvision_available
 
@@ -189,7 +186,8 @@ def loading(name: str) -> Iterator[None]:
                 raise
             if "torchvision" in str(error).lower() and not is_torchvision_available():
                 raise UserError(
-                    f"model {name}: its processor needs torchvision, of the same build as torch: pip install torchvision"
+                    f"model {name}: its processor needs torchvision, of the same build as torch: "
+                    "pip install torchvision"
                 ) from None
             if type(error) is Exception:
                 raise ValueError(str(error)) from error
@@ -197,7 +195,7 @@ def loading(name: str) -> Iterator[None]:
 
 
 def base_of(folder: str) -> tuple[str, str | None]:
-    """The base of an adapter folder and its revision."""
+    """(base, revision) of an adapter folder."""
     if not (Path(folder) / "adapter_model.safetensors").is_file():
         raise UserError(f"model {folder}: no adapter_model.safetensors in it; run `dvc repro`")
     try:

@@ -1,59 +1,53 @@
-"""The precision that fine-tuning computes in: what params.yaml asks for, resolved for this
+"""The precision that fine-tuning computes in: what params.yaml requests, resolved for this
 machine.
 """
 
 from typing import Literal, NamedTuple
 
-Asked = Literal["auto", "bfloat16", "float16", "float32"]
+PrecisionName = Literal["bfloat16", "float16", "float32"]
+Requested = Literal["auto", PrecisionName]
 
 
 class Precision(NamedTuple):
-    """`name`: a torch dtype, never auto. `said`: the choice and its reason, one line for the
-    user.
-    """
+    """`name`: of a torch dtype. `message`: the choice and its reason, in one line for the user."""
 
-    name: str
-    said: str
+    name: PrecisionName
+    message: str
 
 
-def resolve(asked: Asked) -> Precision:
-    """bfloat16 for `auto` where the device multiplies in it natively, else float32; anything else
-    as asked.
+def resolve(requested: Requested) -> Precision:
+    """auto = bfloat16 where the device multiplies in it natively, otherwise float32.
 
-    Emulated, bfloat16 is correct and slow: on an AVX2 CPU a step of the small model takes 15 times
-    as long as in float32. So whoever asks for it there gets it, and a warning.
+    Any other precision is taken as requested. Emulated bfloat16 is correct but slow (on an AVX2 CPU
+    a step of the small model takes 15 times as long as in float32), so it comes with a warning.
     """
     native, device = native_bfloat16()
-    if asked == "auto":
-        name = "bfloat16" if native else "float32"
+    if requested == "auto":
+        name: PrecisionName = "bfloat16" if native else "float32"
         return Precision(name, f"finetune: precision {name}: {device}")
-    if asked == "bfloat16" and not native:
+    if requested == "bfloat16" and not native:
         return Precision(
-            asked,
+            requested,
             f"warning: finetune.precision: bfloat16 is emulated, which is slow: {device};"
             " with auto it would be float32",
         )
-    return Precision(asked, f"finetune: precision {asked}: set in params.yaml")
+    return Precision(requested, f"finetune: precision {requested}: set in params.yaml")
 
 
 def native_bfloat16() -> tuple[bool, str]:
-    """(whether the device that trains has bfloat16 arithmetic that torch will use, the device's
-    evidence).
-    """
+    """(whether the training device has bfloat16 arithmetic that torch uses, what shows it)."""
     import torch
 
     if torch.cuda.is_available():
         capability = ".".join(map(str, torch.cuda.get_device_capability()))
         native = torch.cuda.is_bf16_supported(including_emulation=False)  # 8.0 or higher, or ROCm
         has = "has" if native else "has no native"
-        return (
-            native,
-            f"{torch.cuda.get_device_name()} (compute capability {capability}) {has} bfloat16",
-        )
+        device = f"{torch.cuda.get_device_name()} (compute capability {capability})"
+        return native, f"{device} {has} bfloat16"
     if torch.backends.mps.is_available():
         return False, "bfloat16 is not known to be native on this GPU (Metal)"
-    # The first two say what the CPU has, whatever ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA allow.
-    # The third says whether oneDNN, which computes torch's bfloat16 matrix products, is allowed to
+    # The first two report what the CPU has, whatever ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA
+    # allow. The third reports whether oneDNN, which computes torch's bfloat16 matrix products, may
     # use it.
     instructions = []
     if torch.cpu._is_avx512_bf16_supported():

@@ -1,5 +1,6 @@
-"""What the bodies and headers of an OpenAI-compatible server tell besides answers: why one ended,
-errors with status 200, waits."""
+"""What the replies of an OpenAI-compatible server say apart from the answer: why it ended, errors
+with status 200, how long to wait.
+"""
 
 import re
 import time
@@ -8,20 +9,20 @@ from email.utils import parsedate_to_datetime
 _FINISH = {
     "limit": "length max_length max_tokens max_output_tokens max_completion_tokens model_length"
     " model_context_window_exceeded",
-    "filter": "content_filter content_filtered filtered safety image_safety refusal blocked blocklist"
-    " prohibited_content recitation spii sensitive moderation guardrail_intervened",
+    "filter": "content_filter content_filtered filtered safety image_safety refusal blocked"
+    " blocklist prohibited_content recitation spii sensitive moderation guardrail_intervened",
     "error": "error server_error network_error abort aborted cancelled canceled timeout incomplete"
     " insufficient_system_resource",
 }
 
 
 def finish(reason: object) -> str:
-    """What stopped an answer by a server's finish_reason: "limit", "filter" or "error"; or ""."""
+    """What cut an answer short, from its finish_reason: "limit", "filter" or "error", else ""."""
     plain = str(reason).rpartition(".")[2].lower().replace("-", "_")  # FinishReason.MAX_TOKENS
     return next((kind for kind, reasons in _FINISH.items() if plain in reasons.split()), "")
 
 
-# Of errors that name no status, by what they say.
+# For errors without a status: the status that their text suggests.
 _STATUS = {
     429: "rate.?limit|too.?many.?requests|overloaded|exhausted|throttl|at capacity|quota",
     402: "insufficient.?(credit|fund|balance)|payment|billing",
@@ -35,9 +36,10 @@ _STATUS = {
 
 
 def error_in(body: object) -> tuple[int, dict] | None:
-    """(status, error) that a body with status 200 tells of, as those of gateways do; 502 where
-    nothing says which."""
-    if isinstance(body, list) and body:  # Google
+    """(status, error) if a body that came with status 200 reports an error, as gateways do; 502 if
+    nothing says which status.
+    """
+    if isinstance(body, list) and body:  # as Google sends it
         body = body[0]
     if not isinstance(body, dict):
         return None
@@ -60,13 +62,13 @@ _CODES = ("code", "status", "status_code", "statusCode", "http_status", "error_c
 
 def _status(error: dict, body: dict) -> int:
     for source in (error, error.get("metadata"), body):
-        codes = [source.get(name) for name in _CODES] if isinstance(source, dict) else []
+        codes = [str(source.get(name)) for name in _CODES] if isinstance(source, dict) else []
         for code in codes:
-            if re.fullmatch("[45][0-9][0-9]", str(code)):
+            if re.fullmatch("[45][0-9][0-9]", code):
                 return int(code)
-    said = " ".join(str(error.get(name)) for name in ("code", "type", "status", "message"))
+    text = " ".join(str(error.get(name)) for name in ("code", "type", "status", "message"))
     for status, words in _STATUS.items():
-        if re.search(words, said, re.IGNORECASE):
+        if re.search(words, text, re.IGNORECASE):
             return status
     return 502
 
@@ -79,7 +81,7 @@ def body_of(raw) -> object:
 
 
 def status_error(response, status: int, error: dict) -> Exception:
-    """As the client raises it for a response that has this status."""
+    """The exception that the client raises for a response with this status."""
     import openai
 
     kinds = {
@@ -99,7 +101,7 @@ def status_error(response, status: int, error: dict) -> Exception:
 
 
 def retry_after(headers) -> float:
-    """Seconds; 0 where the server names none."""
+    """The header's seconds, also if it gives a date; 0 if the server names none."""
     text = headers.get("retry-after", "")
     try:
         return max(0.0, float(text))
@@ -112,7 +114,7 @@ def retry_after(headers) -> float:
 
 
 def used_up(headers) -> float:
-    """Seconds until a limit of which nothing remains is renewed."""
+    """Seconds until every limit that is used up is renewed."""
     used = [
         what
         for what in ("requests", "tokens")
@@ -141,8 +143,7 @@ _ASKS_TO_WAIT = re.compile(
 
 
 def wait_in(body: object) -> float:
-    """Seconds that an error asks to wait in a field, or in words ("try again in 1.5s"); 0 where it
-    does not."""
+    """Seconds that an error asks to wait, in a field or in words ("try again in 1.5s"), or 0."""
     waits = [0.0]
     for name, value in body.items() if isinstance(body, dict) else ():
         plain = re.sub("[^a-z]", "", name.lower())
@@ -155,6 +156,6 @@ def wait_in(body: object) -> float:
         elif isinstance(value, list):
             waits += [wait_in(part) for part in value]
         elif plain in ("message", "raw") and isinstance(value, str):
-            said = _ASKS_TO_WAIT.search(value)
-            waits.append(_duration(said[1].lower()) if said else 0.0)
+            request = _ASKS_TO_WAIT.search(value)
+            waits.append(_duration(request[1].lower()) if request else 0.0)
     return max(waits)

@@ -8,10 +8,10 @@ import torch
 
 from xraygen.core.study import Annotation
 from xraygen.prompting import encoding
-from xraygen.training.rows import Rows
+from xraygen.training.dataset import Rows
 
 
-class Swapped:
+class Swapped(torch.utils.data.Dataset):
     """`rows` to train on, as a data set with keys (index, number of the batch), on which a swap
     depends.
 
@@ -25,7 +25,7 @@ class Swapped:
     def __init__(
         self, rows: Rows, tokenizer, prompt: str, blank: Annotation, swaps: float, seed: int
     ):
-        self.rows, self.swaps, self.seed, self.workers = rows, swaps, seed, rows.workers
+        self.rows, self.swaps, self.seed, self.num_workers = rows, swaps, seed, rows.num_workers
         fixed = set(
             encoding.answer(tokenizer, blank).tolist()
             + tokenizer(f"{prompt}\nReport: {prompt}").input_ids
@@ -34,7 +34,7 @@ class Swapped:
             int, tuple[bool, bool]
         ] = {}  # of each token of a word: whether it begins one, whether in capitals
         self._alike: dict[tuple[bool, bool], list[int]] = {}
-        for token in sorted(rows.said - fixed):
+        for token in sorted(rows.completion_tokens - fixed):
             text = tokenizer.convert_ids_to_tokens(token)
             letters = text.lstrip(
                 "Ġ▁"

@@ -1,297 +1,90 @@
-"""Training by transformers' Trainer: its loop, precision, optimiser, schedule, processes and
-checkpoints.
+"""transformers' Trainer, which provides the loop, precision, optimizer, schedule, processes and
+checkpoints. Ours: batches of similar length, a loss over completions only, when dev is evaluated,
+and which checkpoint counts.
 
-Ours: batches of like length, the loss over the completion alone, when dev is looked at, and which
-checkpoint counts. Measured on the same rows, trl's SFTTrainer takes 2.0 to 2.2 times as long on a
-CPU.
+On the same rows trl's SFTTrainer takes 2.0 to 2.2 times as long on a CPU.
 """
 
-import contextlib
-import functools
-import re
+import math
 import resource
 import shutil
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import dvclive
 import torch
-from accelerate import PartialState
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
-    TrainerState,
+    TrainerControl,
     TrainingArguments,
-    set_seed,
 )
-from transformers.utils import is_bitsandbytes_available, logging
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Study
-from xraygen.engines import model
-from xraygen.prompting import encoding
-from xraygen.training.finetune import (
-    FinetuneParams,
-    batched,
-    best,
-    checkpoint,
-    patience_is_over,
-    plan,
-    seal,
-    write_done,
-)
+from xraygen.training import curves
+from xraygen.training.batches import batched, by_length
+from xraygen.training.checkpoints import seal
+from xraygen.training.dataset import Rows
+from xraygen.training.history import best, patience_is_over
 from xraygen.training.loss import completion_loss
 from xraygen.training.muon import MuonWithAdamW
-from xraygen.training.rows import Rows, keep_views
+from xraygen.training.params import FinetuneParams
 from xraygen.training.swaps import Swapped
-
-_CURVES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "dev_loss": "dev/loss"}
-
-
-def on_cpu() -> bool:
-    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
-
-
-@contextlib.contextmanager
-def memory_named() -> Iterator[None]:
-    """Out of memory, in one line."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        remedy = "lower batch_tokens and raise accumulation, set checkpointing, lower max_pixels, or use qlora"
-        raise UserError(f"finetune: out of memory; {remedy}") from None
-
-
-def train(
-    params: FinetuneParams,
-    train: Sequence[Study],
-    dev: Sequence[Study],
-    root: Path,
-    folder: Path,
-    curves: Path,
-    made_from: dict,
-) -> None:
-    """From the last checkpoint in `folder`, if there is one, to folder/done. Every process calls
-    it.
-    """
-    logging.set_verbosity_error()
-    args = _arguments(params, folder)
-    set_seed(params.seed)  # of the adapter's first weights
-    network, processor = _network(params, args)
-    rows = Rows(processor, train, params, root, "encode train")
-    dev_rows = Rows(processor, dev, params, root, "encode dev")
-    if not len(rows):
-        raise UserError(
-            f"finetune: no study is left to train on; skipped: {dict(rows.aside) or 'none'}"
-        )
-    batches, ends = plan(rows.lengths, params, args.world_size * params.accumulation)
-    args.max_steps = len(batches) // (args.world_size * params.accumulation)
-    args.logging_steps = max(1, args.max_steps // 100)
-    args.save_steps = (
-        5 * args.logging_steps
-    )  # where a loss is logged, too: what is averaged for the next one is in no checkpoint
-    collate = functools.partial(encoding.collate, pad=processor.tokenizer.pad_token_id)
-    curated = next(study.reference for study in train if study.reference is not None)
-    blank = dict.fromkeys(curated, "")
-    shown = Swapped(rows, processor.tokenizer, params.prompt, blank, params.swaps, params.seed)
-    trainer = CompletionTrainer(
-        params, network, args, shown, batches, dev_rows, ends, collate, curves
-    )
-    if len(ends) > args.world_size:  # else it would not pay: every process sees all views
-        with trainer.accelerator.autocast():  # as training would see them
-            keep_views(network, rows, dev_rows)
-    if args.process_index == 0:
-        checkpoint(folder)
-    trainer.accelerator.wait_for_everyone()
-    last = checkpoint(folder)
-    history = (
-        TrainerState.load_from_json(str(last / "trainer_state.json")).log_history if last else []
-    )
-    trainer.reached = history[-1]["step"] if history else 0
-    if trainer.live:
-        _log(trainer.live, history)
-    if not patience_is_over(history, params.patience):
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        history = trainer.history
-    if args.process_index == 0:
-        kept = best(history) or history[-1]
-        losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
-        metrics = {
-            "train_loss": round(losses[kept["step"]], 4),
-            "dev_loss": round(kept["dev_loss"], 4) if "dev_loss" in kept else None,
-            "best_step": kept["step"],
-            "steps": history[-1]["step"],
-            "planned_steps": args.max_steps,
-            "trained_parameters": sum(
-                weight.numel() for weight in network.parameters() if weight.requires_grad
-            ),
-            "train": rows.facts(),
-            "dev": dev_rows.facts(),
-            "speed": trainer.speed,
-        }
-        if params.method == "full":
-            processor.save_pretrained(folder / "best")
-        write_done(
-            folder,
-            folder / "best",
-            made_from | {"revision": _commit(network) or params.revision},
-            metrics,
-            history,
-        )
-
-
-def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
-    cpu = on_cpu()
-    if "8bit" in params.optimiser and not is_bitsandbytes_available():
-        raise UserError(
-            f"params.yaml: finetune.optimiser: {params.optimiser} needs bitsandbytes: pip install -c constraints.txt -e '.[qlora]'"
-        )
-    if params.sharded and (cpu or PartialState().num_processes < 2):
-        raise UserError(
-            "params.yaml: finetune.sharded needs several GPUs: torchrun --nproc_per_node=2 -m stages.finetune"
-        )
-    return TrainingArguments(
-        output_dir=str(folder),
-        # batches are counted in tokens; this only keeps Trainer from joining them
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=params.accumulation,
-        learning_rate=params.rate,
-        lr_scheduler_type=params.schedule,
-        warmup_steps=params.warmup,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused" if params.optimiser == "muon" else params.optimiser,
-        bf16=params.precision == "bfloat16",
-        fp16=params.precision == "float16",
-        activation_checkpointing=params.checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if params.checkpointing else None,
-        # Studies without pictures leave the weights that see them without a gradient.
-        ddp_find_unused_parameters=params.inputs == "image+report"
-        and params.targets != ("language",),
-        use_cpu=cpu,
-        fsdp=params.sharded,
-        save_strategy="steps",
-        save_total_limit=2,  # one may be half-written
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=not sys.stderr.isatty(),
-        seed=params.seed,
-        remove_unused_columns=False,
-    )
-
-
-def _network(params: FinetuneParams, args: TrainingArguments):
-    """(the model with what trains, its processor). Frozen weights are in the arithmetic's
-    precision, trained ones in float32.
-    """
-    half = params.method != "full" and args.device.type != "cpu"
-    network, processor = model.load(
-        params.base,
-        params.revision,
-        getattr(torch, params.precision) if half else torch.float32,
-        str(args.device),
-        params.method == "qlora",
-        params.max_pixels,
-    )
-    if args.device.type == "cpu":
-        from xraygen.engines.cpu import quicken
-
-        quicken(network)
-    if params.method == "full":
-        for name, weight in network.named_parameters():
-            weight.requires_grad = _part(name) in params.targets
-        return network, processor
-    from peft import LoraConfig, get_peft_model
-
-    layers = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and _part(name) in params.targets
-        and "lm_head" not in name
-    ]
-    if missing := sorted(set(params.targets) - {_part(name) for name in layers}):
-        raise UserError(
-            f"params.yaml: finetune.targets: {params.base} has no layer for LoRA in {', '.join(missing)}; leave that out"
-        )
-    # One expression, because peft writes a list of names in an order that changes from run to run.
-    expression = "|".join(
-        sorted({re.sub(r"\.\d+(?=\\\.)", r".\\d+", re.escape(name)) for name in layers})
-    )
-    config = LoraConfig(
-        r=params.r,
-        lora_alpha=params.alpha,
-        lora_dropout=params.dropout,
-        target_modules=expression,
-        task_type="CAUSAL_LM",
-        revision=_commit(network) or params.revision,
-    )
-    with warnings.catch_warnings(
-        action="ignore", category=FutureWarning
-    ):  # peft asks transformers by an older name
-        network = get_peft_model(network, config)
-    if args.device.type == "cpu":
-        from xraygen.engines.cpu import join_lora
-
-        join_lora(network)
-    config.base_model_name_or_path = params.base
-    return network, processor
-
-
-def _part(name: str) -> str:
-    """Which part of a vision-language model a layer belongs to, by the names that transformers'
-    models use.
-    """
-    if re.search(r"merger|projector|connector", name):
-        return "projector"
-    return "vision" if re.search(r"visual|vision", name) else "language"
-
-
-def _commit(network) -> str | None:
-    """The hub's commit that a revision such as main meant."""
-    return getattr(network.config, "_commit_hash", None)
 
 
 class CompletionTrainer(Trainer):
-    """The loss is over completion tokens, of all processes and batches of a step together; the best
-    by dev is in folder/best.
+    """The loss is the mean over the completion tokens of a step, in all its processes and batches.
+    The best pass on dev is kept in <output_dir>/best.
+
+    `batches`: the rows of each batch of the whole training, for all processes in turn.
+    `pass_ends`: the steps after which dev is evaluated and a checkpoint is written.
     """
+
+    args: TrainingArguments
+    control: TrainerControl
+    optimizer: torch.optim.Optimizer | None
 
     def __init__(
         self,
-        params,
-        network,
-        args,
-        shown: Swapped,
-        batches: list,
+        params: FinetuneParams,
+        network: torch.nn.Module,
+        args: TrainingArguments,
+        rows: Swapped,
+        batches: Sequence[Sequence[int]],
         dev_rows: Rows,
-        ends: list[int],
-        collate,
-        curves: Path,
+        pass_ends: Sequence[int],
+        collate: Callable,
+        curves_folder: Path,
     ):
         super().__init__(
-            network, args, data_collator=collate, train_dataset=shown, callbacks=[_At(ends)]
+            network,
+            args,
+            data_collator=collate,
+            train_dataset=rows,
+            callbacks=[_EvaluateAt(pass_ends)],
         )
         network.register_forward_hook(_reach_a_trained_weight)
         self.remove_callback(PrinterCallback)
-        self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
-        self.params, self.batches, self.dev_rows, self.reached, self.speed = (
-            params,
-            batches,
-            dev_rows,
-            0,
-            {},
-        )
-        self.live = _live(curves) if args.process_index == 0 else None
+        # Trainer must not divide by the accumulation steps again: `compute_loss` divides by the
+        # tokens of the whole step.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True
+        self.params = params
+        self.rows = rows
+        self.dev_rows = dev_rows
+        self.batches = batches
+        self.folder = Path(str(args.output_dir))
+        self.checkpoint: str | None = None  # that training goes on from
+        self.first_step = 0
+        self.speed: dict[str, object] = {}
+        self.curves = curves.Curves(curves_folder) if args.process_index == 0 else None
 
     @property
     def history(self) -> list[dict]:
-        """What was logged, without Trainer's closing words, which have timings."""
+        """What was logged, without Trainer's own summary, which has timings."""
         names = ("step", "loss", "learning_rate", "dev_loss")
         kept = [
             {name: entry[name] for name in names if name in entry}
@@ -299,196 +92,191 @@ class CompletionTrainer(Trainer):
         ]
         return [entry for entry in kept if len(entry) > 1]
 
-    def create_optimizer(self, model=None):
-        if self.optimizer is None and self.params.optimiser == "muon":
-            self.optimizer = MuonWithAdamW(self.model, self.args.learning_rate)
-        return super().create_optimizer(model)
+    def resume_from(self, checkpoint: Path, history: Sequence[dict]) -> None:
+        self.checkpoint = str(checkpoint)
+        self.first_step = history[-1]["step"] if history else 0
+        if self.curves:
+            self.curves.log(history)
+
+    # Batches
 
     def get_train_dataloader(self) -> DataLoader:
-        numbered = [
-            [(index, number) for index in batch] for number, batch in enumerate(self.batches)
-        ]
-        return self._loader(
-            self.train_dataset, numbered[self.args.process_index :: self.args.world_size]
-        )
+        # A row is asked for together with the number of its batch, on which word swaps depend.
+        keys = [[(row, number) for row in batch] for number, batch in enumerate(self.batches)]
+        return self._loader(self.rows, self._own(keys), self.rows.num_workers)
 
-    def _loader(self, rows: Rows | Swapped, batches: list) -> DataLoader:
-        # Its own generator: else it draws from the one that dropout draws from.
+    def _own(self, batches: Sequence) -> Sequence:
+        """The batches of this process."""
+        return batches[self.args.process_index :: self.args.world_size]
+
+    def _loader(self, rows: Dataset, batches: Sequence, num_workers: int) -> DataLoader:
         return DataLoader(
             rows,
             batch_sampler=batches,
             collate_fn=self.data_collator,
-            num_workers=rows.workers,
+            num_workers=num_workers,
+            # The default generator would draw from the one that dropout draws from.
             generator=torch.Generator(),
         )
+
+    # Steps
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None and self.params.optimizer == "muon":
+            self.optimizer = MuonWithAdamW(self.model, self.args.learning_rate)
+        return super().create_optimizer(model)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         return completion_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
 
     def train(self, *args, **kwargs):
         start = time.monotonic()
-        super().train(*args, **kwargs)
-        seconds = time.monotonic() - start
-        share = self.args.world_size * self.params.accumulation
-        seen = [
-            index
-            for batch in self.batches[self.reached * share : self.state.global_step * share]
-            for index in batch
-        ]
-        tokens = sum(sum(self.train_dataset.rows.lengths[index]) for index in seen)
-        if self.live:
-            self.live.end()
-        self.speed = {
-            "steps": self.state.global_step - self.reached,
+        output = super().train(*args, **kwargs)
+        self.speed = self._speed(time.monotonic() - start)
+        if self.curves:
+            self.curves.end()
+        return output
+
+    def _speed(self, seconds: float) -> dict[str, object]:
+        per_step = self.args.world_size * self.params.gradient_accumulation_steps
+        trained = self.batches[self.first_step * per_step : self.state.global_step * per_step]
+        studies = [row for batch in trained for row in batch]
+        tokens = sum(sum(self.rows.rows.lengths[row]) for row in studies)
+        return {
+            "steps": self.state.global_step - self.first_step,
             "seconds": round(seconds, 1),
-            "studies_per_second": round(len(seen) / seconds, 2),
+            "studies_per_second": round(len(studies) / seconds, 2),
             "tokens_per_second": round(tokens / seconds),
-            "peak_memory_gib": round(_peak() / 2**30, 2),
+            "peak_memory_gib": round(_peak_memory() / 2**30, 2),
             "device": _device(self.args),
             "precision": self.params.precision,
         }
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         super().log(logs, start_time)
-        if not all(
-            value == value and abs(value) < float("inf")
-            for name, value in logs.items()
-            if name in _CURVES
-        ):
+        logged = [value for name, value in logs.items() if name in curves.NAMES]
+        if not all(map(math.isfinite, logged)):
             raise UserError(
-                f"finetune: at step {self.state.global_step} the loss is NaN or infinite; lower rate, or precision: float32"
+                f"finetune: at step {self.state.global_step} the loss is NaN or infinite; "
+                "lower learning_rate, or set precision: float32"
             )
-        if self.live and logs.keys() & _CURVES.keys():
-            _log(self.live, self.history[-1:])
+        if self.curves and logged:
+            self.curves.log(self.history[-1:])
+
+    # Evaluation
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """Mean loss of a completion token of dev; the best so far is kept, and training stops when
-        patience is over.
+        """Log the mean loss of a completion token of dev, keep the pass if it is the best so far,
+        and stop the training when patience is over.
         """
         if len(self.dev_rows):
             self.log({"dev_loss": self._dev_loss()})
         if best(self.history) in (None, self.history[-1]):
-            self._keep_best()
+            self._keep_as_best()
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {})
-        self.control.should_training_stop |= patience_is_over(self.history, self.params.patience)
+        patience = self.params.early_stopping_patience
+        self.control.should_training_stop |= patience_is_over(self.history, patience)
         return {}
 
     def _dev_loss(self) -> float:
         lengths = self.dev_rows.lengths
-        batches = batched(
-            sorted(range(len(lengths)), key=lambda i: sum(lengths[i])),
-            lengths,
-            self.params.batch_tokens,
-        )
-        mine = batches[self.args.process_index :: self.args.world_size]
-        spare = -(-len(batches) // self.args.world_size) - len(
-            mine
-        )  # a process with a batch less runs one that counts nothing,
-        total = torch.zeros(
-            (), dtype=torch.float64, device=self.args.device
-        )  # because sharded models run in step
+        rows = by_length(range(len(lengths)), lengths)
+        batches = batched(rows, lengths, self.params.max_batch_tokens)
+        own = self._own(batches)
+        counted = len(own)
+        # Sharded models run in step, so a process that has one batch fewer runs one more, which
+        # does not count.
+        own = [*own, *batches[: math.ceil(len(batches) / self.args.world_size) - counted]]
+        total = torch.zeros((), dtype=torch.float64, device=self.args.device)
         self.model_wrapped.eval()
         with torch.no_grad():
-            for number, batch in enumerate(self._loader(self.dev_rows, mine + batches[:spare])):
-                total += completion_loss(self.model_wrapped, self._prepare_inputs(batch)) * (
-                    number < len(mine)
-                )
-        return float(self.accelerator.reduce(total)) / sum(completion for _, completion in lengths)
+            loader = self._loader(self.dev_rows, own, self.dev_rows.num_workers)
+            for number, batch in enumerate(loader):
+                loss = completion_loss(self.model_wrapped, self._prepare_inputs(batch))
+                if number < counted:
+                    total += loss
+        tokens = sum(completion for _, completion in lengths)
+        return float(self.accelerator.reduce(total)) / tokens
 
-    def _keep_best(self) -> None:
-        beside, target = (Path(self.args.output_dir) / name for name in ("best.part", "best"))
-        self.save_model(str(beside))
+    def _keep_as_best(self) -> None:
+        part = self.folder / "best.part"
+        kept = self.folder / "best"
+        self.save_model(str(part))
         if self.args.should_save:
-            shutil.rmtree(target, ignore_errors=True)
-            beside.rename(target)
+            shutil.rmtree(kept, ignore_errors=True)
+            part.rename(kept)
+
+    # Checkpoints
 
     def _save_checkpoint(self, model, trial) -> None:
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            seal(self.folder / f"checkpoint-{self.state.global_step}")
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Weights and configuration alone. What else Trainer has in a checkpoint (optimiser,
-        schedule, random numbers) it reads again with torch.load(weights_only=True), which runs no
-        code.
+        """Save weights and configuration only. Trainer reads the rest of a checkpoint (optimizer,
+        schedule, random states) by torch.load(weights_only=True), which runs no code.
         """
         if not self.args.should_save:
             return
+        folder = Path(output_dir or self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
         network = self.accelerator.unwrap_model(self.model)
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
         if self.params.method == "full":
-            # Trainer reads a checkpoint by the names that weights have in memory, and says nothing
-            # where it finds none of them.
-            resumed = Path(output_dir).name.startswith("checkpoint-")
+            # Trainer looks up a checkpoint's weights by their names in memory, and says nothing if
+            # it finds none of them.
+            to_resume = folder.name.startswith("checkpoint-")
             network.save_pretrained(
-                output_dir, state_dict=state_dict, save_original_format=not resumed
+                folder, state_dict=state_dict, save_original_format=not to_resume
             )
-            return
-        from peft import get_peft_model_state_dict
-        from safetensors.torch import save_file
+        else:
+            _save_adapter(network, folder, state_dict)
 
-        weights = get_peft_model_state_dict(network, state_dict, save_embedding_layers=False)
-        weights = {name: weight.contiguous() for name, weight in weights.items()}
-        save_file(weights, f"{output_dir}/adapter_model.safetensors", {"format": "pt"})
-        network.peft_config["default"].save_pretrained(output_dir)
+
+def _save_adapter(network, folder: Path, state_dict: dict | None) -> None:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    weights = get_peft_model_state_dict(network, state_dict, save_embedding_layers=False)
+    weights = {name: weight.contiguous() for name, weight in weights.items()}
+    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+    network.peft_config["default"].save_pretrained(folder)
 
 
 def _reach_a_trained_weight(network, _, output) -> None:
-    """A batch without pictures has no gradient where only what sees pictures trains. Within
-    `forward`, where DDP looks for it.
+    """Connect the logits of a batch without images to the trained weights if these only see images:
+    there would be no gradient otherwise. A forward hook, because DDP looks there.
     """
     if torch.is_grad_enabled() and not output.logits.requires_grad:
-        output.logits = (
-            output.logits
-            + 0 * next(weight for weight in network.parameters() if weight.requires_grad).sum()
-        )
+        weight = next(weight for weight in network.parameters() if weight.requires_grad)
+        output.logits = output.logits + 0 * weight.sum()
 
 
-class _At(TrainerCallback):
-    """After these steps the loss is logged, dev is looked at, and a checkpoint is written."""
+class _EvaluateAt(TrainerCallback):
+    """After these steps the loss is logged, dev is evaluated, and a checkpoint is written."""
 
-    def __init__(self, steps: list[int]):
+    def __init__(self, steps: Sequence[int]):
         self.steps = set(steps)
 
     def on_step_end(self, args, state, control, **_):
         if state.global_step in self.steps:
-            control.should_log = control.should_evaluate = control.should_save = True
+            control.should_log = True
+            control.should_evaluate = True
+            control.should_save = True
 
 
-def draw(history: Sequence[dict], curves: Path) -> None:
-    """The curves of a whole training."""
-    live = _live(curves)
-    _log(live, history)
-    live.end()
-
-
-def _live(curves: Path):
-    return dvclive.Live(str(curves), save_dvc_exp=False, dvcyaml=False)
-
-
-def _log(live, history: Sequence[dict]) -> None:
-    for entry in history:
-        live.step = entry["step"]
-        for name, curve in _CURVES.items():
-            if name in entry:
-                live.log_metric(curve, round(entry[name], 6))
-        live.make_summary()
-
-
-def _peak() -> int:
-    """Bytes."""
+def _peak_memory() -> int:
+    """In bytes: of the GPU, or else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _device(args: TrainingArguments) -> str:
-    name = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{args.device.type} ({torch.get_num_threads()} threads)"
-    )
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+    else:
+        name = f"{args.device.type} ({torch.get_num_threads()} threads)"
     return name if args.world_size == 1 else f"{args.world_size} processes on {name}"

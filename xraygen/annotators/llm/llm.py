@@ -68,7 +68,7 @@ class Llm(Annotator):
         self.start = time.monotonic()
         self.prompts = Prompts(settings, project.root, project.regions)
         self.names = RegionNames(project.regions)
-        self.server = Server(llm.base_url, llm.model, llm.key, llm.concurrency, llm.timeout)
+        self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
         self.kept = Answers(
             {
                 "base_url": llm.base_url,
@@ -255,7 +255,7 @@ class Llm(Annotator):
                 raise Unusable(problem)
             return last
 
-        async with self.asker.places:
+        async with self.asker.slots:
             try:
                 messages = self._messages(question)
             except conversation.UnreadablePicture as error:

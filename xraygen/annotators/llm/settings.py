@@ -33,17 +33,18 @@ class TokenPrice(Record):
 
 class LlmParams(Record):
     """The model behind all approaches of the annotator llm. `provider`: local = a checkpoint in
-    this process, the folder that the approach `reads`; openai = `model` on the OpenAI-compatible server at
-    `base_url`, with the key that the environment variable `key` or the file .env holds. `mode`:
-    batch = OpenAI's batch API. `concurrency`: requests at a time, at most. `timeout`: seconds, of
-    one request. `max_tokens`: of an answer. `max_views`, `max_pixels`: of a case and of a view,
-    where views go along. `max_cost_usd`: of one run of one approach. `max_failed`: share of cases
-    without an annotation above which an approach stops. `batch_tokens`: as for vlm, local."""
+    this process, the folder that the approach `reads`; openai = `model` on the OpenAI-compatible
+    server at `base_url`. `api_key_env`: the environment variable, or the line of the file .env,
+    that holds the key. `mode`: batch = OpenAI's batch API. `concurrency`: requests at a time, at
+    most. `timeout`: seconds, of one request. `max_tokens`: of an answer. `max_views`, `max_pixels`:
+    of a case and of a view, where views go along. `max_cost_usd`: of one run of one approach.
+    `max_failed`: share of cases without an annotation above which an approach stops.
+    `max_batch_tokens`: as for vlm, local."""
 
     provider: Literal["local", "openai"]
     base_url: Annotated[str, AfterValidator(no_password)]
     model: NonEmpty
-    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     mode: Literal["direct", "batch"]
     concurrency: PositiveInt
     timeout: PositiveFloat
@@ -52,5 +53,5 @@ class LlmParams(Record):
     max_pixels: Annotated[int, Field(ge=28 * 28)]
     max_cost_usd: PositiveFloat | None
     max_failed: Annotated[float, Field(ge=0, le=1)]
-    batch_tokens: PositiveInt
+    max_batch_tokens: PositiveInt
     prices: dict[str, TokenPrice]

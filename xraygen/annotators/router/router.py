@@ -49,14 +49,14 @@ Memory = dict[
 class RouterParams(Record):
     """`shrinkage`: times that a known sentence must be seen for its own record to weigh as much as
     the classifiers. `context_shrinkage`: the same for a sentence and the one before it, against the
-    sentence alone. `price`: what a word must be worth, as a token F1, to be said: higher is more
+    sentence alone. `silence_price`: what a word must be worth, as a token F1, to be said: higher is more
     silent. `epochs`: passes over the training data; more changed nothing. The defaults are the best
     of a few tried by cross-validation within IU X-Ray train; all are flat around them.
     """
 
     shrinkage: PositiveFloat = 3.0
     context_shrinkage: PositiveFloat = 2.0
-    price: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    silence_price: Annotated[float, Field(gt=0, lt=1)] = 0.75
     epochs: PositiveInt = 8
 
 
@@ -240,11 +240,11 @@ class Router:
         part = self._part(text)
         chance = level / _LEVELS
         known = self._memory.get(part.key, {}).get(region, {"": 0})
-        if 2 * chance < self._params.price and known.keys() == {""}:
+        if 2 * chance < self._params.silence_price and known.keys() == {""}:
             return ""  # by the formula of _best: no wording can be worth its words
         # Not asked where the sentence will hardly be said, where the curators are known to say
         # nothing, nor where their own wordings are so many that another would hardly weigh.
-        ask = 2 * chance >= self._params.price and (known.keys() != {""} or not known[""])
+        ask = 2 * chance >= self._params.silence_price and (known.keys() != {""} or not known[""])
         ask = ask and sum(known.values()) < _ENOUGH * self._params.shrinkage
         variants = self._variants(region, text) if ask else [(part.whole, 1.0, True)]
         chances = {"": 1 - chance}
@@ -268,8 +268,8 @@ class Router:
         return self._best(chances, readable)
 
     def _best(self, chances: dict[str, float], readable: set[str]) -> str:
-        """The readable text of the highest 2 E[overlap] - price * length: what maximises F1 = 2
-        overlap / (sum of both lengths) where it stands at `price` (Dinkelbach's transform), and
+        """The readable text of the highest 2 E[overlap] - silence_price * length: what maximises F1 = 2
+        overlap / (sum of both lengths) where it stands at `silence_price` (Dinkelbach's transform), and
         unlike F1 adds up over a report's sentences.
         """
         likely = sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:12]
@@ -280,7 +280,7 @@ class Router:
         for text, _, bag in bags:
             if text and text in readable:
                 overlap = sum(chance * (bag & other).total() for _, chance, other in bags)
-                gain = 2 * overlap - self._params.price * bag.total()
+                gain = 2 * overlap - self._params.silence_price * bag.total()
                 if gain > worth + 1e-9:
                     best, worth = text, gain
         return best
