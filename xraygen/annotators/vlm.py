@@ -165,7 +165,7 @@ class Vlm(Annotator):
         """Parts of the stream, each case with its row, or with why there is none."""
         window, size = [], 0
         for case in cases:
-            row = conversation.lacking(case, self.settings.inputs)
+            row = conversation.skip_reason(case, self.settings.inputs)
             if row is None:
                 try:
                     row = self.row(case)

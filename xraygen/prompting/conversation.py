@@ -66,7 +66,7 @@ def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dic
     return shown
 
 
-def lacking(case: Case, inputs: Inputs) -> str | None:
+def skip_reason(case: Case, inputs: Inputs) -> str | None:
     """Why there is nothing to ask about this case, if so. A case without images is asked about its
     report, and the other way round.
     """

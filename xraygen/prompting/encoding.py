@@ -129,7 +129,7 @@ def examples(
     rows, aside = [], {}
     for study in studies:
         case, row = study.case(), None
-        reason = "no reference" if study.reference is None else conversation.lacking(case, inputs)
+        reason = "no reference" if study.reference is None else conversation.skip_reason(case, inputs)
         if reason is None:
             try:
                 row = _row(processor, case, root, inputs, prompt, max_views)
