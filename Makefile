@@ -21,7 +21,7 @@ repro: .venv/.installed-pipeline,vlm,llm
 
 green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 
-test: .venv/.installed-pipeline,vlm,llm,green,qlora,test .venv/.installed-green-score
+test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,test .venv/.installed-green-score
 	mypy
 	pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

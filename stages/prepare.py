@@ -19,11 +19,11 @@ def main(raw: str) -> None:
     studies, incidents = source.read(root / raw, root / out / "images", root)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
-        name: prepare.draw(members, settings.data.sample[name], settings.data.seed, "sample")
-        for name, members in given.items()
+        split: prepare.draw(members, settings.data.sample[split], settings.data.seed, "sample")
+        for split, members in given.items()
     }
-    for name, members in splits.items():
-        write_jsonl(out / f"{name}.jsonl", members)
+    for split, members in splits.items():
+        write_jsonl(out / f"{split}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
     curated = [study for members in given.values() for study in members]
     scored = settings.regions.scored

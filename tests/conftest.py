@@ -23,7 +23,7 @@ from hypothesis import settings
 
 from xraygen.annotators import load as annotators
 from xraygen.annotators.base import Annotator, Project
-from xraygen.annotators.llm.settings import LlmParams
+from xraygen.annotators.llm.params import LlmParams
 from xraygen.core.regions import Regions
 from xraygen.params import Params, load
 from xraygen.prompting import json_answer

@@ -216,7 +216,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
     merge(Path("models/tuned"), Path("models/merged"))
     for model in ("models/tuned", "models/merged"):
         stating(root, project, model)
-        annotate = annotator_of(params.load("params.yaml"), "mine", project)
+        annotate = annotator_of(params.load("params.yaml"), "mine", project).annotate
         assert {key: getattr(annotate.settings, key) for key in TRAINED} == TRAINED
         text = annotate.processor.tokenizer.decode(
             annotate.row(Case(id="a", report="Heart is large."))["input_ids"]
@@ -226,7 +226,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
         with pytest.raises(
             UserError, match="approaches.mine.max_views is 1, but .* was trained with 2"
         ):
-            annotator_of(params.load("params.yaml"), "mine", project)
+            annotator_of(params.load("params.yaml"), "mine", project).annotate
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ def test_a_prompt_that_is_the_one_of_training_is_put_to_it(root, project):
 
 def load_tuned(root: Path, project: Path):
     stating(root, project)
-    return annotator_of(params.load(project / "params.yaml"), "mine", project)
+    return annotator_of(params.load(project / "params.yaml"), "mine", project).annotate
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.dialect import forms_of
 from xraygen.annotators.llm.exchange import Exchange
 from xraygen.annotators.llm.llm import Llm
+from xraygen.annotators.llm.params import LlmParams, TokenPrice
 from xraygen.annotators.llm.questions import Questions
-from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, Image
 

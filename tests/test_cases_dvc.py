@@ -16,7 +16,7 @@ from conftest import REGIONS
 from test_cases_data import collection, kinds
 
 from xraygen.sources.iu_xray import read as iu_xray
-from xraygen.sources.iu_xray.images import dvc_cache
+from xraygen.sources.walk import dvc_cache
 
 pytest.importorskip("dvc")
 

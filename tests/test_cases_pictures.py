@@ -20,9 +20,9 @@ from xraygen.annotators.base import Annotator, Settings
 from xraygen.annotators.load import Checked
 from xraygen.cli import main
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.prompting import conversation
-from xraygen.prompting.conversation import UnreadablePicture, view
 
 
 def twelve_bits(size: int = 64) -> np.ndarray:
@@ -39,7 +39,7 @@ def twelve_bits(size: int = 64) -> np.ndarray:
 
 def seen(tmp_path: Path, pixels: np.ndarray, name: str = "x.png", **options) -> np.ndarray:
     Pictures.fromarray(pixels).save(tmp_path / name, **options)
-    return np.asarray(view(tmp_path / name))[..., 0].astype(int)
+    return np.asarray(open_picture(tmp_path / name))[..., 0].astype(int)
 
 
 # More than 8 bits
@@ -146,7 +146,7 @@ def test_colours_of_16_bits_are_not_black(tmp_path):
     header = struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)
     data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
-    assert 100 < np.asarray(view(tmp_path / "x.png")).mean() < 150
+    assert 100 < np.asarray(open_picture(tmp_path / "x.png")).mean() < 150
 
 
 # Modes and files
@@ -164,7 +164,7 @@ def test_every_mode_becomes_8_bit_colour(tmp_path, mode):
         else ramp.convert(mode)
     )
     picture.save(tmp_path / f"x.{suffix}")
-    shown = view(tmp_path / f"x.{suffix}")
+    shown = open_picture(tmp_path / f"x.{suffix}")
     assert shown.mode == "RGB" and shown.size == (16, 16)
     assert np.abs(np.asarray(shown)[..., 0].astype(int) - np.asarray(ramp)).mean() < (
         130 if mode == "1" else 4
@@ -174,7 +174,7 @@ def test_every_mode_becomes_8_bit_colour(tmp_path, mode):
 def test_of_an_animation_the_first_frame_is_shown(tmp_path):
     frames = [Pictures.new("L", (8, 8), shade) for shade in (40, 200)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert np.asarray(view(tmp_path / "x.gif")).max() == 40
+    assert np.asarray(open_picture(tmp_path / "x.gif")).max() == 40
 
 
 def bomb() -> bytes:

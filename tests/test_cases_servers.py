@@ -11,7 +11,8 @@ import pytest
 from conftest import annotation, project_of
 
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
+from xraygen.annotators.llm.params import LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.recorded import Recorded, RecordedSettings
 from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import UserError

@@ -13,7 +13,7 @@ from conftest import annotation
 from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, is_being_written, replacing, replacing_folder
-from xraygen.core.study import write_jsonl
+from xraygen.core.study import AnnotationRecord, write_jsonl
 
 
 def test_nothing_half_written_stands_at_the_path(tmp_path):
@@ -61,7 +61,7 @@ def files_below(folder) -> list[str]:
 
 def test_an_error_of_the_body_is_not_taken_for_one_of_writing(tmp_path):
     def annotations():
-        yield annotation()
+        yield AnnotationRecord(id="a", annotation=annotation())
         raise ConnectionResetError("the server went away")
 
     with pytest.raises(ConnectionResetError, match="the server went away"):

@@ -26,7 +26,8 @@ from xraygen import params
 from xraygen.annotators import load as annotators
 from xraygen.annotators.llm.dialect import Dialect, RequestFormat, forms_of
 from xraygen.annotators.llm.llm import Llm
-from xraygen.annotators.llm.settings import LlmParams, LlmSettings, TokenPrice
+from xraygen.annotators.llm.params import LlmParams, TokenPrice
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import (
     AnnotationRecord,

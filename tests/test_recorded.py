@@ -58,7 +58,7 @@ def test_answers_are_found_by_id_whatever_the_columns_are_called_and_come_in_the
     other = annotation(heart="Large.")
     rows = [
         ("S1", "x", json.dumps(SAID)),
-        ("S2", "y", f"Sure:\n```json\n{other.model_dump_json()}\n```"),
+        ("S2", "y", f"Sure:\n```json\n{json.dumps(other)}\n```"),
     ]
     csv_file(tmp_path / "a.csv", ("study", "note", "said by it"), *rows)
     lines = (json.dumps({"said by it": answer, "study": id}) for id, _, answer in rows)

@@ -252,9 +252,7 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
             "learned",
             "proxy",
         )
-        assert {region: row[region] for region in REGIONS} == (
-            member.annotation or annotation()
-        ).model_dump()
+        assert {region: row[region] for region in REGIONS} == (member.annotation or annotation())
 
 
 def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):

@@ -163,7 +163,10 @@ def test_a_loaded_router_answers_as_the_fitted_one(router, tmp_path):
 
 
 def test_the_same_bytes_whatever_the_hash_seed_and_number_of_threads(tmp_path):
-    program = "import sys, test_router as t; t.fit(t.practice(), t.RouterParams()).save(t.Path(sys.argv[1]))"
+    program = (
+        "import sys, test_router as t\n"
+        "t.fit(t.practice(), t.RouterParams(), t.REGIONS).save(t.Path(sys.argv[1]))"
+    )
     for seed, threads in (("1", "1"), ("2", "2")):
         paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
         environment = {
@@ -203,6 +206,7 @@ def test_no_study_with_a_reference_is_a_user_error():
         fit(
             [study.model_copy(update={"reference": None}) for study in practice()[:3]],
             RouterParams(),
+            REGIONS,
         )
 
 

@@ -34,7 +34,7 @@ def test_floors_on_test_and_on_reports_that_train_does_not_have():
     splits = prepare.split(
         iu_xray.read(SHARED / "iu-xray", SHARED, REGIONS).studies, seed=0, dev_share=0.1
     )
-    router = fit(splits["train"], RouterParams())
+    router = fit(splits["train"], RouterParams(), REGIONS)
     pairs = [(study, router.annotate(study.report)) for study in splits["test"]]
     assert len(pairs) == 295
     assert macro(pairs) >= 0.895

@@ -17,6 +17,7 @@ from PIL import Image as Pictures
 
 from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import open_picture
 from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.engines.answers import Answers
 from xraygen.language.text import sentences, token_f1
@@ -186,20 +187,18 @@ def write(path: Path, pixels: np.ndarray, **options) -> Path:
 )
 def test_more_than_8_bits_are_scaled_from_darkest_to_brightest(tmp_path, suffix, dtype, low, high):
     ramp = np.linspace(low, high, 256).astype(dtype).reshape(16, 16)
-    seen = np.asarray(conversation.view(write(tmp_path / f"x.{suffix}", ramp)))
+    seen = np.asarray(open_picture(write(tmp_path / f"x.{suffix}", ramp)))
     assert seen.shape == (16, 16, 3) and seen.dtype == np.uint8
     assert np.abs(seen[..., 0].ravel().astype(int) - np.arange(256)).max() <= 1
 
 
 def test_a_flat_or_fractional_picture_is_no_division_by_zero(tmp_path):
     assert (
-        np.asarray(
-            conversation.view(write(tmp_path / "a.png", np.full((4, 4), 500, np.uint16)))
-        ).max()
+        np.asarray(open_picture(write(tmp_path / "a.png", np.full((4, 4), 500, np.uint16)))).max()
         == 0
     )
     fractions = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
-    assert np.asarray(conversation.view(write(tmp_path / "b.tiff", fractions))).max() == 255
+    assert np.asarray(open_picture(write(tmp_path / "b.tiff", fractions))).max() == 255
 
 
 def test_transparency_shows_black_in_every_form_of_it(tmp_path):
@@ -212,7 +211,7 @@ def test_transparency_shows_black_in_every_form_of_it(tmp_path):
     write(tmp_path / "rgba.png", grey_alpha[..., [0, 0, 0, 1]])
     write(tmp_path / "l.png", np.array([[200, 7], [100, 7]], np.uint8), transparency=7)
     for name in ("p", "la", "rgba", "l"):
-        assert np.asarray(conversation.view(tmp_path / f"{name}.png"))[..., 0].tolist() == [
+        assert np.asarray(open_picture(tmp_path / f"{name}.png"))[..., 0].tolist() == [
             [200, 0],
             [100, 0],
         ], name
@@ -225,7 +224,7 @@ def test_exif_orientation_turns_the_picture_upright(tmp_path, dtype):
     upright = np.array([[0, 50], [100, 150], [200, 255]], dtype)
     stored = np.rot90(upright)
     assert (
-        np.asarray(conversation.view(write(tmp_path / "x.png", stored, exif=exif)))[..., 0].tolist()
+        np.asarray(open_picture(write(tmp_path / "x.png", stored, exif=exif)))[..., 0].tolist()
         == upright.tolist()
     )
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from xraygen import judges, renamed, sources
 from xraygen.annotators.base import Settings
-from xraygen.annotators.llm.settings import LlmParams
+from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.load import settings_of
 from xraygen.annotators.router.router import RouterParams
 from xraygen.core.errors import UserError

@@ -10,7 +10,8 @@ from xraygen.prompting import training_record
 from xraygen.prompting.conversation import PROMPT
 
 if TYPE_CHECKING:
-    from xraygen.annotators.llm.settings import LlmParams, LlmSettings
+    from xraygen.annotators.llm.params import LlmParams
+    from xraygen.annotators.llm.settings import LlmSettings
     from xraygen.annotators.vlm import VlmSettings
 
 

@@ -16,7 +16,7 @@ from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty, Record
 
 if TYPE_CHECKING:
-    from xraygen.annotators.llm.settings import LlmParams
+    from xraygen.annotators.llm.params import LlmParams
 
 
 def _in_the_project(path: str) -> str:

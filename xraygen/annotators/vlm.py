@@ -19,6 +19,7 @@ from xraygen.annotators.as_trained import as_trained
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
+from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
@@ -69,7 +70,7 @@ class VlmSettings(Settings):
     four_bit: bool = False
 
     @model_validator(mode="after")
-    def _beams_or_samples(self) -> "VlmSettings":
+    def _beams_or_samples(self) -> VlmSettings:
         if self.samples and self.beams > 1:
             raise ValueError("give either beams or samples")
         return self
@@ -170,7 +171,7 @@ class Vlm(Annotator):
                 try:
                     row = self.row(case)
                     size += sum(tensor.nbytes for tensor in row.values())
-                except conversation.UnreadablePicture as error:
+                except UnreadablePicture as error:
                     row = conversation.PictureProblem(error)
             window.append((case, row))
             if len(window) == _CASES or size >= _BYTES:

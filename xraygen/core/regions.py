@@ -74,7 +74,8 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
 
     def described(self) -> str:
         """One line for each region, its name and what belongs there."""
-        return "\n".join(f"- {name}: {region.about}" for name, region in self.root.items())
+        lines = (f"- {name}: {region.about.rstrip('.')}." for name, region in self.root.items())
+        return "\n".join(lines)
 
     def filled(self, prompt: str) -> str:
         """A prompt with the described regions in place of `{regions}`."""

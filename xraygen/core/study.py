@@ -72,7 +72,7 @@ class Case(Record):
 
 class Study(Record):
     """A case, its split and, where curated, its reference. `novel`: no training study has this
-    report (None in train).
+    report (None in train). `patient`: where it is known; left out of files where it is not.
     """
 
     id: NonEmpty
@@ -82,6 +82,7 @@ class Study(Record):
     images: tuple[Image, ...] = ()
     reference: Annotation | None = None
     novel: bool | None = None
+    patient: NonEmpty | None = Field(default=None, exclude_if=lambda patient: patient is None)
 
     def case(self) -> Case:
         return Case(id=self.id, report=self.report, images=self.images)

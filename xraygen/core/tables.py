@@ -3,24 +3,28 @@ file and line.
 """
 
 import csv
+import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pydantic import ValidationError
 
+from xraygen.core.characters import decode
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.study import Case, first_problem
 
 _LONGEST_FIELD = 10_000_000
+_LONGEST_NAME = 60
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's own first line
 _PICTURE_NAME = re.compile(
-    r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
+    r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?"
+    r"[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
     re.IGNORECASE,
 )
 _PICTURE_FILE = re.compile(
@@ -31,6 +35,7 @@ _PICTURE_FILE = re.compile(
 _NO_VALUE = frozenset(
     ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
 )
+Damaged = Callable[[str, str, str], None]  # told kind, where, and what was wrong
 
 
 def has_no_value(cell: object) -> bool:
@@ -43,31 +48,58 @@ def has_no_value(cell: object) -> bool:
 
 
 def read_rows(
-    path: Path, needed: Sequence[str], optional: Sequence[str] = ()
+    path: Path,
+    needed: Sequence[str],
+    optional: Sequence[str] = (),
+    damaged: Damaged | None = None,
 ) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of a table with a header (.csv, .tsv) or of a .jsonl file of objects.
+    """(line number, row) of a table with a header (.csv, .tsv), of a .jsonl file of objects or of a
+    .parquet file, whose lines are its rows.
 
     Columns of `needed` and `optional` are also found in other case and with blanks around their
     names. A table may be separated by commas, semicolons, tabs or vertical bars. The line is the
     one in which the row begins. UserError: the file cannot be read or is of another kind, a column
     of `needed` is missing, or a line is damaged.
+
+    With `damaged`, which is told of it, reading goes on where it can: a file that is not UTF-8 is
+    decoded ("encoding"), one whose last line has no end is used ("file_unterminated"), a line that
+    is damaged is skipped ("row_malformed"), an object may lack columns, and half a surrogate pair
+    is left to the caller.
     """
     kind = path.suffix.lower()
+    if kind == ".parquet":
+        yield from _parquet_rows(path, needed, optional)
+        return
     if kind not in (".csv", ".tsv", ".jsonl"):
-        raise UserError(f"{path}: neither .csv, .tsv nor .jsonl")
+        raise UserError(f"{path}: neither .csv, .tsv nor .jsonl, nor .parquet")
     read = _jsonl_rows if kind == ".jsonl" else _table_rows
+    newline = None if kind == ".jsonl" else ""
     try:
-        with path.open(encoding="utf-8-sig", newline=None if kind == ".jsonl" else "") as file:
-            for number, row in read(file, path, needed, optional):
-                if any(_HALF_A_PAIR.search(text) for text in row.values() if isinstance(text, str)):
-                    raise UserError(
-                        f"{path}:{number}: half of a surrogate pair, which is no character; remove it"
-                    )
+        with _opened(path, newline, damaged) as file:
+            for number, row in read(file, path, needed, optional, damaged):
+                if not damaged and any(_has_half_a_pair(text) for text in row.values()):
+                    problem = "half of a surrogate pair, which is no character; remove it"
+                    raise UserError(f"{path}:{number}: {problem}")
                 yield number, row
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
+
+
+def _opened(path: Path, newline: str | None, damaged: Damaged | None) -> io.TextIOBase:
+    if damaged is None:
+        return path.open(encoding="utf-8-sig", newline=newline)
+    text, problem = decode(path.read_bytes())
+    if problem:
+        damaged("encoding", path.name, problem)
+    if text and not text.endswith(("\n", "\r")):
+        damaged("file_unterminated", path.name, "its last line has no end: it may have been cut")
+    return io.StringIO(text, newline=newline)
+
+
+def _has_half_a_pair(value: object) -> bool:
+    return isinstance(value, str) and _HALF_A_PAIR.search(value) is not None
 
 
 def _names(
@@ -87,15 +119,29 @@ def _names(
             raise UserError(f"{where}: '{known}' is there twice, as {twice}; rename one")
     for column in needed:
         if column not in names:
-            raise UserError(f"{where}: no '{column}'; there are: {', '.join(names) or 'none'}")
+            raise UserError(f"{where}: no '{column}'; {_listed(names)}")
     repeated = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if repeated is not None:
         raise UserError(f"{where}: the column '{repeated}' is there twice; rename one")
     return names
 
 
+def are_names(columns: Iterable[str]) -> bool:
+    """Whether these may be names of columns. A first line of other things is not to be repeated in
+    an error: it may hold what a report says.
+    """
+    return not any(len(name) > _LONGEST_NAME or "\n" in name for name in columns)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """What columns there are, for an error."""
+    if not are_names(names):
+        return "the first line does not look like names of columns"
+    return f"there are: {', '.join(names) or 'none'}"
+
+
 def _table_rows(
-    file, path: Path, needed: Sequence[str], optional: Sequence[str]
+    file, path: Path, needed: Sequence[str], optional: Sequence[str], damaged: Damaged | None
 ) -> Iterator[tuple[int, dict]]:
     csv.field_size_limit(_LONGEST_FIELD)
     before = 0  # lines that the reader does not see
@@ -106,7 +152,7 @@ def _table_rows(
     where = f"{path}:{before + 1}"
     if "\0" in header:
         raise UserError(f"{where}: not text, or UTF-16; save it as UTF-8")
-    separator = next((one for one in separators if _has(header, one, needed)), separators[0])
+    separator = _separator(header, separators, needed)
     # With blanks after the separators, quotes that follow them are quotes, too.
     blanks = f"{separator} " in header
     lines = chain([header], file)
@@ -115,14 +161,26 @@ def _table_rows(
     try:
         names = _names(next(reader, []), needed, optional, where)
         start = reader.line_num + 1
+        shapes: Counter[str] = Counter()  # of the ids so far
         for cells in reader:
             number = before + start
             start = reader.line_num + 1
             if not cells:
                 continue
+            if damaged and _swallows_a_row(cells, separator, shapes):
+                raise UserError(
+                    f"{path}:{number}: a quote that is opened here swallows rows; repair that line"
+                )
             if len(cells) != len(names):
                 problem = "more" if len(cells) > len(names) else "fewer"
-                raise UserError(f"{path}:{number}: {problem} fields than the header has columns")
+                problem += " fields than the header has columns"
+                if damaged is None:
+                    raise UserError(f"{path}:{number}: {problem}")
+                if any(cells):
+                    damaged("row_malformed", f"{path.name}:{number}", problem)
+                continue
+            if needed:
+                shapes[_shape(cells[names.index(needed[0])])] += 1
             yield number, dict(zip(names, cells, strict=True))
     except csv.Error as error:
         # A quote that is never closed is noticed at the end of the file, far from where it is.
@@ -130,28 +188,90 @@ def _table_rows(
         raise UserError(f"{path}:{before + number}: damaged CSV: {error}") from None
 
 
-def _has(header: str, separator: str, needed: Sequence[str]) -> bool:
+def _separator(header: str, separators: str, needed: Sequence[str]) -> str:
+    """The first with which the header has the columns of `needed`; else, or where none are needed,
+    the one that makes the most columns of it.
+    """
+    known = {name.casefold() for name in needed}
+    cells = {one: _cells(header, one) for one in separators}
+    for one in separators:
+        if known and known <= {cell.strip().casefold() for cell in cells[one]}:
+            return one
+    return max(separators, key=lambda one: len(cells[one]))
+
+
+def _cells(line: str, separator: str) -> list[str]:
     try:
-        cells = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
-        return False
-    names = {cell.strip().casefold() for cell in cells}
-    return all(name.casefold() in names for name in needed)
+        return []
+
+
+def _shape(id: str) -> str:
+    """An id with each run of digits and each run of letters replaced by one of them."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", id.strip()))
+
+
+def _swallows_a_row(cells: Sequence[str], separator: str, shapes: Counter[str]) -> bool:
+    """Whether a line within a cell looks like a row: it begins with what looks like an id."""
+    for cell in cells:
+        for line in cell.splitlines()[1:]:
+            shape = _shape(line.partition(separator)[0])
+            if line.count(separator) and "0" in shape and shapes[shape] > 1:
+                return True
+    return False
 
 
 def _jsonl_rows(
-    file, path: Path, needed: Sequence[str], optional: Sequence[str]
+    file, path: Path, needed: Sequence[str], optional: Sequence[str], damaged: Damaged | None
 ) -> Iterator[tuple[int, dict]]:
+    known = (*needed, *optional)
     for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: damaged JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: not a JSON object")
-            names = _names(row, needed, optional, f"{path}:{number}")
-            yield number, dict(zip(names, row.values(), strict=True))
+        if not line.strip():
+            continue
+        try:
+            pairs = json.loads(line, object_pairs_hook=unique_keys) if damaged else json.loads(line)
+            problem = None if isinstance(pairs, dict) else "not a JSON object"
+        except (ValueError, RecursionError) as error:
+            problem = f"damaged JSON: {error}"
+        if problem is None:
+            where = f"{path}:{number}"
+            names = _names(pairs, () if damaged else needed, known, where)
+            yield number, dict(zip(names, pairs.values(), strict=True))
+        elif damaged is None:
+            raise UserError(f"{path}:{number}: {problem}")
+        else:
+            damaged("row_malformed", f"{path.name}:{number}", problem)
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """For json's `object_pairs_hook`. ValueError: a key is there twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):  # json would keep the last one and lose the others silently
+        raise ValueError("a key is there twice in one object")
+    return content
+
+
+def _parquet_rows(
+    path: Path, needed: Sequence[str], optional: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise UserError(
+            f"{path}: reading Parquet takes pyarrow: pip install 'xraygen[parquet]'"
+        ) from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = _names(file.schema_arrow.names, needed, optional, str(path))
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, dict(zip(names, row.values(), strict=True))
+    except (ArrowException, OSError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read after row {number}: {problem}") from None
 
 
 def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
@@ -189,7 +309,8 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
             pure = PurePosixPath(image.path.replace("\\", "/"))
             if pure.is_absolute() or ".." in pure.parts or PureWindowsPath(image.path).drive:
                 raise UserError(
-                    f"{path}:{number}: image path {image.path!r} leaves the folder of the file; use a path below it"
+                    f"{path}:{number}: image path {image.path!r} leaves the folder of the file; "
+                    "use a path below it"
                 )
         yield case
 
@@ -211,11 +332,16 @@ def _picture_column(row: dict) -> str | None:
         first = value[0] if isinstance(value, list) else value
         first = first.get("path") if isinstance(first, dict) else first
         is_text = isinstance(first, str)
-        if is_text and _PICTURE_FILE.fullmatch(first.strip()):
+        if looks_like_a_picture(first):
             return name
         if _PICTURE_NAME.fullmatch(name) and not (is_text and len(first.split()) > 1):
             return name
     return None
+
+
+def looks_like_a_picture(path: object) -> bool:
+    """Whether this is the name of a picture's file."""
+    return isinstance(path, str) and _PICTURE_FILE.fullmatch(path.strip()) is not None
 
 
 def read_pairs(path: Path, *more: str) -> list[dict]:

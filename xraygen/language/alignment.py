@@ -56,7 +56,7 @@ def as_sentence(text: str) -> str:
     if not _WORD.search(text.lower()):
         return ""
     text = text[0].upper() + text[1:] if len(text[0].upper()) == 1 else text
-    return re.sub(r"[\s.,;:]+$", "", text) + "." if text[-1] not in "!?" else text
+    return text.rstrip(" .,;:") + "." if text[-1] not in "!?" else text
 
 
 class Aligner:

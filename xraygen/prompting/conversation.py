@@ -6,26 +6,14 @@ Training appends `completion`.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from xraygen.core.errors import UserError
+from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.study import Annotation, Case, Image
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image as Picture
 
 Inputs = Literal["image+report", "report", "image"]
 PROMPT = "Annotate the study by region, in JSON."
-_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
-_PHOTOMETRIC = 262  # TIFF's PhotometricInterpretation
 _ORDER = {"frontal": 0, "lateral": 1, "unknown": 2}
-
-
-class UnreadablePicture(UserError):
-    """A picture is missing, cannot be read, or cannot be shown to a model. It fails its case, not
-    the run.
-    """
 
 
 class PictureProblem(str):
@@ -60,7 +48,7 @@ def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dic
     shown = []
     for image in views(case)[:max_views] if "image" in inputs else ():
         try:
-            shown.append({"type": "image", "image": view(root / image.path)})
+            shown.append({"type": "image", "image": open_picture(root / image.path)})
         except UnreadablePicture as error:
             raise UnreadablePicture(f"study {case.id}: {error}") from None
     return shown
@@ -89,75 +77,3 @@ def completion(reference: Annotation) -> str:
 def views(case: Case) -> list[Image]:
     """Frontal first, lateral next, then those of unknown projection; as given within each."""
     return sorted(case.images, key=lambda image: _ORDER[image.projection])
-
-
-def view(path: Path) -> "Picture":
-    """A file as an 8-bit RGB picture, upright.
-
-    More than 8 bits are scaled (`to_8_bits`), what is transparent shows black, of several frames
-    the first is taken. UnreadablePicture: there is no such file, or it is no picture.
-    """
-    from PIL import Image as Pictures
-
-    picture, deep, inverted = _decoded(path)
-    if picture.has_transparency_data and picture.mode not in _DEEP:
-        black = Pictures.new("RGBA", picture.size, (0, 0, 0, 255))
-        picture = Pictures.alpha_composite(black, picture.convert("RGBA"))
-    if deep:
-        grey = picture if picture.mode in _DEEP else picture.convert("L")
-        picture = Pictures.fromarray(to_8_bits(grey, inverted))
-    return picture.convert("RGB")
-
-
-def _decoded(path: Path) -> tuple["Picture", bool, bool]:
-    """(picture, deep, inverted): the picture, upright; whether its file has more than 8 bits, of
-    which Pillow keeps the upper 8 where there are several channels; whether its darkest value is to
-    be shown white, where Pillow leaves that to us.
-    """
-    from PIL import Image as Pictures
-    from PIL import ImageOps
-
-    try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise UnreadablePicture(f"{path}: not a file")
-        with Pictures.open(path) as file:
-            deep = file.mode in _DEEP or ";16" in str([tile[3] for tile in file.tile])
-            white_is_zero = getattr(file, "tag_v2", {}).get(_PHOTOMETRIC) == 0
-            return ImageOps.exif_transpose(file), deep, white_is_zero and file.mode in _DEEP
-    except UnreadablePicture:
-        raise
-    except FileNotFoundError:
-        remedy = "fetch the images, or leave them out with `inputs: report`"
-        raise UnreadablePicture(f"{path}: no such picture; {remedy}") from None
-    except (
-        Exception
-    ) as error:  # on damaged bytes decoders raise anything: struct.error, IndexError ...
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UnreadablePicture(f"{path}: not a picture that can be read: {reason}") from None
-
-
-def to_8_bits(picture: "Picture | np.ndarray", inverted: bool = False) -> "np.ndarray":
-    """Values of more than 8 bits (height, width) scaled to 0 to 255, linearly between the darkest
-    and the brightest that belong to the picture.
-
-    Pixels far from the rest are clipped: hot and dead ones, burnt-in marks, padding. Far is further
-    from the middle nine tenths of the values than these are wide, where the minimum and the
-    maximum, of which marks and padding consist, are left out of the values. A picture without such
-    pixels is scaled from its minimum to its maximum.
-    """
-    import numpy as np
-
-    values = np.asarray(picture, dtype=np.float64)
-    counted = values[np.isfinite(values)]
-    if not counted.size:
-        return np.zeros(values.shape, np.uint8)
-    inner = counted[(counted > counted.min()) & (counted < counted.max())]
-    spread = inner if inner.size and np.ptp(inner) else counted
-    low, high = np.percentile(spread, (5, 95))
-    if high > low:
-        reach = high - low
-        counted = counted[(counted >= low - reach) & (counted <= high + reach)]
-    low, high = counted.min(), counted.max()
-    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scaled = np.rint(np.clip((finite - low) * (255 / ((high - low) or 1)), 0, 255))
-    return (255 - scaled if inverted else scaled).astype(np.uint8)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.study import Annotation, Case, Study
 from xraygen.prompting import conversation
 
@@ -64,7 +65,7 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             raise UserError(f"study {id}: {error}; take {token} out of the prompt") from None
         if not any(part["type"] == "image" for turn in turns for part in turn["content"]):
             raise UserError(f"study {id}: {error}") from None
-        raise conversation.UnreadablePicture(f"study {id}: {error}; remove the picture") from None
+        raise UnreadablePicture(f"study {id}: {error}; remove the picture") from None
     length = row["input_ids"].shape[1]
     row = {
         name: row[name][0] if row[name].shape[:2] == (1, length) else row[name]
@@ -78,7 +79,7 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
             > processor.image_processor.size["longest_edge"]
         ):
             problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
-            raise conversation.UnreadablePicture(f"study {id}: {problem}")
+            raise UnreadablePicture(f"study {id}: {problem}")
         tokens = int(patches.sum()) // processor.image_processor.merge_size**2
         if (found := int((row["input_ids"] == processor.image_token_id).sum())) != tokens:
             raise UserError(
@@ -133,7 +134,7 @@ def examples(
         if reason is None:
             try:
                 row = _row(processor, case, root, inputs, prompt, max_views)
-            except conversation.UnreadablePicture:
+            except UnreadablePicture:
                 reason = UNREADABLE
         if reason is None:
             row["completion"] = answer(processor.tokenizer, study.reference)

@@ -12,6 +12,7 @@ from xraygen.core.study import Annotation, Record, Study
 BUILT_IN = {
     "phantom": "xraygen.sources.phantom:Phantoms",
     "iu-xray": "xraygen.sources.iu_xray.read:IuXray",
+    "table": "xraygen.sources.table.table:Table",
 }
 
 

@@ -2,7 +2,6 @@
 in metrics/data.json.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +19,7 @@ from xraygen.core.study import (
 )
 from xraygen.language.text import medoid, token_f1
 from xraygen.sources import Incident, Source
+from xraygen.sources.groups import draw_share, place
 
 
 class DataParams(Record):
@@ -47,15 +47,13 @@ def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -
     smaller one, and a study that comes or goes leaves the others where they are.
     """
 
-    def place(study: Study) -> bytes:
-        return hashlib.sha256(f"{seed}\0{purpose}\0{study.id}".encode()).digest()
-
-    return sorted(sorted(studies, key=place)[:count], key=lambda study: study.id)
+    drawn = sorted(studies, key=lambda study: place(study.id, seed, purpose))[:count]
+    return sorted(drawn, key=lambda study: study.id)
 
 
 def split(studies: Sequence[Study], seed: int, dev_share: float) -> dict[str, list[Study]]:
-    """The splits as given, with a seeded share of train moved to dev, and `novel` set on all but
-    the training studies.
+    """The splits as given, with a seeded share of train moved to dev where none is given, and
+    `novel` set on all but the training studies. All studies of a patient stay together.
 
     A dev study is novel when its report occurs in no training study, a test or val study when it
     occurs in neither train nor dev: dev chooses prompts, so it has been seen. Reports are compared
@@ -63,7 +61,7 @@ def split(studies: Sequence[Study], seed: int, dev_share: float) -> dict[str, li
     """
     splits = {name: [study for study in studies if study.split == name] for name in SPLITS}
     train = splits["train"]
-    dev = {study.id for study in draw(train, round(dev_share * len(train)), seed, "dev")}
+    dev = set() if splits["dev"] else draw_share(train, dev_share, seed, "dev")
     splits["train"] = sorted(
         (study for study in train if study.id not in dev), key=lambda study: study.id
     )

@@ -26,10 +26,11 @@ from xraygen.annotators.llm.questions import Question
 from xraygen.annotators.llm.reply import Reply
 from xraygen.annotators.llm.sent_batch import SentBatch, locked, sent_batches
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.progress import progress_bar
 from xraygen.engines.answers import cache_folder
 from xraygen.engines.server import UNUSABLE_TRIES, client_library, secret
-from xraygen.prompting.conversation import PictureProblem, UnreadablePicture
+from xraygen.prompting.conversation import PictureProblem
 
 MOST = 50_000  # requests of a file, OpenAI's limit
 BYTES = 190_000_000  # of a file; OpenAI's limit is 200 MB

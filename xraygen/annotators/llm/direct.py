@@ -11,6 +11,7 @@ from xraygen.annotators.llm.exchange import Exchange
 from xraygen.annotators.llm.questions import Question
 from xraygen.annotators.llm.reply import Failed, Reply, reply_of
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.study import Case
 from xraygen.engines.server import Asker, Refusal, Unusable
 from xraygen.prompting import conversation
@@ -122,7 +123,7 @@ class Direct:
         async with asker.slots:
             try:
                 messages = self.exchange.questions.messages(question)
-            except conversation.UnreadablePicture as error:
+            except UnreadablePicture as error:
                 return conversation.PictureProblem(error)
             result = await asker.ask(
                 lambda client: self._send(client, question, messages, asker), read

@@ -9,9 +9,10 @@ import json
 from xraygen.annotators.base import Project
 from xraygen.annotators.llm.budget import DISCOUNT, Budget, Price
 from xraygen.annotators.llm.dialect import Dialect, RequestFormat
+from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.llm.questions import Question, Questions
 from xraygen.annotators.llm.reply import Reply
-from xraygen.annotators.llm.settings import LlmParams, LlmSettings
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.study import Case
 from xraygen.engines.answers import Answers
 from xraygen.engines.server import Server

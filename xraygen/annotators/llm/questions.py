@@ -12,6 +12,7 @@ from xraygen.annotators.base import Project
 from xraygen.annotators.llm.budget import VIEW, estimate
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.files import sha256
+from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.study import Case, Image
 from xraygen.prompting import conversation
 from xraygen.prompting.prompts import Prompts
@@ -42,7 +43,7 @@ class Questions:
         turns = self.prompts.turns(case)
         try:
             visible = [[self._sha256(view), self.max_pixels] for view in self.views(case)]
-        except conversation.UnreadablePicture as error:
+        except UnreadablePicture as error:
             return conversation.PictureProblem(error)
         content = json.dumps([turns, visible]).encode()
         return Question(case, turns, hashlib.sha256(content).hexdigest())
@@ -63,8 +64,8 @@ class Questions:
         for view in self.views(question.case):
             try:
                 data = base64.b64encode(self._png(view.path)).decode()
-            except conversation.UnreadablePicture as error:
-                raise conversation.UnreadablePicture(f"study {question.case.id}: {error}") from None
+            except UnreadablePicture as error:
+                raise UnreadablePicture(f"study {question.case.id}: {error}") from None
             url = f"data:image/png;base64,{data}"
             views.append({"type": "image_url", "image_url": {"url": url}})
         if not views:
@@ -79,7 +80,7 @@ class Questions:
         try:
             return sha256([path])
         except OSError as error:
-            raise conversation.UnreadablePicture(
+            raise UnreadablePicture(
                 f"{path}: {error.strerror}; fetch the images, or set inputs: report"
             ) from None
 
@@ -87,7 +88,7 @@ class Questions:
         """The picture as PNG: at most `max_pixels`, in the same upright 8 bits that a fine-tuned
         model is shown.
         """
-        picture = conversation.view(self.images / path)
+        picture = open_picture(self.images / path)
         scale = (self.max_pixels / (picture.width * picture.height)) ** 0.5
         if scale < 1:
             width = max(1, int(picture.width * scale))

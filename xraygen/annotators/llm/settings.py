@@ -1,13 +1,9 @@
-"""The settings of the annotator `llm`, and of the language model behind all its approaches."""
+"""The settings of an approach of the annotator `llm`."""
 
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from typing import Literal
 
 from xraygen.annotators.base import ModelFolder, Settings
 from xraygen.core.regions import Regions
-from xraygen.core.study import NonEmpty, Record
-from xraygen.engines.server import no_password
 from xraygen.prompting.prompts import PromptSettings
 
 
@@ -22,36 +18,3 @@ class LlmSettings(PromptSettings, Settings):
     def check_regions(self, regions: Regions) -> None:
         for number, example in enumerate(self.examples):
             regions.check(example.annotation, f"examples.{number}.annotation")
-
-
-class TokenPrice(Record):
-    """US dollars for a million tokens."""
-
-    tokens_in: NonNegativeFloat
-    tokens_out: NonNegativeFloat
-
-
-class LlmParams(Record):
-    """The model behind all approaches of the annotator llm. `provider`: local = a checkpoint in
-    this process, the folder that the approach `reads`; openai = `model` on the OpenAI-compatible
-    server at `base_url`. `api_key_env`: the environment variable, or the line of the file .env,
-    that holds the key. `mode`: batch = OpenAI's batch API. `concurrency`: requests at a time, at
-    most. `timeout`: seconds, of one request. `max_tokens`: of an answer. `max_views`, `max_pixels`:
-    of a case and of a view, where views go along. `max_cost_usd`: of one run of one approach.
-    `max_failed`: share of cases without an annotation above which an approach stops.
-    `max_batch_tokens`: as for vlm, local."""
-
-    provider: Literal["local", "openai"]
-    base_url: Annotated[str, AfterValidator(no_password)]
-    model: NonEmpty
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    mode: Literal["direct", "batch"]
-    concurrency: PositiveInt
-    timeout: PositiveFloat
-    max_tokens: PositiveInt
-    max_views: PositiveInt
-    max_pixels: Annotated[int, Field(ge=28 * 28)]
-    max_cost_usd: PositiveFloat | None
-    max_failed: Annotated[float, Field(ge=0, le=1)]
-    max_batch_tokens: PositiveInt
-    prices: dict[str, TokenPrice]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import tee
 from typing import ClassVar, Literal
 
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
@@ -34,9 +35,11 @@ class RouterAnnotator(Annotator):
             )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        for case in cases:
+        cases, same_cases = tee(cases)
+        reports = (case.report for case in same_cases)
+        answers = self.router.annotate_all(reports, self.settings.wording)
+        for case, said in zip(cases, answers, strict=True):
             if case.report.strip():
-                said = self.router.annotate(case.report, self.settings.wording)
                 yield AnnotationRecord(id=case.id, annotation=said)
             else:
                 yield AnnotationRecord(id=case.id, annotation=None, error="the report has no text")

@@ -3,10 +3,11 @@
 It sends each sentence of a report to the regions that it speaks of and words it there as the
 curators would:
 
-    alignment   curated texts are cut along the report's sentences: (sentence, region) -> piece, mostly empty
-    routing     a linear classifier over words, letters and the sentences around: the chance that a region gets something
-    wording     a linear tagger: what is kept, dropped and replaced for a region (wording.py)
-    memory      the pieces that known sentences got, also by the sentence before, counted
+    alignment   cuts curated texts along the report's sentences: a piece per sentence and region,
+                mostly empty
+    routing     a linear classifier: the probability that a region gets something of a sentence
+    wording     a linear tagger: which words are kept, dropped and replaced for a region
+    memory      the pieces that known sentences got, also after the sentence before, counted
 
 For a sentence and a region, the two classifiers give a distribution over pieces, the memory's
 counts sharpen it, and the piece with the highest expected token overlap is chosen (minimum Bayes
@@ -17,41 +18,42 @@ import io
 import json
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from xraygen.annotators.router.linear import Linear, fit_linear
-from xraygen.annotators.router.wording import Wording, fit_wording
+from xraygen.annotators.router.choice import best_text, sharpened
+from xraygen.annotators.router.linear import Linear
+from xraygen.annotators.router.routing import LEVELS, Routing, Shares, feature_names, fit_routing
+from xraygen.annotators.router.wording import Variant, Wording, fit_wording
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, Record, Study, write_json
 from xraygen.language.alignment import Aligner, Words, as_sentence, words
-from xraygen.language.text import sentences, tokens
+from xraygen.language.text import sentences
 
-FORMAT = 2
-_LEVELS = (
-    64  # chances are rounded to 1/64, so that answers can be kept and are the same on every machine
-)
-_ENOUGH = 4  # times `shrinkage`: a sentence that was seen so often is worded from memory alone
-_KEPT = 2**14  # sentences whose answers are kept in memory
+FORMAT = 3
+_ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
+_KEPT = 2**14  # sentences whose results are kept in memory
+_CHUNK = 1024  # reports that are annotated together
 
-Memory = dict[
-    str, dict[str, dict[str, int]]
-]  # sentence, or the one before and the sentence -> region -> piece -> times
+Counts = dict[str, dict[str, int]]  # region -> piece -> how often it was seen
+Memory = dict[str, Counts]  # by sentence, and by `context_key`
+Mode = Literal["learned", "verbatim"]
 
 
 class RouterParams(Record):
-    """`shrinkage`: times that a known sentence must be seen for its own record to weigh as much as
+    """`shrinkage`: how often a known sentence must be seen for its own record to weigh as much as
     the classifiers. `context_shrinkage`: the same for a sentence and the one before it, against the
-    sentence alone. `silence_price`: what a word must be worth, as a token F1, to be said: higher is more
-    silent. `epochs`: passes over the training data; more changed nothing. The defaults are the best
-    of a few tried by cross-validation within IU X-Ray train; all are flat around them.
+    sentence alone. `silence_price`: what a word must be worth, as a token F1, to be said; a higher price
+    gives shorter answers. `epochs`: passes over the training data; more changed nothing. The
+    defaults are the best of a few tried by cross-validation within IU X-Ray train; results are flat
+    around all of them.
     """
 
     shrinkage: PositiveFloat = 3.0
@@ -60,50 +62,9 @@ class RouterParams(Record):
     epochs: PositiveInt = 8
 
 
-class _Part(NamedTuple):
-    """A sentence and its share in three routing scores: its own, the next sentence's, the one
-    before's: (sum, features).
-    """
-
-    sentence: Words
-    key: str
-    whole: str  # the sentence, clean
-    own: tuple[np.ndarray, int]
-    as_previous: tuple[np.ndarray, int]
-    as_next: tuple[np.ndarray, int]
-
-
-def _own_features(lower: tuple[str, ...]) -> set[str]:
-    around = ("<", *lower, ">")
-    names = {f"w {word}" for word in lower}
-    names.update(f"ww {left} {right}" for left, right in zip(around, around[1:], strict=False))
-    for word in lower:
-        names.update(_letters(word))
-    return names
-
-
-@lru_cache(maxsize=_KEPT)
-def _letters(word: str) -> tuple[str, ...]:
-    """Runs of 3 to 5 letters, which an unknown word shares with known ones."""
-    word = f"<{word}>"[:40]
-    return tuple(f"c {word[i : i + n]}" for n in (3, 4, 5) for i in range(len(word) - n + 1))
-
-
-@lru_cache(maxsize=_KEPT)
-def _bag(text: str) -> Counter:
-    return Counter(tokens(text))
-
-
-def _previous_features(lower: tuple[str, ...]) -> set[str]:
-    return {f"p {word}" for word in lower}
-
-
-def _next_features(lower: tuple[str, ...]) -> set[str]:
-    return {f"n {word}" for word in lower}
-
-
-def _place(k: int, count: int) -> str:
-    return f"at {min(k, 3)} {min(count - k, 3)}"
+def context_key(previous: str | None, sentence: str) -> str:
+    """The memory's key of a sentence that follows another one; both are given as `Words.key`."""
+    return f"{'^' if previous is None else previous} | {sentence}"
 
 
 def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Router":
@@ -115,183 +76,223 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
     ]
     if not pairs:
         raise UserError(
-            "no study with a report and a reference to fit the router on; see `data:` in params.yaml"
+            "no study has both a report and a reference to fit the router on; "
+            "see `data:` in params.yaml"
         )
     aligner = Aligner(pairs)
     memory: dict = defaultdict(lambda: defaultdict(Counter))
     rows, targets, keys = [], [], []
     wordings: dict[tuple[str, str, str], Words] = {}
-    for report, said in pairs:
+    for report, reference in pairs:
         parts = [words(sentence) for sentence in sentences(report)]
-        pieces = {region: aligner.pieces(said[region], parts) for region in regions}
+        pieces = {region: aligner.pieces(reference[region], parts) for region in regions}
+        rows += feature_names([part.lower for part in parts])
         for k, part in enumerate(parts):
-            previous = parts[k - 1].lower if k else ("^",)
-            following = parts[k + 1].lower if k + 1 < len(parts) else ("$",)
-            rows.append(
-                sorted(
-                    _own_features(part.lower)
-                    | _previous_features(previous)
-                    | _next_features(following)
-                )
-                + [_place(k, len(parts))]
-            )
-            targets.append([int(pieces[region][k] != "") for region in regions])
+            previous = parts[k - 1].key if k else None
+            said = {region: pieces[region][k] for region in regions}
+            targets.append([int(piece != "") for piece in said.values()])
             keys.append(part.key)
-            for key in (part.key, f"{' '.join(previous)} | {part.key}"):
-                for region in regions:
-                    memory[key][region][pieces[region][k]] += 1
-            for region in regions:
-                if pieces[region][k]:
-                    wordings.setdefault((region, part.key, pieces[region][k]), part)
+            for region, piece in said.items():
+                memory[part.key][region][piece] += 1
+                memory[context_key(previous, part.key)][region][piece] += 1
+                if piece:
+                    wordings.setdefault((region, part.key, piece), part)
     times = Counter(keys)
-    weights = [
-        times[key] ** -0.5 for key in keys
-    ]  # a sentence that stands in every report teaches little about others
-    routing = fit_linear(rows, targets, weights, alpha=2e-5, epochs=params.epochs)
+    # A sentence that is in every report teaches little about other sentences.
+    weights = [times[key] ** -0.5 for key in keys]
+    routing = fit_routing(rows, targets, weights, params.epochs)
     wording = fit_wording(
         ((region, part, piece) for (region, _, piece), part in wordings.items()), params.epochs
     )
-    plain: Memory = {
+    return Router(regions.names, params, routing, wording, _worth_keeping(memory, regions))
+
+
+def _worth_keeping(memory: dict, regions: Regions) -> Memory:
+    """The memory in a fixed order, without contexts seen once: they tell no more than their
+    sentence.
+    """
+    first = regions.names[0]
+    return {
         key: {region: dict(sorted(by_region[region].items())) for region in regions}
         for key, by_region in sorted(memory.items())
-        if " | " not in key
-        or sum(by_region[regions.names[0]].values())
-        > 1  # a context seen once tells no more than its sentence
+        if " | " not in key or by_region[first].total() > 1
     }
-    return Router(regions.names, params, routing, wording, plain)
+
+
+class _Sentence:
+    """A distinct sentence and what has been worked out about it.
+
+    `counts`: what curators made of it, None for a sentence that training has not seen. `known` and
+    `open` by region: whether curators said anything, and whether a learned wording may matter.
+    `variants` by region; `pieces` by context, region and level.
+    """
+
+    __slots__ = ("counts", "key", "known", "open", "pieces", "shares", "variants", "whole", "words")
+
+    def __init__(
+        self,
+        given: Words,
+        shares: Shares,
+        counts: Counts | None,
+        known: Sequence[bool],
+        open_: Sequence[bool],
+    ) -> None:
+        self.words = given
+        self.key = given.key
+        self.whole = as_sentence(given.text)
+        self.shares = shares
+        self.counts = counts
+        self.known = known
+        self.open = open_
+        self.variants: dict[str, list[Variant]] = {}
+        self.pieces: dict[tuple[str, str, int], str] = {}
 
 
 class Router:
-    """A fitted router. `annotate` is a function of the report's text alone. `regions`: the names it
-    was fitted with.
-    """
+    """A fitted router for `regions`. An answer depends on the text of its report alone."""
 
     def __init__(
         self,
         regions: Sequence[str],
         params: RouterParams,
-        routing: Linear,
+        routing: Routing,
         wording: Wording,
         memory: Memory,
     ) -> None:
-        if len(regions) != len(routing.bias):
+        if len(regions) != len(routing.linear.bias):
             raise ValueError("the model's parts do not fit together")
         self.regions = tuple(regions)
         self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
-        self._part = lru_cache(maxsize=_KEPT)(self._new_part)
-        self._variants = lru_cache(maxsize=_KEPT)(
-            lambda region, text: wording.variants(region, self._part(text).sentence)
-        )
-        self._piece = lru_cache(maxsize=4 * _KEPT)(self._new_piece)
-        self._edge = {name: self._sum([name]) for name in ("p ^", "n $")}
-        self._places = {
-            name: self._sum([name])
-            for k in range(4)
-            for n in range(1, 4)
-            for name in [f"at {k} {n}"]
-        }
+        self._unseen = (False,) * len(regions), (True,) * len(regions)  # as `_known_and_open`
+        self._sentences: dict[str, _Sentence] = {}
 
-    def annotate(
-        self, report: str, wording: Literal["learned", "verbatim"] = "learned"
-    ) -> Annotation:
-        """What the report says of each region. `verbatim`: routed alike, but in the report's own
-        sentences.
+    def annotate(self, report: str, wording: Mode = "learned") -> Annotation:
+        """What the report says of each region. `verbatim`: the same routing, but in the report's
+        own sentences.
         """
-        given = sentences(report)
-        parts = [self._part(sentence) for sentence in given]
-        said: dict[str, list[str]] = {region: [] for region in self.regions}
-        for k, part in enumerate(parts):
-            sums = (
-                part.own,
-                parts[k - 1].as_previous if k else self._edge["p ^"],
-                parts[k + 1].as_next if k + 1 < len(parts) else self._edge["n $"],
-                self._places[_place(k, len(parts))],
-            )
-            scores = self._routing.scores(
-                sum(total for total, _ in sums), sum(count for _, count in sums)
-            )
-            levels = np.rint(_LEVELS / (1 + np.exp(-scores))).astype(int).tolist()
-            context = f"{parts[k - 1].key if k else '^'} | {part.key}"
-            context = context if context in self._memory else part.key
-            for region, level in zip(self.regions, levels, strict=True):
-                piece = self._piece(given[k], context, region, level)
-                if piece:
-                    said[region].append(piece if wording == "learned" else given[k])
-        return {region: " ".join(pieces) for region, pieces in said.items()}
+        return next(self.annotate_all([report], wording))
 
-    def _sum(self, names: Iterable[str]) -> tuple[np.ndarray, int]:
-        known = self._routing.known(names)
-        return self._routing.weights[known].sum(axis=0), len(known)
+    def annotate_all(
+        self, reports: Iterable[str], wording: Mode = "learned"
+    ) -> Iterator[Annotation]:
+        """`annotate` for many reports, in their order, at several times the speed."""
+        reports = iter(reports)
+        while chunk := list(islice(reports, _CHUNK)):
+            if len(self._sentences) > _KEPT:
+                self._sentences.clear()
+            yield from self._annotate_chunk([sentences(report) for report in chunk], wording)
 
-    def _new_part(self, sentence: str) -> _Part:
-        part = words(sentence)
-        named = _own_features, _previous_features, _next_features
-        return _Part(
-            part,
-            part.key,
-            as_sentence(part.text),
-            *(self._sum(names(part.lower)) for names in named),
-        )
+    def _annotate_chunk(self, chunk: list[list[str]], wording: Mode) -> list[Annotation]:
+        self._add_sentences(dict.fromkeys(chain.from_iterable(chunk)))
+        reports = [[self._sentences[text] for text in texts] for texts in chunk]
+        flat = list(chain.from_iterable(reports))
+        levels = self._routing.levels([[part.shares for part in report] for report in reports])
+        pays = self._pays(levels)
+        known = np.array([sentence.known for sentence in flat], dtype=bool).reshape(levels.shape)
+        open_ = np.array([sentence.open for sentence in flat], dtype=bool).reshape(levels.shape)
+        self._add_variants(flat, pays & open_)
 
-    def _new_piece(self, text: str, context: str, region: str, level: int) -> str:
-        """The piece of highest expected worth for a sentence whose chance to speak of the region is
-        `level` / 64.
+        contexts = [context for report in reports for context in self._contexts(report)]
+        origins = [(number, text) for number, texts in enumerate(chunk) for text in texts]
+        said = [{region: [] for region in self.regions} for _ in reports]
+        for place, column in np.argwhere(pays | known).tolist():
+            region = self.regions[column]
+            level = int(levels[place, column])
+            piece = self._piece(flat[place], contexts[place], region, level)
+            if piece:
+                number, text = origins[place]
+                said[number][region].append(piece if wording == "learned" else text)
+        return [
+            {region: " ".join(pieces) for region, pieces in by_region.items()} for by_region in said
+        ]
+
+    def _pays(self, level):
+        """Whether saying what no curator is known to have said can be worth its words, by the
+        formula of `best_text`. `level`: a number or an array.
         """
-        part = self._part(text)
-        chance = level / _LEVELS
-        known = self._memory.get(part.key, {}).get(region, {"": 0})
-        if 2 * chance < self._params.silence_price and known.keys() == {""}:
-            return ""  # by the formula of _best: no wording can be worth its words
-        # Not asked where the sentence will hardly be said, where the curators are known to say
-        # nothing, nor where their own wordings are so many that another would hardly weigh.
-        ask = 2 * chance >= self._params.silence_price and (known.keys() != {""} or not known[""])
-        ask = ask and sum(known.values()) < _ENOUGH * self._params.shrinkage
-        variants = self._variants(region, text) if ask else [(part.whole, 1.0, True)]
+        return 2 * level >= LEVELS * self._params.silence_price
+
+    def _add_sentences(self, texts: Iterable[str]) -> None:
+        new = {text: words(text) for text in texts if text not in self._sentences}
+        all_shares = self._routing.shares(list(new.values()))
+        for (text, given), shares in zip(new.items(), all_shares, strict=True):
+            counts = self._memory.get(given.key)
+            self._sentences[text] = _Sentence(given, shares, counts, *self._known_and_open(counts))
+
+    def _known_and_open(self, counts: Counts | None) -> tuple[Sequence[bool], Sequence[bool]]:
+        """By region, whether curators said anything of such a sentence, and whether a learned
+        wording may matter. It may not where they are known to say nothing, or to say something so
+        often that another wording would hardly weigh.
+        """
+        if counts is None:
+            return self._unseen
+        enough = _ENOUGH * self._params.shrinkage
+        seen = [counts[region] for region in self.regions]
+        known = [pieces.keys() != {""} for pieces in seen]
+        few = [sum(pieces.values()) < enough for pieces in seen]
+        return known, [said and rare for said, rare in zip(known, few, strict=True)]
+
+    def _add_variants(self, flat: list[_Sentence], wanted: np.ndarray) -> None:
+        asked: dict[tuple[str, _Sentence], None] = {}
+        for place, column in np.argwhere(wanted).tolist():
+            region = self.regions[column]
+            if region not in flat[place].variants:
+                asked[region, flat[place]] = None
+        found = self._wording.variants([(region, sentence.words) for region, sentence in asked])
+        for (region, sentence), variants in zip(asked, found, strict=True):
+            sentence.variants[region] = variants
+
+    def _contexts(self, report: list[_Sentence]) -> Iterator[str]:
+        """The memory's key of each sentence: with the sentence before, where it knows the two."""
+        previous = None
+        for sentence in report:
+            key = context_key(previous, sentence.key)
+            yield key if key in self._memory else sentence.key
+            previous = sentence.key
+
+    def _piece(self, sentence: _Sentence, context: str, region: str, level: int) -> str:
+        """The piece of highest expected worth for a sentence that speaks of the region with a
+        probability of `level` / LEVELS.
+        """
+        key = context, region, level
+        if key not in sentence.pieces:
+            chances, readable = self._distribution(sentence, context, region, level)
+            sentence.pieces[key] = best_text(chances, readable, self._params.silence_price)
+        return sentence.pieces[key]
+
+    def _distribution(
+        self, sentence: _Sentence, context: str, region: str, level: int
+    ) -> tuple[dict[str, float], set[str]]:
+        """The probability of each piece, and which of the pieces read well."""
+        chance = level / LEVELS
         chances = {"": 1 - chance}
-        readable = {"", part.whole}
-        for variant, share, reads in variants:
-            chances[variant] = chances.get(variant, 0.0) + chance * share
+        readable = {"", sentence.whole}
+        variants = sentence.variants.get(region) if self._pays(level) else None
+        for text, share, reads in variants or [Variant(sentence.whole, 1.0, True)]:
+            chances[text] = chances.get(text, 0.0) + chance * share
             if reads:
-                readable.add(variant)
-        keys = [(part.key, self._params.shrinkage)]
-        keys += [(context, self._params.context_shrinkage)] if context != part.key else []
-        for key, shrinkage in keys:
-            if key in self._memory:
-                counts = self._memory[key][region]
-                readable.update(counts)
-                total = sum(counts.values()) + shrinkage
-                texts = sorted({*chances, *counts})
-                chances = {
-                    said: (counts.get(said, 0) + shrinkage * chances.get(said, 0.0)) / total
-                    for said in texts
-                }
-        return self._best(chances, readable)
-
-    def _best(self, chances: dict[str, float], readable: set[str]) -> str:
-        """The readable text of the highest 2 E[overlap] - silence_price * length: what maximises F1 = 2
-        overlap / (sum of both lengths) where it stands at `silence_price` (Dinkelbach's transform), and
-        unlike F1 adds up over a report's sentences.
-        """
-        likely = sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:12]
-        if len(likely) == 1 or likely[0] == ("", 1.0):
-            return likely[0][0]
-        bags = [(text, chance, _bag(text)) for text, chance in likely]
-        best, worth = "", 0.0
-        for text, _, bag in bags:
-            if text and text in readable:
-                overlap = sum(chance * (bag & other).total() for _, chance, other in bags)
-                gain = 2 * overlap - self._params.silence_price * bag.total()
-                if gain > worth + 1e-9:
-                    best, worth = text, gain
-        return best
+                readable.add(text)
+        seen = [(sentence.counts, self._params.shrinkage)]
+        if context != sentence.key:
+            seen.append((self._memory[context], self._params.context_shrinkage))
+        for counts, shrinkage in seen:
+            if counts is not None:
+                chances = sharpened(chances, counts[region], shrinkage)
+                readable.update(counts[region])
+        return chances, readable
 
     def save(self, folder: Path) -> None:
         """Two files in `folder`, the same bytes for the same model: `router.json` and, first,
         `router.npz`.
         """
         folder = Path(folder)
-        arrays = {"routing": self._routing.weights, "routing_bias": self._routing.bias}
-        arrays |= {"tagger": self._wording.tagger.weights, "tagger_bias": self._wording.tagger.bias}
+        arrays = {
+            "routing": self._routing.linear.weights,
+            "routing_bias": self._routing.linear.bias,
+            "tagger": self._wording.tagger.weights,
+            "tagger_bias": self._wording.tagger.bias,
+            "tagger_features": self._wording.keys,
+        }
         with replacing(folder / "router.npz", "wb") as file:
             np.savez(file, **arrays)
         content = {
@@ -299,7 +300,6 @@ class Router:
             "regions": list(self.regions),
             "params": self._params.model_dump(),
             "routing": self._routing.names,
-            "tagger": self._wording.tagger.names,
             "tags": self._wording.tags,
             "seen": sorted(self._wording.seen),
             "memory": self._memory,
@@ -308,34 +308,33 @@ class Router:
 
     @classmethod
     def load(cls, folder: Path) -> "Router":
-        """UserError where the folder holds no whole model."""
+        """UserError where the folder holds no complete model."""
         folder = Path(folder)
         try:
-            content = json.loads((folder / "router.json").read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError("another format")
-            with np.load(
-                io.BytesIO((folder / "router.npz").read_bytes()), allow_pickle=False
-            ) as arrays:
-                routing = Linear(content["routing"], arrays["routing"], arrays["routing_bias"])
-                tagger = Linear(content["tagger"], arrays["tagger"], arrays["tagger_bias"])
-            wording = Wording(tagger, content["tags"], content["seen"])
-            params = RouterParams(**content["params"])
-            return cls(content["regions"], params, routing, wording, content["memory"])
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            EOFError,
-            zipfile.BadZipFile,
-        ) as error:
-            reason = (
-                "is missing"
-                if isinstance(error, FileNotFoundError)
-                else "is damaged or of another version"
-            )
-            raise UserError(
-                f"{folder}: the router's model {reason}; run `dvc repro fit_router`"
-            ) from None
+            return cls._read(folder)
+        except FileNotFoundError:
+            reason = "is missing"
+        except _DAMAGE:
+            reason = "is damaged or of another version"
+        raise UserError(f"{folder}: the router's model {reason}; run `dvc repro fit_router`")
+
+    @classmethod
+    def _read(cls, folder: Path) -> "Router":
+        content = json.loads((folder / "router.json").read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError("another format")
+        archive = io.BytesIO((folder / "router.npz").read_bytes())
+        with np.load(archive, allow_pickle=False) as arrays:
+            routing = Linear(arrays["routing"], arrays["routing_bias"])
+            tagger = Linear(arrays["tagger"], arrays["tagger_bias"])
+            features = arrays["tagger_features"]
+        return cls(
+            content["regions"],
+            RouterParams(**content["params"]),
+            Routing(routing, content["routing"]),
+            Wording(tagger, features, content["tags"], content["seen"]),
+            content["memory"],
+        )
+
+
+_DAMAGE = OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile

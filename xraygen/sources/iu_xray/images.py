@@ -5,8 +5,6 @@ Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png`
 `CXR1_1_IM-0001-3001.png`), R2Gen's `CXR1000_IM-0003/0.png`.
 """
 
-import hashlib
-import io
 import os
 import re
 from collections import defaultdict
@@ -16,8 +14,10 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
-from xraygen.sources.iu_xray.incidents import Log, shown
+from xraygen.sources.incident_log import Log, shown
+from xraygen.sources.walk import files_below
 
 STUDY_ID = re.compile(r"CXR([0-9]+)(?:_[0-9]+)?_(IM-[0-9]+)(?:-[0-9]+)*")
 _IMAGE_SUFFIX = re.compile(r".*\.(?:png|jpe?g)", re.IGNORECASE | re.DOTALL)
@@ -37,56 +37,9 @@ def identify_image(path: PurePath) -> tuple[str, str | None] | None:
     return (plain_uid(folder[1]), None) if folder and _NUMBER.fullmatch(path.name) else None
 
 
-def dvc_cache(root: Path) -> Path | None:
-    """The cache of the DVC repository that `root` is in, wherever it is configured; None where
-    there is none.
-    """
-    try:
-        from dvc.exceptions import DvcException
-        from dvc.repo import Repo
-    except ImportError:
-        return None
-    try:
-        with Repo(Repo.find_root(str(root))) as repo:
-            return Path(repo.cache.local_cache_dir).resolve()
-    except DvcException:
-        return None
-
-
 def image_files(folder: Path, outside: list[Path], root: Path | None = None) -> Iterator[Path]:
-    """Everything below `folder` with the suffix of an image, sorted, but for hidden names (macOS
-    leaves `._x.png` in archives).
-
-    Links to folders are not followed: those that lead out of `folder` are appended to `outside`, as
-    are such links to images. A link into the cache of the DVC repository that holds `root` is the
-    image itself: DVC may link what it tracks.
-    """
-    home = folder.resolve()
-    caches: list[
-        Path | None
-    ] = []  # looked up for the first link that leads out, which takes DVC most of a second
-
-    def leads_out(link: Path, to_folder: bool) -> bool:
-        target = Path(os.path.realpath(link))
-        if target.is_relative_to(home):
-            return False
-        if root is None or to_folder:
-            return True
-        if not caches:
-            caches.append(dvc_cache(root))
-        return caches[0] is None or not target.is_relative_to(caches[0])
-
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name != "__MACOSX"
-        )
-        for name in folders + sorted(names):
-            path = Path(parent, name)
-            wanted = name in folders or (_IMAGE_SUFFIX.fullmatch(name) and not name.startswith("."))
-            if wanted and path.is_symlink() and leads_out(path, name in folders):
-                outside.append(path)
-            elif wanted and name not in folders:
-                yield path
+    """Every file below `folder` with the suffix of an image, as `files_below` finds them."""
+    return files_below(folder, _IMAGE_SUFFIX.fullmatch, outside, root)
 
 
 def plain_uid(digits: str) -> str:
@@ -134,7 +87,7 @@ def images_of(
         hashes = dict(
             zip(
                 (image.name for _, image in jobs),
-                pool.map(lambda job: _verify(job[1].path), jobs),
+                pool.map(lambda job: verify(job[1].path, ("PNG", "JPEG")), jobs),
                 strict=True,
             )
         )
@@ -210,27 +163,3 @@ def _projection(view: str | None, views: dict[str, Projection], numbered: int) -
         if len(set(views.values())) == 1 and numbered <= len(views)
         else "unknown"
     )
-
-
-def _verify(path: Path) -> tuple[str, str]:
-    """(sha256, "") of an image whose file is whole, ("", why) of any other. PNG: every chunk's
-    checksum; others are decoded.
-    """
-    from PIL import Image as Picture
-    from PIL import UnidentifiedImageError
-
-    try:
-        if not path.is_file():  # a pipe or a device would block
-            return "", "not a file"
-        data = path.read_bytes()
-        with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            picture.verify() if picture.format == "PNG" else picture.load()
-    # decoders raise anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error ...
-    except Exception as error:
-        reason = (
-            "no PNG or JPEG"
-            if isinstance(error, UnidentifiedImageError)
-            else " ".join(str(error).split())[:120]
-        )
-        return "", reason or type(error).__name__
-    return hashlib.sha256(data).hexdigest(), ""

@@ -1,8 +1,4 @@
-"""What can be wrong in IU X-Ray's raw files, by kind, and the log that a reading keeps of it."""
-
-from collections import Counter
-
-from xraygen.sources import Incident
+"""What can be wrong in IU X-Ray's raw files, by kind."""
 
 # every kind of incident; ids are study ids, CXR<uid> where no study has the uid, image paths, or
 # file:place
@@ -48,48 +44,5 @@ KINDS = {
 }
 
 
-class Log:
-    def __init__(self) -> None:
-        self.incidents: list[Incident] = []
-
-    def _add(self, action: str, kind: str, id: str, detail: str) -> None:
-        assert KINDS[kind].startswith(action), kind
-        self.incidents.append(
-            Incident(action=action, kind=kind, id=shown(id), detail=shown(detail))
-        )
-
-    def repaired(self, kind: str, id: str, detail: str) -> None:
-        self._add("repaired", kind, id, detail)
-
-    def excluded(self, kind: str, id: str, detail: str) -> None:
-        self._add("excluded", kind, id, detail)
-
-    def commonest(self, prefix: str = "") -> str:
-        """The kinds of what was excluded with their counts, the most frequent first, and an example
-        of that one.
-        """
-        kinds = Counter(
-            one.kind
-            for one in self.incidents
-            if one.action == "excluded" and one.kind.startswith(prefix)
-        )
-        kinds.pop(
-            "report_without_annotation", None
-        )  # expected in every collection of which a part is kept apart
-        if not kinds:
-            return "nothing was given"
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(3))
-        kind = kinds.most_common(1)[0][0]
-        first = min((one for one in self.sorted() if one.kind == kind), key=lambda one: len(one.id))
-        return f"{counts}; for example {first.id}: {first.detail}"
-
-    def sorted(self) -> list[Incident]:
-        return sorted(
-            self.incidents,
-            key=lambda incident: (incident.action, incident.kind, incident.id, incident.detail),
-        )
-
-
-def shown(text: str) -> str:
-    """File names may hold anything, records only what UTF-8 can say."""
-    return text.encode("utf-8", "backslashreplace").decode()
+# Expected in every collection of which a part is kept apart.
+EXPECTED = frozenset(["report_without_annotation"])

@@ -28,8 +28,9 @@ from xraygen.core.regions import Regions
 from xraygen.core.study import Projection, Study
 from xraygen.core.tables import has_no_value
 from xraygen.sources import Collection, Source
+from xraygen.sources.incident_log import Log, shown
 from xraygen.sources.iu_xray.images import STUDY_ID, identify_image, images_of, plain_uid
-from xraygen.sources.iu_xray.incidents import Log, shown
+from xraygen.sources.iu_xray.incidents import EXPECTED, KINDS
 
 REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = (
     "indiana_reports.csv",
@@ -66,7 +67,7 @@ def read(folder: Path, root: Path, regions: Regions) -> Collection:
         raise UserError(
             f"{folder}: lies outside {root}, to which image paths are relative; move it there"
         )
-    log = Log()
+    log = Log(KINDS, EXPECTED)
     findings = _findings(folder / REPORTS, log)
     listed = _projections(folder / PROJECTIONS, log)
     entries, given = _entries(folder / ANNOTATIONS, log)

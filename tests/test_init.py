@@ -1,0 +1,298 @@
+"""`xraygen init FILE`: what it infers of a table, what it writes, and what it leaves alone."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image as Picture
+
+from xraygen import params
+from xraygen.core.errors import UserError
+from xraygen.sources.table.infer import infer
+from xraygen.sources.table.init import DROPPED, init
+
+SAID = ("Lines in place.", "Liver edge smooth.", "No free air seen.")
+
+
+def rows(count: int = 40, **columns) -> list[dict]:
+    """`columns`: by name a value, or what makes one of the row's number."""
+    return [
+        {name: made(number) if callable(made) else made for name, made in columns.items()}
+        for number in range(count)
+    ]
+
+
+def report(number: int) -> str:
+    return f"Film {number}. Lines in place. Liver edge smooth. No free air seen."
+
+
+PLAIN = {
+    "id": lambda n: f"A{n}",
+    "report": report,
+    "ref_devices": lambda n: SAID[0] if n % 5 else "",
+    "ref_abdomen": lambda n: SAID[1] if n % 5 else "",
+}
+
+
+@pytest.mark.parametrize(
+    "columns, expected",
+    [
+        (PLAIN, {"id": "id", "report": "report", "patient": None, "split": None, "images": None}),
+        (PLAIN, {"reference": {"devices": "ref_devices", "abdomen": "ref_abdomen"}}),
+        # no word says that these are references, but they repeat what the report says
+        (
+            {
+                "Exam": lambda n: 1000 + n,
+                "MRN": lambda n: 7000 + n // 2,
+                "Age": lambda n: 20 + n % 60,
+                "Indication": "Cough and fever for three days.",
+                "Text": report,
+                "Devices": SAID[0],
+                "Abdomen": lambda n: SAID[1] if n % 2 else "",
+                "Fold": lambda n: ("train", "TEST")[n % 8 == 0],
+            },
+            {
+                "id": "Exam",
+                "patient": "MRN",
+                "report": "Text",
+                "split": "Fold",
+                "reference": {"Devices": "Devices", "Abdomen": "Abdomen"},
+                "ignored": ("Age", "Indication"),
+            },
+        ),
+        # an image a row: the id is the study's, though the image's own is different in every row
+        (
+            {
+                "dicom_id": lambda n: f"d{n}",
+                "study_id": lambda n: f"s{n // 2}",
+                "subject_id": lambda n: f"p{n // 6}",
+                "path": lambda n: f"files/{n}.png",
+                "ViewPosition": lambda n: ("PA", "LATERAL")[n % 2],
+                "findings": lambda n: report(n // 2),
+                "impression": "No acute disease is seen here.",
+                "annotation": lambda n: json.dumps({"devices": SAID[0], "free air": None}),
+            },
+            {
+                "id": "study_id",
+                "patient": "subject_id",
+                "images": "path",
+                "projection": "ViewPosition",
+                "report": "findings",
+                "also": ("impression",),
+                "reference": "annotation",
+                "regions": ("devices", "free air"),
+            },
+        ),
+        # as JSON Lines gives it
+        (
+            {
+                "id": lambda n: n,
+                "report": report,
+                "images": lambda n: [{"path": f"{n}.dcm", "projection": "frontal"}],
+                "reference": lambda n: {"devices": SAID[0]} if n % 3 else None,
+                "patient": lambda n: n // 3,
+            },
+            {"id": "id", "images": "images", "reference": "reference", "patient": "patient"},
+        ),
+    ],
+)
+def test_columns_are_told_by_name_and_content(columns, expected):
+    found = infer(rows(**columns), {})._asdict()
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_what_the_user_names_is_taken():
+    table = rows(**PLAIN, mine=lambda n: f"B{n}", summary=report)
+    named = {"id": "mine", "report": "summary"}
+    found = infer(table, named, ["ref_abdomen"])
+    assert (found.id, found.report, found.reference) == (
+        "mine",
+        "summary",
+        {"abdomen": "ref_abdomen"},
+    )
+    with pytest.raises(UserError, match="no column 'hers'; there are: id, report"):
+        infer(table, {"id": "hers"})
+
+
+@pytest.mark.parametrize(
+    "columns, said",
+    [
+        ({"id": lambda n: n, "report": report}, "references.*--reference"),
+        ({"report": report, "ref_a": SAID[0], "ref_b": SAID[1]}, "--id"),
+        ({"id": lambda n: n, "age": lambda n: n}, "--report"),
+        ({"A1": lambda n: n, 2 * report(0): report}, "first line does not look like names"),
+        (
+            {
+                "id": lambda n: n,
+                "report": report,
+                "r": lambda n: json.dumps({f"finding {n} {k}": "x" for k in range(3)}),
+            },
+            "120 different keys",
+        ),
+    ],
+)
+def test_what_is_not_there_is_named_with_the_option_that_helps(columns, said):
+    with pytest.raises(UserError, match=said):
+        infer(rows(**columns), {})
+
+
+# --- the project
+
+
+@pytest.fixture
+def project(tmp_path, root, monkeypatch) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(root / "params.yaml", folder)
+    for kind in ("scores", "usage"):
+        (folder / "metrics" / kind).mkdir(parents=True)
+        for name in ("router", *DROPPED):
+            (folder / "metrics" / kind / f"{name}.json").write_text("{}\n")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def table(path: Path, made: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in made))
+        return path
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(made[0]))
+        writer.writeheader()
+        writer.writerows(made)
+    return path
+
+
+def run(file: Path, given=(), reference=(), force: bool = False) -> str:
+    settings = params.load()
+    approaches = settings.approaches.keys()
+    return init(file, dict(given), reference, settings.data, approaches, Path.cwd(), force)
+
+
+def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
+    before = (project / "params.yaml").read_text()
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    said = run(file)
+    after = (project / "params.yaml").read_text()
+    settings = params.load()
+    assert settings.data.source == "table"
+    assert settings.data.settings["table"].reference == {
+        "devices": "ref_devices",
+        "abdomen": "ref_abdomen",
+    }
+    assert settings.regions.names == ("devices", "abdomen")
+    assert list(settings.approaches) == ["constant", "router", "router-verbatim", "brief"]
+    assert "{regions}" in settings.approaches["brief"].system
+    assert (settings.finetune.max_steps, settings.finetune.inputs) == (1, "report")
+    kept = before[before.index("\nfit_router:") : before.index("\nfinetune:")]
+    kept_too = before[before.index("\nevaluate:") :]
+    assert kept in after and kept_too in after, "sections that do not change keep every byte"
+    for line in before[: before.index("\n  vlm-base:")].splitlines():
+        if "#" in line:
+            assert line[line.index("#") :] in after, line
+    assert (project / "data/raw/table/mine.csv").read_bytes() == file.read_bytes()
+    assert sorted(path.stem for path in (project / "metrics").rglob("*.json")) == ["router"] * 2
+    for words in ("40 rows, 40 studies", "drawn by study", "val 8", "dvc repro", "vlm-base"):
+        assert words in said, said
+    assert "Liver" not in said, "what a report says is not printed"
+
+
+def test_the_same_table_gives_the_same_bytes(project, tmp_path):
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    said = run(file)
+    written = (project / "params.yaml").read_bytes()
+    again = run(file, force=True)
+    assert (project / "params.yaml").read_bytes() == written
+    assert again.splitlines()[:10] == said.splitlines()[:10]
+
+
+def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_path):
+    run(table(tmp_path / "mine.csv", rows(**PLAIN)))
+    text = (project / "params.yaml").read_text()
+    mine = "  nearest: {annotator: router, reads: models/router, wording: learned}\n\nevaluate:"
+    (project / "params.yaml").write_text(text.replace("\nevaluate:", mine))
+    other = table(tmp_path / "other" / "mine.csv", rows(50, **PLAIN))
+    for force in (False, True):
+        if not force:
+            with pytest.raises(UserError, match="--force"):
+                run(other)
+            assert params.load().data.settings["table"].file == "mine.csv"
+    run(other, force=True)
+    assert (project / "data/raw/table/mine.csv").read_bytes() == other.read_bytes()
+    assert "nearest" in params.load().approaches, "an approach that the user added stays"
+
+
+def test_another_file_of_the_same_name_is_not_overwritten(project, tmp_path):
+    lying = table(project / "data/raw/table/mine.csv", rows(3, id=1))
+    before = lying.read_bytes()
+    with pytest.raises(UserError, match="is there already and differs"):
+        run(table(tmp_path / "mine.csv", rows(**PLAIN)))
+    assert lying.read_bytes() == before
+    assert params.load().data.source == "phantom"
+
+
+def test_a_table_in_its_place_is_used_where_it_is(project):
+    file = table(project / "data/raw/table/sub/mine.jsonl", rows(**PLAIN))
+    run(file)
+    assert params.load().data.settings["table"].file == "sub/mine.jsonl"
+    assert [path.name for path in (project / "data/raw").rglob("*") if path.is_file()] == [
+        "mine.jsonl"
+    ]
+
+
+def test_images_come_along_with_their_paths(project, tmp_path):
+    (tmp_path / "given/films").mkdir(parents=True)
+    for number in range(40):
+        Picture.new("L", (8, 8), number).save(tmp_path / f"given/films/{number}.png")
+    columns = PLAIN | {"image": lambda n: f"films/{n}.png", "view": "PA"}
+    said = run(table(tmp_path / "given/mine.csv", rows(**columns)))
+    assert "image: 40 images" in said
+    assert len(list((project / "data/raw/table/films").glob("*.png"))) == 40
+    assert params.load().finetune.inputs == "image+report"
+    # A folder that was forgotten: the table is used without, and that is said.
+    shutil.rmtree(tmp_path / "given/films")
+    said = run(table(tmp_path / "given/other.csv", rows(**columns)), force=True)
+    assert "images      none" in said and "note: images: 'image' is not used" in said
+    assert params.load().data.settings["table"].images is None
+    with pytest.raises(UserError, match="none of the images"):
+        run(tmp_path / "given/other.csv", {"images": "image"}, force=True)
+
+
+def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, tmp_path):
+    columns = PLAIN | {
+        "patient": lambda n: f"P{n // 4}",
+        "split": lambda n: ("train", "test")[n % 2],
+    }
+    file = table(tmp_path / "mine.csv", rows(**columns))
+    with pytest.raises(UserError, match="10 patients are in more than one split"):
+        run(file, {"split": "split"})
+    assert not (project / "data").exists()
+    said = run(file)
+    assert "drawn by patient" in said and "note: split: 'split' is not used" in said
+    assert "P1" not in said
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (None, "is no file"),
+        (b"", "no column"),
+        (b"PK\3\4\0\0", "mine.csv"),
+        (b"id,report\n1,a b c d\n", "mine.csv"),
+        (b"\x80" * 3000, "mine.csv"),
+    ],
+)
+def test_what_cannot_be_understood_changes_nothing(project, tmp_path, content, said):
+    before = (project / "params.yaml").read_bytes()
+    if content is not None:
+        (tmp_path / "mine.csv").write_bytes(content)
+    command = [sys.executable, "-m", "xraygen", "init", str(tmp_path / "mine.csv")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ") and said in done.stderr
+    assert (project / "params.yaml").read_bytes() == before and not (project / "data").exists()

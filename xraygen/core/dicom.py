@@ -1,0 +1,232 @@
+"""DICOM images as 8-bit pictures.
+
+Only the tags named here are read, so that no name, date or number of a patient reaches a picture, a
+message or a log. Formulas: DICOM PS3.3, C.11.1 (rescale) and C.11.2 (values of interest).
+"""
+
+import io
+import re
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraygen.core.errors import UserError
+from xraygen.core.study import Projection
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image as Picture
+    from pydicom import Dataset
+
+_MAGIC = b"DICM"  # after a preamble of 128 bytes
+_REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
+_FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
+_LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
+_DEFLATED = b"1.2.840.10008.1.2.1.99"  # inflated as a whole, whatever size that has
+_JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
+_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
+_TAGS = (
+    "BitsAllocated", "BitsStored", "Columns", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "HighBit", "ModalityLUTSequence", "NumberOfFrames", "PhotometricInterpretation", "PixelData",
+    "PixelRepresentation", "PlanarConfiguration", "RescaleIntercept", "RescaleSlope", "Rows",
+    "SamplesPerPixel", "VOILUTFunction", "VOILUTSequence", "WindowCenter", "WindowWidth",
+)  # fmt: skip
+
+
+class DicomError(Exception):
+    """Why a DICOM file cannot be shown, in words that hold nothing of its content."""
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its suffix .dcm or by its first bytes. What is no file, or cannot
+    be read, is not: whoever opens it will tell why.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    if path.suffix.lower() == ".dcm":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == _MAGIC
+    except OSError:
+        return False
+
+
+def read_dicom(path: Path) -> "Picture":
+    """An image as an 8-bit picture, grey (mode L) or RGB: rescaled, with its first lookup table or
+    window of values of interest, MONOCHROME1 inverted.
+
+    Where it has neither, values of more than 8 bits are scaled as those of other formats are.
+    DicomError: the file is damaged, too large, of several frames, or of a kind that is not read.
+    UserError: a package is missing.
+    """
+    from PIL import Image as Pictures
+
+    dataset = _dataset(path, _TAGS)
+    _refuse(dataset, path)
+    try:
+        from pydicom.pixels import apply_modality_lut, pixel_array
+
+        pixels = pixel_array(dataset)
+        if dataset.SamplesPerPixel > 1:
+            return Pictures.fromarray(pixels)
+        return Pictures.fromarray(_grey(apply_modality_lut(pixels, dataset), dataset))
+    except Exception as error:  # on damaged bytes decoders raise anything
+        raise DicomError(f"its pixels cannot be decoded ({type(error).__name__})") from None
+
+
+def projection(path: Path) -> Projection:
+    """By ViewPosition; unknown where the file has none, or is damaged. UserError: a package is
+    missing.
+    """
+    try:
+        header = _dataset(path, ("ViewPosition",), pixels=False)
+        return projection_of(header.get("ViewPosition"))
+    except UserError:
+        raise
+    except Exception:  # on a damaged header pydicom raises anything
+        return "unknown"
+
+
+def projection_of(position: object) -> Projection:
+    """The projection that a view position names ("PA", "left lateral", "AP_horizontal")."""
+    name = re.sub(r"[\s_-]+", "", position).casefold() if isinstance(position, str) else ""
+    return "frontal" if name in _FRONTAL else "lateral" if name in _LATERAL else "unknown"
+
+
+def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset":
+    try:
+        from pydicom import config, dcmread
+    except ImportError:
+        raise UserError(f"{path}: {_REMEDY}") from None
+    # Its warnings quote values of the header.
+    config.settings.reading_validation_mode = config.IGNORE
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
+    try:
+        # From memory: a file would be asked for as many gigabytes as a damaged length says.
+        content = path.read_bytes()
+        if _DEFLATED in content[:1000]:
+            raise DicomError("its transfer syntax is not read; export it uncompressed")
+        return dcmread(io.BytesIO(content), specific_tags=list(tags), stop_before_pixels=not pixels)
+    except DicomError:
+        raise
+    except OSError as error:
+        raise DicomError(error.strerror or "cannot be read") from None
+    except Exception as error:
+        raise DicomError(f"not DICOM, or damaged ({type(error).__name__})") from None
+
+
+def _refuse(dataset: "Dataset", path: Path) -> None:
+    """DicomError or UserError where a file is not one that is read, before pixels are decoded."""
+    from PIL import Image as Pictures
+    from pydicom.pixels import get_decoder
+
+    try:
+        rows, columns = int(dataset.Rows), int(dataset.Columns)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        meaning = str(dataset.PhotometricInterpretation)
+        bits, samples = int(dataset.BitsAllocated), int(dataset.SamplesPerPixel)
+        syntax = dataset.file_meta.TransferSyntaxUID
+    except Exception:  # on a damaged header pydicom raises anything, and quotes it
+        raise DicomError("it has no image, or its header is damaged") from None
+    if frames > 1:
+        raise DicomError(f"it has {frames} frames; export one of them as a file")
+    if Pictures.MAX_IMAGE_PIXELS and rows * columns > 2 * Pictures.MAX_IMAGE_PIXELS:
+        raise DicomError(f"{rows} x {columns} pixels are more than Pillow's limit")
+    if samples == 1 and meaning not in ("MONOCHROME1", "MONOCHROME2"):
+        raise DicomError("its photometric interpretation is not read; export it as PNG")
+    if samples > 1 and bits != 8:
+        raise DicomError(f"it is in colour with {bits} bits; export it as PNG")
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        raise DicomError("its transfer syntax is not read; export it uncompressed") from None
+    if not available:
+        raise UserError(f"{path}: {_REMEDY}")
+    if syntax.is_compressed and _compressed_size(dataset) not in (None, (rows, columns)):
+        raise DicomError("its compressed image is of another size than its header says")
+
+
+def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
+    """(height, width) by the header of the JPEG or JPEG 2000 stream, which is what decoders reserve
+    memory for; None for other streams.
+    """
+    from pydicom.encaps import generate_frames
+
+    try:
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        if not frame.startswith(b"\xff\xd8") and (match := _JPEG_2000.search(frame)):
+            right, bottom, left, top = struct.unpack(">4I", match[1])
+            return bottom - top, right - left
+        place = 2
+        while frame.startswith(b"\xff\xd8") and frame[place] == 0xFF:
+            if frame[place + 1] in _JPEG_FRAMES:
+                return struct.unpack_from(">2H", frame, place + 5)
+            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+    except Exception:  # damaged, which the decoder will find
+        return None
+    return None
+
+
+def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
+    """Rescaled values (height, width) as 0 (black) to 255."""
+    import numpy as np
+
+    from xraygen.core.depth import to_8_bits
+
+    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+    if dataset.get("VOILUTSequence"):
+        shares = _looked_up(values, dataset)
+    elif (window := _window(dataset)) is not None:
+        shares = _windowed(values, dataset, *window)
+    elif dataset.BitsStored > 8 or values.min() < 0 or values.max() > 255:
+        return to_8_bits(values, inverted)
+    else:
+        shares = values / (2**dataset.BitsStored - 1)
+    grey = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    return 255 - grey if inverted else grey
+
+
+def _looked_up(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
+    """Values as shares of the brightest, by the first VOI lookup table (C.11.2.1.1).
+
+    By hand, because pydicom.pixels.apply_voi (3.0) wraps around where a table for more than 8 bits
+    has entries of 8 bits.
+    """
+    import numpy as np
+
+    table = dataset.VOILUTSequence[0]
+    count, first, bits = (int(number) for number in table.LUTDescriptor)
+    entries = table.LUTData
+    if isinstance(entries, bytes):
+        syntax = dataset.file_meta.TransferSyntaxUID
+        entries = np.frombuffer(entries, "<u2" if syntax.is_little_endian else ">u2")
+    entries = np.asarray(entries)[: count or 2**16]
+    places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
+    return entries[places] / (2**bits - 1)
+
+
+def _window(dataset: "Dataset") -> tuple[float, float] | None:
+    """(centre, width) of the first window; None where there is none, or it has no width."""
+    try:
+        center, width = (
+            float(value if dataset[name].VM == 1 else value[0])
+            for name in ("WindowCenter", "WindowWidth")
+            if (value := dataset[name].value) is not None
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (center, width) if width >= 1 else None
+
+
+def _windowed(
+    values: "np.ndarray", dataset: "Dataset", center: float, width: float
+) -> "np.ndarray":
+    """Values as shares of the range that the window is spread over."""
+    import numpy as np
+    from pydicom.pixels import apply_windowing
+
+    ends = np.array([center - 50 * width, center + 50 * width])  # far outside, also of a sigmoid
+    darkest, brightest = apply_windowing(ends, dataset)
+    return (apply_windowing(values, dataset) - darkest) / (brightest - darkest)

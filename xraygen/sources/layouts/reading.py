@@ -1,0 +1,285 @@
+"""What the readers of public collections share: drafts of studies, incidents, damaged text.
+
+A reader yields one outcome for each unit of its collection (a file, an entry, a study made of
+several rows): a Draft, or the Incident that excludes it. So every unit is accounted for.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from xraygen.core.errors import UserError
+from xraygen.sources import Incident
+from xraygen.sources.walk import files_below
+
+KINDS = {  # every kind of incident; ids are study ids, file:place or paths
+    "no_findings": "excluded: a study whose report has no findings",
+    "entry_malformed": "excluded: an entry without a usable id, or not of the layout's form",
+    "row_malformed": "excluded: a row with more or fewer cells than the header",
+    "file_malformed": "excluded: a file that is damaged, or that declares entities",
+    "file_unreadable": "excluded: a file that cannot be opened, or is UTF-16",
+    "file_outside": "excluded: a link to a file outside the folder",
+    "id_duplicate": "excluded: a study that is in the collection already, with the same content",
+    "id_conflict": "excluded: studies with one id and different content; which is right is unknown",
+    "image_missing": "excluded: an image that is not below the folder",
+    "image_name": "excluded: an image whose path is not UTF-8",
+    "image_outside": "excluded: a link, to an image or to a folder, that leads out of the folder",
+    "image_ambiguous": "repaired: several files match; PNG goes first, then JPEG, TIFF, DICOM",
+    "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252, one incident a file",
+    "text_characters": "repaired: control characters or halves of surrogate pairs, replaced",
+    "split_unknown": "repaired: a split of another name than train, dev, test or val; left out",
+    "patient_unknown": "repaired: a patient that is neither text nor a whole number; left out",
+    "table_missing": "repaired: an optional table is missing, and with it splits or images",
+}
+
+# What a Windows program meant by bytes 80 to 9f; five of them are unassigned there.
+_WINDOWS_1252 = {
+    code: character
+    for code in range(0x80, 0xA0)
+    if (character := bytes([code]).decode("cp1252", "ignore"))
+}
+_STRAY = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as surrogateescape decodes them
+_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_SPLITS = {
+    "train": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validate": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+
+
+class View(NamedTuple):
+    """An image as the collection names it; `projection` in the collection's own words."""
+
+    path: str
+    projection: str = ""
+
+
+class Draft(NamedTuple):
+    """A study as the collection has it, before ids, text, split and images are checked."""
+
+    id: object
+    report: object
+    views: tuple[View, ...] = ()
+    patient: object = None
+    split: object = None
+    where: str = ""
+
+
+def excluded(kind: str, id: str, detail: str) -> Incident:
+    assert KINDS[kind].startswith("excluded"), kind
+    return Incident(action="excluded", kind=kind, id=_printable(id), detail=_printable(detail))
+
+
+def repaired(kind: str, id: str, detail: str) -> Incident:
+    assert KINDS[kind].startswith("repaired"), kind
+    return Incident(action="repaired", kind=kind, id=_printable(id), detail=_printable(detail))
+
+
+def _printable(text: str) -> str:
+    """File names may hold any bytes, records only what UTF-8 can say."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def split_of(name: object) -> str | None:
+    """This project's name of a split; None where the collection gives none, or another one.
+
+    Every collection's validation split is dev here: what one chooses approaches by.
+    """
+    return _SPLITS.get(name.strip().casefold()) if isinstance(name, str) else None
+
+
+def clean(text: str) -> tuple[str, bool]:
+    """(The text on one line, whether characters had to be replaced)."""
+    replaced = _UNPRINTABLE.sub(" ", text.translate(_WINDOWS_1252))
+    return " ".join(replaced.split()), replaced != text
+
+
+# --- files
+
+
+def one_file(folder: Path, *names: str, remedy: str) -> Path:
+    """The file of one of these names (shell patterns) below the folder: the first by name, then by
+    path. UserError: there is none.
+    """
+    found = optional_file(folder, *names)
+    if found is None:
+        raise UserError(f"{folder}: no {' or '.join(names)} below it; {remedy}")
+    return found
+
+
+def optional_file(folder: Path, *names: str) -> Path | None:
+    return next(iter(all_files(folder, *names)), None)
+
+
+def all_files(folder: Path, *names: str) -> list[Path]:
+    """Files below the folder, by name in the order of `names` (shell patterns), then by path."""
+    patterns = [re.compile(re.escape(name).replace(r"\*", ".*"), re.IGNORECASE) for name in names]
+    paths = list(files_below(folder, lambda name: any(p.fullmatch(name) for p in patterns), []))
+    return [path for pattern in patterns for path in paths if pattern.fullmatch(path.name)]
+
+
+def text_files(
+    folder: Path, wanted: Callable[[str], object], remedy: str, incidents: list[Incident]
+) -> Iterator[tuple[Path, str | Incident]]:
+    """Every wanted file below the folder with its text, or with the incident that excludes it.
+
+    UserError: there is none.
+    """
+    outside: list[Path] = []
+    paths = list(files_below(folder, wanted, outside))
+    links = [path for path in outside if wanted(path.name)]
+    if not paths and not links:
+        raise UserError(f"{folder}: {remedy}")
+    for path in links:
+        name = path.relative_to(folder).as_posix()
+        yield path, excluded("file_outside", name, "a link; put the file there")
+    for path in paths:
+        yield path, _file_text(path, path.relative_to(folder).as_posix(), incidents)
+
+
+def _file_text(path: Path, name: str, incidents: list[Incident]) -> str | Incident:
+    if not path.is_file():  # a pipe would be waited for
+        return excluded("file_unreadable", name, "a broken link, or not a file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return excluded("file_unreadable", name, str(error.strerror))
+    if _is_utf_16(data):
+        return excluded("file_unreadable", name, "UTF-16")
+    return _decoded(data, name, incidents)
+
+
+def _decoded(data: bytes, name: str, incidents: list[Incident]) -> str:
+    """UTF-8, or where it is not, Windows-1252 for the bytes that are not."""
+    text = data.decode("utf-8-sig", "surrogateescape")
+    return "".join(_repaired_lines([text], name, incidents))
+
+
+def _repaired_lines(lines: Iterable[str], name: str, incidents: list[Incident]) -> Iterator[str]:
+    strays = 0
+    for line in lines:
+        if not line.isascii() and _STRAY.search(line):
+            line, count = _STRAY.subn(_as_windows_1252, line)
+            strays += count
+        yield line
+    if strays:
+        incidents.append(repaired("encoding", name, f"{strays:,} bytes are not UTF-8"))
+
+
+def _as_windows_1252(stray: re.Match) -> str:
+    code = ord(stray[0]) - 0xDC00
+    return _WINDOWS_1252.get(code, chr(code))
+
+
+def read_json(path: Path, incidents: list[Incident]) -> object:
+    """The content of a JSON file; NaN is None. UserError: it cannot be read, or is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    _refuse_utf_16(data, path)
+    try:
+        return json.loads(_decoded(data, path.name, incidents), parse_constant=lambda name: None)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {error}; the file is damaged, get it again") from None
+
+
+def read_rows(
+    path: Path, needed: Sequence[str], optional: Sequence[str], incidents: list[Incident]
+) -> Iterator[dict[str, str] | Incident]:
+    """Rows of a CSV file, which may be gzipped, with the columns `needed`, `optional` and `where`
+    ("file:line"). An optional column that is not there reads as "".
+
+    UserError: the file cannot be read, a needed column is missing, or a quote is out of place,
+    where rows might be swallowed.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rb") as file:
+            _refuse_utf_16(file.read(2), path)
+        with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(_repaired_lines(file, path.name, incidents), strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            if missing := [name for name in needed if name not in header]:
+                raise UserError(f"{path}: no column named {missing[0]}; is it the right file?")
+            names = [name for name in (*needed, *optional) if name in header]
+            for cells in reader:
+                where = f"{path.name}:{reader.line_num}"
+                if len(cells) == len(header):
+                    row = dict.fromkeys(optional, "") | {"where": where}
+                    yield row | {name: cells[header.index(name)].strip() for name in names}
+                elif cells:
+                    detail = f"{len(cells)} cells, the header has {len(header)}"
+                    yield excluded("row_malformed", where, detail)
+    except csv.Error as error:
+        raise UserError(f"{path}: damaged CSV near line {reader.line_num}: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _refuse_utf_16(data: bytes, path: Path) -> None:
+    if _is_utf_16(data):
+        raise UserError(f"{path}: is UTF-16; save it as UTF-8, or get it again")
+
+
+def _is_utf_16(data: bytes) -> bool:
+    return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+
+
+# --- entries
+
+
+def texts(value: object) -> list[str]:
+    """The texts in a list, or the one text that stands where a list may."""
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
+def views_of(paths: object, projections: object) -> tuple[View, ...]:
+    """Paths, each with the projection at the same place of the other list, where it has one."""
+    names = projections if isinstance(projections, list) else [projections]
+    views = []
+    for place, path in enumerate(paths if isinstance(paths, list) else [paths]):
+        name = names[place] if place < len(names) else ""
+        if isinstance(path, str):
+            views.append(View(path, name if isinstance(name, str) else ""))
+    return tuple(views)
+
+
+def grouped(outcomes: Iterable[Draft | Incident]) -> Iterator[Draft | Incident]:
+    """One draft for the rows of a study, which have one image each; in order of first appearance.
+
+    Rows of one id that differ otherwise stay apart, for the caller to find them in conflict.
+    """
+    studies: dict[str, list[Draft]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Incident):
+            yield outcome
+        else:
+            key = repr((outcome.id, outcome.report, outcome.patient, outcome.split))
+            studies.setdefault(key, []).append(outcome)
+    for rows in studies.values():
+        views = dict.fromkeys(view for row in rows for view in row.views)
+        yield rows[0]._replace(views=tuple(views))
+
+
+def counts(incidents: Iterable[Incident]) -> str:
+    """Kinds with their counts and the least id as an example, the most frequent kind first."""
+    found = list(incidents)
+    firsts: dict[str, str] = {}
+    for incident in found:
+        firsts[incident.kind] = min(firsts.get(incident.kind, incident.id), incident.id)
+    kinds = Counter(incident.kind for incident in found)
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {kind} (e.g. {firsts[kind]})" for kind, count in ordered)

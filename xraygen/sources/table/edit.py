@@ -1,0 +1,93 @@
+"""Writing what was inferred of a table into params.yaml, whose comments stay."""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML, RoundTripRepresenter
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from xraygen.core.files import replacing
+from xraygen.core.regions import Regions
+from xraygen.sources.table.table import TableSettings
+
+# In place of prompts that name the regions of the data that ships.
+_SYSTEM = """\
+You annotate radiology reports by region. Answer with one JSON object with these keys:
+{regions}
+The value of each is what the report says of that region, or "" where it says nothing."""
+_ABOUT = "say in `about` what belongs to the region: models are shown it in place of {regions}"
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as null, where ruamel.yaml leaves nothing."""
+
+
+_Representer.add_representer(
+    type(None),
+    lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"),
+)
+
+
+def edit(
+    path: Path, settings: TableSettings, regions: Regions, dropped: Sequence[str], first: bool
+) -> list[str]:
+    """Make `path` one for the table, atomically; returns what was changed, a line for each change.
+
+    `dropped`: approaches to leave out. `first`: the project had another source, so its prompt is
+    made one for any regions, and fine-tuning, whose model no approach uses any more, is cut short.
+    """
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    changes = ["data.source is table, described in data.settings.table"]
+    content["data"]["source"] = "table"
+    if content["data"].get("settings") is None:
+        content["data"]["settings"] = CommentedMap()
+    content["data"]["settings"]["table"] = _flat(settings.model_dump())
+    # Into the same mapping, which carries the comments before the next section.
+    content["regions"].clear()
+    for name, region in regions.root.items():
+        content["regions"][name] = _flat({"about": region.about})
+    changes.append(f"regions has {len(regions)} regions; {_ABOUT}")
+    for name in dropped:
+        del content["approaches"][name]
+    if first:
+        left = ", ".join(content["approaches"])
+        changes.append(
+            f"approaches has {left}, not {', '.join(dropped)}, which name other regions or take "
+            "a fine-tuned model; docs/own-data.md says how to add them"
+        )
+        brief = content["approaches"].get("brief")
+        if brief is not None and "{regions}" not in brief.get("system", ""):
+            brief["system"] = LiteralScalarString(_SYSTEM)
+            changes.append("approaches.brief.system asks for these regions")
+        if content["llm"]["provider"] == "local":
+            content["llm"]["max_failed"] = 1.0
+            changes.append(
+                "llm.max_failed is 1.0: the small model of llm.provider local has learned from other "
+                "reports and often fails here; ask a server, or leave brief out"
+            )
+        content["finetune"]["max_steps"] = 1
+        changes.append("finetune.max_steps is 1, as no approach uses its model; null trains in full")
+        if settings.images is None:
+            content["finetune"]["inputs"] = "report"
+            changes.append("finetune.inputs is report, as there are no images")
+    text = io.StringIO()
+    yaml.dump(content, text)
+    with replacing(path) as file:
+        # A section's blank line before it goes with the last approach that is left out.
+        file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text.getvalue()))
+    return changes
+
+
+def _flat(values: dict) -> CommentedMap:
+    """A mapping on one line where it is short, as YAML writes it in braces."""
+    mapping = CommentedMap(values)
+    if len(str(values)) < 80:
+        mapping.fa.set_flow_style()
+    return mapping

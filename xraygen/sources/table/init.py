@@ -1,0 +1,205 @@
+"""`xraygen init FILE`: from a table of the user's to a project that compares approaches on it.
+
+What is inferred is first tried: the table is read with it where it lies. Then the table and its
+images are brought into data/raw/table, and params.yaml is replaced last, so that a run that fails
+or is killed leaves the project's settings as they were.
+"""
+
+import filecmp
+import os
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
+from xraygen.core.study import Study, first_problem
+from xraygen.core.tables import has_no_value, read_rows
+from xraygen.sources import Incident, prepare
+from xraygen.sources.table.edit import edit
+from xraygen.sources.table.infer import Columns, infer
+from xraygen.sources.table.table import Table, TableSettings
+
+RAW = Path("data/raw/table")
+# Of the approaches that ship, those that are about the regions or models of the data that ships.
+DROPPED = ("vlm-base", "vlm-finetuned", "examples", "rules", "nearest")
+
+
+class Result(NamedTuple):
+    rows: int
+    columns: Columns
+    settings: TableSettings
+    regions: Regions
+    studies: list[Study]
+    incidents: list[Incident]
+    splits: dict[str, list[Study]]
+    notes: list[str]
+
+
+def init(
+    file: Path,
+    given: Mapping[str, str],
+    reference: Sequence[str],
+    data: prepare.DataParams,
+    approaches: Collection[str],
+    root: Path,
+    force: bool = False,
+) -> str:
+    """Set the project in `root` up for `file`; returns what was inferred, in lines.
+
+    `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`,
+    `approaches`: the section of params.yaml, and the names of the other. UserError: the file cannot be understood, or the project is set up for a table and `force` is
+    not given.
+    """
+    if "table" in data.settings and not force:
+        raise UserError(
+            "params.yaml: data.settings.table is there already; edit it, or replace it and the "
+            "regions with --force"
+        )
+    result = _try_out(file, given, reference, data)
+    raw = root / RAW
+    if not file.resolve().is_relative_to(raw.resolve()):
+        target = raw / file.name
+        if target.exists() and not filecmp.cmp(file, target, shallow=False) and not force:
+            raise UserError(f"{target}: is there already and differs; replace it with --force")
+        images = {image.path for study in result.studies for image in study.images}
+        for name in sorted(images):
+            _bring(file.parent / name, raw / name)
+        _bring(file, target)
+    else:
+        where = file.resolve().relative_to(raw.resolve()).as_posix()
+        settings = result.settings.model_copy(update={"file": where})
+        result = result._replace(settings=settings)
+    first = data.source != "table"
+    dropped = _drop(approaches, root) if first else []
+    changes = edit(root / "params.yaml", result.settings, result.regions, dropped, first)
+    return "\n".join(_report(file, result, changes))
+
+
+def _try_out(
+    file: Path, given: Mapping[str, str], reference: Sequence[str], data: prepare.DataParams
+) -> Result:
+    if not file.is_file():
+        raise UserError(f"{file}: is no file; name a .csv, .tsv, .jsonl or .parquet file")
+    rows = [row for _, row in read_rows(file, tuple(given.values()), damaged=lambda *_: None)]
+    rows = [row for row in rows if not all(map(has_no_value, row.values()))]
+    try:
+        columns = infer(rows, given, reference)
+        about = {name: {"about": f"what it says about {name}"} for name in columns.regions}
+        regions = Regions.model_validate(about)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    except ValidationError as error:
+        raise UserError(f"{file}: a region's name cannot be used: {first_problem(error)}") from None
+    settings = TableSettings(
+        file=file.name,
+        id=columns.id,
+        report=columns.report,
+        images=columns.images,
+        projection=columns.projection,
+        patient=columns.patient,
+        split=columns.split,
+        reference=columns.reference,
+        seed=data.seed,
+    )
+    notes = []
+    while True:
+        try:
+            table = Table(settings, regions)
+            studies, incidents = table.read(file.parent, file.parent, file.parent)
+            break
+        except UserError as error:
+            # A guess that does not hold is given up, and said so; what the user named is not.
+            purpose = _at_fault(str(error))
+            if purpose is None or purpose in given or getattr(settings, purpose) is None:
+                raise
+            notes.append(f"{purpose}: '{getattr(settings, purpose)}' is not used: {error}")
+            settings = settings.model_copy(update={purpose: None})
+            columns = columns._replace(**{purpose: None})
+    splits = prepare.split(studies, data.seed, data.dev_share)
+    if columns.patient is None:
+        notes.append("patient: none; if studies share patients, name the column with --patient")
+    count = len(rows) + sum(one.kind == "row_malformed" for one in incidents)
+    return Result(count, columns, settings, regions, studies, incidents, splits, notes)
+
+
+def _at_fault(problem: str) -> str | None:
+    if "are in more than one split" in problem or "split with a reference is left" in problem:
+        return "split"
+    return "images" if "none of the images" in problem else None
+
+
+def _bring(source: Path, target: Path) -> None:
+    """The file at `target` too: the same one where the file system can link it, else a copy."""
+    if target.exists() and filecmp.cmp(source, target, shallow=False):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        try:
+            os.link(source.resolve(), part)
+        except OSError:
+            shutil.copyfile(source, part)
+        os.replace(part, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _drop(approaches: Iterable[str], root: Path) -> list[str]:
+    """The approaches to leave out, when nothing of them is left: `compare` refuses what is."""
+    dropped = [name for name in DROPPED if name in approaches]
+    for name in dropped:
+        for folder in ("data/annotations", "data/judgements"):
+            shutil.rmtree(root / folder / name, ignore_errors=True)
+        for folder in ("metrics/scores", "metrics/usage"):
+            (root / folder / f"{name}.json").unlink(missing_ok=True)
+    return dropped
+
+
+def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]:
+    settings, studies = result.settings, result.studies
+    patients = len({study.patient for study in studies if study.patient})
+    of_patients = f" of {patients:,} patients" if patients else ""
+    yield f"{file}: {result.rows:,} rows, {len(studies):,} studies{of_patients}"
+    yield f"  id          {settings.id}"
+    also = f" (it might also be: {', '.join(result.columns.also)})" if result.columns.also else ""
+    yield f"  report      {settings.report}{also}"
+    images = sum(len(study.images) for study in studies)
+    yield f"  images      {f'{settings.images}: {images:,} images' if settings.images else 'none'}"
+    if settings.projection:
+        yield f"  projection  {settings.projection}"
+    yield f"  patient     {settings.patient or 'none'}"
+    drawn = f"drawn by {'patient' if settings.patient else 'study'}"
+    yield f"  split       {settings.split or drawn}"
+    reference = settings.reference
+    columns = [reference] if isinstance(reference, str) else list(reference.values())
+    yield f"  reference   {', '.join(columns)}"
+    yield f"  ignored     {', '.join(result.columns.ignored) or 'no column'}"
+    yield f"  regions     {_coverage(studies, result.regions)}"
+    counts = [f"{name} {len(members):,}" for name, members in result.splits.items()]
+    yield f"  splits      {', '.join(counts)} (val: no reference; `release` annotates these)"
+    kinds = Counter((one.action, one.kind) for one in result.incidents)
+    for action in ("repaired", "excluded"):
+        found = [f"{count:,} {kind}" for (what, kind), count in kinds.items() if what == action]
+        if found:
+            yield f"  {action}    {', '.join(found)}"
+    for note in result.notes:
+        yield f"note: {note}"
+    for change in changes:
+        yield f"params.yaml: {change}"
+    yield "Next: correct in params.yaml what was guessed wrong, and run: dvc repro"
+
+
+def _coverage(studies: Iterable[Study], regions: Regions) -> str:
+    references = [study.reference for study in studies if study.reference is not None]
+    shares = []
+    for region in regions:
+        said = sum(bool(reference[region].strip()) for reference in references)
+        shares.append(f"{region} {said / len(references):.0%}")
+    return f"{', '.join(shares)} of {len(references):,} references"
