@@ -85,6 +85,7 @@ class Vlm(Annotator):
     """
 
     Settings: ClassVar = VlmSettings
+    settings: VlmSettings
     may_fail: ClassVar = "unreadable answers"
 
     @generation.uncollected()

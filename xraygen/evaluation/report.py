@@ -315,10 +315,10 @@ def examples(
 
     def row(study: Study, region: str) -> dict:
         answers = [answer(approach, study.id, region) for approach in annotations]
-        return {"region": region, "reference": study.reference[region], "answers": answers}
+        return {"region": region, "reference": (study.reference or {})[region], "answers": answers}
 
     return [
-        {"study": study, "rows": [row(study, region) for region in study.reference]}
+        {"study": study, "rows": [row(study, region) for region in study.reference or {}]}
         for study in studies
     ]
 

@@ -163,7 +163,7 @@ def _masked(
     """Where a pair's sides are known in different cells, its difference and a series of zeros take
     the sides' place."""
     known = ~np.isnan(values)
-    more = []
+    more: list[np.ndarray] = []
     changed = []
     for a, b in pairs:
         if np.array_equal(known[a], known[b]):

@@ -46,7 +46,9 @@ def piece_of(value: object, names: RegionNames) -> Piece | None:
         return None
     if record := _record(value, names):
         return record
-    own, nested, asides = [], [], []
+    own: list[Piece] = []
+    nested: list[Piece] = []
+    asides: list[Piece] = []
     for key, item in value.items():
         if region := names.region_of(key):
             own.append(_region_piece(key, region, item))
@@ -204,9 +206,9 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
     texts: dict[str, list[str]] = {}
     for piece in pieces:
         for region, text in piece.texts.items():
-            said = texts.setdefault(region, [])
-            if text and text not in said:
-                said.append(text)
+            parts = texts.setdefault(region, [])
+            if text and text not in parts:
+                parts.append(text)
     problem = next((piece.problem for piece in pieces if piece.problem), None)
     said = {region: " ".join(parts) for region, parts in texts.items()}
     several = any(len(parts) > 1 for parts in texts.values())

@@ -151,7 +151,11 @@ def agreement(
     for study in test:
         if study.reference is None:
             continue
-        others = [other.reference for other in same_report[_words(study)] if other.id != study.id]
+        others = [
+            other.reference
+            for other in same_report[_words(study)]
+            if other.id != study.id and other.reference is not None
+        ]
         members.append(
             Agreement(
                 id=study.id,

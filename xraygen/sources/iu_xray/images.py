@@ -101,7 +101,10 @@ def images_of(
 
     images = {}
     for uid, id in ids.items():
-        views, files, kept, taken = listed.get(uid, {}), found.get(uid, []), [], {}
+        views = listed.get(uid, {})
+        files = found.get(uid, [])
+        kept = []
+        taken: dict[str | None, str] = {}  # by digest and by view
         numbered = sum(image.view is None for image in files)
         for image in sorted(files, key=lambda image: (image.view is None, image.name)):
             digest = hashes[image.name][0]

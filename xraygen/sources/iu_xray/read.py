@@ -102,10 +102,10 @@ def read(folder: Path, root: Path, regions: Regions) -> Collection:
                 f"{folder}: no {split} study is left: {log.commonest()}; repair the files, or fetch them again"
             )
     images = images_of(folder, root, {uid: study.id for uid, study in studies.items()}, listed, log)
-    studies = [
+    complete = [
         study.model_copy(update={"images": images.get(uid, ())}) for uid, study in studies.items()
     ]
-    return Collection(sorted(studies, key=lambda study: study.id), log.sorted())
+    return Collection(sorted(complete, key=lambda study: study.id), log.sorted())
 
 
 # --- text files
@@ -214,6 +214,9 @@ def _findings(path: Path, log: Log) -> dict[str, str | None]:
     return findings
 
 
+_PROJECTION: dict[str, Projection] = {"frontal": "frontal", "lateral": "lateral"}
+
+
 def _projections(path: Path, log: Log) -> dict[str, dict[str, Projection]]:
     """uid -> view -> projection. UserError: none of the rows is usable."""
     listed: dict[str, dict[str, Projection]] = defaultdict(dict)
@@ -223,9 +226,7 @@ def _projections(path: Path, log: Log) -> dict[str, dict[str, Projection]]:
         if key is None or key[0] != uid or key[1] is None:
             log.excluded("row_malformed", where, f"{name[:60]!r} names no image of uid {uid}")
             continue
-        projection: Projection = {"frontal": "frontal", "lateral": "lateral"}.get(
-            value.lower(), "unknown"
-        )
+        projection = _PROJECTION.get(value.lower(), "unknown")
         if projection == "unknown":
             log.repaired("projection_value", name, f"{value[:40]!r} in {where}")
         view = key[1]
@@ -296,14 +297,13 @@ def _entries(path: Path, log: Log) -> tuple[list[_Entry], set[str]]:
 
 
 def _entry(member: object, split: str, where: str, log: Log) -> _Entry | None:
-    id = member.get("id") if isinstance(member, dict) else None
+    if not isinstance(member, dict):
+        log.excluded("entry_malformed", where, "not an object")
+        return None
+    id = member.get("id")
     match = STUDY_ID.fullmatch(id) if isinstance(id, str) else None
-    if not match:
-        log.excluded(
-            "entry_malformed",
-            where,
-            f"no study id: {_brief(id)}" if isinstance(member, dict) else "not an object",
-        )
+    if not isinstance(id, str) or not match:
+        log.excluded("entry_malformed", where, f"no study id: {_brief(id)}")
         return None
     if unknown := sorted(member.keys() - _ENTRY_KEYS):
         log.repaired("entry_unknown_key", id, f"{unknown!r:.80} ignored")

@@ -105,6 +105,7 @@ def draw(
 
 class Phantoms(Source):
     Settings: ClassVar = PhantomSettings
+    settings: PhantomSettings
     region_sets: ClassVar = tuple(filing.names for filing in FILINGS)
 
     def read(self, raw: Path, images: Path, root: Path) -> Collection:

@@ -11,16 +11,16 @@ Of the random generators only `random` is used, whose sequence numpy keeps.
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Knots = list[tuple[float, float]]  # (place, value) in order of place
-Lines = list[
-    tuple[Sequence[float], Sequence[float], float]
-]  # (xs, ys, brightness) through points in order
+Points = Union[Sequence[float], Field]  # noqa: UP007  # an alias for the type checker
+Lines = list[tuple[Points, Points, float]]  # (xs, ys, brightness) through points in order
 
 
 def stream(seed: int, k: int, name: str) -> np.random.Generator:
@@ -87,12 +87,13 @@ class Film:
         size, spacing = self.size, 0.5 * self.pixel
         points: list[list[Field]] = []
         for xs, ys, brightness in lines:
-            xs, ys = np.asarray(xs, float), np.asarray(ys, float)
-            along = np.zeros(len(xs))
-            np.cumsum(np.sqrt((xs[1:] - xs[:-1]) ** 2 + (ys[1:] - ys[:-1]) ** 2), out=along[1:])
+            x = np.asarray(xs, float)
+            y = np.asarray(ys, float)
+            along = np.zeros(len(x))
+            np.cumsum(np.sqrt((x[1:] - x[:-1]) ** 2 + (y[1:] - y[:-1]) ** 2), out=along[1:])
             at = np.arange(0, along[-1], spacing)
             points.append(
-                [np.interp(at, along, xs), np.interp(at, along, ys), np.full(len(at), brightness)]
+                [np.interp(at, along, x), np.interp(at, along, y), np.full(len(at), brightness)]
             )
         px, py, weight = (np.concatenate(part) for part in zip(*points, strict=True))
         column = ((px + self._lean * py) * self._scale + self._across + 1) / self.pixel - 0.5

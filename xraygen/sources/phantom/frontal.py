@@ -231,7 +231,8 @@ def _broken(film: Film, chest: Chest, phase: Field, fracture: RibFracture) -> tu
     where it has not.
     """
     sign, t = SIGN[fracture.side], 0.74
-    at, row = t * chest.width, _back_rib(t) + fracture.rib * _RIB
+    at = t * chest.width
+    row = float(_back_rib(t)) + fracture.rib * _RIB
     here = film.edge(0.5 - np.abs(phase - fracture.rib), 0.1) * film.edge(sign * film.x)
     beyond = film.edge(chest.u - at, 0.008)
     if fracture.healed:

@@ -296,9 +296,12 @@ def _overlap(profile: Profile, name: str, report: str) -> float:
     """The mean share of a cell's words that are in the report."""
     shares = []
     for row in profile.rows:
-        said = set(tokens(row[name])) if isinstance(row.get(name), str) else set()
-        if said and isinstance(row.get(report), str):
-            shares.append(len(said.intersection(tokens(row[report]))) / len(said))
+        said, whole = row.get(name), row.get(report)
+        if not isinstance(said, str) or not isinstance(whole, str):
+            continue
+        words = set(tokens(said))
+        if words:
+            shares.append(len(words.intersection(tokens(whole))) / len(words))
     return sum(shares) / len(shares) if shares else 0.0
 
 

@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -119,7 +119,8 @@ def _try_out(
                 raise
             notes.append(f"{purpose}: '{getattr(settings, purpose)}' is not used: {error}")
             settings = settings.model_copy(update={purpose: None})
-            columns = columns._replace(**{purpose: None})
+            given_up: dict[str, Any] = {purpose: None}
+            columns = columns._replace(**given_up)
     splits = prepare.split(studies, data.seed, data.dev_share)
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")

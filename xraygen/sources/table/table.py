@@ -84,6 +84,7 @@ class Row(NamedTuple):
 
 class Table(Source):
     Settings: ClassVar = TableSettings
+    settings: TableSettings
 
     def __init__(self, settings: TableSettings, regions: Regions) -> None:
         super().__init__(settings, regions)
