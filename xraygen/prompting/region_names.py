@@ -2,6 +2,7 @@
 "bonyStructures", "**Other findings**"."""
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 
 from xraygen.core.regions import Regions
@@ -74,6 +75,8 @@ class RegionNames:
     def region_of(self, key: str) -> str | None:
         """The one region that a key names; None where it names none, or several, or holds a word
         that is not known."""
+        if key in self.regions.root:
+            return key
         if named := self._named.get(tuple(_tokens(key))):
             return named
         words = _words(key)
@@ -90,6 +93,15 @@ class RegionNames:
                     return None
         return next(iter(regions)) if len(regions) == 1 else None
 
+    def filed(self, said: Mapping[str, str]) -> dict[str, str]:
+        """An annotation out of texts under other names: of those that name a declared region."""
+        found: dict[str, list[str]] = {}
+        for name, text in said.items():
+            region = self.region_of(name)
+            if region and text:
+                found.setdefault(region, []).append(text)
+        return self.regions.annotation({region: " ".join(parts) for region, parts in found.items()})
+
     def mentioned(self, text: str) -> bool:
         """Whether any region's word stands in a text."""
         return bool(self._name.search(text))
@@ -98,16 +110,26 @@ class RegionNames:
         """Whether a stretch of (damaged) JSON has a region as a key."""
         return bool(self._key.search(text))
 
+    def anonymous(self, text: str) -> str:
+        """The text with "region" in place of regions' words: "No pleural findings mentioned."."""
+        return self._word.sub("region", text)
+
     @cached_property
     def _pattern(self) -> str:
-        words = {*self._regions_of, *(token for name in self._named for token in name)}
-        return "|".join(
-            re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word))
-        )
+        words = set(self._regions_of)
+        for tokens in self._named:
+            if words.isdisjoint(tokens):  # a name such as "1"
+                words.update(tokens)
+        longest_first = sorted(words, key=lambda word: (-len(word), word))
+        return "|".join(map(re.escape, longest_first))
 
     @cached_property
     def _name(self) -> re.Pattern:
         return re.compile(self._pattern, re.IGNORECASE)
+
+    @cached_property
+    def _word(self) -> re.Pattern:
+        return re.compile(rf"\b(?:{self._pattern})s?\b", re.IGNORECASE)
 
     @cached_property
     def _key(self) -> re.Pattern:

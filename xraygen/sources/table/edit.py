@@ -73,7 +73,9 @@ def edit(
                 "reports and often fails here; ask a server, or leave brief out"
             )
         content["finetune"]["max_steps"] = 1
-        changes.append("finetune.max_steps is 1, as no approach uses its model; null trains in full")
+        changes.append(
+            "finetune.max_steps is 1, as no approach uses its model; null trains in full"
+        )
         if settings.images is None:
             content["finetune"]["inputs"] = "report"
             changes.append("finetune.inputs is report, as there are no images")
