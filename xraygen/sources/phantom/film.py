@@ -63,7 +63,7 @@ class Film:
     def disc(
         self,
         x: float | Field,
-        y: float,
+        y: float | Field,
         radius: float,
         softness: float = 0.012,
         flat: float = 1.0,
