@@ -80,7 +80,7 @@ def _entry(member: object, split: str, where: str, log: Log) -> Entry | None:
         return None
     id = member.get("id")
     match = STUDY_ID.fullmatch(id) if isinstance(id, str) else None
-    if not match:
+    if not isinstance(id, str) or not match:
         log.excluded("entry_malformed", where, f"no study id: {_brief(id)}")
         return None
     if unknown := sorted(member.keys() - _ENTRY_KEYS):
