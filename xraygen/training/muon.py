@@ -5,8 +5,8 @@ import torch
 
 class MuonWithAdamW(torch.optim.Optimizer):
     """Matrices of linear layers are updated by their orthogonalized momentum (Jordan et al.,
-    "Muon", 2024), in steps as large as AdamW's (Liu et al., "Muon is Scalable for LLM Training", 2025), so
-    that one learning rate serves both; embeddings, norms and biases by AdamW.
+    "Muon", 2024), in steps as large as AdamW's (Liu et al., "Muon is Scalable for LLM Training",
+    2025), so that one learning rate serves both; embeddings, norms and biases by AdamW.
     """
 
     def __init__(self, network: torch.nn.Module, learning_rate: float):
