@@ -19,7 +19,12 @@ def main(raw: str) -> None:
     studies, incidents = source.read(root / raw, root / out / "images", root)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
-        split: prepare.draw(members, settings.data.sample[split], settings.data.seed, "sample")
+        split: prepare.draw(
+            members,
+            settings.data.sample[split],  # type: ignore[index]
+            settings.data.seed,
+            "sample",
+        )
         for split, members in given.items()
     }
     for split, members in splits.items():

@@ -1,16 +1,18 @@
 """`xraygen init FILE`: what it infers of a table, what it writes, and what it leaves alone."""
 
 import csv
+import importlib.util
 import json
+import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image as Picture
 
 from xraygen import params
+from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.sources.table.infer import infer
 from xraygen.sources.table.init import DROPPED, init
@@ -291,8 +293,41 @@ def test_what_cannot_be_understood_changes_nothing(project, tmp_path, content, s
     before = (project / "params.yaml").read_bytes()
     if content is not None:
         (tmp_path / "mine.csv").write_bytes(content)
-    command = [sys.executable, "-m", "xraygen", "init", str(tmp_path / "mine.csv")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: ") and said in done.stderr
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "mine.csv")])
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
+    assert done.stderr.startswith("error: ") and said in done.stderr and not done.stdout
     assert (project / "params.yaml").read_bytes() == before and not (project / "data").exists()
+
+
+def test_what_cannot_be_copied_changes_nothing(project, tmp_path):
+    before = (project / "params.yaml").read_bytes()
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw/table").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="mine.csv: cannot be written"):
+        run(table(tmp_path / "mine.csv", rows(**PLAIN)))
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_many_studies_are_said_to_take_long(project, tmp_path):
+    said = run(table(tmp_path / "mine.csv", rows(4800, **PLAIN)))
+    assert "brief is asked about 1,075 studies" in said
+
+
+def test_random_damage_gives_an_answer_or_one_line(project, tmp_path, root):
+    path = root / "bench" / "table_damage.py"
+    spec = importlib.util.spec_from_file_location("table_damage", path)
+    damage = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(damage)
+    whole = {"a.csv": damage.to_csv(damage.rows()), "b.jsonl": damage.to_jsonl(damage.rows())}
+    outcomes = set()
+    for seed in range(60):
+        rng = random.Random(seed)
+        name = rng.choice(sorted(whole))
+        (tmp_path / name).write_bytes(rng.choice(damage.DAMAGES)(whole[name], rng))
+        try:
+            assert "Level" not in run(tmp_path / name, force=True), "a report is not printed"
+            outcomes.add("inferred")
+        except UserError as error:
+            assert "\n" not in str(error) and "Level" not in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"inferred", "refused"}

@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -272,6 +273,30 @@ def test_images_of_a_row_or_of_several_rows_frontal_first(tmp_path):
     assert by_id(read(tmp_path, in_a_cell))["S5"].images == images
 
 
+def test_dicom_tells_its_own_projection_where_the_table_does_not(tmp_path):
+    pytest.importorskip("pydicom")
+    from test_dicom import write
+
+    folder = tmp_path / "data/raw/table"
+    folder.mkdir(parents=True)
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for name, position in [("side.dcm", "LL"), ("front", "PA"), ("told.dcm", "LL")]:
+        write(folder / name, pixels, ViewPosition=position)
+        pixels = pixels + 1  # the same picture of two patients would be excluded
+    (folder / "cut.dcm").write_bytes((folder / "side.dcm").read_bytes()[:300])
+    table = rows(
+        r5={"images": "side.dcm;front"},
+        r6={"images": "told.dcm", "view": "frontal"},
+        r7={"images": "cut.dcm"},
+    )
+    collection = read(tmp_path, table)
+    studies = by_id(collection)
+    views = [(Path(image.path).name, image.projection) for image in studies["S5"].images]
+    assert views == [("front", "frontal"), ("side.dcm", "lateral")]
+    assert studies["S6"].images[0].projection == "frontal"
+    assert kinds(collection) == {("excluded", "image_unreadable"): 1}
+
+
 # --- damage: kind -> (what is other, ids of the incidents, how many studies are left of ten)
 
 
@@ -382,6 +407,11 @@ def test_every_kind_is_tested():
     covered = NAMED.keys() | {"encoding", "image_outside", "row_duplicate", "row_malformed"}
     covered |= {"file_unterminated", "reference_malformed", "reference_unknown_key"}
     assert covered == KINDS.keys()
+
+
+def test_every_kind_is_in_the_docs():
+    page = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+    assert all(f"| `{kind}` | {meaning} |\n" in page for kind, meaning in KINDS.items())
 
 
 # --- refusals

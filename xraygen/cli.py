@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +24,7 @@ class Output(click.Path):
     """
 
     def convert(self, value, param, context) -> Path:
-        path = Path(super().convert(value, param, context))
+        path = Path(str(super().convert(value, param, context)))
         return path.resolve() if path.is_symlink() else path
 
 
@@ -144,7 +144,7 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
             illustrated += bool(case.images)
             yield case
 
-    if dry_run:
+    if out is None:
         click.echo(answer.plan(given()))
     else:
         count = write_jsonl(out, progress(answer(given()), "annotate", "cases"))
@@ -192,8 +192,8 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
         raise click.UsageError(f"--dry-run is for --judge green; {name} asks no model.")
     rows = read_pairs(pairs)
     sides = [(row["reference"], row["candidate"]) for row in rows]
-    judge = _judge(name)
-    if dry_run:
+    judge: Any = _judge(name)
+    if out is None:
         click.echo(judge.plan(sides))
         return
     about = judge.about()
@@ -236,7 +236,7 @@ def export_completions(out: Path) -> None:
     """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
     from xraygen.core.tables import write_csv
 
-    green = _judge("green")
+    green: Any = _judge("green")
     rows = list(green.export())
     write_csv(out, rows, ["reference", "candidate", "completion"])
     click.echo(f"{len(rows):,} completions of {green.settings.model} written: {out}", err=True)
@@ -250,7 +250,7 @@ def import_completions(source: Path) -> None:
     """
     from xraygen.core.tables import read_pairs
 
-    green = _judge("green")
+    green: Any = _judge("green")
     rows = read_pairs(source, "completion")
     new, other = green.take(rows)
     click.echo(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -66,12 +66,12 @@ class Annotator(ABC):
     Settings: ClassVar[type[Settings]] = Settings
     may_fail: ClassVar[Literal["all", "unreadable answers", "none"]] = "all"
 
-    def __init__(self, settings: Settings, project: Project) -> None:
+    def __init__(self, settings: Record, project: Project) -> None:
         self.settings = settings
         self.project = project
 
     @classmethod
-    def build(cls, settings: Settings, project: Project) -> Annotator:
+    def build(cls, settings: Any, project: Project) -> Annotator:
         """The annotator for these settings, which may be of another class than this one."""
         return cls(settings, project)
 

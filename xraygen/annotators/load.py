@@ -60,8 +60,12 @@ class Checked(Annotator):
         super().__init__(annotate.settings, annotate.project)
         self.annotate = annotate
         self.share = share
-        self.plan = annotate.plan
-        self.usage = annotate.usage
+
+    def plan(self, cases: Iterable[Case]) -> object:
+        return self.annotate.plan(cases)
+
+    def usage(self) -> dict[str, float]:
+        return self.annotate.usage()
 
     @property
     def shows_pictures(self) -> bool:
@@ -70,7 +74,9 @@ class Checked(Annotator):
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: a larger share has failed; once that is clear, the rest is not asked. Or
         an annotation has a region that is not declared."""
-        done, answers, pictures = 0, Counter(), Counter()
+        done = 0
+        answers: Counter[str | None] = Counter()
+        pictures: Counter[str | None] = Counter()
         for record in self.annotate(cases):
             done += 1
             if record.usage.get("unreadable_pictures"):

@@ -79,10 +79,12 @@ class Recorded(Annotator):
             id = text_of_id(row[settings.id])
             if not isinstance(id, str) or has_no_value(id):
                 raise UserError(f"{where}: {settings.id}: not a study id")
-            texts = {column: _cell(row[column]) for column in columns}
-            for column, text in texts.items():
+            texts: dict[str | None, str] = {}
+            for column in columns:
+                text = _cell(row[column])
                 if not isinstance(text, str):
                     raise UserError(f"{where}: {column}: not a text")
+                texts[column] = text
             if settings.columns:
                 answer = json.dumps(
                     {region: texts[column] for region, column in settings.columns.items()},

@@ -85,6 +85,7 @@ class Vlm(Annotator):
     """
 
     Settings: ClassVar = VlmSettings
+    settings: VlmSettings
     may_fail: ClassVar = "unreadable answers"
 
     @generation.uncollected()
@@ -154,13 +155,22 @@ class Vlm(Annotator):
         """A case with a picture that is missing or cannot be read fails. UserError: one case alone
         does not fit into memory.
         """
+        others = 0
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
                 if isinstance(row, dict):
-                    yield _record(case, self.names, *next(answers))
+                    record = _record(case, self.names, *next(answers))
+                    others += "under_other_names" in record.usage
+                    yield record
                 else:
                     yield _failed(case, row)
+        if others:
+            print(
+                f"{self.project.where}: {others:,} answers have text under names that are no "
+                "declared region, which is left out; `also` under regions adds names",
+                file=sys.stderr,
+            )
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""

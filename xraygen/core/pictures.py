@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +71,7 @@ def _decoded(path: Path) -> tuple["Picture", bool, bool]:
         raise UnreadablePicture(f"{path}: not a picture that can be read: {reason}") from None
 
 
-def verify(path: Path, formats: Sequence[str] | None = None) -> tuple[str, str]:
+def verify(path: Path, formats: tuple[str, ...] | None = None) -> tuple[str, str]:
     """(sha256, "") of a picture whose file is whole, ("", why) of any other. PNG: every chunk's
     checksum; others are decoded. `formats`: those of Pillow that are accepted; None = all, and
     DICOM.

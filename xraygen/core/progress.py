@@ -16,7 +16,7 @@ def progress(items: Iterable[T], what: str, unit: str, total: int | None = None)
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[[], object]]:
+def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[..., object]]:
     """The same for work that calls back: what is given is to be called once for each item."""
     from tqdm import tqdm
 

@@ -29,9 +29,9 @@ _RESERVED = (
     "error",
     "approach",
     "judge",
-    "verdicts",
-    "failed annotations",
-    "unscored pairs",
+    "verdict",
+    "failed annotation",
+    "unscored pair",
 )
 
 
@@ -50,7 +50,7 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
     def _told_apart(self) -> "Regions":
         seen: dict[str, str] = {}
         for name in self.root:
-            plain = " ".join(re.findall(r"[^\W_]+", name.casefold()))
+            plain = " ".join(word.rstrip("s") for word in re.findall(r"[^\W_]+", name.casefold()))
             if plain in _RESERVED:
                 raise ValueError(f"{name!r} has another meaning in tables; rename the region")
             if plain in seen:

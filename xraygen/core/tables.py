@@ -331,10 +331,10 @@ def _picture_column(row: dict) -> str | None:
             continue
         first = value[0] if isinstance(value, list) else value
         first = first.get("path") if isinstance(first, dict) else first
-        is_text = isinstance(first, str)
         if looks_like_a_picture(first):
             return name
-        if _PICTURE_NAME.fullmatch(name) and not (is_text and len(first.split()) > 1):
+        several_words = isinstance(first, str) and len(first.split()) > 1
+        if _PICTURE_NAME.fullmatch(name) and not several_words:
             return name
     return None
 

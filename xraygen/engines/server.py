@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import HttpUrl, ValidationError
 
@@ -133,7 +133,7 @@ class Asker:
         self.retries = 0
         self.answered = 0
         self.failure: UserError | None = None  # once set, nothing more is asked
-        self.under_way: set[asyncio.Task | None] = set()
+        self.under_way: set[asyncio.Task] = set()
         self.key = secret(server.key)
         self.client = client_library().AsyncOpenAI(
             base_url=server.base_url,
@@ -161,9 +161,10 @@ class Asker:
         """
         answered_before = self.answered
         problems: Counter[int] = Counter()
+        task = cast(asyncio.Task, asyncio.current_task())
         for attempt in range(1, TRIES + 1):
             await self.gate.enter()
-            self.under_way.add(asyncio.current_task())
+            self.under_way.add(task)
             try:
                 if self.failure:
                     raise self.failure
@@ -179,7 +180,7 @@ class Asker:
                 self.answered += 1
                 return result
             finally:
-                self.under_way.discard(asyncio.current_task())
+                self.under_way.discard(task)
                 self.gate.leave()
             problems[problem.tries] += 1
             if attempt == TRIES or problems[problem.tries] == problem.tries:

@@ -112,7 +112,7 @@ def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> 
     over the number of pairs, where Holm's correction starts. None where no pair has a spread.
     """
     alpha = params.alpha / max(1, len(pairs))
-    result = {}
+    result: dict[str, dict[str, float | None] | None] = {}
     for measure in MEASURES:
         macros = [pair[measure]["macro"] for pair in pairs.values()]
         spreads = [macro["sd"] for macro in macros if macro["sd"]]
@@ -137,16 +137,17 @@ def on_repeated_reports(
     Intervals are by bootstrap over reports, because studies with the same report are not
     independent. None: there are no such studies.
     """
-    repeated = {member.id: member for member in agreement if member.curators is not None}
+    members = {member.id: member for member in agreement}
+    repeated = {id: one.curators for id, one in members.items() if one.curators is not None}
     if not repeated:
         return None
     chosen = {name: scores.only(repeated) for name, scores in approaches.items()}
     first = next(iter(chosen.values()))
     ids = first.ids
-    curators = [[repeated[id].curators[region] for region in first.regions] for id in ids]
+    curators = [[repeated[id][region] for region in first.regions] for id in ids]
     measured = [scores.token_f1 for scores in chosen.values()]
     values = np.stack([np.array(curators, dtype=float), *measured])
-    reports, groups = np.unique([repeated[id].report for id in ids], return_inverse=True)
+    reports, groups = np.unique([members[id].report for id in ids], return_inverse=True)
     low = high = np.full((len(values), len(first.columns)), np.nan)
     if len(reports) > 1:
         low, high, _ = intervals(bootstrap(values, params.resamples, params.seed, groups))

@@ -46,6 +46,7 @@ def judge_annotations(
     pairs = [
         (study.reference[region], (answers[study.id].annotation or blank)[region])
         for study, region in cells
+        if study.reference is not None
     ]
     return [
         Judgement(

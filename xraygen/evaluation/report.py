@@ -42,7 +42,7 @@ pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to 
 over all pairs."""
 TOO_FEW = """\
 {studies:,} studies are too few for a difference to be significant: the smallest possible p-value
-is {smallest:.2g}, with {pairs:,} tests."""
+is {smallest:.2g}, before Holm's correction ({pairs:,} pairs)."""
 REPEATED = """\
 Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report
 another study has too ({reports:,} reports; intervals over reports). *Curators*: the study's
@@ -302,10 +302,10 @@ def examples(
 
     def row(study: Study, region: str) -> dict:
         answers = [answer(approach, study.id, region) for approach in annotations]
-        return {"region": region, "reference": study.reference[region], "answers": answers}
+        return {"region": region, "reference": (study.reference or {})[region], "answers": answers}
 
     return [
-        {"study": study, "rows": [row(study, region) for region in study.reference]}
+        {"study": study, "rows": [row(study, region) for region in study.reference or {}]}
         for study in studies
     ]
 

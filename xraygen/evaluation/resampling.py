@@ -166,7 +166,7 @@ def _masked(
     ones, its sides are replaced by their difference and a series of zeros.
     """
     known = ~np.isnan(values)
-    differences = []
+    differences: list[np.ndarray] = []
     masked = []
     for a, b in pairs:
         if np.array_equal(known[a], known[b]):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.core.study import Annotation, AnnotationRecord, Judgement, Study, read_jsonl
 from xraygen.evaluation.scores import StudyScores, scores_of
 
 JUDGED = ("dev", "test")
@@ -30,7 +30,7 @@ def without_texts(study: Study) -> Study:
     """The study with an empty reference where it has one, which is all that counting and grouping
     need.
     """
-    reference = None if study.reference is None else {}
+    reference: Annotation | None = None if study.reference is None else {}
     return study.model_copy(update={"report": "", "images": (), "reference": reference})
 
 

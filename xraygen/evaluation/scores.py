@@ -65,7 +65,8 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
         row[:, column[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
     rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(column))
-    return StudyScores(ids, *np.ascontiguousarray(np.moveaxis(rows, 1, 0)), tuple(regions))
+    score, as_published, f1 = np.ascontiguousarray(np.moveaxis(rows, 1, 0))
+    return StudyScores(ids, score, as_published, f1, tuple(regions))
 
 
 def _as_published(judgement: Judgement) -> float | None:
@@ -99,7 +100,7 @@ def scores_of(
     another study has any.
     """
     all_regions = 2 ** len(regions) - 1
-    scores = {}
+    scores: dict[str, StudyScores] = {}
     for split, judged in judgements.items():
         named = subsets(split, studies[split])
         seen: dict[str, int] = {}

@@ -93,7 +93,12 @@ def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
     pair once, sorted.
     """
     pairs = list(pairs)
-    decided = {pair: decide(*pair) for pair in set(pairs)}
-    asked = sorted(pair for pair, opinion in decided.items() if opinion is None)
+    decided: dict[tuple[str, str], Opinion] = {}
+    asked = []
+    for pair in sorted(set(pairs)):
+        if opinion := decide(*pair):
+            decided[pair] = opinion
+        else:
+            asked.append(pair)
     decided |= zip(asked, judge.judge(asked), strict=True)
     return [decided[pair] for pair in pairs]

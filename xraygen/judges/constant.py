@@ -82,6 +82,6 @@ def _ranked(
         return round(sum(times * score for times, score in scored) / total, 6) if total else 0.0
 
     return {
-        region: sorted(texts, key=lambda text, region=region: -mean(region, text))
+        region: sorted(texts, key=lambda text: -mean(region, text))
         for region, texts in candidates.items()
     }

@@ -127,24 +127,34 @@ def examples(
 
     A study with a picture that cannot be read counts as `UNREADABLE`.
     """
-    rows, aside = [], {}
+    rows: list[dict[str, torch.Tensor]] = []
+    excluded: dict[str, int] = {}
     for study in studies:
-        case, row = study.case(), None
-        reason = "no reference" if study.reference is None else conversation.lacking(case, inputs)
-        if reason is None:
-            try:
-                row = _row(processor, case, root, inputs, prompt, max_views)
-            except UnreadablePicture:
-                reason = UNREADABLE
-        if reason is None:
-            row["completion"] = answer(processor.tokenizer, study.reference)
-            if len(row["input_ids"]) + len(row["completion"]) > limit:
-                reason = f"more than {limit:,} tokens"
-        if reason is None:
-            rows.append(row)
+        row = _example(processor, study, root, inputs, prompt, max_views, limit)
+        if isinstance(row, str):
+            excluded[row] = excluded.get(row, 0) + 1
         else:
-            aside[reason] = aside.get(reason, 0) + 1
-    return rows, aside
+            rows.append(row)
+    return rows, excluded
+
+
+def _example(
+    processor, study: Study, root: Path, inputs, prompt: str, max_views: int, limit: int
+) -> dict[str, torch.Tensor] | str:
+    """A row with `completion`, or the reason why the study is excluded."""
+    if study.reference is None:
+        return "no reference"
+    case = study.case()
+    if reason := conversation.lacking(case, inputs):
+        return reason
+    try:
+        row = _row(processor, case, root, inputs, prompt, max_views)
+    except UnreadablePicture:
+        return UNREADABLE
+    row["completion"] = answer(processor.tokenizer, study.reference)
+    if len(row["input_ids"]) + len(row["completion"]) > limit:
+        return f"more than {limit:,} tokens"
+    return row
 
 
 def shared_tokens(rows: Sequence[dict[str, torch.Tensor]]) -> int:

@@ -182,7 +182,7 @@ class _Found(NamedTuple):
             else:
                 groups.append([piece])
             before = end
-        return [together(group, self.names) for group in groups]
+        return [one for group in groups if (one := together(group, self.names))]
 
     def gaps(self) -> Iterator[str]:
         before = 0
@@ -243,7 +243,7 @@ def _with_tail(piece: Piece, tail: str, names: RegionNames) -> Piece:
     except (ValueError, RecursionError):
         return piece
     if closed:
-        return latest([piece, later], names)
+        return latest([piece, later], names) or piece
     if all(piece.texts[region].startswith(text) for region, text in later.texts.items()):
         return piece
     raise ValueError(CUT)

@@ -46,10 +46,12 @@ def piece_of(value: object, names: RegionNames) -> Piece | None:
         return None
     if record := _record(value, names):
         return record
-    own, nested, asides = [], [], []
+    own: list[Piece] = []
+    nested: list[Piece] = []
+    asides: list[Piece] = []
     for key, item in value.items():
         if region := names.region_of(key):
-            own.append(_region_piece(key, region, item))
+            own.append(_region_piece(key, region, item, names))
         elif inner := piece_of(_nested(item), names):
             (asides if is_aside(key) else nested).append(inner)
         elif _has_text(item):
@@ -85,9 +87,9 @@ def all_values(pairs: list[tuple[str, object]]) -> dict:
     return {key: said[0] if len(said) == 1 else said for key, said in values.items()}
 
 
-def _region_piece(key: str, region: str, item: object) -> Piece:
+def _region_piece(key: str, region: str, item: object, names: RegionNames) -> Piece:
     try:
-        text, repaired, form = _text(item)
+        text, repaired, form = _text(item, names)
     except Unfit as problem:
         return Piece({region: ""}, problem=f"{region}: {problem}")
     return Piece({region: text}, repaired=repaired or key != region, form=form)
@@ -133,7 +135,7 @@ def _record(value: dict, names: RegionNames) -> Piece | None:
     texts = [key for key in _TEXT_KEYS if key in lower]
     if len(regions) != 1 or len(texts) != 1 or any(map(names.region_of, value)):
         return None
-    piece = _region_piece("", regions[0], lower[texts[0]])
+    piece = _region_piece("", regions[0], lower[texts[0]], names)
     # A record is one of several: an answer that was stopped after it lacks the others.
     return piece._replace(several=True, unknown=_unknown(lower, known=(*_REGION_KEYS, *texts)))
 
@@ -144,12 +146,12 @@ def _unknown(value: dict, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(key for key in others if _has_text(value[key]))
 
 
-def _text(item: object) -> tuple[str, bool, bool]:
+def _text(item: object, names: RegionNames) -> tuple[str, bool, bool]:
     """(text, whether it was repaired, whether it only is the form to be filled in) of a region."""
     if item is None or isinstance(item, float) and math.isnan(item):
         return "", True, False
     if isinstance(item, list):
-        parts = [_text(part) for part in item]
+        parts = [_text(part, names) for part in item]
         form = bool(parts) and all(form for *_, form in parts)
         return " ".join(text for text, *_ in parts if text), True, form
     if isinstance(item, dict):
@@ -161,7 +163,7 @@ def _text(item: object) -> tuple[str, bool, bool]:
         texts = [lower[key] for key in _TEXT_KEYS if key in lower]
         if len(texts) != 1 or _unknown(lower, known=_TEXT_KEYS):
             raise Unfit("not a text")
-        return _text(texts[0])[0], True, False
+        return _text(texts[0], names)[0], True, False
     if not isinstance(item, str):
         raise Unfit("not a text")
     if re.search("[\ud800-\udfff]", item):
@@ -169,7 +171,9 @@ def _text(item: object) -> tuple[str, bool, bool]:
     text = item.strip()
     if _is_placeholder(text):
         return "", True, True
-    return ("", bool(text), False) if says_nothing(text) else (text, False, False)
+    if says_nothing(text) or says_nothing(names.anonymous(text)):
+        return "", bool(text), False
+    return text, False, False
 
 
 # "...", "<what the report says>", "string", "your text here", "[findings]"
@@ -204,9 +208,9 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
     texts: dict[str, list[str]] = {}
     for piece in pieces:
         for region, text in piece.texts.items():
-            said = texts.setdefault(region, [])
-            if text and text not in said:
-                said.append(text)
+            parts = texts.setdefault(region, [])
+            if text and text not in parts:
+                parts.append(text)
     problem = next((piece.problem for piece in pieces if piece.problem), None)
     said = {region: " ".join(parts) for region, parts in texts.items()}
     several = any(len(parts) > 1 for parts in texts.values())

@@ -76,10 +76,11 @@ class Prompts:
         examples.
         """
         shown = [(report, completion(annotation)) for report, annotation in self.examples]
-        if self.nearest:
+        if self.nearest and self.approach.nearest:
             shown += [
                 (study.report, completion(study.reference))
                 for study in self.nearest.find(case, self.approach.nearest.k)
+                if study.reference is not None
             ]
         turns = [("system", self.system)] if self.system else []
         for report, answer in shown:

@@ -74,6 +74,8 @@ class RegionNames:
     def region_of(self, key: str) -> str | None:
         """The one region that a key names; None where it names none, or several, or holds a word
         that is not known."""
+        if key in self.regions.root:
+            return key
         if named := self._named.get(tuple(_tokens(key))):
             return named
         words = _words(key)
@@ -98,16 +100,26 @@ class RegionNames:
         """Whether a stretch of (damaged) JSON has a region as a key."""
         return bool(self._key.search(text))
 
+    def anonymous(self, text: str) -> str:
+        """The text with "region" in place of regions' words: "No pleural findings mentioned."."""
+        return self._word.sub("region", text)
+
     @cached_property
     def _pattern(self) -> str:
-        words = {*self._regions_of, *(token for name in self._named for token in name)}
-        return "|".join(
-            re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word))
-        )
+        words = set(self._regions_of)
+        for tokens in self._named:
+            if words.isdisjoint(tokens):  # a name such as "1"
+                words.update(tokens)
+        longest_first = sorted(words, key=lambda word: (-len(word), word))
+        return "|".join(map(re.escape, longest_first))
 
     @cached_property
     def _name(self) -> re.Pattern:
         return re.compile(self._pattern, re.IGNORECASE)
+
+    @cached_property
+    def _word(self) -> re.Pattern:
+        return re.compile(rf"\b(?:{self._pattern})s?\b", re.IGNORECASE)
 
     @cached_property
     def _key(self) -> re.Pattern:

@@ -49,7 +49,7 @@ def pieces(studies: Sequence[Study]) -> list[list[Piece]]:
     """The sentences of each report in order. What was written without any sentence to make it of is
     with one of them nevertheless.
     """
-    pairs = [(" ".join(study.report.split()), study.reference) for study in studies]
+    pairs = [(" ".join(study.report.split()), study.reference or {}) for study in studies]
     aligner, found = Aligner(pairs), []
     for report, reference in pairs:
         parts = [words(sentence) for sentence in sentences(report)]
@@ -67,7 +67,7 @@ def agreed(known: Sequence[list[Piece]]) -> list[list[Piece]]:
     agreement, by region: of all that they wrote of this sentence, or that they wrote nothing, what
     has the highest mean token F1 with all of it.
     """
-    written = defaultdict(lambda: defaultdict(Counter))
+    written: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     names = sorted({name for report in known for piece in report for name in piece.curated})
     for said, curated in (piece for report in known for piece in report):
         regions = written[words(said).key]

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from xraygen.annotators.llm.dialect import Manner, refused_parameter
 from xraygen.annotators.llm.reply import Reply, reply_of
@@ -52,8 +52,12 @@ class Batches:
     """Asks the questions of an `Llm`, and keeps the answers there."""
 
     def __init__(self, llm: Llm):
-        self.llm, self.key, self.reasons = llm, secret(llm.server.key), {}
-        self.sent, self.sent_again, self._tried = 0, 0, set()
+        self.llm = llm
+        self.key = secret(llm.server.key)
+        self.reasons: dict[str, str] = {}
+        self.sent = 0
+        self.sent_again = 0
+        self._tried: set[str] = set()
         self._unreadable: dict[str, Reply] = {}  # the last to each question
         self._failures: list[str] = []  # of whole batches
         self.folder = cache_folder() / "batches"
@@ -150,7 +154,7 @@ class Batches:
 
     def _parts(self, questions: Sequence[Question]) -> Iterator[tuple[list[Question], IO[bytes]]]:
         """Each with the file of its lines, which the next part overwrites."""
-        part = []
+        part: list[Question] = []
         with tempfile.TemporaryFile() as file:
             for question in sorted(questions, key=lambda question: question.key):
                 try:
@@ -209,7 +213,11 @@ class Batches:
         sent = []
         for part, file in self._parts(questions):
             path = self.folder / f"{uuid.uuid4().hex}.json"
-            state = {"id": None, "asked": self.llm.kept.asked, "manner": self.llm.dialect.manner}
+            state: dict[str, Any] = {
+                "id": None,
+                "asked": self.llm.kept.asked,
+                "manner": self.llm.dialect.manner,
+            }
             state["questions"] = {question.key: question.case.id for question in part}
             _write(
                 path, state

@@ -83,7 +83,7 @@ class Budget:
 
         UserError: there is no room, and nothing under way that could make some.
         """
-        while self.limit is not None and not self._has_room(tokens_in, tokens_out, views):
+        while not self._has_room(tokens_in, tokens_out, views):
             if not self._under_way:
                 raise UserError(
                     f"stopped before llm.max_cost_usd: {self.spent:.4f} of {self.limit} US dollars are spent, and the next question may "
@@ -112,6 +112,8 @@ class Budget:
         """The first bill of its kind is waited for: views may cost many times what they are taken
         for.
         """
+        if self.limit is None:
+            return True
         if not self.knows(views > 0) and any(kind == (views > 0) for kind, _ in self._under_way):
             return False
         return (

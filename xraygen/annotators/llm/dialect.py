@@ -46,7 +46,10 @@ class Dialect:
 
     def __init__(self, name: str, regions: Regions):
         self.forms = forms_of(regions)
-        self.name, self.manner, self._proven, self._doubts = name, Manner(), None, set()
+        self.name = name
+        self.manner = Manner()
+        self._proven: Manner | None = None
+        self._doubts: set[tuple[str, Manner]] = set()
 
     def taken(self, manner: Manner) -> None:
         """A request in this manner was answered."""

@@ -52,6 +52,7 @@ class Llm(Annotator):
     """Cases to records, in their order."""
 
     Settings: ClassVar = LlmSettings
+    settings: LlmSettings
     may_fail: ClassVar = "none"
 
     @classmethod
@@ -92,7 +93,8 @@ class Llm(Annotator):
         self._final: set[str] = (
             set()
         )  # questions of which this run has kept the reply, whatever it is
-        self._requests = self._retries = self._hits = self._cases = self._cost = 0
+        self._requests = self._retries = self._hits = self._cases = 0
+        self._cost = 0.0
 
     @property
     def shows_pictures(self) -> bool:
@@ -183,8 +185,8 @@ class Llm(Annotator):
         if reply := self.find(question):
             self._hits += 1
             return reply
-        self.asker = self.asker or Asker(self.server)
-        task = self._under_way[question.key] = loop.create_task(self._ask(question))
+        self.asker = asker = self.asker or Asker(self.server)
+        task = self._under_way[question.key] = loop.create_task(self._ask(asker, question))
         task.add_done_callback(lambda _: self._under_way.pop(question.key, None))
         return task
 
@@ -245,34 +247,35 @@ class Llm(Annotator):
         text = self.kept.find([key]).get(key)
         return (Reply(**json.loads(text)) if text else None), text
 
-    async def _ask(self, question: Question) -> Reply | Failed | str:
+    async def _ask(self, asker: Asker, question: Question) -> Reply | Failed | str:
         """The answer, or why there is none."""
         last: Reply | None = None
 
         def read(body) -> Reply:
             nonlocal last
-            reply = reply_of(body, self.asker.key)
+            reply = reply_of(body, asker.key)
             last = reply.after(last)
             if problem := last.problem(self.names):
                 raise Unusable(problem)
             return last
 
-        async with self.asker.slots:
+        async with asker.slots:
             try:
                 messages = self._messages(question)
             except UnreadablePicture as error:
                 return conversation.PictureProblem(error)
-            result = await self.asker.ask(
-                lambda client: self._send(client, question, messages), read
+            result = await asker.ask(
+                lambda client: self._send(asker, client, question, messages), read
             )
         if isinstance(result, Refusal) and not result.unusable:
             before, _ = self._kept(question.key)
             paid = last.after(before) if last else before
             return Failed(result.reason, paid) if paid else result.reason
+        assert last is not None  # a reply came, whether it can be used or not
         self.keep(question.key, question.case.id, last)
-        return self.find(question)
+        return self.find(question) or last
 
-    async def _send(self, client, question: Question, messages: list[dict]):
+    async def _send(self, asker: Asker, client, question: Question, messages: list[dict]):
         """The raw response, in the strictest form of answer that the server takes."""
         import openai
 
@@ -285,12 +288,12 @@ class Llm(Annotator):
             manner = self.dialect.manner
             tried.add(manner)
             async with self.budget.reserve(*expected, views) as bill:
-                await self.asker.opening()
-                if self.asker.failure:  # meanwhile
+                await asker.opening()
+                if asker.failure:  # meanwhile
                     bill(0, 0)
-                    raise self.asker.failure
+                    raise asker.failure
                 try:
-                    raw = await self.asker.in_time(
+                    raw = await asker.in_time(
                         client.chat.completions.with_raw_response.create(
                             **self._body(messages, manner)
                         )
@@ -357,8 +360,9 @@ class Llm(Annotator):
             return AnnotationRecord(
                 id=case.id, annotation=None, error=reply, usage=conversation.counted(reply)
             )
-        paid, usage = reply.paid if isinstance(reply, Failed) else reply, {}
-        if question.key not in self._counted:
+        paid = reply.paid if isinstance(reply, Failed) else reply
+        usage: dict[str, float] = {}
+        if isinstance(question, Question) and question.key not in self._counted:
             self._counted.add(question.key)
             usage = {"tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out}
             price = self.direct_price
@@ -385,8 +389,12 @@ class Llm(Annotator):
         """Of this run: requests, retries and answers that were there already. Cost is that of each
         answer, whenever it was paid for, and at the price of that time's mode.
         """
-        sent = {"requests": self._requests, "retries": self._retries, "cache_hits": self._hits}
-        sent |= {"seconds": round(time.monotonic() - self.start, 1)}
+        sent: dict[str, float] = {
+            "requests": self._requests,
+            "retries": self._retries,
+            "cache_hits": self._hits,
+            "seconds": round(time.monotonic() - self.start, 1),
+        }
         if self.price is None:
             return sent
         each = self._cost / max(1, self._cases)

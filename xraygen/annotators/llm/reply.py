@@ -67,10 +67,10 @@ class Reply(NamedTuple):
 def reply_of(body, key: str) -> Reply:
     """Of the body of a chat completion, a ChatCompletion; without the key."""
     usage = body.usage
-    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    tokens_in, tokens_out = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     if not body.choices and _is_blocked(body):
         why = "a content filter stopped the question"
-        return Reply("", False, *tokens, stopped=why, final=True)
+        return Reply("", False, tokens_in, tokens_out, stopped=why, final=True)
     choice = body.choices[0]
     message, ended = choice.message, finish(choice.finish_reason)
     content = _text(getattr(message, "content", None))
@@ -88,7 +88,9 @@ def reply_of(body, key: str) -> Reply:
         stopped = "only a tool call came, and no answer"
     final = ended == "filter" or bool(refusal and not content)
     text = (content or refusal).encode("utf-8", "replace").decode()
-    return Reply(hidden(text, key), ended == "limit", *tokens, stopped=stopped, final=final)
+    return Reply(
+        hidden(text, key), ended == "limit", tokens_in, tokens_out, stopped=stopped, final=final
+    )
 
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")

@@ -23,6 +23,7 @@ class RouterAnnotator(Annotator):
     """A case whose report has no text fails. UserError: the router was fitted on other regions."""
 
     Settings: ClassVar = RouterSettings
+    settings: RouterSettings
 
     def __init__(self, settings: RouterSettings, project: Project) -> None:
         super().__init__(settings, project)

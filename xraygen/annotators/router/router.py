@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -194,7 +194,9 @@ class Router:
 
         contexts = [context for report in reports for context in self._contexts(report)]
         origins = [(number, text) for number, texts in enumerate(chunk) for text in texts]
-        said = [{region: [] for region in self.regions} for _ in reports]
+        said: list[dict[str, list[str]]] = [
+            {region: [] for region in self.regions} for _ in reports
+        ]
         for place, column in np.argwhere(pays | known).tolist():
             region = self.regions[column]
             level = int(levels[place, column])
@@ -286,7 +288,7 @@ class Router:
         `router.npz`.
         """
         folder = Path(folder)
-        arrays = {
+        arrays: dict[str, Any] = {
             "routing": self._routing.linear.weights,
             "routing_bias": self._routing.linear.bias,
             "tagger": self._wording.tagger.weights,

@@ -63,6 +63,7 @@ class Plan(NamedTuple):
 
 class Green(Judge):
     Settings: ClassVar = GreenSettings
+    settings: GreenSettings
     name = "green"
 
     @cached_property

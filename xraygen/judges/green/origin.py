@@ -74,7 +74,7 @@ def asked_of_server(params: "GreenSettings") -> dict:
     """The same for a server, which does not tell its precision or the commit of what it serves: its
     address stands for them."""
     named = {"model": identity(params.model), "revision": params.revision, "end": params.end}
-    server = {"server": params.base_url.rstrip("/"), "answer_tokens": LONGEST}
+    server = {"server": (params.base_url or "").rstrip("/"), "answer_tokens": LONGEST}
     return named | server | {"decoding": "greedy"}
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from xraygen.core.characters import decode, printable
 from xraygen.core.errors import UserError
 from xraygen.core.study import Projection
 from xraygen.core.tables import has_no_value
@@ -20,18 +21,12 @@ REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = (
     "annotation_quiz_all.json",
 )
 
-_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# How `surrogateescape` decodes a byte that is not UTF-8.
-_STRAY_BYTE = re.compile("[\udc80-\udcff]")
-# What a Windows program meant by bytes 80 to 9f; five of them are unassigned there.
-_WINDOWS_1252 = {
-    code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))
-}
+_PROJECTION: dict[str, Projection] = {"frontal": "frontal", "lateral": "lateral"}
 _UID = re.compile(r"([0-9]+)(\.0*)?")
 _SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
 
 
-def decode(path: Path, log: Log) -> str:
+def read_text(path: Path, log: Log) -> str:
     """The text of a file. Bytes that are not UTF-8 are read as Windows-1252.
 
     UserError: the file is missing, unreadable or UTF-16.
@@ -44,24 +39,15 @@ def decode(path: Path, log: Log) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path}: is UTF-16; save it as UTF-8, or fetch it again")
-    text = data.decode("utf-8-sig", "surrogateescape")
-    stray = _STRAY_BYTE.findall(text)
-    if stray:
-        line = text.count("\n", 0, text.index(stray[0])) + 1
-        detail = f"{len(stray)} bytes are not UTF-8, the first on line {line}"
-        log.repaired("encoding", path.name, f"{detail}; read as Windows-1252")
-        text = _STRAY_BYTE.sub(_as_windows_1252, text)
+    text, problem = decode(data)
+    if problem:
+        log.repaired("encoding", path.name, problem)
     return text
-
-
-def _as_windows_1252(stray: re.Match) -> str:
-    return chr(ord(stray[0]) - 0xDC00).translate(_WINDOWS_1252)
 
 
 def clean(text: str, id: str, log: Log) -> str:
     """The text without control characters and lone surrogates."""
-    printable = _UNPRINTABLE.sub(" ", text.translate(_WINDOWS_1252))
-    cleaned = printable.encode("utf-8", "replace").decode()
+    cleaned = printable(text)
     if cleaned != text:
         log.repaired("text_characters", id, "control characters or lone surrogates were replaced")
     return cleaned
@@ -101,8 +87,7 @@ def _list_view(
     views: dict[str, Projection], view: str, name: str, value: str, where: str, log: Log
 ) -> None:
     """Add one row to the views of its uid; a view listed with different projections is unknown."""
-    known: dict[str, Projection] = {"frontal": "frontal", "lateral": "lateral"}
-    projection = known.get(value.lower(), "unknown")
+    projection = _PROJECTION.get(value.lower(), "unknown")
     if projection == "unknown":
         log.repaired("projection_value", name, f"{value[:40]!r} in {where}")
     if view not in views:
@@ -117,7 +102,7 @@ def _list_view(
 
 def _rows(path: Path, columns: tuple[str, ...], log: Log) -> Iterator[tuple[str, list[str]]]:
     """("file:line", the cells of `columns`) for each row; the first column is a uid."""
-    text = decode(path, log)
+    text = read_text(path, log)
     decimals = 0
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

@@ -93,7 +93,7 @@ HEART_MEDIASTINUM_AND_LUNGS: tuple[Phrase, ...] = (
         },
     ),
 )
-LUNGS: tuple[Phrase, ...] = (
+LUNGS: tuple[str, ...] = (
     "[The lungs|Lungs|Both lungs] are clear.",
     "[The lungs|Lungs] are clear bilaterally.",
     "Clear lungs.",
@@ -105,7 +105,7 @@ REST_OF_LUNGS: tuple[Phrase, ...] = (
     "[The lungs|Lungs] are otherwise clear.",
     "The remainder of the lungs is clear.",
 )
-ABSENT: tuple[Phrase, ...] = (
+ABSENT: tuple[str, ...] = (
     "No {absent}.",
     "There is no {absent}.",
     "No [evidence of |visible |definite |]{absent}.",

@@ -69,13 +69,17 @@ def edit(
         if content["llm"]["provider"] == "local":
             content["llm"]["max_failed"] = 1.0
             changes.append(
-                "llm.max_failed is 1.0: the small model of llm.provider local has learned from other "
-                "reports and often fails here; ask a server, or leave brief out"
+                "llm.max_failed is 1.0: the small model of llm.provider local has learned from "
+                "other reports and often fails here; ask a server, or leave brief out"
             )
         content["finetune"]["max_steps"] = 1
-        changes.append("finetune.max_steps is 1, as no approach uses its model; null trains in full")
+        changes.append(
+            "finetune.max_steps is 1, as no approach uses its model; null trains in full"
+        )
         if settings.images is None:
             content["finetune"]["inputs"] = "report"
+            if content["finetune"]["targets"] != ["language"]:  # there is nothing to learn to see
+                content["finetune"]["targets"] = ["language"]
             changes.append("finetune.inputs is report, as there are no images")
     text = io.StringIO()
     yaml.dump(content, text)
