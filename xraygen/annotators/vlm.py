@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,16 +16,24 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from xraygen.annotators.as_trained import as_trained
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
+from xraygen.annotators.reader import Reader
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
-from xraygen.language.text import medoid
-from xraygen.prompting import conversation, encoding, json_answer, pieces, region_names, silence
+from xraygen.prompting import (
+    conversation,
+    encoding,
+    json_answer,
+    pieces,
+    region_names,
+    silence,
+    training_record,
+)
 from xraygen.prompting.conversation import Inputs
-from xraygen.prompting.json_answer import OtherKeys, is_whole, parse
+from xraygen.prompting.json_answer import is_whole
 from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
@@ -70,7 +77,7 @@ class VlmSettings(Settings):
     four_bit: bool = False
 
     @model_validator(mode="after")
-    def _beams_or_samples(self) -> "VlmSettings":
+    def _beams_or_samples(self) -> VlmSettings:
         if self.samples and self.beams > 1:
             raise ValueError("give either beams or samples")
         return self
@@ -95,7 +102,8 @@ class Vlm(Annotator):
             prompt = project.regions.filled(settings.prompt)
             settings = settings.model_copy(update={"prompt": prompt})
         settings = as_trained(settings, name, project.where)
-        self.names = RegionNames(project.regions)
+        taught = training_record.taught_regions(Path(name))
+        self.reader = Reader(project.regions, taught, project.where)
         super().__init__(settings, project)
         try:
             import json_repair
@@ -142,7 +150,7 @@ class Vlm(Annotator):
                 "max_new_tokens": settings.max_new_tokens,
                 "beams": settings.beams,
                 "samples": settings.samples,
-                "regions": list(project.regions),
+                "regions": list(self.reader.spoken.regions),
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )
@@ -155,28 +163,19 @@ class Vlm(Annotator):
         """A case with a picture that is missing or cannot be read fails. UserError: one case alone
         does not fit into memory.
         """
-        others = 0
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
                 if isinstance(row, dict):
-                    record = _record(case, self.names, *next(answers))
-                    others += "under_other_names" in record.usage
-                    yield record
+                    yield self.reader.record(case, *next(answers))
                 else:
                     yield _failed(case, row)
-        if others:
-            print(
-                f"{self.project.where}: {others:,} answers have text under names that are no "
-                "declared region, which is left out; `also` under regions adds names",
-                file=sys.stderr,
-            )
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""
         window, size = [], 0
         for case in cases:
-            row = conversation.lacking(case, self.settings.inputs)
+            row = conversation.skip_reason(case, self.settings.inputs)
             if row is None:
                 try:
                     row = self.row(case)
@@ -274,7 +273,7 @@ class Vlm(Annotator):
                 batch["past_key_values"] = self._read_once(
                     batch["input_ids"][:1, :shared], len(rows)
                 )
-            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens, self.names)
+            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken)
             if beams == 1:
                 out = model.generate(
                     **batch,
@@ -304,7 +303,7 @@ class Vlm(Annotator):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if is_whole(text, self.names):
+            if is_whole(text, self.reader.spoken):
                 stopped.append("")
             elif _circles(tokens):  # first: beam search pads with what may be an end token
                 stopped.append("the answer only repeated itself")
@@ -367,46 +366,6 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
     return AnnotationRecord(
         id=case.id, annotation=None, error=error, usage=conversation.counted(error)
     )
-
-
-def _record(
-    case: Case,
-    names: RegionNames,
-    answers: list[str],
-    usage: dict[str, float],
-    stopped: list[str],
-) -> AnnotationRecord:
-    """Of several answers, by region the one that is most like all of them. `stopped`: why each was
-    stopped before its end, or "".
-
-    A model that was taught other regions keeps to their names whatever it is asked. What it says
-    under these is left out, and counted: the regions that it does not name are silent.
-    """
-    read, reasons, others = [], [], 0
-    for answer, why in zip(answers, stopped, strict=True):
-        try:
-            read.append(parse(answer, names, ended=not why))
-        except OtherKeys as reason:
-            if why:
-                reasons.append(why)
-            else:
-                read.append((reason.rest, True))
-                others += 1
-        except ValueError as reason:
-            reasons.append(why or str(reason))
-    raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
-    if not read:
-        return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)
-    said = {
-        region: medoid(Counter(annotation[region] for annotation, _ in read))
-        for region in names.regions
-    }
-    usage = usage | {"repaired": any(repaired for _, repaired in read)}
-    if reasons:
-        usage["unread"] = len(reasons)
-    if others:
-        usage["under_other_names"] = others
-    return AnnotationRecord(id=case.id, annotation=said, raw=raw, usage=usage)
 
 
 def _key(row: dict[str, torch.Tensor]) -> str:

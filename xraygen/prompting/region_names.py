@@ -2,6 +2,7 @@
 "bonyStructures", "**Other findings**"."""
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 
 from xraygen.core.regions import Regions
@@ -91,6 +92,15 @@ class RegionNames:
                 if not regions:
                     return None
         return next(iter(regions)) if len(regions) == 1 else None
+
+    def filed(self, said: Mapping[str, str]) -> dict[str, str]:
+        """An annotation out of texts under other names: of those that name a declared region."""
+        found: dict[str, list[str]] = {}
+        for name, text in said.items():
+            region = self.region_of(name)
+            if region and text:
+                found.setdefault(region, []).append(text)
+        return self.regions.annotation({region: " ".join(parts) for region, parts in found.items()})
 
     def mentioned(self, text: str) -> bool:
         """Whether any region's word stands in a text."""

@@ -11,7 +11,7 @@ the random generators only `random` is used, because numpy guarantees its sequen
 import math
 import zlib
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from scipy import ndimage
 
 Field = NDArray[np.floating[Any]]
 Knots = list[tuple[float, float]]  # (position, value) in order of position
-Points = Union[Sequence[float], Field]  # noqa: UP007  # an alias for the type checker
+Points = Sequence[float] | Field
 Line = tuple[Points, Points, float]  # (xs, ys, brightness) through these points
 Lines = list[Line]
 
@@ -62,8 +62,8 @@ class Film:
 
     def disc(
         self,
-        x: float,
-        y: float,
+        x: float | Field,
+        y: float | Field,
         radius: float,
         softness: float = 0.012,
         flat: float = 1.0,
