@@ -104,17 +104,17 @@ class Film:
 
     def _points(self, lines: Lines) -> tuple[NDArray, NDArray, NDArray]:
         """(x, y, brightness) of points along the lines, half a pixel apart."""
-        points: list[tuple[NDArray, NDArray, NDArray]] = []
-        for of_line, over_line, brightness in lines:
-            xs = np.asarray(of_line, float)
-            ys = np.asarray(over_line, float)
-            along = np.zeros(len(xs))
-            np.cumsum(np.sqrt((xs[1:] - xs[:-1]) ** 2 + (ys[1:] - ys[:-1]) ** 2), out=along[1:])
+        points = []
+        for xs, ys, brightness in lines:
+            x = np.asarray(xs, float)
+            y = np.asarray(ys, float)
+            along = np.zeros(len(x))
+            np.cumsum(np.sqrt((x[1:] - x[:-1]) ** 2 + (y[1:] - y[:-1]) ** 2), out=along[1:])
             at = np.arange(0, along[-1], 0.5 * self.pixel)
             values = np.full(len(at), brightness)
-            points.append((np.interp(at, along, xs), np.interp(at, along, ys), values))
-        x, y, values = (np.concatenate(part) for part in zip(*points, strict=True))
-        return x, y, values
+            points.append((np.interp(at, along, x), np.interp(at, along, y), values))
+        across, down, weights = (np.concatenate(part) for part in zip(*points, strict=True))
+        return across, down, weights
 
     def cloud(self, rng: np.random.Generator, cell: float) -> Field:
         """Smooth noise with mean 0, from about -1 to 1, with spots `cell` wide."""
