@@ -93,7 +93,6 @@ class Vlm(Annotator):
 
     Settings: ClassVar = VlmSettings
     settings: VlmSettings
-    may_fail: ClassVar = "unreadable answers"
 
     @generation.uncollected()
     def __init__(self, settings: VlmSettings, project: Project) -> None:
@@ -154,6 +153,10 @@ class Vlm(Annotator):
     @property
     def shows_pictures(self) -> bool:
         return "image" in self.settings.inputs
+
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        """Unreadable pictures count. Unreadable answers do not: of a base model all may be."""
+        return "unreadable_pictures" in record.usage
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """A case with a picture that is missing or cannot be read fails. UserError: one case alone
