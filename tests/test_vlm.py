@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
+from xraygen.annotators.reader import Reader
+from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import open_picture
 from xraygen.core.study import AnnotationRecord, Case, Image, Study
@@ -159,13 +160,11 @@ annotations = st.builds(annotation, **{region: texts for region in REGIONS})
 
 
 @given(annotations)
-def test_a_completion_is_json_in_a_fixed_order_and_reads_back(annotation):
-    text = conversation.completion(annotation)
-    assert list(json.loads(text)) == list(REGIONS) and json.loads(text) == annotation
-    assert parse(text) == (
-        annotation(**{region: annotation[region].strip() for region in REGIONS}),
-        False,
-    ) and is_whole(text)
+def test_a_completion_is_json_in_a_fixed_order_and_reads_back(said):
+    text = conversation.completion(said)
+    assert list(json.loads(text)) == list(REGIONS) and json.loads(text) == said
+    stripped = {region: words.strip() for region, words in said.items()}
+    assert parse(text) == (stripped, False) and is_whole(text)
 
 
 # Pictures
@@ -412,7 +411,7 @@ def test_a_padded_batch_answers_as_each_case_alone(root, studies):
 
 
 def test_an_answer_that_goes_round_in_circles_is_ended(processor):
-    ends = _Ends(processor.tokenizer, {2}, 250)
+    ends = _Ends(processor.tokenizer, {2}, 250, NAMES)
     said = {
         "circle": [9] * 8 + [5, 6, 7, 8, 9] * 13,
         "one": [4] * 80,
@@ -653,17 +652,20 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
     assert records[0] == records[1]
 
 
+READER = Reader(REGIONS, None, "the approach")
+
+
 def test_samples_that_cannot_be_read_do_not_count_unless_none_can():
     case, answers = (
         Case(id="x", report="Clear."),
         ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', "{'lung': 'lungs clear'}"],
     )
-    record = _record(case, NAMES, answers, {"tokens_out": 9}, [""] * 4)
+    record = READER.record(case, answers, {"tokens_out": 9}, [""] * 4)
     assert (
         record.annotation == annotation(lung="Lungs clear.") and json.loads(record.raw) == answers
     )
     assert record.usage == {"tokens_out": 9, "repaired": True, "unread": 1}
-    record = _record(case, NAMES, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
+    record = READER.record(case, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
     assert (
         record.annotation is None
         and record.error == "no JSON in the answer"
@@ -770,137 +772,6 @@ def batch_of(processor, studies, root) -> dict:
 def logits(model, batch) -> "torch.Tensor":
     with torch.no_grad():
         return model(**batch).logits[batch["attention_mask"].bool()]
-
-
-@pytest.mark.parametrize("sizes", [(56, 56), (56, 112)])
-def test_the_quickened_model_is_the_same_model(tiny_vlm, processor, model, tmp_path, sizes):
-    from xraygen.engines.cpu import quicken
-
-    studies = [study(k, tmp_path, size=112) for k in range(6)]
-    for n, size in enumerate(sizes):
-        for one in studies[n :: len(sizes)]:
-            for image in one.images:
-                Pictures.open(tmp_path / image.path).resize((size, size)).save(
-                    tmp_path / image.path
-                )
-    batch = batch_of(processor, studies, tmp_path)
-    quick = quicken(load(tiny_vlm, device="cpu", dtype=torch.float32)[0].eval())
-    assert quick.config._attn_implementation == "sdpa_float"
-    plain = logits(model, batch)
-    assert plain.abs().max() > 1 and torch.allclose(logits(quick, batch), plain, atol=1e-4)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.allclose(
-            logits(quick, batch), logits(model, batch), atol=0.1 * float(plain.abs().max())
-        )
-
-
-@pytest.mark.parametrize("method", ["full", "lora", "full in bfloat16", "lora in bfloat16"])
-def test_a_quickened_model_learns_as_the_same_model(tiny_vlm, processor, tmp_path, method):
-    from peft import LoraConfig, get_peft_model
-
-    from xraygen.engines.cpu import join_lora, quicken
-    from xraygen.training.loss import completion_loss
-
-    rows, _ = encoding.examples(
-        processor, [study(k, tmp_path) for k in range(4)], tmp_path, "image+report", PROMPT, 2, 1000
-    )
-    batch = encoding.collate(rows, processor.tokenizer.pad_token_id)
-    gradients = []
-    for quick in (False, True):
-        network = load(tiny_vlm, device="cpu", dtype=torch.float32)[0].train()
-        network = quicken(network) if quick else network
-        torch.manual_seed(1)
-        if "lora" in method:
-            every = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj", "qkv", "fc1"]
-            with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):
-                network = get_peft_model(
-                    network,
-                    LoraConfig(r=4, lora_alpha=6, target_modules=every, task_type="CAUSAL_LM"),
-                )
-        for name, weight in network.named_parameters():
-            if (
-                weight.requires_grad
-                and ("full" in method or "lora_" in name)
-                and "embed_tokens" not in name
-            ):
-                weight.data += torch.randn_like(weight) * 0.1
-        network = join_lora(network) if quick else network
-        last, shapes = (
-            next(
-                module
-                for name, module in network.named_modules()
-                if name.endswith("language_model.layers")
-            )[-1],
-            [],
-        )
-        last.register_forward_hook(lambda _, __, out, shapes=shapes: shapes.append(out.shape[1]))
-        with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in method):
-            loss = completion_loss(network, batch)
-        loss.backward()
-        gradients.append(
-            {
-                name: weight.grad
-                for name, weight in network.named_parameters()
-                if weight.requires_grad
-            }
-        )
-        answer = int((batch["labels"] != -100).any(0).sum())
-        assert shapes == [answer + 1 if quick else batch["input_ids"].shape[1]], (
-            "the last layer computes what is wanted alone"
-        )
-    plain, quickened = gradients
-    assert plain.keys() == quickened.keys() and all(
-        gradient.abs().max() > 0 for gradient in plain.values()
-    )
-    for name, gradient in plain.items():
-        near = (0.15 if "bfloat16" in method else 1e-4) * float(gradient.abs().max())
-        assert torch.allclose(gradient, quickened[name], atol=near), name
-
-
-@pytest.mark.parametrize("kept", [2**24, 0])
-def test_attention_in_bfloat16_and_its_gradients_are_those_of_float32(monkeypatch, kept):
-    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLAttention, Qwen2VLTextConfig
-
-    from xraygen.engines import cpu
-
-    monkeypatch.setattr(cpu, "_KEPT", kept)
-    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}
-    module = Qwen2VLAttention(
-        Qwen2VLTextConfig(
-            hidden_size=64, num_attention_heads=4, num_key_value_heads=2, rope_parameters=rope
-        ),
-        0,
-    )
-    rows, heads, shared, tokens, columns, width = 3, 4, 2, 9, 5, 16
-    torch.manual_seed(0)
-    shapes = (
-        (rows, heads, columns, width),
-        (rows, shared, tokens, width),
-        (rows, shared, tokens, width),
-    )
-    given = [torch.randn(shape).bfloat16() for shape in shapes]
-    padded = (
-        torch.arange(tokens) < torch.tensor([0, 2, 6])[:, None]
-    )  # of the last row a column that is asked for, too
-    mask = (torch.ones(tokens, tokens, dtype=torch.bool).tril() & ~padded[:, None, :])[
-        :, None, -columns:
-    ]
-    wanted = torch.randn(rows, columns, heads, width) * ~padded[:, -columns:, None, None]
-
-    def learned(dtype) -> list:
-        leaves = [x.to(dtype).detach().requires_grad_() for x in given]
-        out = cpu._attended(module, *leaves, mask)
-        assert out.dtype == dtype and out.shape == wanted.shape
-        (out.float() * wanted).sum().backward()
-        return [
-            out.detach().float() * ~padded[:, -columns:, None, None],
-            *(leaf.grad.float() for leaf in leaves),
-        ]
-
-    for half, whole in zip(learned(torch.bfloat16), learned(torch.float32), strict=True):
-        assert torch.allclose(half, whole, atol=0.02 * float(whole.abs().max())), (
-            (half - whole).abs().max()
-        )
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,16 +16,24 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from xraygen.annotators.as_trained import as_trained
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
+from xraygen.annotators.reader import Reader
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
-from xraygen.language.text import medoid
-from xraygen.prompting import conversation, encoding, json_answer, pieces, region_names, silence
+from xraygen.prompting import (
+    conversation,
+    encoding,
+    json_answer,
+    pieces,
+    region_names,
+    silence,
+    training_record,
+)
 from xraygen.prompting.conversation import Inputs
-from xraygen.prompting.json_answer import OtherKeys, is_whole, parse
+from xraygen.prompting.json_answer import is_whole
 from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
@@ -70,7 +77,7 @@ class VlmSettings(Settings):
     four_bit: bool = False
 
     @model_validator(mode="after")
-    def _beams_or_samples(self) -> "VlmSettings":
+    def _beams_or_samples(self) -> VlmSettings:
         if self.samples and self.beams > 1:
             raise ValueError("give either beams or samples")
         return self
@@ -86,7 +93,6 @@ class Vlm(Annotator):
 
     Settings: ClassVar = VlmSettings
     settings: VlmSettings
-    may_fail: ClassVar = "unreadable answers"
 
     @generation.uncollected()
     def __init__(self, settings: VlmSettings, project: Project) -> None:
@@ -95,7 +101,8 @@ class Vlm(Annotator):
             prompt = project.regions.filled(settings.prompt)
             settings = settings.model_copy(update={"prompt": prompt})
         settings = as_trained(settings, name, project.where)
-        self.names = RegionNames(project.regions)
+        taught = training_record.taught_regions(Path(name))
+        self.reader = Reader(project.regions, taught, project.where)
         super().__init__(settings, project)
         try:
             import json_repair
@@ -113,10 +120,6 @@ class Vlm(Annotator):
         self.model, self.processor = load(
             name, settings.revision, four_bit=settings.four_bit, max_pixels=settings.max_pixels
         )
-        if self.model.device.type == "cpu":
-            from xraygen.engines.cpu import quicken
-
-            quicken(self.model)
         self.model.eval()
         tokenizer = self.processor.tokenizer
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
@@ -142,7 +145,7 @@ class Vlm(Annotator):
                 "max_new_tokens": settings.max_new_tokens,
                 "beams": settings.beams,
                 "samples": settings.samples,
-                "regions": list(project.regions),
+                "regions": list(self.reader.spoken.regions),
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )
@@ -151,32 +154,27 @@ class Vlm(Annotator):
     def shows_pictures(self) -> bool:
         return "image" in self.settings.inputs
 
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        """Unreadable pictures count. Unreadable answers do not: of a base model all may be."""
+        return "unreadable_pictures" in record.usage
+
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """A case with a picture that is missing or cannot be read fails. UserError: one case alone
         does not fit into memory.
         """
-        others = 0
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
                 if isinstance(row, dict):
-                    record = _record(case, self.names, *next(answers))
-                    others += "under_other_names" in record.usage
-                    yield record
+                    yield self.reader.record(case, *next(answers))
                 else:
                     yield _failed(case, row)
-        if others:
-            print(
-                f"{self.project.where}: {others:,} answers have text under names that are no "
-                "declared region, which is left out; `also` under regions adds names",
-                file=sys.stderr,
-            )
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""
         window, size = [], 0
         for case in cases:
-            row = conversation.lacking(case, self.settings.inputs)
+            row = conversation.skip_reason(case, self.settings.inputs)
             if row is None:
                 try:
                     row = self.row(case)
@@ -244,56 +242,50 @@ class Vlm(Annotator):
         return iter([answers[i] for i in range(len(rows))])
 
     def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Said]:
-        import torch
-        from transformers import StoppingCriteriaList
-
-        from xraygen.engines.decoding import decoded
+        from xraygen.engines.decoding import decode
         from xraygen.engines.model import QWEN
 
-        tokenizer, model, beams, samples = (
-            self.processor.tokenizer,
-            self.model,
-            self.settings.beams,
-            self.settings.samples,
-        )
-        shared = (
-            encoding.shared_tokens(rows)
-            if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN
-            else 0
-        )
+        model, beams, each = self.model, self.settings.beams, self.settings.samples or 1
+        shared = 0
+        if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN:
+            shared = encoding.shared_tokens(rows)
         if shared < _SHARED:
             shared = 0
-        batch = encoding.collate(rows, tokenizer.pad_token_id, shared)
+        batch = encoding.collate(rows, self.processor.tokenizer.pad_token_id, shared)
         batch = {
             name: x.to(model.device, model.dtype if x.is_floating_point() else None)
             for name, x in batch.items()
         }
-        begin = batch["input_ids"].shape[1]
-        with torch.inference_mode():
-            if shared:
-                batch["past_key_values"] = self._read_once(
-                    batch["input_ids"][:1, :shared], len(rows)
-                )
-            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens, self.names)
-            if beams == 1:
-                out = model.generate(
-                    **batch,
-                    custom_generate=decoded,
-                    stop=lambda row, said: ends(said),
-                    samples=samples,
-                )
-            else:
-
-                def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
-                    return torch.tensor(
-                        [ends(said) for said in tokens[:, begin:].tolist()], device=tokens.device
-                    )
-
-                out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[
-                    :, begin:
-                ].tolist()
-        each = samples or 1
+        if shared:
+            prefix = batch["input_ids"][:1, :shared]
+            batch["past_key_values"] = self._read_once(prefix, len(rows) * each)
+        ends = _Ends(
+            self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
+        )
+        if beams > 1:
+            out = self._beam_search(batch, ends)
+        else:
+            answers = decode(
+                model,
+                batch,
+                lambda row, said: ends(said),
+                model.generation_config,
+                self.settings.samples,
+            )
+            out = [answer for _, answer in sorted(answers)]
         return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
+
+    def _beam_search(self, batch: dict[str, torch.Tensor], ends: _Ends) -> list[list[int]]:
+        import torch
+
+        begin = batch["input_ids"].shape[1]
+
+        def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+            done = [ends(said) for said in tokens[:, begin:].tolist()]
+            return torch.tensor(done, device=tokens.device)
+
+        with torch.inference_mode():
+            return self.model.generate(**batch, stopping_criteria=[stop])[:, begin:].tolist()
 
     def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Said:
         tokenizer, limit = self.processor.tokenizer, self.settings.max_new_tokens
@@ -304,7 +296,7 @@ class Vlm(Annotator):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if is_whole(text, self.names):
+            if is_whole(text, self.reader.spoken):
                 stopped.append("")
             elif _circles(tokens):  # first: beam search pads with what may be an end token
                 stopped.append("the answer only repeated itself")
@@ -316,15 +308,16 @@ class Vlm(Annotator):
         return _Said(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
-        """The cache of the tokens that all prompts begin with, for so many rows."""
+        """The cache of the tokens that all prompts begin with, for this many rows."""
+        import torch
         from transformers import DynamicCache
 
-        self.model.base_model.rope_deltas = (
-            None  # what the last batch left, which would move this one's positions
-        )
+        # What the last batch left would move this one's positions.
+        self.model.base_model.rope_deltas = None
         cache = DynamicCache(config=self.model.config.get_text_config())
-        self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
-        cache.batch_repeat_interleave(rows)
+        with torch.inference_mode():
+            self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
+            cache.batch_repeat_interleave(rows)
         return cache
 
 
@@ -367,46 +360,6 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
     return AnnotationRecord(
         id=case.id, annotation=None, error=error, usage=conversation.counted(error)
     )
-
-
-def _record(
-    case: Case,
-    names: RegionNames,
-    answers: list[str],
-    usage: dict[str, float],
-    stopped: list[str],
-) -> AnnotationRecord:
-    """Of several answers, by region the one that is most like all of them. `stopped`: why each was
-    stopped before its end, or "".
-
-    A model that was taught other regions keeps to their names whatever it is asked. What it says
-    under these is left out, and counted: the regions that it does not name are silent.
-    """
-    read, reasons, others = [], [], 0
-    for answer, why in zip(answers, stopped, strict=True):
-        try:
-            read.append(parse(answer, names, ended=not why))
-        except OtherKeys as reason:
-            if why:
-                reasons.append(why)
-            else:
-                read.append((reason.rest, True))
-                others += 1
-        except ValueError as reason:
-            reasons.append(why or str(reason))
-    raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
-    if not read:
-        return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)
-    said = {
-        region: medoid(Counter(annotation[region] for annotation, _ in read))
-        for region in names.regions
-    }
-    usage = usage | {"repaired": any(repaired for _, repaired in read)}
-    if reasons:
-        usage["unread"] = len(reasons)
-    if others:
-        usage["under_other_names"] = others
-    return AnnotationRecord(id=case.id, annotation=said, raw=raw, usage=usage)
 
 
 def _key(row: dict[str, torch.Tensor]) -> str:
