@@ -86,7 +86,7 @@ def _try_out(
     file: Path, given: Mapping[str, str], reference: Sequence[str], data: prepare.DataParams
 ) -> Result:
     if not file.is_file():
-        raise UserError(f"{file}: is no file; name a .csv, .tsv, .jsonl or .parquet file")
+        raise UserError(f"{file}: not a file; name a .csv, .tsv, .jsonl or .parquet file")
     rows = [row for _, row in read_rows(file, tuple(given.values()), damaged=lambda *_: None)]
     rows = [row for row in rows if not all(map(has_no_value, row.values()))]
     try:

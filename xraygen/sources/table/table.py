@@ -53,7 +53,7 @@ class TableSettings(Record):
     def _in_the_folder(cls, file: str) -> str:
         path = PurePosixPath(file)
         if path.is_absolute() or ".." in path.parts or "\\" in file:
-            raise ValueError(f"{file!r} is no path below data/raw/table; copy the file there")
+            raise ValueError(f"{file!r} is not a path below data/raw/table; copy the file there")
         if path.suffix.lower() not in FORMATS:
             raise ValueError(f"{file!r} is none of {', '.join(FORMATS)}")
         return file
