@@ -12,7 +12,7 @@ from xraygen.prompting.conversation import PROMPT
 if TYPE_CHECKING:
     from xraygen.annotators.llm.params import LlmParams
     from xraygen.annotators.llm.settings import LlmSettings
-    from xraygen.annotators.vlm import VlmSettings
+    from xraygen.annotators.vlm_settings import VlmSettings
 
 
 def as_trained(approach: VlmSettings, name: str, where: str = "the approach") -> VlmSettings:

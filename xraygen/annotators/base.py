@@ -18,6 +18,8 @@ from xraygen.core.study import AnnotationRecord, Case, NonEmpty, Record
 if TYPE_CHECKING:
     from xraygen.annotators.llm.params import LlmParams
 
+Tolerance = Literal["all", "unreadable answers", "none"]
+
 
 def _in_the_project(path: str) -> str:
     parts = PurePosixPath(path).parts
@@ -64,7 +66,7 @@ class Annotator(ABC):
     """
 
     Settings: ClassVar[type[Settings]] = Settings
-    may_fail: ClassVar[Literal["all", "unreadable answers", "none"]] = "all"
+    may_fail: ClassVar[Tolerance] = "all"
 
     def __init__(self, settings: Record, project: Project) -> None:
         self.settings = settings

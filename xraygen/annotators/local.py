@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from xraygen.annotators.as_trained import as_prompted
-from xraygen.annotators.base import Project
-from xraygen.annotators.vlm import Vlm, VlmSettings
+from xraygen.annotators.base import Project, Tolerance
+from xraygen.annotators.vlm import Vlm
+from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.study import Case
 from xraygen.prompting import conversation, encoding
 from xraygen.prompting.prompts import Prompts
@@ -24,7 +25,7 @@ class Local(Vlm):
     other than in training.
     """
 
-    may_fail: ClassVar = "none"
+    may_fail: ClassVar[Tolerance] = "none"
 
     def __init__(self, settings: LlmSettings, project: Project) -> None:
         llm, regions = project.llm, project.regions
@@ -55,10 +56,8 @@ class Local(Vlm):
             }
             for turn in self.prompts.turns(case)
         ]
-        turns[-1]["content"] = (
-            conversation.pictures(
-                case, self.settings.inputs, self.settings.max_views, self.project.images
-            )
-            + turns[-1]["content"]
+        pictures = conversation.pictures(
+            case, self.shown.inputs, self.shown.max_views, self.project.images
         )
+        turns[-1]["content"] = [*pictures, *turns[-1]["content"]]
         return encoding.row_of(self.processor, case.id, turns)
