@@ -16,8 +16,9 @@ import multiprocessing
 import statistics
 import time
 
-from xraygen import server as asking
 from xraygen.errors import one_line
+
+from xraygen import server as asking
 
 WORKERS, SECONDS, TIMEOUT = 8, 0.1, 0.5
 BODY = {"id": "a", "object": "text_completion", "created": 0, "model": "m"}

@@ -44,9 +44,7 @@ def stock(model, batch: dict, stop, config, samples: int = 0) -> Iterator[tuple[
         return torch.tensor([row in lengths for row in range(len(tokens))], device=tokens.device)
 
     with torch.inference_mode():
-        out = model.generate(
-            **batch, generation_config=config, stopping_criteria=[ended]
-        )
+        out = model.generate(**batch, generation_config=config, stopping_criteria=[ended])
     for row, said in enumerate(out[:, begin:].tolist()):
         yield row, said[: lengths.get(row)]
 

@@ -22,8 +22,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from xraygen import answers, params
 from xraygen.study import REGIONS, Study, read_jsonl
+
+from xraygen import answers, params
 
 ANNOTATE = (
     "ours",
@@ -55,10 +56,10 @@ def stock_decoding() -> None:
     """Vlm generates by transformers' own loop."""
     import torch
     from transformers import StoppingCriteriaList
-
-    from xraygen.annotators import vlm
     from xraygen.vlm import encoding
     from xraygen.vlm.model import QWEN
+
+    from xraygen.annotators import vlm
 
     def generate(self, rows):
         tokenizer, model = self.processor.tokenizer, self.model
@@ -159,7 +160,6 @@ def annotate(side: str, name: str, count: int) -> dict:
 def finetune(side: str, steps: int) -> dict:
     import torch
     from torch.nn.functional import cross_entropy, pad
-
     from xraygen.vlm import cpu, trainer
     from xraygen.vlm.finetune import finetune as run
 

@@ -194,17 +194,19 @@ def measure(server: Server, url: str, cases: list[Case], few: int) -> dict:
     annotate = annotator(url, model=server.model)
     start = time.monotonic()
     records = list(annotate(cases))
-    seconds, usage, manner = time.monotonic() - start, annotate.usage(), annotate.dialect.manner
+    seconds, usage = time.monotonic() - start, annotate.usage()
+    exchange = annotate.exchange
+    request_format = exchange.dialect.request_format
     client, begun = OpenAI(base_url=url, api_key="none"), time.monotonic()
     try:
         for case in cases[:: len(cases) // few or 1][:few]:
-            client.chat.completions.create(**annotate.body(annotate.question(case), manner))
+            client.chat.completions.create(**exchange.body(exchange.question(case), request_format))
     except OpenAIError as error:
         raise UserError(f"{server.name}, one by one: {error}") from None
     plain = (time.monotonic() - begun) / few
     failed = Counter(record.error for record in records if record.annotation is None)
     result = {
-        "form": list(forms_of(params.load().regions))[manner.form],
+        "form": list(forms_of(params.load().regions))[request_format.form],
         "bound": sum(is_bound(record.raw or "") for record in records),
     }
     result |= {

@@ -14,8 +14,10 @@ from PIL import Image as Pictures
 
 from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.dialect import forms_of
+from xraygen.annotators.llm.exchange import Exchange
 from xraygen.annotators.llm.llm import Llm
 from xraygen.annotators.llm.params import LlmParams, TokenPrice
+from xraygen.annotators.llm.questions import Questions
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, Image
@@ -198,7 +200,7 @@ def test_a_batch_api_that_takes_no_schema_gets_what_it_takes(chat_server, annota
     assert lungs(list(llm(CASES))) == REPORTS
     assert (
         len(server.batches) == 1 + list(FORMS).index(taken[0])
-        and list(FORMS)[llm.dialect.manner.form] == taken[0]
+        and list(FORMS)[llm.exchange.dialect.request_format.form] == taken[0]
     )
 
 
@@ -239,13 +241,13 @@ def test_all_parts_are_sent_before_one_is_waited_for_and_pictures_are_encoded_on
         there.append(len(server.batches))
         return wait(self, id, count)
 
-    def png(self, path, png=Llm._png):
+    def png(self, path, png=Questions._png):
         encoded.append(path)
         return png(self, path)
 
     monkeypatch.setattr("xraygen.annotators.llm.batch.MOST", 5)
     monkeypatch.setattr(Batches, "_wait", wait)
-    monkeypatch.setattr(Llm, "_png", png)
+    monkeypatch.setattr(Questions, "_png", png)
     llm = annotator(server, PICTURED)
     assert lungs(list(llm(pictured(here, CASES)))) == REPORTS and there == [3, 3, 3]
     assert (
@@ -291,9 +293,9 @@ def test_an_answer_that_cannot_be_read_is_asked_for_as_often_as_directly(
     asked = min(times + 1, 4)
     assert [len(batch["lines"]) for batch in server.batches.values()] == [12] + [1] * (asked - 1)
     paid = sum(map(sum, server.billed)) * 1000 / 1e6 / 2
-    assert llm.usage()["cost_usd"] == pytest.approx(paid) and llm.budget.spent == pytest.approx(
+    assert llm.usage()["cost_usd"] == pytest.approx(
         paid
-    )
+    ) and llm.exchange.budget.spent == pytest.approx(paid)
     if times < 4:
         assert lungs(records) == REPORTS
     else:
@@ -328,14 +330,14 @@ def test_killed_amid_collecting_it_takes_the_rest_from_the_same_batch(
 ):
     server, kept = chat_server(), []
 
-    def keep_five(self, key, id, reply, keep=Llm.keep):
+    def keep_five(self, key, id, reply, keep=Exchange.keep):
         if len(kept) == 5:
             raise Killed
         kept.append(key)
         keep(self, key, id, reply)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Llm, "keep", keep_five)
+        patched.setattr(Exchange, "keep", keep_five)
         list(annotator(server)(CASES))
     assert lungs(list(annotator(server)(CASES))) == REPORTS and len(server.batches) == 1
 
@@ -513,7 +515,7 @@ def test_answers_that_a_server_has_lost_are_asked_for_anew(
     monkeypatch.setattr(Batches, "_wait", lose)
     with pytest.raises(
         UserError,
-        match="has lost the answers of batch batch-2; run again to send, and pay, its questions anew",
+        match="has lost the answers of batch batch-2; run again to send its questions again, and pay for them again",
     ):
         list(annotator(server, model="another")(CASES))
     assert len(server.batches) == 3 and not list((here / ".cache/batches").iterdir()), (
@@ -601,7 +603,7 @@ def test_directly_too_views_are_asked_one_at_a_time_until_the_first_bill(
         list(llm(cases))
     assert (
         0.15 < dollars(server) <= 0.2
-        and llm.budget.spent == pytest.approx(dollars(server))
+        and llm.exchange.budget.spent == pytest.approx(dollars(server))
         and server.most > 8
     )
 
@@ -653,7 +655,7 @@ def test_the_most_that_it_may_cost_is_reckoned_before_anything_is_sent(chat_serv
     }  # 0.05 a question at half the price
     with pytest.raises(
         UserError,
-        match="12 questions may cost up to 0.6000 US dollars, more than llm.max_cost_usd.*nothing of it is sent",
+        match="12 questions may cost up to 0.6000 US dollars, more than llm.max_cost_usd.*none of them is sent",
     ):
         list(annotator(server, **price, max_cost_usd=0.59)(CASES))
     assert not server.batches and not server.files

@@ -520,7 +520,7 @@ def test_answers_that_an_earlier_version_has_kept_are_found(chat_server, annotat
         "batch_in": 0,
         "batch_out": 0,
     }
-    llm.kept.keep(llm.question(CASES[0]).key, {"id": "s0"}, json.dumps(old))
+    llm.exchange.kept.keep(llm.exchange.question(CASES[0]).key, {"id": "s0"}, json.dumps(old))
     assert [record.annotation for record in llm(CASES[:1])] == [
         annotation(lung="Clear.")
     ] and not server.asked

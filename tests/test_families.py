@@ -300,9 +300,7 @@ def test_rows_leave_the_batch_as_they_end_and_answer_as_they_would_alone(studies
     assert lengths == sorted(limits) and len(set(limits)) > 4
     said = dict(ended)
     assert [len(said[row]) for row in range(9)] == limits
-    assert all(
-        chosen_up_to_rounding(annotate.model, row, said[at]) for at, row in enumerate(rows)
-    )
+    assert all(chosen_up_to_rounding(annotate.model, row, said[at]) for at, row in enumerate(rows))
     assert len(shapes) == max(limits), "no token is computed twice"
     assert {tokens for _, tokens in shapes[1:]} == {1}, "the cache goes along"
     computed = [rows for rows, _ in shapes]

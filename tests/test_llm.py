@@ -24,7 +24,7 @@ from PIL import Image as Pictures
 
 from xraygen import params
 from xraygen.annotators import load as annotators
-from xraygen.annotators.llm.dialect import Dialect, Manner, forms_of
+from xraygen.annotators.llm.dialect import Dialect, RequestFormat, forms_of
 from xraygen.annotators.llm.llm import Llm
 from xraygen.annotators.llm.params import LlmParams, TokenPrice
 from xraygen.annotators.llm.settings import LlmSettings
@@ -352,8 +352,8 @@ def test_after_another_mishap_an_answer_that_could_not_be_read_is_paid_for_and_n
         lungs(records) == [None, *(case.report for case in CASES[1:5])]
         and len(server.asked) == 4 + requests
     )
-    assert (records[0].error, records[0].raw) == (error, "") and not llm.kept.find(
-        [llm.question(CASES[0]).key]
+    assert (records[0].error, records[0].raw) == (error, "") and not llm.exchange.kept.find(
+        [llm.exchange.question(CASES[0]).key]
     )
     assert llm.usage()["cost_usd"] == pytest.approx(cost(server)) and len(server.billed) == 5
     server.script = server.spoilt = {}
@@ -593,18 +593,20 @@ def test_the_strictest_form_that_was_answered_stays(capsys):
         param: None = None
         message: str = "no"
 
-    dialect, strict, looser = Dialect("m", REGIONS), Manner(), Manner(form=1)
+    dialect, strict, looser = Dialect("m", REGIONS), RequestFormat(), RequestFormat(form=1)
     assert (
         not dialect.refused(strict, Failed(), "a")
         and not dialect.refused(strict, Failed(), "b")
-        and dialect.manner == strict
+        and dialect.request_format == strict
     )
-    assert dialect.refused(strict, Failed(), "a") and dialect.manner == looser, "the same question"
-    dialect.taken(looser)
-    dialect.taken(strict)  # was on its way all the time
-    dialect.taken(looser)
+    assert dialect.refused(strict, Failed(), "a") and dialect.request_format == looser, (
+        "the same question"
+    )
+    dialect.accepted(looser)
+    dialect.accepted(strict)  # was on its way all the time
+    dialect.accepted(looser)
     assert (
-        dialect.manner == strict
+        dialect.request_format == strict
         and not dialect.refused(strict, Failed(400))
         and dialect.refused(looser, Failed(400))
     )
@@ -687,7 +689,9 @@ def test_the_most_that_it_may_cost_is_never_passed_and_what_was_answered_is_kept
     ) as error:
         list(llm(cases))
     assert "\n" not in str(error.value)
-    assert 0.8 * limit < cost(server) <= limit and llm.budget.spent == pytest.approx(cost(server))
+    assert 0.8 * limit < cost(server) <= limit and llm.exchange.budget.spent == pytest.approx(
+        cost(server)
+    )
     asked = len(server.asked)
     assert len(server.answered) == asked
     list(annotator(server, prices={"m": DEAR}, max_tokens=60, max_cost_usd=1000.0)(cases))
@@ -719,7 +723,9 @@ def test_a_request_that_ends_without_a_bill_may_have_cost_the_most(
     )
     with pytest.raises(UserError, match="max_cost_usd|base_url"):
         list(llm(CASES[:50]))
-    assert len(server.asked) <= 10 and llm.budget.spent == pytest.approx(len(server.asked) * 0.1)
+    assert len(server.asked) <= 10 and llm.exchange.budget.spent == pytest.approx(
+        len(server.asked) * 0.1
+    )
 
 
 def test_what_waits_for_room_asks_nothing_after_a_rejected_key(chat_server, annotator):
@@ -1230,14 +1236,16 @@ def kept_questions(folder: Path, root: Path, server) -> set[str]:
         content.approaches["brief"],
         project_of(folder, folder, content.llm.model_copy(update=changes)),
     )
-    assert llm.kept.path == folder / ".cache/answers.sqlite" and isinstance(llm.kept, Answers)
+    assert llm.exchange.kept.path == folder / ".cache/answers.sqlite" and isinstance(
+        llm.exchange.kept, Answers
+    )
     studies = [
         study
         for split in ("dev", "test")
         for study in read_jsonl(folder / f"data/prepared/{split}.jsonl", Study)
     ]
-    questions = [llm.question(study.case()) for study in studies]
-    return {json.dumps(question.turns) for question in questions if llm.find(question)}
+    questions = [llm.exchange.question(study.case()) for study in studies]
+    return {json.dumps(question.turns) for question in questions if llm.exchange.find(question)}
 
 
 @pytest.mark.slow

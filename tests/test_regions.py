@@ -19,9 +19,9 @@ from xraygen import params
 from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.annotators.llm.dialect import forms_of
 from xraygen.annotators.load import Checked
+from xraygen.annotators.reader import Reader
 from xraygen.annotators.router.annotator import RouterAnnotator, RouterSettings
 from xraygen.annotators.router.router import RouterParams, fit
-from xraygen.annotators.vlm import _record
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case, Study, read_jsonl
@@ -30,9 +30,10 @@ from xraygen.evaluation.scores import scores_of
 from xraygen.judges.constant import fit as fit_constant
 from xraygen.judges.proxy.proxy import Proxy
 from xraygen.prompting.conversation import completion
-from xraygen.prompting.json_answer import OtherKeys, parse
+from xraygen.prompting.json_answer import is_whole, parse
 from xraygen.prompting.prompts import Prompts, PromptSettings
 from xraygen.prompting.region_names import RegionNames
+from xraygen.prompting.training_record import taught_regions
 
 THREE = Regions.model_validate(
     {
@@ -204,21 +205,39 @@ def test_answers_are_read_by_the_declaration():
     assert parse("{'lines': 'Tube.', 'airways': 'Clear.'}", NAMES)[0]["lines"] == "Tube."
 
 
-def test_text_under_a_name_that_is_not_declared_is_an_error_and_left_out_of_a_local_models_answer():
+def test_text_under_a_name_that_is_not_declared_makes_an_answer_unreadable():
     other = json.dumps({"heart": "Large.", "lung": "Clear."})
-    with pytest.raises(OtherKeys, match="under a key that is no region: 'heart'") as error:
+    with pytest.raises(ValueError, match="under a key that is no region: 'heart'"):
         parse(other, NAMES)
-    assert error.value.rest == THREE.annotation({"airways": "Clear."})
+    knows_these = Reader(THREE, ["pleura", "airways", "lines"], "mine")
+    record = knows_these.record(Case(id="x", report="r"), [other], {}, [""])
+    assert record.annotation is None and "no region: 'heart'" in record.error
+
+
+def test_a_model_that_knows_other_regions_fills_those_that_it_names(capsys):
+    reader = Reader(THREE, ["lung", "heart", "pleural space"], "mine")
+    assert capsys.readouterr().err.startswith("mine: the model was taught the regions lung, heart")
     case = Case(id="x", report="r")
-    record = _record(case, NAMES, [other], {}, [""])
-    assert record.annotation == THREE.annotation({"airways": "Clear."})
-    assert record.usage == {"repaired": True, "under_other_names": 1}
-    silent = _record(case, NAMES, ['{"bone": "No fracture."}'], {}, [""])
-    assert silent.annotation == THREE.annotation({}) and silent.usage["under_other_names"] == 1
-    cut = _record(case, NAMES, [other], {}, ["the answer had not ended"])
+    answer = json.dumps({"lung": "Clear.", "heart": "Large.", "pleural space": "No effusion."})
+    record = reader.record(case, [answer], {}, [""])
+    assert record.annotation == THREE.annotation({"airways": "Clear.", "pleura": "No effusion."})
+    assert record.usage == {"repaired": False} and is_whole(answer, reader.spoken)
+    silent = reader.record(case, ['{"heart": "Large."}'], {}, [""])
+    assert silent.annotation == THREE.annotation({}) and silent.error is None
+    garbled = reader.record(case, ['{"lung": "Clear.", "hart": "Large."}'], {}, [""])
+    assert garbled.annotation is None and "no region: 'hart'" in garbled.error
+    cut = reader.record(case, [answer[:-9]], {}, ["the answer had not ended"])
     assert cut.annotation is None and cut.error == "the answer had not ended"
-    prose = _record(case, NAMES, ["The heart is large."], {}, [""])
-    assert prose.annotation is None and prose.error == "no JSON in the answer"
+    Reader(THREE, ["pleura", "airways"], "mine")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_small_model_says_which_regions_it_was_taught(tmp_path):
+    assert taught_regions(ROOT / "models" / "tiny-qwen2-vl") == REGIONS.names
+    assert taught_regions(tmp_path) is None
+    (tmp_path / "regions.json").write_text('{"heart": 1}')
+    with pytest.raises(UserError, match="regions.json: not a list of names"):
+        taught_regions(tmp_path)
 
 
 class Says(Annotator):
@@ -323,12 +342,9 @@ def test_the_report_is_of_the_declared_regions(tmp_path):
 # No region is named in the code
 
 
-VOCABULARY = {
-    # Words by which findings and silence are recognised in texts, whatever the regions.
-    "judges/proxy/comparison.py",
-    "judges/proxy/findings.py",
-    "prompting/silence.py",
-}
+SOURCES = ("sources/phantom/", "sources/iu_xray/")
+# Words by which findings and silence are recognised in texts, whatever the regions.
+VOCABULARY = ("judges/proxy/", "prompting/silence.py")
 NAMED = re.compile(r"\b(bone|heart|lung|mediastinal)\b")
 
 
@@ -349,17 +365,19 @@ def literals(path: Path) -> list[str]:
     ]
 
 
-def test_nothing_but_the_sources_and_the_judges_vocabulary_names_a_region():
+def named_in(folders: tuple[str, ...], but: tuple[str, ...] = ()) -> dict[str, list[str]]:
     package = ROOT / "xraygen"
     found = {}
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        if name.startswith(("sources/phantom/", "sources/iu_xray/")) or name in VOCABULARY:
-            continue
-        if named := [text for text in literals(path) if NAMED.search(text)]:
-            found[name] = named
-    assert found == {}
-    assert any(NAMED.search(text) for text in literals(package / "judges/proxy/comparison.py"))
+        if name.startswith(folders) and not (but and name.startswith(but)):
+            found[name] = [text for text in literals(path) if NAMED.search(text)]
+    return {name: texts for name, texts in found.items() if texts}
+
+
+def test_nothing_but_the_sources_and_the_vocabulary_names_a_region():
+    assert named_in(("",), but=SOURCES + VOCABULARY) == {}
+    assert all(named_in((folder,)) for folder in SOURCES + VOCABULARY)  # it would be noticed
 
 
 # The page

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends, _record
+from xraygen.annotators.reader import Reader
+from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import open_picture
 from xraygen.core.study import AnnotationRecord, Case, Image, Study
@@ -159,13 +160,11 @@ annotations = st.builds(annotation, **{region: texts for region in REGIONS})
 
 
 @given(annotations)
-def test_a_completion_is_json_in_a_fixed_order_and_reads_back(annotation):
-    text = conversation.completion(annotation)
-    assert list(json.loads(text)) == list(REGIONS) and json.loads(text) == annotation
-    assert parse(text) == (
-        annotation(**{region: annotation[region].strip() for region in REGIONS}),
-        False,
-    ) and is_whole(text)
+def test_a_completion_is_json_in_a_fixed_order_and_reads_back(said):
+    text = conversation.completion(said)
+    assert list(json.loads(text)) == list(REGIONS) and json.loads(text) == said
+    stripped = {region: words.strip() for region, words in said.items()}
+    assert parse(text) == (stripped, False) and is_whole(text)
 
 
 # Pictures
@@ -412,7 +411,7 @@ def test_a_padded_batch_answers_as_each_case_alone(root, studies):
 
 
 def test_an_answer_that_goes_round_in_circles_is_ended(processor):
-    ends = _Ends(processor.tokenizer, {2}, 250)
+    ends = _Ends(processor.tokenizer, {2}, 250, NAMES)
     said = {
         "circle": [9] * 8 + [5, 6, 7, 8, 9] * 13,
         "one": [4] * 80,
@@ -653,17 +652,20 @@ def test_the_same_batches_get_the_same_samples_again(root, studies, taught, tmp_
     assert records[0] == records[1]
 
 
+READER = Reader(REGIONS, None, "the approach")
+
+
 def test_samples_that_cannot_be_read_do_not_count_unless_none_can():
     case, answers = (
         Case(id="x", report="Clear."),
         ["no", '{"lung": "No effusion."}', '{"lung": "Lungs clear."}', "{'lung': 'lungs clear'}"],
     )
-    record = _record(case, NAMES, answers, {"tokens_out": 9}, [""] * 4)
+    record = READER.record(case, answers, {"tokens_out": 9}, [""] * 4)
     assert (
         record.annotation == annotation(lung="Lungs clear.") and json.loads(record.raw) == answers
     )
     assert record.usage == {"tokens_out": 9, "repaired": True, "unread": 1}
-    record = _record(case, NAMES, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
+    record = READER.record(case, ["no", "{"], {"tokens_out": 9}, ["", "the answer had not ended"])
     assert (
         record.annotation is None
         and record.error == "no JSON in the answer"

@@ -24,6 +24,8 @@ from torch.nn.functional import cross_entropy
 
 from recipes.tiny_qwen2_vl import build, lessons, pictures
 from xraygen.engines.answers import cache_folder
+from xraygen.prompting.training_record import REGIONS_FILE
+from xraygen.sources.phantom.filing import FIVE
 from xraygen.sources.phantom.findings import Findings
 
 
@@ -367,6 +369,7 @@ def main() -> None:
             print(json.dumps(seen), file=sys.stderr, flush=True)
     model.to(torch.bfloat16).save_pretrained(out)
     build.processor_of(tokenizer).save_pretrained(out)
+    (out / REGIONS_FILE).write_text(json.dumps(FIVE.names) + "\n", encoding="utf-8")
 
 
 def save(path: Path, model, optimizer, step: int) -> None:

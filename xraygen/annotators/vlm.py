@@ -7,22 +7,22 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from xraygen.annotators.as_trained import as_trained
-from xraygen.annotators.base import Annotator, Project, Tolerance
-from xraygen.annotators.vlm_settings import VlmSettings
+from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
+from xraygen.annotators.reader import Reader
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.pictures import UnreadablePicture
-from xraygen.core.study import AnnotationRecord, Case
+from xraygen.core.study import AnnotationRecord, Case, NonEmpty
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
-from xraygen.language.text import medoid
 from xraygen.prompting import (
     conversation,
     encoding,
@@ -32,7 +32,8 @@ from xraygen.prompting import (
     silence,
     training_record,
 )
-from xraygen.prompting.json_answer import OtherKeys, is_whole, parse
+from xraygen.prompting.conversation import Inputs
+from xraygen.prompting.json_answer import is_whole
 from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
@@ -45,6 +46,43 @@ _SHARED = (
 )
 
 
+class VlmSettings(Settings):
+    """A vision-language model, base or fine-tuned.
+
+    `reads`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, used
+    instead of the folder, at `revision`.
+    `inputs`, `prompt`, `max_views`, `max_pixels`: what the model is shown of a case: its views, its
+    report or both; at most `max_views` views, frontal first, of at most `max_pixels` pixels each
+    (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
+    these are read from its training.json, and an approach that states another value is refused
+    (`as_trained`). For a base model they have to be stated; `prompt` has a default.
+    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times
+    beams or samples.
+    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
+    answers and take for each region the text most like all of them; 0 = none, and always with
+    beams. `four_bit`: weights in NF4, for a small GPU.
+    """
+
+    reads: ModelFolder
+    hub: NonEmpty | None = None
+    revision: NonEmpty | None = None
+    inputs: Inputs | None = None
+    prompt: NonEmpty | None = None
+    max_views: PositiveInt | None = None
+    max_pixels: Annotated[int, Field(ge=28 * 28)] | None = None
+    max_batch_tokens: PositiveInt
+    max_new_tokens: PositiveInt
+    beams: PositiveInt = 1
+    samples: NonNegativeInt = 0
+    four_bit: bool = False
+
+    @model_validator(mode="after")
+    def _beams_or_samples(self) -> VlmSettings:
+        if self.samples and self.beams > 1:
+            raise ValueError("give either beams or samples")
+        return self
+
+
 class Vlm(Annotator):
     """Cases to records, in their order. Answers are kept as they come: what was asked before is not
     computed again.
@@ -55,7 +93,6 @@ class Vlm(Annotator):
 
     Settings: ClassVar = VlmSettings
     settings: VlmSettings
-    may_fail: ClassVar[Tolerance] = "unreadable answers"
 
     @generation.uncollected()
     def __init__(self, settings: VlmSettings, project: Project) -> None:
@@ -64,10 +101,8 @@ class Vlm(Annotator):
             prompt = project.regions.filled(settings.prompt)
             settings = settings.model_copy(update={"prompt": prompt})
         settings = as_trained(settings, name, project.where)
-        self.shown = training_record.Shown.model_validate(
-            {key: getattr(settings, key) for key in training_record.Shown.model_fields}
-        )
-        self.names = RegionNames(project.regions)
+        taught = training_record.taught_regions(Path(name))
+        self.reader = Reader(project.regions, taught, project.where)
         super().__init__(settings, project)
         try:
             import json_repair
@@ -100,7 +135,7 @@ class Vlm(Annotator):
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.max_batch_tokens = settings.max_batch_tokens
         modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
-        code = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
+        code = [Path(__file__), *(Path(module.__file__) for module in modules)]
         self.kept = Answers(
             {
                 "model": identity(name),
@@ -110,59 +145,48 @@ class Vlm(Annotator):
                 "max_new_tokens": settings.max_new_tokens,
                 "beams": settings.beams,
                 "samples": settings.samples,
-                "regions": list(project.regions),
+                "regions": list(self.reader.spoken.regions),
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )
 
     @property
     def shows_pictures(self) -> bool:
-        return "image" in self.shown.inputs
+        return "image" in self.settings.inputs
+
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        """Unreadable pictures count. Unreadable answers do not: of a base model all may be."""
+        return "unreadable_pictures" in record.usage
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """A case with a picture that is missing or cannot be read fails. UserError: one case alone
         does not fit into memory.
         """
-        others = 0
         for window in self._windows(cases):
             answers = self._answers([row for _, row in window if isinstance(row, dict)])
             for case, row in window:
                 if isinstance(row, dict):
-                    record = _record(case, self.names, *next(answers))
-                    others += "under_other_names" in record.usage
-                    yield record
+                    yield self.reader.record(case, *next(answers))
                 else:
                     yield _failed(case, row)
-        if others:
-            print(
-                f"{self.project.where}: {others:,} answers have text under names that are no "
-                "declared region, which is left out; `also` under regions adds names",
-                file=sys.stderr,
-            )
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""
-        window: list[tuple[Case, dict | str]] = []
-        size = 0
+        window, size = [], 0
         for case in cases:
-            row = self._row_or_reason(case)
-            if isinstance(row, dict):
-                size += sum(tensor.nbytes for tensor in row.values())
+            row = conversation.skip_reason(case, self.settings.inputs)
+            if row is None:
+                try:
+                    row = self.row(case)
+                    size += sum(tensor.nbytes for tensor in row.values())
+                except UnreadablePicture as error:
+                    row = conversation.PictureProblem(error)
             window.append((case, row))
             if len(window) == _CASES or size >= _BYTES:
                 yield window
-                window = []
-                size = 0
+                window, size = [], 0
         if window:
             yield window
-
-    def _row_or_reason(self, case: Case) -> dict[str, torch.Tensor] | str:
-        if reason := conversation.lacking(case, self.shown.inputs):
-            return reason
-        try:
-            return self.row(case)
-        except UnreadablePicture as error:
-            return conversation.PictureProblem(error)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         """What the model is shown of a case."""
@@ -170,9 +194,9 @@ class Vlm(Annotator):
             self.processor,
             [case],
             self.project.images,
-            self.shown.inputs,
-            self.shown.prompt,
-            self.shown.max_views,
+            self.settings.inputs,
+            self.settings.prompt,
+            self.settings.max_views,
         )
         return row
 
@@ -185,8 +209,7 @@ class Vlm(Annotator):
         """
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        answers: dict[int, _Said] = {}
-        keys = [_key(row) for row in rows]
+        answers, keys = {}, [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
             length = (len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens) * max(
@@ -236,7 +259,9 @@ class Vlm(Annotator):
         if shared:
             prefix = batch["input_ids"][:1, :shared]
             batch["past_key_values"] = self._read_once(prefix, len(rows) * each)
-        ends = _Ends(self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.names)
+        ends = _Ends(
+            self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
+        )
         if beams > 1:
             out = self._beam_search(batch, ends)
         else:
@@ -271,7 +296,7 @@ class Vlm(Annotator):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if is_whole(text, self.names):
+            if is_whole(text, self.reader.spoken):
                 stopped.append("")
             elif _circles(tokens):  # first: beam search pads with what may be an end token
                 stopped.append("the answer only repeated itself")
@@ -279,10 +304,7 @@ class Vlm(Annotator):
                 stopped.append("")
             else:
                 stopped.append(f"the answer had not ended after {limit:,} tokens")
-        usage: dict[str, float] = {
-            "tokens_in": len(row["input_ids"]),
-            "tokens_out": sum(map(len, answers)),
-        }
+        usage = {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
         return _Said(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
@@ -338,46 +360,6 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
     return AnnotationRecord(
         id=case.id, annotation=None, error=error, usage=conversation.counted(error)
     )
-
-
-def _record(
-    case: Case,
-    names: RegionNames,
-    answers: list[str],
-    usage: dict[str, float],
-    stopped: list[str],
-) -> AnnotationRecord:
-    """Of several answers, by region the one that is most like all of them. `stopped`: why each was
-    stopped before its end, or "".
-
-    A model that was taught other regions keeps to their names whatever it is asked. What it says
-    under these is left out, and counted: the regions that it does not name are silent.
-    """
-    read, reasons, others = [], [], 0
-    for answer, why in zip(answers, stopped, strict=True):
-        try:
-            read.append(parse(answer, names, ended=not why))
-        except OtherKeys as reason:
-            if why:
-                reasons.append(why)
-            else:
-                read.append((reason.rest, True))
-                others += 1
-        except ValueError as reason:
-            reasons.append(why or str(reason))
-    raw = json.dumps(answers, ensure_ascii=False) if len(answers) > 1 else answers[0]
-    if not read:
-        return AnnotationRecord(id=case.id, annotation=None, error=reasons[0], raw=raw, usage=usage)
-    said = {
-        region: medoid(Counter(annotation[region] for annotation, _ in read))
-        for region in names.regions
-    }
-    usage = usage | {"repaired": any(repaired for _, repaired in read)}
-    if reasons:
-        usage["unread"] = len(reasons)
-    if others:
-        usage["under_other_names"] = others
-    return AnnotationRecord(id=case.id, annotation=said, raw=raw, usage=usage)
 
 
 def _key(row: dict[str, torch.Tensor]) -> str:

@@ -108,7 +108,10 @@ def _without_ended(model, batch: dict, output, going: list[int]) -> dict:
         for name, value in _BY_TOKEN.items()
         if name in batch
     }
-    return {"input_ids": output.sequences[kept], "past_key_values": output.past_key_values} | extended
+    return {
+        "input_ids": output.sequences[kept],
+        "past_key_values": output.past_key_values,
+    } | extended
 
 
 def strata(samples: int, places: int) -> torch.Tensor:

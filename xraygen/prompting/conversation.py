@@ -1,6 +1,6 @@
-"""A case and a prompt become the user's turn, a reference becomes the completion.
+"""The user's turn, made of a case and a prompt, and the completion, made of a reference.
 
-`messages` takes a case, which has no field for a reference, so no inference prompt can hold one.
+`messages` takes a case, which has no field for a reference, so no inference prompt can contain one.
 Training appends `completion`.
 """
 
@@ -21,59 +21,57 @@ class PictureProblem(str):
 
 
 def counted(reason: str) -> dict[str, float]:
-    """The usage of a case that fails for this reason: an unreadable picture is counted there."""
+    """The usage of a case that fails for this reason; it counts unreadable pictures."""
     return {"unreadable_pictures": 1} if isinstance(reason, PictureProblem) else {}
 
 
 def messages(case: Case, prompt: str, inputs: Inputs, max_views: int, root: Path) -> list[dict]:
     """The user's turn: at most `max_views` views, then the prompt, then the report. What the case
-    lacks is left out.
+    does not have is left out.
 
     Image paths are relative to `root`. UnreadablePicture: a picture is missing or cannot be read.
     """
     report = " ".join(case.report.split()) if "report" in inputs else ""
     text = f"{prompt}\nReport: {report}" if report else prompt
-    return [
-        {
-            "role": "user",
-            "content": [*pictures(case, inputs, max_views, root), {"type": "text", "text": text}],
-        }
-    ]
+    content = pictures(case, inputs, max_views, root) + [{"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
 
 
 def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dict]:
     """The parts of a turn that show the case's views. UnreadablePicture: a picture is missing or
     cannot be read.
     """
-    shown = []
-    for image in views(case)[:max_views] if "image" in inputs else ():
+    if "image" not in inputs:
+        return []
+    parts = []
+    for image in views(case)[:max_views]:
         try:
-            shown.append({"type": "image", "image": open_picture(root / image.path)})
+            parts.append({"type": "image", "image": open_picture(root / image.path)})
         except UnreadablePicture as error:
             raise UnreadablePicture(f"study {case.id}: {error}") from None
-    return shown
+    return parts
 
 
-def lacking(case: Case, inputs: Inputs) -> str | None:
-    """Why there is nothing to ask about this case, if so. A case without images is asked about its
-    report, and the other way round.
+def skip_reason(case: Case, inputs: Inputs) -> str | None:
+    """Why there is nothing to ask about this case; None if there is. With "image+report" one of the
+    two is enough.
     """
     if inputs == "image":
         return None if case.images else "the study has no image"
     if case.report.strip() or (inputs == "image+report" and case.images):
         return None
-    return (
-        "the report has no text"
-        if inputs == "report"
-        else "the report has no text, and there is no image"
-    )
+    if inputs == "report":
+        return "the report has no text"
+    return "the report has no text, and there is no image"
 
 
 def completion(reference: Annotation) -> str:
-    """Valid JSON, keys in the order of the regions."""
+    """The answer that training aims at: JSON with its keys in the order of the regions."""
     return json.dumps(reference, ensure_ascii=False)
 
 
 def views(case: Case) -> list[Image]:
-    """Frontal first, lateral next, then those of unknown projection; as given within each."""
+    """Frontal views first, then lateral ones, then those of unknown projection; otherwise in the
+    given order.
+    """
     return sorted(case.images, key=lambda image: _ORDER[image.projection])

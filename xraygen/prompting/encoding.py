@@ -1,8 +1,9 @@
-"""Cases as rows of tensors and rows as batches: the one preprocessing of training and inference.
+"""Cases as rows of tensors, and rows as batches: the same preprocessing for training and inference.
 
-A row holds one case: `input_ids` and what else goes along it, such as `mm_token_type_ids` (T); for
-its views what the family's processor makes of them, in Qwen-VL `pixel_values` (patches, values of a
-patch) and `image_grid_thw` (views, 3); in training `completion` (tokens of the answer).
+A row holds one case: `input_ids` and other tensors per token, such as `mm_token_type_ids`, of shape
+(tokens,); what the model family's processor makes of the views, for Qwen-VL `pixel_values`
+(patches, values of a patch) and `image_grid_thw` (views, 3); in training also `completion` (tokens
+of the answer,).
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ def encode(
     prompt: str,
     max_views: int,
 ) -> list[dict[str, torch.Tensor]]:
-    """A row for each case, up to where the answer begins. The number of image tokens is what the
-    pictures' grids say.
+    """A row for each case, up to where the answer begins.
 
-    UnreadablePicture: a picture is missing, cannot be read or is too narrow a strip.
+    UnreadablePicture: a picture is missing, cannot be read, or is too narrow a strip.
     """
     return [_row(processor, case, root, inputs, prompt, max_views) for case in cases]
 
@@ -50,7 +50,11 @@ def _row(
 
 
 def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
-    """The row of a conversation that ends with the user's turn; `id` is what an error names."""
+    """The row of a conversation that ends with the user's turn. `id`: of the study, for errors.
+
+    UnreadablePicture: the processor cannot use a picture. UserError: the number of image tokens is
+    not that of the pictures' grids, because the prompt contains some.
+    """
     try:
         row = processor.apply_chat_template(
             [turns],
@@ -66,31 +70,35 @@ def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
         if not any(part["type"] == "image" for turn in turns for part in turn["content"]):
             raise UserError(f"study {id}: {error}") from None
         raise UnreadablePicture(f"study {id}: {error}; remove the picture") from None
-    length = row["input_ids"].shape[1]
+    per_token = (1, row["input_ids"].shape[1])
     row = {
-        name: row[name][0] if row[name].shape[:2] == (1, length) else row[name]
-        for name in row
+        name: value[0] if value.shape[:2] == per_token else value
+        for name, value in row.items()
         if name != "attention_mask"
     }
     if "image_grid_thw" in row:
-        patches = row["image_grid_thw"].prod(1)
-        if (
-            int(patches.max()) * processor.image_processor.patch_size**2
-            > processor.image_processor.size["longest_edge"]
-        ):
-            problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
-            raise UnreadablePicture(f"study {id}: {problem}")
-        tokens = int(patches.sum()) // processor.image_processor.merge_size**2
-        if (found := int((row["input_ids"] == processor.image_token_id).sum())) != tokens:
-            raise UserError(
-                f"study {id}: {found} image tokens for pictures that take {tokens}; take the image token out of the prompt"
-            )
+        _check_pictures(processor, row, id)
     return row
 
 
+def _check_pictures(processor, row: dict[str, torch.Tensor], id: str) -> None:
+    settings = processor.image_processor
+    patches = row["image_grid_thw"].prod(1)
+    if int(patches.max()) * settings.patch_size**2 > settings.size["longest_edge"]:
+        problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
+        raise UnreadablePicture(f"study {id}: {problem}")
+    tokens = int(patches.sum()) // settings.merge_size**2
+    found = int((row["input_ids"] == processor.image_token_id).sum())
+    if found != tokens:
+        raise UserError(
+            f"study {id}: {found} image tokens for pictures that take {tokens}; "
+            "take the image token out of the prompt"
+        )
+
+
 def without_control_tokens(text: str, tokenizer) -> str:
-    """A report that spells the model's own control tokens must not act as if it were the
-    conversation's frame.
+    """The text with a space inside each control token of the model: a report that spells one must
+    not be taken for the frame of the conversation.
     """
     for token in tokenizer.added_tokens_decoder.values():
         if token.special and token.content in text:
@@ -99,13 +107,13 @@ def without_control_tokens(text: str, tokenizer) -> str:
 
 
 def answer(tokenizer, reference: Annotation) -> torch.Tensor:
-    """Token ids of the completion and of the end of the turn, as the chat template ends it."""
+    """Token ids of the completion, and of what the chat template ends a turn with: (tokens,)."""
     import torch
 
     text = conversation.completion(reference)
     turns = [
-        {"role": role, "content": [{"type": "text", "text": said}]}
-        for role, said in (("user", "?"), ("assistant", text))
+        {"role": role, "content": [{"type": "text", "text": content}]}
+        for role, content in (("user", "?"), ("assistant", text))
     ]
     end = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(text)[2].strip()
     return torch.tensor(
@@ -122,10 +130,9 @@ def examples(
     max_views: int,
     limit: int,
 ) -> tuple[list[dict[str, torch.Tensor]], dict[str, int]]:
-    """(rows with `completion`, why other studies were excluded and how many). A row has at most
-    `limit` tokens; none is cut.
-
-    A study with a picture that cannot be read counts as `UNREADABLE`.
+    """(rows with `completion`, number of excluded studies by reason). Studies of more than `limit`
+    tokens are excluded, not truncated; those with a picture that cannot be read count as
+    `UNREADABLE`.
     """
     rows: list[dict[str, torch.Tensor]] = []
     excluded: dict[str, int] = {}
@@ -145,7 +152,7 @@ def _example(
     if study.reference is None:
         return "no reference"
     case = study.case()
-    if reason := conversation.lacking(case, inputs):
+    if reason := conversation.skip_reason(case, inputs):
         return reason
     try:
         row = _row(processor, case, root, inputs, prompt, max_views)
@@ -158,28 +165,28 @@ def _example(
 
 
 def shared_tokens(rows: Sequence[dict[str, torch.Tensor]]) -> int:
-    """How many tokens all prompts begin with, before any picture; the last of a prompt is not among
-    them.
+    """The number of tokens, before any picture, that all prompts begin with. The last token of a
+    prompt is never among them.
     """
     import torch
 
-    first = min((row["input_ids"] for row in rows), key=len)
-    same = torch.ones(len(first) - 1, dtype=torch.bool)
+    shortest = min((row["input_ids"] for row in rows), key=len)
+    length = len(shortest) - 1
+    same = torch.ones(length, dtype=torch.bool)
     for row in rows:
-        same &= (row["input_ids"][: len(same)] == first[:-1]) & (
-            row["mm_token_type_ids"][: len(same)] == 0
-        )
+        same &= row["input_ids"][:length] == shortest[:-1]
+        same &= row["mm_token_type_ids"][:length] == 0
     return int(same.long().cumprod(0).sum())
 
 
 def collate(
     rows: Iterable[dict[str, torch.Tensor]], pad: int, shared: int = 0
 ) -> dict[str, torch.Tensor]:
-    """A batch: prompts padded on the left, completions (where there are) on the right, so that
-    these begin at one column. What is left of the padding are `shared` tokens, the same in all
-    rows.
+    """A batch, of tensors (rows, prompt + completion). Prompts are padded on the left and
+    completions, if any, on the right, so that all completions begin in the same column. The first
+    `shared` tokens, which are the same in all rows, come before the padding.
 
-    `labels` are the completions' tokens, -100 elsewhere. Views of all rows follow one another.
+    `labels`: the completions' tokens, -100 elsewhere. The views of all rows are concatenated.
     """
     import torch
 
@@ -187,38 +194,41 @@ def collate(
     prompt = max(len(row["input_ids"]) for row in rows)
     longest = max(len(row.get("completion", ())) for row in rows)
     shape = len(rows), prompt + longest
-    along = [
+    per_token = [
         name
         for name, value in rows[0].items()
         if name != "completion" and value.shape == rows[0]["input_ids"].shape
     ]
     batch = {
         name: torch.full(shape, pad if name == "input_ids" else 0, dtype=rows[0][name].dtype)
-        for name in along
+        for name in per_token
     }
     batch["attention_mask"] = torch.zeros(shape, dtype=torch.long)
     if longest:
         batch["labels"] = torch.full(shape, -100)
     for i, row in enumerate(rows):
-        start, said = prompt - len(row["input_ids"]), row.get("completion", ())
-        end = prompt + len(said)
-        for name in along:
+        completion = row.get("completion", ())
+        start = prompt - len(row["input_ids"])
+        end = prompt + len(completion)
+        for name in per_token:
             batch[name][i, :shared] = row[name][:shared]
             batch[name][i, start + shared : prompt] = row[name][shared:]
-        batch["attention_mask"][i, :shared] = batch["attention_mask"][i, start + shared : end] = 1
+        batch["attention_mask"][i, :shared] = 1
+        batch["attention_mask"][i, start + shared : end] = 1
         if longest:
-            batch["input_ids"][i, prompt:end] = batch["labels"][i, prompt:end] = said
-    for name in dict.fromkeys(
-        name for row in rows for name in row if name not in (*along, "completion")
-    ):
-        batch[name] = _joined([row[name] for row in rows if name in row])
+            batch["input_ids"][i, prompt:end] = completion
+            batch["labels"][i, prompt:end] = completion
+    names = dict.fromkeys(name for row in rows for name in row)
+    for name in names:
+        if name not in per_token and name != "completion":
+            batch[name] = _concatenated([row[name] for row in rows if name in row])
     return batch
 
 
-def _joined(views: list[torch.Tensor]) -> torch.Tensor:
-    """One after another. Where a family cuts pictures into parts (1, parts, ...), as Idefics 3
-    does, rows with fewer are filled up with zeros, as its processor does within a batch; its model
-    leaves these out.
+def _concatenated(views: list[torch.Tensor]) -> torch.Tensor:
+    """Along the first dimension. If a model family splits pictures into parts (1, parts, ...), as
+    Idefics 3 does, rows with fewer parts are padded with zeros, as its processor does within a
+    batch; its model ignores these.
     """
     import torch
 

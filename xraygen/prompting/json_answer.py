@@ -14,14 +14,6 @@ _REPAIRS = 5  # braces from which a repair is tried
 CUT = "the JSON of the answer ends too early"
 
 
-class OtherKeys(Unfit):
-    """Text under a key that names no declared region. `rest`: the annotation without it."""
-
-    def __init__(self, problem: str, rest: Annotation) -> None:
-        super().__init__(problem)
-        self.rest = rest
-
-
 def parse(answer: str, names: RegionNames, ended: bool = True) -> tuple[Annotation, bool]:
     """(annotation, whether it was repaired) of an answer. `ended`: False where the model was
     stopped before its end.
@@ -40,7 +32,7 @@ def parse(answer: str, names: RegionNames, ended: bool = True) -> tuple[Annotati
     found = _decoded(text, names)
     piece = latest(found.groups(), names)
     if not names.mentioned(text):  # json-repair takes minutes for what a model repeats without end
-        raise _nameless(piece or Piece({}), names)
+        raise _nameless(piece or Piece({}))
     if piece is not None and not _is_damaged(found, piece, names):
         if not piece.is_complete(names) and (found.is_open() or found.breaks_off()):
             raise ValueError(CUT)
@@ -68,21 +60,20 @@ def is_whole(answer: str, names: RegionNames) -> bool:
     return not names.has_key(text[found.end :])
 
 
-def _nameless(piece: Piece, names: RegionNames) -> ValueError:
-    problem = "the JSON of the answer names no region" + _named(piece.unknown)
-    return OtherKeys(problem, names.regions.annotation({})) if piece.unknown else Unfit(problem)
+def _nameless(piece: Piece) -> Unfit:
+    return Unfit("the JSON of the answer names no region" + _named(piece.unknown))
 
 
 def _annotation(piece: Piece, names: RegionNames, ended: bool) -> tuple[Annotation, bool]:
     if piece.problem:
         raise Unfit(piece.problem)
     if not piece.texts:
-        raise _nameless(piece, names)
+        raise _nameless(piece)
     if piece.form:
         raise Unfit("the answer only repeats the form that was asked for")
     if piece.unknown:
         problem = "the JSON of the answer has text under a key that is no region"
-        raise OtherKeys(problem + _named(piece.unknown), names.regions.annotation(piece.texts))
+        raise Unfit(problem + _named(piece.unknown))
     if piece.several and not ended and not piece.is_complete(names):
         raise ValueError(CUT)
     return names.regions.annotation(piece.texts), piece.repaired

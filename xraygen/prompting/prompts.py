@@ -1,6 +1,4 @@
-"""What a language model is asked about a case: the prompt of an approach, filled with the case's
-report.
-"""
+"""What a language model is asked about a case: an approach's prompt with the case's report."""
 
 from __future__ import annotations
 
@@ -27,16 +25,16 @@ class Example(Record):
 
 
 class Neighbours(Record):
-    """The `k` curated training studies whose reports are most similar, as examples; by tf-idf
-    cosine, or by words in common."""
+    """The `k` curated training studies with the most similar reports, as examples. `similarity`: as
+    of Nearest."""
 
     k: PositiveInt
     similarity: Literal["tfidf", "jaccard"]
 
 
 class PromptSettings(Record):
-    """`system` and `user`: the prompt; the report stands in place of {report}. `examples`, and then
-    the `nearest`, come before it as turns of their own.
+    """`system` and `user`: the prompt, in which {report} is replaced by the report. `examples`, and
+    then the `nearest`, come before it, each as a turn of the user's and one of the assistant's.
     """
 
     system: str = ""
@@ -53,11 +51,11 @@ class PromptSettings(Record):
 
 
 class Prompts:
-    """`turns` of a case: system, worked examples, and the user's, with the regions in place of
-    {regions}. Reads the training studies where the approach wants the nearest.
+    """An approach's prompts, in which {regions} is replaced by the regions. Reads the training
+    studies if the approach shows the nearest ones.
     """
 
-    def __init__(self, approach: PromptSettings, root: Path, regions: Regions):
+    def __init__(self, approach: PromptSettings, root: Path, regions: Regions) -> None:
         self.approach = approach
         self.system = regions.filled(approach.system)
         self.user = regions.filled(approach.user)
@@ -65,26 +63,23 @@ class Prompts:
             (example.report, regions.annotation(example.annotation))
             for example in approach.examples
         ]
-        self.nearest = (
-            Nearest(read_jsonl(root / TRAIN, Study, regions), approach.nearest.similarity)
-            if approach.nearest
-            else None
-        )
+        self.nearest: Nearest | None = None
+        if approach.nearest:
+            studies = read_jsonl(root / TRAIN, Study, regions)
+            self.nearest = Nearest(studies, approach.nearest.similarity)
 
     def turns(self, case: Case) -> list[dict[str, str]]:
-        """[{"role", "content"}]. A case has no reference; those of training studies are shown as
-        examples.
+        """[{"role", "content"}]: system, worked examples, the case. The only references shown are
+        those of training studies.
         """
-        shown = [(report, completion(annotation)) for report, annotation in self.examples]
+        examples = list(self.examples)
         if self.nearest and self.approach.nearest:
-            shown += [
-                (study.report, completion(study.reference))
-                for study in self.nearest.find(case, self.approach.nearest.k)
-                if study.reference is not None
-            ]
+            for study in self.nearest.find(case, self.approach.nearest.k):
+                if study.reference is not None:
+                    examples.append((study.report, study.reference))
         turns = [("system", self.system)] if self.system else []
-        for report, answer in shown:
-            turns += [("user", self._user(report)), ("assistant", answer)]
+        for report, annotation in examples:
+            turns += [("user", self._user(report)), ("assistant", completion(annotation))]
         turns.append(("user", self._user(case.report)))
         return [{"role": role, "content": content} for role, content in turns]
 
@@ -93,12 +88,12 @@ class Prompts:
 
 
 class Nearest:
-    """Curated training studies by how like a report theirs is. `similarity`: "tfidf" = the cosine
-    of the words' tf-idf vectors, "jaccard" = the share of words that two reports have in common of
-    those that either has.
+    """Finds the curated training studies with the most similar reports. `similarity`: "tfidf" = the
+    cosine of tf-idf vectors, "jaccard" = the share of words in common among those of either report.
+    UserError: there is no curated training study.
     """
 
-    def __init__(self, studies: Iterable[Study], similarity: str):
+    def __init__(self, studies: Iterable[Study], similarity: str) -> None:
         from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
         self.studies = [
@@ -111,26 +106,23 @@ class Nearest:
                 f"{TRAIN}: no curated study to take examples from; run `dvc repro prepare`"
             )
         self.similarity = similarity
-        words = {"token_pattern": r"\w+"}
-        self._vectors = (
-            CountVectorizer(binary=True, **words)
-            if similarity == "jaccard"
-            else TfidfVectorizer(sublinear_tf=True, **words)
-        )
-        self._known = self._vectors.fit_transform([study.report for study in self.studies])
+        if similarity == "jaccard":
+            self._vectorizer = CountVectorizer(binary=True, token_pattern=r"\w+")
+        else:
+            self._vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+")
+        self._known = self._vectorizer.fit_transform([study.report for study in self.studies])
         self._ids = np.array([study.id for study in self.studies])
 
     def find(self, case: Case, k: int) -> list[Study]:
-        """The k most similar, the most similar last, next to the question; never the case
-        itself.
+        """The k most similar studies, the most similar one last, closest to the question. The case
+        itself is never among them.
         """
-        asked = self._vectors.transform([case.report])
-        likeness = (self._known @ asked.T).toarray().ravel().astype(float)
+        asked = self._vectorizer.transform([case.report])
+        similarity = (self._known @ asked.T).toarray().ravel().astype(float)
         if self.similarity == "jaccard":
-            words = len(
-                set(self._vectors.build_analyzer()(case.report))
-            )  # those that no training study has, too
-            likeness /= self._known.sum(axis=1).A1 + words - likeness
-        likeness[self._ids == case.id] = -1.0
-        best = np.lexsort((self._ids, -likeness))[:k]
-        return [self.studies[index] for index in best[::-1] if likeness[index] >= 0]
+            # Counted from the text, because words of no training study are not in `asked`.
+            words = len(set(self._vectorizer.build_analyzer()(case.report)))
+            similarity /= self._known.sum(axis=1).A1 + words - similarity
+        similarity[self._ids == case.id] = -1.0
+        best = np.lexsort((self._ids, -similarity))[:k]
+        return [self.studies[index] for index in best[::-1] if similarity[index] >= 0]

@@ -1,4 +1,4 @@
-"""What a fine-tuned model was shown in training, as the training.json in its folder records it.
+"""What a model was shown in training, as files in its folder record it: training.json.
 
 Stage `finetune` writes that file next to the weights. Its `prompt`, `inputs`, `max_views` and
 `max_pixels` hold for whoever uses the model: shown anything else, it gives plausible, bad
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import NonEmpty, Record, first_problem
@@ -17,6 +17,10 @@ from xraygen.engines.model import ADAPTER
 from xraygen.prompting.conversation import Inputs
 
 FILE = "training.json"
+REGIONS_FILE = "regions.json"
+
+
+_Names = TypeAdapter(Annotated[tuple[NonEmpty, ...], Field(min_length=1)])
 
 
 class Shown(Record):
@@ -54,3 +58,17 @@ def read(folder: Path) -> Shown | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"damaged, no settings of a training in it ({error!r})"
         raise UserError(f"{path}: {what}; {again}") from None
+
+
+def taught_regions(folder: Path) -> tuple[str, ...] | None:
+    """The names under which the model in `folder` answers, whatever it is asked: a list in the
+    regions.json of a model that knows no others, such as the small one that ships. None without
+    that file. UserError: it holds anything else.
+    """
+    path = folder / REGIONS_FILE
+    if not path.is_file():
+        return None
+    try:
+        return _Names.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise UserError(f"{path}: not a list of names; restore it, or remove it") from None

@@ -1,6 +1,4 @@
-"""What asking costs: known before the first question, and stopped before it is more than
-allowed.
-"""
+"""What requests cost: estimated before they are sent, and never more than the limit."""
 
 import asyncio
 import contextlib
@@ -9,11 +7,13 @@ from typing import NamedTuple
 
 from xraygen.core.errors import UserError
 
-VIEW = 1000  # tokens that a view is taken for before a bill tells; gpt-4o-mini bills 8,500 and more
+# Tokens that a view is assumed to take until a bill tells; gpt-4o-mini bills 8,500 and more.
+VIEW = 1000
+DISCOUNT = 0.5  # OpenAI's price of a batch, as a share of the direct price
 
 
 class Price(NamedTuple):
-    """US dollars for a million tokens."""
+    """US dollars per million tokens."""
 
     tokens_in: float
     tokens_out: float
@@ -22,72 +22,48 @@ class Price(NamedTuple):
         return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
 
 
-class Plan(NamedTuple):
-    """What an approach would ask. `silent`: cases that there is nothing to ask about; `cost`: US
-    dollars, None without a price.
-    """
-
-    cases: int
-    silent: int
-    repeated: int
-    kept: int
-    asked: int
-    tokens_in: int
-    tokens_out: int
-    cost: float | None
-    model: str
-
-    def __str__(self) -> str:
-        counts = f"{self.silent:,} with nothing to ask about, {self.repeated:,} repeated, {self.kept:,} answered before"
-        tokens = f"about {self.tokens_in:,} tokens in and {self.tokens_out:,} out"
-        price = (
-            f"no price for {self.model} under llm.prices"
-            if self.cost is None
-            else f"about {self.cost:,.4f} US dollars"
-        )
-        return f"{self.cases:,} cases: {counts}; {self.asked:,} requests to {self.model}, {tokens}; {price}"
-
-
 def estimate(turns: Sequence[dict[str, str]], letters: float = 4.0) -> int:
-    """Tokens of a conversation, at so many characters of English a token."""
+    """Tokens of a conversation. `letters`: characters of English per token."""
     return round(sum(len(turn["content"]) for turn in turns) / letters) + 8 * len(turns)
 
 
 class Budget:
-    """What was spent, in US dollars, and what requests under way may come to; never more than
-    `limit` together.
+    """`spent`: US dollars. Together with what the requests under way may cost at most, it never
+    exceeds `limit`. UserError: there is a limit, but no price.
     """
 
-    def __init__(self, price: Price | None, limit: float | None, model: str):
+    def __init__(self, price: Price | None, limit: float | None, model: str) -> None:
         if limit is not None and price is None:
             raise UserError(
                 f"params.yaml: llm.max_cost_usd needs the price of {model} under llm.prices"
             )
-        self.price, self.limit, self.spent = price or Price(0, 0), limit, 0.0
-        self._under_way: list[
-            tuple[bool, float]
-        ] = []  # with views or not, and the most that it may cost
-        self._ratio: float | None = (
-            None  # of tokens billed to tokens expected, without views; the largest seen
-        )
-        self._view: float | None = None  # tokens of a view, the most seen
+        self.price = price or Price(0, 0)
+        self.limit = limit
+        self.spent = 0.0
+        # Of each request whether it has views, and its maximum cost.
+        self._under_way: list[tuple[bool, float]] = []
+        # The largest ratio of tokens billed to tokens expected, of requests without views.
+        self._ratio: float | None = None
+        self._view: float | None = None  # the most tokens that a view was billed as
         self._changed = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def reserve(
         self, tokens_in: int, tokens_out: int, views: int = 0
     ) -> AsyncIterator[Callable[[int, int], None]]:
-        """Waits until there is room for one request of so many tokens, VIEW of them for each view;
-        what is yielded is to be called with those that were billed. A request that ends without a
-        bill counts as the most that it can have cost.
+        """Waits until there is room for one request. `tokens_in`, `tokens_out`: what it is expected
+        to take at most, VIEW for each of its `views` included. Yields a function to call with the
+        tokens billed; a request that ends without a bill counts at its maximum cost.
 
         UserError: there is no room, and nothing under way that could make some.
         """
         while not self._has_room(tokens_in, tokens_out, views):
             if not self._under_way:
                 raise UserError(
-                    f"stopped before llm.max_cost_usd: {self.spent:.4f} of {self.limit} US dollars are spent, and the next question may "
-                    f"cost {self.most(tokens_in, tokens_out, views):.4f}; what was answered is kept, raise llm.max_cost_usd to go on"
+                    f"stopped before llm.max_cost_usd: {self.spent:.4f} of {self.limit} US dollars "
+                    "are spent, and the next question may cost "
+                    f"{self.most(tokens_in, tokens_out, views):.4f}; what was answered is kept, "
+                    "raise llm.max_cost_usd to go on"
                 )
             if self._changed.is_set():
                 self._changed = asyncio.Event()
@@ -109,34 +85,29 @@ class Budget:
             self._changed.set()
 
     def _has_room(self, tokens_in: int, tokens_out: int, views: int) -> bool:
-        """The first bill of its kind is waited for: views may cost many times what they are taken
-        for.
-        """
+        """The first bill of its kind is awaited: views may cost many times what is assumed."""
         if self.limit is None:
             return True
         if not self.knows(views > 0) and any(kind == (views > 0) for kind, _ in self._under_way):
             return False
-        return (
-            self.spent
-            + sum(cost for _, cost in self._under_way)
-            + self.most(tokens_in, tokens_out, views)
-            <= self.limit
-        )
+        reserved = sum(cost for _, cost in self._under_way)
+        return self.spent + reserved + self.most(tokens_in, tokens_out, views) <= self.limit
 
     def knows(self, views: bool) -> bool:
-        """Whether there was a bill of a question with views, or of one without."""
+        """Whether a question with views, or one without, has been billed."""
         return (self._view if views else self._ratio) is not None
 
     def learn(self, billed: float, tokens_in: int, views: int) -> None:
-        """From a bill. Text is reckoned with rather too many tokens, but not with twice as many;
-        the rest is the views'.
+        """Updates the estimates from a bill. The tokens expected of a text are at most twice the
+        true number, so the views are charged with all but half of them.
         """
         if billed and views:
-            self._view = max(self._view or VIEW, (billed - (tokens_in - VIEW * views) / 2) / views)
+            text = (tokens_in - VIEW * views) / 2
+            self._view = max(self._view or VIEW, (billed - text) / views)
         elif billed:
             self._ratio = max(self._ratio or 1.0, billed / tokens_in)
 
     def most(self, tokens_in: int, tokens_out: int, views: int = 0) -> float:
-        """What a request of about so many tokens may cost."""
+        """The maximum cost of a request, in US dollars."""
         text = (tokens_in - VIEW * views) * (self._ratio or 1.0)
         return self.price.of(text + views * (self._view or VIEW), tokens_out)

@@ -1,4 +1,4 @@
-"""What a chat completion says: its text, why it may be none, and what it cost."""
+"""What a chat completion says: its text, why it may be unusable, and what it cost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from xraygen.prompting.region_names import RegionNames
 
 
 class Reply(NamedTuple):
-    """What a server said, and the tokens of all `tries`, those among them that were paid for at the
-    price of a batch once more.
+    """The text that a server returned, and the tokens of all `tries`. `batch_in`, `batch_out`: the
+    part of these that was paid for at the price of a batch.
 
-    `cut`: it had not ended at the limit. `stopped`: why it is no answer, or none that has ended,
-    where the server tells. `final`: asking again would not help.
+    `cut`: it reached the limit of tokens. `stopped`: why it is no answer, or an unfinished one, if
+    the server says so. `final`: asking again would not help.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Reply(NamedTuple):
     final: bool = False
 
     def after(self, before: Reply | None) -> Reply:
-        """With what was paid for earlier ones to the same question."""
+        """With the tokens and tries of earlier replies to the same question added."""
         if before is None:
             return self
         counts = ("tokens_in", "tokens_out", "tries", "batch_in", "batch_out")
@@ -54,7 +54,8 @@ class Reply(NamedTuple):
         return True
 
     def problem(self, names: RegionNames) -> str | None:
-        """Why it is worth asking again; None where it is read, or the same would come again."""
+        """Why the question is worth asking again; None if the reply is readable, or the next one
+        would be the same."""
         if self.cut or self.final:
             return None
         try:
@@ -64,48 +65,65 @@ class Reply(NamedTuple):
         return None
 
 
+class Failed(NamedTuple):
+    """Why a question has no answer, and what its unreadable replies have cost."""
+
+    reason: str
+    paid: Reply
+
+
 def reply_of(body, key: str) -> Reply:
-    """Of the body of a chat completion, a ChatCompletion; without the key."""
-    usage = body.usage
-    tokens_in, tokens_out = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    """The reply in a ChatCompletion, with the API key `key` removed from its text."""
+    tokens_in = body.usage.prompt_tokens if body.usage else 0
+    tokens_out = body.usage.completion_tokens if body.usage else 0
     if not body.choices and _is_blocked(body):
         why = "a content filter stopped the question"
         return Reply("", False, tokens_in, tokens_out, stopped=why, final=True)
     choice = body.choices[0]
-    message, ended = choice.message, finish(choice.finish_reason)
-    content = _text(getattr(message, "content", None))
-    refusal = _text(getattr(message, "refusal", None))
-    stopped = ""
-    if ended == "filter":
-        stopped = f"a content filter stopped the answer (finish_reason {choice.finish_reason})"
-    elif not content and refusal:
-        stopped = "the model refused to answer"
-    elif ended == "error":
-        stopped = f"the server broke off the answer (finish_reason {choice.finish_reason})"
-    elif not content and any(getattr(message, name, None) for name in _REASONING):
-        stopped = "only reasoning came, and no answer"
-    elif not content and getattr(message, "tool_calls", None):
-        stopped = "only a tool call came, and no answer"
-    final = ended == "filter" or bool(refusal and not content)
+    content = _text(getattr(choice.message, "content", None))
+    refusal = _text(getattr(choice.message, "refusal", None))
+    ended = finish(choice.finish_reason)
     text = (content or refusal).encode("utf-8", "replace").decode()
     return Reply(
-        hidden(text, key), ended == "limit", tokens_in, tokens_out, stopped=stopped, final=final
+        hidden(text, key),
+        ended == "limit",
+        tokens_in,
+        tokens_out,
+        stopped=_why_stopped(choice, content, refusal),
+        final=ended == "filter" or bool(refusal and not content),
     )
 
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 
+def _why_stopped(choice, content: str, refusal: str) -> str:
+    ended = finish(choice.finish_reason)
+    if ended == "filter":
+        return f"a content filter stopped the answer (finish_reason {choice.finish_reason})"
+    if refusal and not content:
+        return "the model refused to answer"
+    if ended == "error":
+        return f"the server broke off the answer (finish_reason {choice.finish_reason})"
+    if content:
+        return ""
+    if any(getattr(choice.message, name, None) for name in _REASONING):
+        return "only reasoning came, and no answer"
+    if getattr(choice.message, "tool_calls", None):
+        return "only a tool call came, and no answer"
+    return ""
+
+
 def _text(content) -> str:
-    """Of a string or of a list of parts, without those that are reasoning."""
+    """The text of a string or of a list of parts, without parts that are reasoning."""
     if not content or isinstance(content, str):
         return content or ""
     parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-    spoken = [part for part in parts if part.get("type") not in _REASONING]
-    return "".join(str(part.get("text") or part.get("refusal") or "") for part in spoken)
+    visible = [part for part in parts if part.get("type") not in _REASONING]
+    return "".join(str(part.get("text") or part.get("refusal") or "") for part in visible)
 
 
 def _is_blocked(body) -> bool:
-    """Whether a body without an answer tells of a filter, as Azure and Google do."""
-    told = json.dumps(body.model_extra or {}, default=str)
-    return bool(re.search(r'"block_?reason": "|"filtered": true', told, re.IGNORECASE))
+    """Whether a body without an answer reports a filter, as those of Azure and Google do."""
+    extra = json.dumps(body.model_extra or {}, default=str)
+    return bool(re.search(r'"block_?reason": "|"filtered": true', extra, re.IGNORECASE))

@@ -10,7 +10,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.tables import has_no_value
 from xraygen.sources.incident_log import Log, shown
 from xraygen.sources.iu_xray.images import STUDY_ID, plain_uid
-from xraygen.sources.iu_xray.text_files import clean, decode
+from xraygen.sources.iu_xray.text_files import clean, read_text
 
 REGIONS = ("bone", "heart", "lung", "mediastinal", "others")
 _SPLITS = ("train", "test", "val")
@@ -45,7 +45,7 @@ def entries_of(path: Path, log: Log) -> tuple[list[Entry], set[str]]:
 
 
 def _splits(path: Path, log: Log) -> dict[str, list]:
-    text = decode(path, log)
+    text = read_text(path, log)
     damaged = "the file is damaged, fetch it again"
     try:
         content = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -80,7 +80,7 @@ def _entry(member: object, split: str, where: str, log: Log) -> Entry | None:
         return None
     id = member.get("id")
     match = STUDY_ID.fullmatch(id) if isinstance(id, str) else None
-    if not match:
+    if not isinstance(id, str) or not match:
         log.excluded("entry_malformed", where, f"no study id: {_brief(id)}")
         return None
     if unknown := sorted(member.keys() - _ENTRY_KEYS):

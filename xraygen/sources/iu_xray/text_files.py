@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from xraygen.core import characters
+from xraygen.core.characters import decode, printable
 from xraygen.core.errors import UserError
 from xraygen.core.study import Projection
 from xraygen.core.tables import has_no_value
@@ -21,11 +21,12 @@ REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES = (
     "annotation_quiz_all.json",
 )
 
+_PROJECTION: dict[str, Projection] = {"frontal": "frontal", "lateral": "lateral"}
 _UID = re.compile(r"([0-9]+)(\.0*)?")
 _SWALLOWED_ROW = re.compile(r"[\r\n][0-9]+(?:\.0*)?,")
 
 
-def decode(path: Path, log: Log) -> str:
+def read_text(path: Path, log: Log) -> str:
     """The text of a file. Bytes that are not UTF-8 are read as Windows-1252.
 
     UserError: the file is missing, unreadable or UTF-16.
@@ -38,7 +39,7 @@ def decode(path: Path, log: Log) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path}: is UTF-16; save it as UTF-8, or fetch it again")
-    text, problem = characters.decode(data)
+    text, problem = decode(data)
     if problem:
         log.repaired("encoding", path.name, problem)
     return text
@@ -46,7 +47,7 @@ def decode(path: Path, log: Log) -> str:
 
 def clean(text: str, id: str, log: Log) -> str:
     """The text without control characters and lone surrogates."""
-    cleaned = characters.printable(text)
+    cleaned = printable(text)
     if cleaned != text:
         log.repaired("text_characters", id, "control characters or lone surrogates were replaced")
     return cleaned
@@ -86,8 +87,7 @@ def _list_view(
     views: dict[str, Projection], view: str, name: str, value: str, where: str, log: Log
 ) -> None:
     """Add one row to the views of its uid; a view listed with different projections is unknown."""
-    known: dict[str, Projection] = {"frontal": "frontal", "lateral": "lateral"}
-    projection = known.get(value.lower(), "unknown")
+    projection = _PROJECTION.get(value.lower(), "unknown")
     if projection == "unknown":
         log.repaired("projection_value", name, f"{value[:40]!r} in {where}")
     if view not in views:
@@ -102,7 +102,7 @@ def _list_view(
 
 def _rows(path: Path, columns: tuple[str, ...], log: Log) -> Iterator[tuple[str, list[str]]]:
     """("file:line", the cells of `columns`) for each row; the first column is a uid."""
-    text = decode(path, log)
+    text = read_text(path, log)
     decimals = 0
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

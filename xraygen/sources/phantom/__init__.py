@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -131,7 +132,7 @@ def read(params: PhantomSettings, images: Path, root: Path, regions: Regions) ->
     make = partial(_study, params=params, images=images, root=root, regions=regions)
     processes = min(_cores(), len(jobs) // 16)
     with contextlib.ExitStack() as stack:
-        made = map(make, jobs)
+        made: Iterator[Study] = map(make, jobs)
         if processes > 1:
             # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
             context = multiprocessing.get_context("spawn")

@@ -11,14 +11,16 @@ the random generators only `random` is used, because numpy guarantees its sequen
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Knots = list[tuple[float, float]]  # (position, value) in order of position
-Line = tuple[Sequence[float], Sequence[float], float]  # (xs, ys, brightness) through these points
+Points = Sequence[float] | Field
+Line = tuple[Points, Points, float]  # (xs, ys, brightness) through these points
 Lines = list[Line]
 
 
@@ -60,8 +62,8 @@ class Film:
 
     def disc(
         self,
-        x: float,
-        y: float,
+        x: float | Field,
+        y: float | Field,
         radius: float,
         softness: float = 0.012,
         flat: float = 1.0,
@@ -102,17 +104,17 @@ class Film:
 
     def _points(self, lines: Lines) -> tuple[NDArray, NDArray, NDArray]:
         """(x, y, brightness) of points along the lines, half a pixel apart."""
-        points: list[tuple[NDArray, NDArray, NDArray]] = []
+        points = []
         for xs, ys, brightness in lines:
-            xs = np.asarray(xs, float)
-            ys = np.asarray(ys, float)
-            along = np.zeros(len(xs))
-            np.cumsum(np.sqrt((xs[1:] - xs[:-1]) ** 2 + (ys[1:] - ys[:-1]) ** 2), out=along[1:])
+            x = np.asarray(xs, float)
+            y = np.asarray(ys, float)
+            along = np.zeros(len(x))
+            np.cumsum(np.sqrt((x[1:] - x[:-1]) ** 2 + (y[1:] - y[:-1]) ** 2), out=along[1:])
             at = np.arange(0, along[-1], 0.5 * self.pixel)
             values = np.full(len(at), brightness)
-            points.append((np.interp(at, along, xs), np.interp(at, along, ys), values))
-        x, y, brightness = (np.concatenate(part) for part in zip(*points, strict=True))
-        return x, y, brightness
+            points.append((np.interp(at, along, x), np.interp(at, along, y), values))
+        across, down, weights = (np.concatenate(part) for part in zip(*points, strict=True))
+        return across, down, weights
 
     def cloud(self, rng: np.random.Generator, cell: float) -> Field:
         """Smooth noise with mean 0, from about -1 to 1, with spots `cell` wide."""

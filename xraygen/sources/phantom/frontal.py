@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 
 from xraygen.sources.phantom import frontal_anatomy as anatomy
 from xraygen.sources.phantom import frontal_findings
-from xraygen.sources.phantom.film import Film, between, stream
+from xraygen.sources.phantom.film import Film, Line, between, stream
 from xraygen.sources.phantom.findings import Findings
 
 # The letter L on the patient's left.
-_SIDE_MARKER = ([0.86, 0.86, 0.91], [-0.93, -0.83, -0.83], 1.0)
+_SIDE_MARKER: Line = ([0.86, 0.86, 0.91], [-0.93, -0.83, -0.83], 1.0)
 
 
 def draw_frontal(findings: Findings, seed: int, k: int, size: int) -> NDArray[np.uint8]:

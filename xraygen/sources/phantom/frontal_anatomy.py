@@ -186,7 +186,7 @@ def _broken(film: Film, chest: Chest, phase: Field, fracture: RibFracture) -> tu
     sign = SIGN[fracture.side]
     t = 0.74
     at = t * chest.width
-    row = _back_rib(t) + fracture.rib * _RIB_SPACING
+    row = float(_back_rib(t)) + fracture.rib * _RIB_SPACING
     here = film.edge(0.5 - np.abs(phase - fracture.rib), 0.1) * film.edge(sign * film.x)
     beyond = film.edge(chest.u - at, 0.008)
     if fracture.healed:

@@ -46,8 +46,10 @@ def draw_lateral(findings: Findings, seed: int, k: int, size: int) -> NDArray[np
     )
     back = curve(y, (-1.1, 0.50), (-0.7, 0.70), (-0.2, 0.84), (0.3, 0.84), (0.7, 0.74), (1.1, 0.70))
     body = film.edge(x - front, 0.02) * film.edge(back - x, 0.03)
-    middle, half = (front + back) / 2, (back - front) / 2
-    light = 0.05 + body * (0.42 + 0.22 * np.sqrt(np.clip(1 - ((x - middle) / half) ** 2, 0, 1)))
+    middle = (front + back) / 2
+    half = (back - front) / 2
+    thickness = np.sqrt(np.clip(1 - ((x - middle) / half) ** 2, 0, 1))
+    light: Field = 0.05 + body * (0.42 + 0.22 * thickness)
     # The raised arms and the shoulders.
     light += 0.17 * body * film.edge(-0.52 - y - 0.25 * (x + 0.2), 0.22)
     arm = -0.70 - y + 0.25 * (x + 0.4)
