@@ -1,4 +1,4 @@
-"""What training minimises: the cross entropy of the completion tokens."""
+"""What training minimizes: the cross entropy of the completion tokens."""
 
 import torch
 from torch.nn.functional import cross_entropy, pad
