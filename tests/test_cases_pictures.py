@@ -326,7 +326,10 @@ class Scripted(Annotator):
     def __init__(self, records: list[AnnotationRecord], pictures_only: bool) -> None:
         super().__init__(Settings(annotator="scripted", reads="nothing"), project_of(Path.cwd()))
         self.records = records
-        self.may_fail = "unreadable answers" if pictures_only else "none"
+        self.pictures_only = pictures_only
+
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        return "unreadable_pictures" in record.usage or not self.pictures_only
 
     def __call__(self, cases):
         yield from self.records

@@ -53,6 +53,8 @@ PLAIN = {
                 "Age": lambda n: 20 + n % 60,
                 "Indication": "Cough and fever for three days.",
                 "Text": report,
+                "Conclusion": lambda n: SAID[n % 3],
+                "Ward": "North wing second floor.",
                 "Devices": SAID[0],
                 "Abdomen": lambda n: SAID[1] if n % 2 else "",
                 "Fold": lambda n: ("train", "TEST")[n % 8 == 0],
@@ -63,9 +65,11 @@ PLAIN = {
                 "report": "Text",
                 "split": "Fold",
                 "reference": {"Devices": "Devices", "Abdomen": "Abdomen"},
-                "ignored": ("Age", "Indication"),
+                "ignored": ("Age", "Indication", "Conclusion", "Ward"),
             },
         ),
+        # a patient for each study, whose name for it is no name for the study
+        ({"patient_id": lambda n: f"P{n}", "no": lambda n: n} | PLAIN | {"id": "x"}, {"id": "no"}),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
             {
@@ -192,7 +196,7 @@ def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
     assert "{regions}" in settings.approaches["brief"].system
     assert (settings.finetune.max_steps, settings.finetune.inputs) == (1, "report")
     kept = before[before.index("\nfit_router:") : before.index("\nfinetune:")]
-    kept_too = before[before.index("\nevaluate:") :]
+    kept_too = before[before.index("\n\nevaluate:") :]
     assert kept in after and kept_too in after, "sections that do not change keep every byte"
     for line in before[: before.index("\n  vlm-base:")].splitlines():
         if "#" in line:
@@ -218,14 +222,15 @@ def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_pat
     text = (project / "params.yaml").read_text()
     mine = "  nearest: {annotator: router, reads: models/router, wording: learned}\n\nevaluate:"
     (project / "params.yaml").write_text(text.replace("\nevaluate:", mine))
-    other = table(tmp_path / "other" / "mine.csv", rows(50, **PLAIN))
-    for force in (False, True):
-        if not force:
-            with pytest.raises(UserError, match="--force"):
-                run(other)
-            assert params.load().data.settings["table"].file == "mine.csv"
+    other = table(tmp_path / "other.csv", rows(50, **PLAIN))
+    with pytest.raises(UserError, match="data.settings.table is there already.*--force"):
+        run(other)
+    assert params.load().data.settings["table"].file == "mine.csv"
     run(other, force=True)
-    assert (project / "data/raw/table/mine.csv").read_bytes() == other.read_bytes()
+    assert params.load().data.settings["table"].file == "other.csv"
+    newer = table(tmp_path / "other" / "mine.csv", rows(50, **PLAIN))
+    run(newer, force=True)
+    assert (project / "data/raw/table/mine.csv").read_bytes() == newer.read_bytes()
     assert "nearest" in params.load().approaches, "an approach that the user added stays"
 
 

@@ -196,7 +196,7 @@ def test_a_missing_file_is_named(tmp_path):
             ({"reads": m, "answer": "a"}, "copy it there")
             for m in ("../a.csv", "/a.csv", "b/../../a.csv", "b\\a.csv")
         ),
-        ({"reads": "a.txt", "answer": "a"}, "no .csv, .tsv or .jsonl file"),
+        ({"reads": "a.txt", "answer": "a"}, "not a .csv, .tsv or .jsonl file"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_the_key(root, tmp_path, settings, said):

@@ -180,7 +180,8 @@ def test_silence_differs_from_no_reference(tmp_path):
 def test_words_for_splits_and_a_validation_split_with_references_is_dev(tmp_path):
     words = ["Test", "test", "TESTING", "test", "train", "training", "valid", "validation"]
     words += ["dev", "val"]
-    studies = by_id(read(tmp_path, [row(k, split=word) for k, word in enumerate(words)]))
+    table = [row(k, split=word) for k, word in enumerate(words)]
+    studies = by_id(read(tmp_path, table, patient=None))
     found = [studies[f"S{k}"].split for k in range(10)]
     assert found == ["test"] * 4 + ["train"] * 2 + ["dev"] * 4
     kept = prepare.split(list(studies.values()), seed=0, dev_share=0.5)

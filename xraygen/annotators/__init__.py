@@ -1,2 +1,2 @@
-"""Competing ways to annotate a case: router, vlm, llm, recorded, constant, and classes of the
-user's. See base.py for what an annotator is."""
+"""Competing ways to annotate a case: router, vlm, llm, recorded, constant, and classes of your own.
+base.py says what an annotator is."""

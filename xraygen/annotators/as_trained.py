@@ -1,4 +1,4 @@
-"""What a fine-tuned model was trained with is what it is asked: settings that differ are refused."""
+"""A fine-tuned model is asked in the way it was trained: settings that differ are refused."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def as_trained(approach: VlmSettings, name: str, where: str = "the approach") -> VlmSettings:
-    """The approach with what the model is shown filled in: from the training.json of the folder
-    `name`, or for a base model (also a name on the hub) as stated. `where`: what an error calls the
-    approach.
+    """The approach, with what the model is shown filled in: from training.json in the folder
+    `name`; for a base model, which may also be a name on the hub, as the approach states it.
+    `where`: how errors name the approach.
 
-    UserError: it states another value than the model was trained with, or leaves one out for a base
-    model.
+    UserError: the approach contradicts training.json, or omits a value that a base model needs.
     """
     keys = training_record.Shown.model_fields
     stated = {key: getattr(approach, key) for key in keys if getattr(approach, key) is not None}
@@ -30,7 +29,7 @@ def as_trained(approach: VlmSettings, name: str, where: str = "the approach") ->
         stated.setdefault("prompt", PROMPT)
         if missing := " and ".join(key for key in keys if key not in stated):
             raise UserError(
-                f"{where}: {missing} missing: {name} is a base model, so say what it is to be shown"
+                f"{where}: {missing} missing: {name} is a base model, so say what to show it"
             )
         return approach.model_copy(update=stated)
     pairs = {f"{where}.{key}": (value, getattr(trained, key)) for key, value in stated.items()}
@@ -41,10 +40,11 @@ def as_trained(approach: VlmSettings, name: str, where: str = "the approach") ->
 def as_prompted(
     approach: LlmSettings, llm: LlmParams, name: str, where: str = "the approach"
 ) -> training_record.Shown:
-    """What the annotator llm shows the model in the folder `name`: for a base model as stated. A
-    fine-tuned one has been shown one user's turn, its prompt and the report, and nothing else.
+    """What the annotator llm shows the model in the folder `name`: to a base model what the
+    approach states. A fine-tuned one was trained on one turn of the user's, with its prompt and the
+    report.
 
-    UserError: it would be shown anything else.
+    UserError: a fine-tuned model would be shown anything else.
     """
     trained = training_record.read(Path(name))
     if trained is None:
@@ -69,7 +69,7 @@ def as_prompted(
 
 
 def _compare(asked: dict[str, tuple], name: str) -> None:
-    """`asked`: {setting: (what it is, what it was in training)}."""
+    """`asked`: (value, value in training) by setting. UserError: they differ."""
     record = Path(name) / training_record.FILE
     for key, (value, trained) in asked.items():
         if value != trained:

@@ -1,6 +1,6 @@
-"""What an annotator is: a class that turns cases into annotation records, as a stream.
+"""What an annotator is: a class that turns a stream of cases into annotation records.
 
-None is ever handed a reference. docs/extending.md has a complete one outside the package.
+Cases contain no reference. docs/extending.md has a complete annotator outside the package.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def _in_the_project(path: str) -> str:
     parts = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts or "\\" in path:
-        raise ValueError(f"{path!r} is not in the project's folder; copy it there, give that path")
+        raise ValueError(
+            f"{path!r} is not in the project's folder; copy it there and give that path"
+        )
     return path
 
 
@@ -39,15 +41,15 @@ class Settings(Record):
     reads: ProjectPath
 
     def check_regions(self, regions: Regions) -> None:
-        """Called when params.yaml is loaded. ValueError, which names the key: the settings speak of
-        a region that is not declared.
+        """Called when params.yaml is loaded. ValueError, which names the key: the settings name a
+        region that is not declared.
         """
 
 
 class Project(NamedTuple):
-    """What an annotator may use apart from its settings. `root`: the project's folder, which
-    `reads` is relative to; `images`: the folder that image paths are relative to; `llm`: the
-    section of params.yaml; `where`: how errors name the approach.
+    """What an annotator may use in addition to its settings. `root`: the project's folder, which
+    `reads` is relative to. `images`: the folder that image paths are relative to. `llm`: that
+    section of params.yaml. `where`: how errors name the approach.
     """
 
     root: Path
@@ -58,13 +60,9 @@ class Project(NamedTuple):
 
 
 class Annotator(ABC):
-    """`Settings`: the class of its settings, which says what params.yaml may hold.
-    `may_fail`: of which cases any share may go without an annotation. Where it is not "all", more
-    than llm.max_failed of the others stop the run; "unreadable answers" still counts pictures.
-    """
+    """`Settings`: the class of its settings, which defines its keys in params.yaml."""
 
     Settings: ClassVar[type[Settings]] = Settings
-    may_fail: ClassVar[Literal["all", "unreadable answers", "none"]] = "all"
 
     def __init__(self, settings: Record, project: Project) -> None:
         self.settings = settings
@@ -72,22 +70,28 @@ class Annotator(ABC):
 
     @classmethod
     def build(cls, settings: Any, project: Project) -> Annotator:
-        """The annotator for these settings, which may be of another class than this one."""
+        """The annotator for these settings, which may be of another class."""
         return cls(settings, project)
 
     @abstractmethod
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """One record for each case, in order."""
 
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        """Whether a record without an annotation counts towards llm.max_failed: the share of the
+        cases above which the run stops.
+        """
+        return False
+
     def plan(self, cases: Iterable[Case]) -> object:
-        """What annotating these would ask of a server, and at what cost; prints as one line."""
+        """What annotating these cases would ask a server, and at what cost, as one line of text."""
         return "asks no server; nothing to pay"
 
     def usage(self) -> dict[str, float]:
-        """What has been asked of a server and paid so far, for metrics/usage."""
+        """What this run has asked a server and what that cost, for metrics/usage."""
         return {}
 
     @property
     def shows_pictures(self) -> bool:
-        """Whether it looks at the cases' images."""
+        """Whether it uses the cases' images."""
         return False

@@ -1,4 +1,4 @@
-"""An annotator that says the same of every case: the score that needs no report."""
+"""An annotator that says the same about every case: the floor of the comparison."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ class ConstantSettings(Settings):
 
 
 class Constant(Annotator):
-    """Says `annotation` of every case, whatever its report. UserError: `reads` holds none."""
+    """Gives every case the same annotation. UserError: there is none in the folder `reads`."""
 
     Settings: ClassVar = ConstantSettings
 
@@ -37,7 +37,7 @@ def save(annotation: Annotation, folder: Path) -> None:
 
 
 def load(folder: Path, regions: Regions) -> Annotation:
-    """UserError: no such file, or not what `save` wrote for these regions."""
+    """UserError: there is no such file, or not one that `save` wrote for these regions."""
     path = folder / _FILE
     texts = read_json(path)
     if tuple(texts) != regions.names or not all(isinstance(text, str) for text in texts.values()):

@@ -1,4 +1,4 @@
-"""From an approach in params.yaml to its annotator."""
+"""The annotator of an approach in params.yaml."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ BUILT_IN = {
     "llm": "xraygen.annotators.llm.llm:Llm",
     "recorded": "xraygen.annotators.recorded:Recorded",
 }
-_FEW = 20  # failures that are not yet judged as a share
+_FEW = 20  # failures from which on their share is checked
 
 
 def settings_of(content: object, where: str) -> Settings:
-    """An entry under `approaches:`, checked by the class that its `annotator` names."""
+    """The settings in an entry under `approaches:`, of the class that its `annotator` names.
+    UserError: no such class, or settings that it does not accept.
+    """
     if not isinstance(content, dict) or not isinstance(content.get("annotator"), str):
         raise UserError(f"{where}: has no `annotator`; there are {', '.join(BUILT_IN)}")
     kind = plugins.resolve(content["annotator"], BUILT_IN, Annotator, f"{where}.annotator")
@@ -36,7 +38,8 @@ def settings_of(content: object, where: str) -> Settings:
 def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
     """The annotator of an approach, with the models that the pipeline left.
 
-    UserError: no such approach, or it states other than what a fine-tuned model was trained with.
+    UserError: no such approach, or its settings contradict those that a fine-tuned model was
+    trained with.
     """
     if name not in approaches:
         known = ", ".join(sorted(approaches))
@@ -45,21 +48,24 @@ def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Ann
     where = f"params.yaml: approaches.{name}"
     kind = plugins.resolve(settings.annotator, BUILT_IN, Annotator, f"{where}.annotator")
     annotate = kind.build(settings, project._replace(where=where))
-    return Checked(annotate, 1.0 if annotate.may_fail == "all" else project.llm.max_failed)
+    return Checked(annotate, project.llm.max_failed)
 
 
 class Checked(Annotator):
-    """An annotator whose annotations have all declared regions and no other, and of which at most
-    a share of the cases may fail.
+    """An annotator with its records checked: annotations have exactly the declared regions, and at
+    most `share` of the cases fail in a way that counts (`counts_as_failed`).
 
-    A few pictures that cannot be read fail their cases alone, unless all do: people bring short
-    files of cases, too.
+    A few unreadable pictures do not stop a run, even in a short file of cases, unless every case
+    has one.
     """
 
     def __init__(self, annotate: Annotator, share: float) -> None:
         super().__init__(annotate.settings, annotate.project)
         self.annotate = annotate
         self.share = share
+
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        return self.annotate.counts_as_failed(record)
 
     def plan(self, cases: Iterable[Case]) -> object:
         return self.annotate.plan(cases)
@@ -72,21 +78,22 @@ class Checked(Annotator):
         return self.annotate.shows_pictures
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: a larger share has failed; once that is clear, the rest is not asked. Or
-        an annotation has a region that is not declared."""
+        """UserError: a larger share has failed, upon which no more are asked; or an annotation has
+        a region that is not declared.
+        """
         done = 0
         answers: Counter[str | None] = Counter()
         pictures: Counter[str | None] = Counter()
         for record in self.annotate(cases):
             done += 1
-            if record.usage.get("unreadable_pictures"):
-                pictures[record.error] += 1
-            elif record.annotation is None and self.annotate.may_fail == "none":
-                answers[record.error] += 1
+            if record.annotation is None and self.counts_as_failed(record):
+                reasons = pictures if record.usage.get("unreadable_pictures") else answers
+                reasons[record.error] += 1
             if answers.total() + pictures.total() >= _FEW:
                 self._check(done, answers + pictures)
             yield self._complete(record)
-        self._check(done, answers if pictures.total() < min(_FEW, done) else answers + pictures)
+        many_pictures = pictures.total() >= min(_FEW, done)
+        self._check(done, answers + pictures if many_pictures else answers)
 
     def _complete(self, record: AnnotationRecord) -> AnnotationRecord:
         if record.annotation is None:
@@ -97,10 +104,12 @@ class Checked(Annotator):
             raise UserError(f"{self.project.where}: study {record.id}: {error}") from None
         return record.model_copy(update={"annotation": texts})
 
-    def _check(self, done: int, reasons: Counter) -> None:
+    def _check(self, done: int, reasons: Counter[str | None]) -> None:
+        """`reasons`: how many of the `done` cases failed for each."""
         if reasons.total() > self.share * done:
             listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
             raise UserError(
-                f"{reasons.total():,} of {done:,} cases have no annotation, more than llm.max_failed admits: {listed}. What was answered "
-                "is kept; mend the prompt, the model or the pictures, or raise llm.max_failed"
+                f"{reasons.total():,} of {done:,} cases have no annotation, more than "
+                f"llm.max_failed allows: {listed}. What was answered is kept; fix the prompt, the "
+                "model or the pictures, or raise llm.max_failed"
             )

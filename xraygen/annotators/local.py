@@ -1,15 +1,13 @@
-"""The annotator `llm` in this process: the prompts of an approach, put to a checkpoint of
-transformers.
-"""
+"""The annotator `llm` in this process: an approach's prompts, put to a transformers checkpoint."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from xraygen.annotators.as_trained import as_prompted
 from xraygen.annotators.base import Project
 from xraygen.annotators.vlm import Vlm, VlmSettings
-from xraygen.core.study import Case
+from xraygen.core.study import AnnotationRecord, Case
 from xraygen.prompting import conversation, encoding
 from xraygen.prompting.prompts import Prompts
 
@@ -20,11 +18,9 @@ if TYPE_CHECKING:
 
 
 class Local(Vlm):
-    """As Vlm, which batches and keeps the answers. UserError: a fine-tuned model would be shown
-    other than in training.
+    """Batches and stores answers as Vlm does. UserError: a fine-tuned model would be shown
+    something else than in training.
     """
-
-    may_fail: ClassVar = "none"
 
     def __init__(self, settings: LlmSettings, project: Project) -> None:
         llm, regions = project.llm, project.regions
@@ -41,24 +37,16 @@ class Local(Vlm):
         super().__init__(asked, project)
         self.prompts = Prompts(settings, project.root, regions)
 
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        return True
+
     def row(self, case: Case) -> dict[str, torch.Tensor]:
-        tokenizer = self.processor.tokenizer
-        turns = [
-            {
-                "role": turn["role"],
-                "content": [
-                    {
-                        "type": "text",
-                        "text": encoding.without_control_tokens(turn["content"], tokenizer),
-                    }
-                ],
-            }
-            for turn in self.prompts.turns(case)
-        ]
-        turns[-1]["content"] = (
-            conversation.pictures(
-                case, self.settings.inputs, self.settings.max_views, self.project.images
-            )
-            + turns[-1]["content"]
-        )
+        turns = []
+        for turn in self.prompts.turns(case):
+            text = encoding.without_control_tokens(turn["content"], self.processor.tokenizer)
+            content: list[dict] = [{"type": "text", "text": text}]
+            turns.append({"role": turn["role"], "content": content})
+        inputs, max_views = self.settings.inputs, self.settings.max_views
+        pictures = conversation.pictures(case, inputs, max_views, self.project.images)
+        turns[-1]["content"] = pictures + turns[-1]["content"]
         return encoding.row_of(self.processor, case.id, turns)

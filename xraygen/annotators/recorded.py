@@ -1,10 +1,9 @@
-"""The annotator `recorded`: annotations that were made elsewhere, looked up in a file by study
-id.
-"""
+"""The annotator `recorded`: annotations made elsewhere, looked up in a file by study id."""
 
 import json
 import re
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar
 
@@ -21,10 +20,11 @@ from xraygen.prompting.region_names import RegionNames
 
 
 class RecordedSettings(Settings):
-    """`reads`: the .csv or .jsonl file with what a model answered elsewhere, in the project's
-    folder. `id`: the
-    column with study ids. Then either `answer`: the column with the model's own words, which hold
-    JSON, or `columns`: for each region that was asked about the column with its text."""
+    """`reads`: the .csv, .tsv or .jsonl file with what a model answered elsewhere, in the project's
+    folder. `id`: the column with study ids. Then either `answer`: the column with the model's own
+    words, which contain JSON; or `columns`: for each region that was asked about, the column with
+    its text.
+    """
 
     id: NonEmpty = "id"
     answer: NonEmpty | None = None
@@ -34,8 +34,11 @@ class RecordedSettings(Settings):
     @classmethod
     def _is_a_table(cls, reads: str) -> str:
         if PurePosixPath(reads).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
-            raise ValueError(f"{reads!r} is no .csv, .tsv or .jsonl file")
+            raise ValueError(f"{reads!r} is not a .csv, .tsv or .jsonl file")
         return reads
+
+    def text_columns(self) -> list[str]:
+        return list(self.columns.values()) if self.columns else [self.answer or ""]
 
     def check_regions(self, regions: Regions) -> None:
         regions.check(self.columns or {}, "columns")
@@ -50,8 +53,8 @@ class RecordedSettings(Settings):
 
 
 class Recorded(Annotator):
-    """Cases to records, in their order; a case that the file has no row for fails, and one whose
-    answer was stopped before its end (column `finish_reason`, where the file has one).
+    """Cases to records, in their order. A case fails if the file has no row for it, or if its
+    answer was stopped before its end, as an optional column `finish_reason` says.
 
     UserError: the file cannot be read, a row has no id or no text, or two rows of one id have
     different answers.
@@ -64,65 +67,50 @@ class Recorded(Annotator):
         self.file = settings.reads
         self.names = RegionNames(project.regions)
         self.by_columns = settings.columns is not None
+        if not self.by_columns and find_spec("json_repair") is None:
+            raise UserError(
+                "answers as JSON need the package json-repair; "
+                "install it with `pip install -e '.[vlm]'`"
+            )
         self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
-        columns = list(settings.columns.values()) if settings.columns else [settings.answer]
-        if settings.answer:
-            try:
-                import json_repair
-            except ImportError as error:
-                why = f"answers as JSON need one more package ({error}); install it with `pip install -e '.[vlm]'`"
-                raise UserError(why) from None
-        for number, row in read_rows(
-            project.root / self.file, needed=(settings.id, *columns), optional=("finish_reason",)
-        ):
+        path = project.root / self.file
+        columns = settings.text_columns()
+        for number, row in read_rows(path, (settings.id, *columns), optional=("finish_reason",)):
             where = f"{self.file}:{number}"
             id = text_of_id(row[settings.id])
             if not isinstance(id, str) or has_no_value(id):
                 raise UserError(f"{where}: {settings.id}: not a study id")
-            texts: dict[str | None, str] = {}
-            for column in columns:
-                text = _cell(row[column])
-                if not isinstance(text, str):
-                    raise UserError(f"{where}: {column}: not a text")
-                texts[column] = text
-            if settings.columns:
-                answer = json.dumps(
-                    {region: texts[column] for region, column in settings.columns.items()},
-                    ensure_ascii=False,
-                )
-            else:
-                answer = texts[settings.answer]
-            stopped = ""
-            if finish(row.get("finish_reason")):
-                stopped = f"the answer had not ended (finish_reason {row['finish_reason']})"
-            if self.answers.setdefault(id, (answer, stopped)) != (answer, stopped):
+            found = (_answer(row, settings, where), _why_stopped(row))
+            if self.answers.setdefault(id, found) != found:
                 raise UserError(
-                    f"{where}: another answer for {id} than further up; leave one of them"
+                    f"{where}: another answer for {id} than further up; remove one of them"
                 )
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: the file has a row for none of the cases, and its ids are of another kind than
-        theirs. To have no row is no mistake by itself: a file often covers one split only.
+        theirs. A file that has no row for some cases is not wrong: many cover one split only.
         """
-        first, found, kinds = None, False, {_kind(id) for id in self.answers}
+        first = None
+        found = False
+        kinds = {_kind(id) for id in self.answers}
         for case in cases:
-            first, found = first or case.id, found or _kind(case.id) in kinds
+            first = first or case.id
+            found = found or _kind(case.id) in kinds
             yield self._record(case)
         if first and not found:
-            there = (
-                f"those of the file like {next(iter(self.answers))}"
-                if self.answers
-                else "the file has none"
-            )
+            there = "the file has none"
+            if self.answers:
+                there = f"those of the file like {next(iter(self.answers))}"
             raise UserError(
-                f"{self.file}: study ids do not fit: those of the studies look like {first}, {there}"
+                f"{self.file}: study ids do not fit: those of the studies look like {first}, "
+                f"{there}"
             )
 
     def _record(self, case: Case) -> AnnotationRecord:
         if case.id not in self.answers:
             return AnnotationRecord(id=case.id, annotation=None, error=f"no row in {self.file}")
         answer, stopped = self.answers[case.id]
-        if stopped and self.by_columns:  # nothing tells any more which texts the answer had come to
+        if stopped and self.by_columns:  # it cannot be known which of the texts are finished
             return AnnotationRecord(id=case.id, annotation=None, error=stopped, raw=answer)
         try:
             annotation, repaired = parse(answer, self.names, ended=not stopped)
@@ -134,11 +122,28 @@ class Recorded(Annotator):
         )
 
 
+def _answer(row: dict, settings: RecordedSettings, where: str) -> str:
+    """The model's answer, as JSON if the row has a column for each region."""
+    texts = {column: _cell(row[column]) for column in settings.text_columns()}
+    for column, text in texts.items():
+        if not isinstance(text, str):
+            raise UserError(f"{where}: {column}: not a text")
+    if settings.answer:
+        return str(texts[settings.answer])
+    regions = {region: texts[column] for region, column in (settings.columns or {}).items()}
+    return json.dumps(regions, ensure_ascii=False)
+
+
+def _why_stopped(row: dict) -> str:
+    reason = row.get("finish_reason")
+    return f"the answer had not ended (finish_reason {reason})" if finish(reason) else ""
+
+
 def _cell(value: object) -> object:
-    """Empty where it is null or NaN."""
+    """The value of a cell; an empty text for null and NaN."""
     return "" if value is None or value != value else value
 
 
 def _kind(id: str) -> str:
-    """What ids of one collection have in common: all but their numbers."""
+    """What the ids of one collection have in common: everything but their numbers."""
     return re.sub("[0-9]+", "0", id)

@@ -27,7 +27,6 @@ class Llm(Annotator):
 
     Settings: ClassVar = LlmSettings
     settings: LlmSettings
-    may_fail: ClassVar = "none"
 
     @classmethod
     def build(cls, settings: LlmSettings, project: Project) -> Annotator:
@@ -51,6 +50,9 @@ class Llm(Annotator):
     @property
     def shows_pictures(self) -> bool:
         return "image" in self.settings.inputs
+
+    def counts_as_failed(self, record: AnnotationRecord) -> bool:
+        return True
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: the server cannot be reached, rejects the key, does not have the model, or

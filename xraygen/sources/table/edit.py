@@ -53,7 +53,7 @@ def edit(
     content["regions"].clear()
     for name, region in regions.root.items():
         content["regions"][name] = _flat({"about": region.about})
-    changes.append(f"regions has {len(regions)} regions; {_ABOUT}")
+    changes.append(f"regions declares {len(regions)}; {_ABOUT}")
     for name in dropped:
         del content["approaches"][name]
     if first:

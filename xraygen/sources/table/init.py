@@ -70,8 +70,8 @@ def init(
             raise UserError(f"{target}: is there already and differs; replace it with --force")
         images = {image.path for study in result.studies for image in study.images}
         for name in sorted(images):
-            _bring(file.parent / name, raw / name)
-        _bring(file, target)
+            _bring(file.parent / name, raw / name, link=True)
+        _bring(file, target, link=False)
     else:
         where = file.resolve().relative_to(raw.resolve()).as_posix()
         settings = result.settings.model_copy(update={"file": where})
@@ -143,16 +143,16 @@ def _at_fault(problem: str) -> str | None:
     return "images" if "none of the images" in problem else None
 
 
-def _bring(source: Path, target: Path) -> None:
-    """The file at `target` too: the same one where the file system can link it, else a copy."""
+def _bring(source: Path, target: Path, link: bool) -> None:
+    """Copy a file, or where the file system can, make `target` another name of it: images take
+    room, and are not edited in place as a table is.
+    """
     if target.exists() and filecmp.cmp(source, target, shallow=False):
         return
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source.resolve(), part)
-        except OSError:
+        if not (link and _is_linked(source, part)):
             shutil.copyfile(source, part)
         os.replace(part, target)
     except OSError as error:
@@ -160,6 +160,14 @@ def _bring(source: Path, target: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _is_linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        return False
+    return True
 
 
 def _drop(approaches: Iterable[str], root: Path) -> list[str]:
