@@ -3,9 +3,9 @@ over studies.
 
     python -m recipes.fit_proxy ../shared/recorded
 
-writes proxy_weights.json next to this file, and docs/proxy.svg. The folder holds green_*.csv:
-approach, region, id, reference, candidate, completion, green_score. What is written are numbers: no
-text of the records.
+writes xraygen/judges/proxy/weights.json and docs/proxy.svg. The folder has green_*.csv with the
+columns approach, region, id, reference, candidate, completion and green_score. Only numbers are
+written, no text of the records.
 """
 
 import json
@@ -32,11 +32,15 @@ from xraygen.judges.proxy.proxy import (
 )
 from xraygen.language.text import token_f1
 
-# How many trees, what share of each is taken, its size, and the shares of columns and rows that it
-# sees. Chosen by hand once: the agreement changes by less than .01 when any of them is halved or
-# doubled.
-TREES, RATE, LEAVES, SMALLEST_LEAF, COLUMNS, ROWS = 150, 0.06, 8, 8, 0.3, 0.7
-FOLDS, REPEATS = 5, 4
+# Chosen by hand: the agreement changes by less than .01 when any of these is halved or doubled.
+TREES = 150
+LEARNING_RATE = 0.06
+LEAVES = 8
+MIN_SAMPLES_LEAF = 8
+COLUMNS = 0.3  # share that each tree sees
+ROWS = 0.7  # share that each tree sees
+FOLDS = 5
+REPEATS = 4
 REGIONS = ("bone", "heart", "lung", "mediastinal")  # of the recorded answers
 COLUMNS_READ = (
     "approach",
@@ -48,15 +52,15 @@ COLUMNS_READ = (
     "green_score",
     "matched_findings",
 )
-PLOT = Path(__file__).parents[2] / "docs" / "proxy.svg"
+PLOT = Path(__file__).parents[1] / "docs" / "proxy.svg"
 
 
 def recorded(folder: Path) -> pd.DataFrame:
-    """All recorded pairs, and what kind of pair each is.
+    """All recorded pairs, with columns that say what kind of pair each is.
 
-    `both_empty`; `differ`: neither side empty, sides unlike; `parsed`: GREEN's answer could be
-    read; `usable`: to learn from, that is what differs, and each text against itself once, to know
-    how near copies score.
+    `both_empty`; `differ`: neither side is empty, and they differ; `parsed`: GREEN's answer could
+    be read; `usable`: for fitting, namely pairs that differ, and each text once against itself, so
+    that the trees know how near copies score.
     """
     files = sorted(folder.glob("green_*.csv"))
     if not files:
@@ -67,10 +71,11 @@ def recorded(folder: Path) -> pd.DataFrame:
         [pd.read_csv(file, keep_default_na=False).assign(source=file.stem) for file in files],
         ignore_index=True,
     )
-    lacking = [name for name in COLUMNS_READ if name not in frame]
-    if lacking:
+    missing = [name for name in COLUMNS_READ if name not in frame]
+    if missing:
         raise UserError(
-            f"{folder}/green_*.csv: no column {', '.join(lacking)}; these are not recorded answers of GREEN"
+            f"{folder}/green_*.csv: no column {', '.join(missing)}; "
+            "these are not recorded answers of GREEN"
         )
     reference, candidate = frame.reference.str.strip(), frame.candidate.str.strip()
     frame["green"] = frame.green_score.astype(float)
@@ -87,9 +92,9 @@ def recorded(folder: Path) -> pd.DataFrame:
 
 
 def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
-    """(rows,) the fold of each row. What stays on one side: `study`, a study's rows; `pair`, these
-    and equal pairs of texts; `reference`, equal reference texts; `source`, all rows of one file
-    (one fold a file).
+    """(rows,) the fold of each row. `by` says what stays in one fold: `study`, the rows of a study;
+    `pair`, these and equal pairs of texts; `reference`, equal reference texts; `source`, all rows
+    of a file (one fold a file).
     """
     if by == "source":
         return pd.factorize(frame.source)[0]
@@ -100,18 +105,21 @@ def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
             node = parent[node]
         return node
 
-    if by != "reference":
+    if by == "reference":
+        names = frame.reference
+    else:
         for row in frame.itertuples():
-            parent[root((row.reference, row.candidate) if by == "pair" else row.id)] = root(row.id)
-    names = frame.reference if by == "reference" else [str(root(identity)) for identity in frame.id]
+            pair = (row.reference, row.candidate)
+            parent[root(pair if by == "pair" else row.id)] = root(row.id)
+        names = [str(root(id)) for id in frame.id]
     group = np.unique(names, return_inverse=True)[1]
     return (np.random.default_rng(seed).permutation(group.max() + 1) % FOLDS)[group]
 
 
 def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
-    """Gradient boosting for squared error (Friedman, Annals of Statistics 2001) of trees that are
-    monotone in DIRECTIONS, on top of the plain ratio's share. (rows, features) and (rows,) -> what
-    `trees_from` reads.
+    """Gradient boosting for squared error (Friedman, Annals of Statistics 2001) with trees that are
+    monotone in DIRECTIONS, on top of the share of the plain ratio. (rows, features) and (rows,) ->
+    the content that `trees_from` reads.
     """
     from sklearn.tree import DecisionTreeRegressor
 
@@ -124,31 +132,33 @@ def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
         drawn = rng.permutation(len(rows))[: int(ROWS * len(rows))]
         tree = DecisionTreeRegressor(
             max_leaf_nodes=LEAVES,
-            min_samples_leaf=SMALLEST_LEAF,
+            min_samples_leaf=MIN_SAMPLES_LEAF,
             max_features=COLUMNS,
             monotonic_cst=DIRECTIONS,
             random_state=seed * TREES + number,
         )
         tree.fit(rows[drawn], (target - predicted)[drawn])
-        predicted += RATE * tree.predict(rows)
-        nodes, leaf = tree.tree_, tree.tree_.children_left < 0
-        own = np.arange(nodes.node_count)
-        trees.append(
-            {
-                "feature": np.where(leaf, 0, nodes.feature).tolist(),
-                "threshold": [
-                    round(float(value), 5) for value in np.where(leaf, 0.0, nodes.threshold)
-                ],
-                "left": np.where(leaf, own, nodes.children_left).tolist(),
-                "right": np.where(leaf, own, nodes.children_right).tolist(),
-                "value": [round(float(value) * RATE * UNIT) for value in nodes.value[:, 0, 0]],
-            }
-        )
+        predicted += LEARNING_RATE * tree.predict(rows)
+        trees.append(_nodes(tree.tree_))
     return {"start": start, "depth": LEAVES - 1, "trees": trees}
 
 
+def _nodes(tree) -> dict[str, list]:
+    """A tree of sklearn as lists over its nodes; a leaf points to itself."""
+    leaf = tree.children_left < 0
+    itself = np.arange(tree.node_count)
+    thresholds = np.where(leaf, 0.0, tree.threshold)
+    return {
+        "feature": np.where(leaf, 0, tree.feature).tolist(),
+        "threshold": [round(float(value), 5) for value in thresholds],
+        "left": np.where(leaf, itself, tree.children_left).tolist(),
+        "right": np.where(leaf, itself, tree.children_right).tolist(),
+        "value": [round(float(value) * LEARNING_RATE * UNIT) for value in tree.value[:, 0, 0]],
+    }
+
+
 def out_of_fold(frame: pd.DataFrame, fold: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(rows,) scores of the proxy, each fitted to the other folds. Both sides empty: 1."""
+    """(rows,) scores of the proxy fitted to the other folds. Both sides empty: 1."""
     result = np.zeros(len(frame))
     compared = [features(*pair) for pair in zip(frame.reference, frame.candidate, strict=True)]
     rows, target = table([row for row, _ in compared]), frame.green.to_numpy()
@@ -156,8 +166,8 @@ def out_of_fold(frame: pd.DataFrame, fold: np.ndarray, seed: int = 0) -> np.ndar
     for number in np.unique(fold):
         held = np.flatnonzero(differ & (fold == number))
         if len(held):
-            learnt = usable & (fold != number)
-            trees = trees_from(fit(rows[learnt], target[learnt], seed))
+            others = usable & (fold != number)
+            trees = trees_from(fit(rows[others], target[others], seed))
             result[held] = scores(trees, rows[held], [compared[at][1] for at in held])
     alike = [same(*pair) for pair in zip(frame.reference, frame.candidate, strict=True)]
     return np.where(alike, 1.0, result)
@@ -166,14 +176,12 @@ def out_of_fold(frame: pd.DataFrame, fold: np.ndarray, seed: int = 0) -> np.ndar
 def measure(frame: pd.DataFrame, proxy: np.ndarray) -> dict:
     """Agreement of out-of-fold scores with GREEN's, in two conventions.
 
-    As green-score prints it, both sides empty and unparseable count 0. `honest`: both sides empty
-    count 1 on either side, and what could not be read of GREEN is left out.
+    As green-score prints them, pairs with both sides empty and unparseable answers count 0.
+    `honest`: both sides empty count 1 for either judge, and unparseable answers are excluded.
     """
-    differ, parsed, empty = (
-        frame.differ.to_numpy(),
-        frame.parsed.to_numpy(),
-        frame.both_empty.to_numpy(),
-    )
+    differ = frame.differ.to_numpy()
+    parsed = frame.parsed.to_numpy()
+    empty = frame.both_empty.to_numpy()
     green = frame.green.to_numpy()
     printed = pd.DataFrame({"green": green, "proxy": np.where(empty, 0.0, proxy)})
     honest = pd.DataFrame({"green": np.where(empty, 1.0, green), "proxy": proxy})[parsed]
@@ -212,16 +220,16 @@ def _mean(values: list):
 def cross_validate(
     frame: pd.DataFrame, by: str = "pair", repeats: int = REPEATS
 ) -> tuple[dict, np.ndarray]:
-    """Agreement, the mean over `repeats` drawings of the folds, and the out-of-fold scores of the
-    first.
+    """The mean agreement over `repeats` draws of the folds, and the out-of-fold scores of the first
+    draw.
     """
     drawn = [out_of_fold(frame, folds(frame, by, seed), seed) for seed in range(repeats)]
     return _mean([measure(frame, proxy) for proxy in drawn]), drawn[0]
 
 
 def across_sources(frame: pd.DataFrame) -> dict:
-    """Pairs that differ, each file scored by what was fitted to the other files: how the proxy
-    carries over to new approaches.
+    """Agreement on pairs that differ, each file scored by trees fitted to the other files: how the
+    proxy transfers to new approaches.
     """
     both = pd.DataFrame(
         {"green": frame.green, "proxy": out_of_fold(frame, folds(frame, "source", 0))}
@@ -237,8 +245,8 @@ def across_sources(frame: pd.DataFrame) -> dict:
 
 
 def baselines(frame: pd.DataFrame) -> dict:
-    """Pearson with GREEN, on the pairs that differ, of what needs no fitting: token F1, and the
-    plain ratio of the counts.
+    """Pearson correlation with GREEN, on pairs that differ, of two scores without fitting: token
+    F1, and the plain ratio of the counts.
     """
     chosen = frame[frame.differ]
     pairs = list(zip(chosen.reference, chosen.candidate, strict=True))
@@ -253,8 +261,8 @@ def baselines(frame: pd.DataFrame) -> dict:
 
 
 def count_agreement(frame: pd.DataFrame) -> dict:
-    """Pearson of the counts with GREEN's, on the distinct pairs that differ. The counts come from
-    rules, nothing is fitted.
+    """Pearson correlation of the counts with GREEN's, on the distinct pairs that differ. The counts
+    come from rules; nothing is fitted.
     """
     chosen = frame[frame.differ & frame.parsed].drop_duplicates(["reference", "candidate"])
     own = [
@@ -272,7 +280,7 @@ def count_agreement(frame: pd.DataFrame) -> dict:
 
 
 def weights(frame: pd.DataFrame, agreement: dict) -> dict:
-    """What is shipped: trees fitted to every pair, and the agreement that was measured out of
+    """The content of weights.json: trees fitted to all pairs, and the agreement measured out of
     fold.
     """
     chosen = frame[frame.usable]

@@ -1,15 +1,16 @@
-"""Published GREEN scores recomputed from GREEN's recorded answers, and what each convention of
-counting makes of them.
+"""Published GREEN scores, recomputed from GREEN's recorded answers under several conventions of
+counting.
 
-`python -m recipes.published_conventions FOLDER` reads FOLDER/green_*.csv and FOLDER/published_scores.csv;
-docs/conventions.md shows what it prints.
+    python -m recipes.published_conventions FOLDER
+
+reads FOLDER/green_*.csv and FOLDER/published_scores.csv. docs/conventions.md shows the output.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -25,10 +26,17 @@ from xraygen.evaluation.scores import StudyScores, by_study, summarise
 from xraygen.judges import Opinion, decide
 from xraygen.judges.green.answers import as_published, read
 
-RESAMPLES, SEED, ALPHA = 5000, 0, 0.05
+RESAMPLES = 5000
+SEED = 0
+ALPHA = 0.05
 DECIDED = ("both_empty", "identical", "candidate_empty", "reference_empty")
-LEAK = "candidate = reference everywhere: this run measured its own references (a leak), its numbers say nothing about the approach."
-_read, _as_published = cache(read), cache(as_published)  # many answers are the same
+LEAK = (
+    "candidate = reference everywhere: this run measured its own references (a leak), its numbers"
+    " say nothing about the approach."
+)
+# Cached, because many answers are the same.
+_read = cache(read)
+_as_published = cache(as_published)
 
 Region = Literal["bone", "heart", "lung", "mediastinal"]
 REGIONS = get_args(Region)
@@ -75,8 +83,8 @@ class Answer(BaseModel):
 Row = TypeVar("Row", Published, Answer)
 Answers = dict[str, list[Answer]]  # by approach
 
-# From an answer to the score that counts; None is left out. A study that stands twice in the file
-# counts once in all of them.
+# The score that counts for an answer; None is excluded. A study that is duplicated in the file
+# counts once under all of them.
 CONVENTIONS = {
     "each study once": lambda answer: answer.printed,
     "right silence 1": lambda answer: 1.0 if answer.verdict == "both_empty" else answer.printed,
@@ -110,14 +118,19 @@ def report(folder: Path) -> str:
     titles = {name: f"{name} (leak)" if name in leaks else name for name in rows}
     everything = list(chain(*rows.values()))
     agree = sum(_six(answer.printed) == _six(answer.green_score) for answer in everything)
-    notes = [
-        f"{agree:,} of {len(everything):,} rows: the completion gives the recorded green_score to 6 digits."
-    ]
+    notes = [f"{name}: {LEAK}" for name in leaks]
+    notes.append(
+        f"{agree:,} of {len(everything):,} rows: "
+        "the completion gives the recorded green_score to 6 digits."
+    )
+    comparable = {
+        name: by_convention for name, by_convention in scores.items() if name not in leaks
+    }
     return "\n\n".join(
         [
             "**Published, reproduced, and the project's score**",
             _published_table(published, rows, scores, titles),
-            "\n".join(f"- {note}" for note in [*(f"{name}: {LEAK}" for name in leaks), *notes]),
+            "\n".join(f"- {note}" for note in notes),
             "**Macro under each convention**",
             _convention_table(rows, scores, titles),
             "**Pairs by verdict, each study once**",
@@ -125,9 +138,7 @@ def report(folder: Path) -> str:
             "**Rule against GREEN, each study once**",
             _exception_table([answer for answer in chain(*once.values()) if answer.rule]),
             "**Difference of macro, approaches over the same studies**",
-            _difference_table(
-                {name: by_convention for name, by_convention in scores.items() if name not in leaks}
-            ),
+            _difference_table(comparable),
         ]
     )
 
@@ -142,7 +153,7 @@ def _records(path: Path, record: type[Row]) -> Iterator[tuple[str, Row]]:
 
 
 def recorded(folder: Path) -> Answers:
-    """One answer a row. A study may stand twice, in equal rows; it has a row for every scored
+    """One answer a row. A study may be duplicated, in equal rows; it has a row for every scored
     region.
     """
     files = sorted(folder.glob("green_*.csv"))
@@ -156,10 +167,12 @@ def recorded(folder: Path) -> Answers:
         same.append(answer)
         if answer != same[0]:
             raise UserError(
-                f"{where}: {answer.region} of study {answer.id} has another row that differs; keep one of them"
+                f"{where}: {answer.region} of study {answer.id} has another row that differs; "
+                "keep one of them"
             )
     for name, known in cells.items():
-        for id, region in ((id, region) for id, _ in known for region in REGIONS):
+        ids = dict.fromkeys(id for id, _ in known)
+        for id, region in product(ids, REGIONS):
             if (id, region) not in known:
                 raise UserError(
                     f"{folder}: approach {name} has no row for {region} of study {id}; add it"
@@ -173,18 +186,19 @@ def published_means(folder: Path, rows: Answers) -> dict[str, dict[str, Publishe
     published: dict[str, dict[str, Published]] = {}
     for where, row in _records(path, Published):
         if row.approach not in rows:
+            names = ", ".join(rows) or "none"
             raise UserError(
-                f"{where}: no recorded answers of approach {row.approach}; there are: {', '.join(rows) or 'none'}"
+                f"{where}: no recorded answers of approach {row.approach}; there are: {names}"
             )
         if row.region in published.setdefault(row.approach, {}):
             raise UserError(
-                f"{where}: {row.region} of approach {row.approach} stands twice; keep one of them"
+                f"{where}: {row.region} of approach {row.approach} is duplicated; keep one of them"
             )
         published[row.approach][row.region] = row
     for name, means in published.items():
-        if lacking := set(REGIONS) - means.keys():
+        if missing := set(REGIONS) - means.keys():
             raise UserError(
-                f"{path}: approach {name} has no row for {', '.join(sorted(lacking))}; add it"
+                f"{path}: approach {name} has no row for {', '.join(sorted(missing))}; add it"
             )
     return published
 
@@ -199,8 +213,8 @@ def _scores(answers: list[Answer], convention: str) -> StudyScores:
 
 
 def _as_printed(answers: list[Answer]) -> dict[str, float]:
-    """Region and macro means as green-score counts: every row, 0 for right silence and for what
-    cannot be read.
+    """Region and macro means as green-score computes them: over all rows, with 0 for right silence
+    and for answers that cannot be read.
     """
     means = {
         key: np.mean([answer.printed for answer in answers if answer.region == key])
@@ -214,9 +228,9 @@ def _six(value: float) -> str:
 
 
 def _three(value: float | None, sign: str = "") -> str:
-    return (
-        "–" if value is None or np.isnan(value) else f"{round(value, 9):{sign}.3f}"
-    )  # .0125 whatever its last bit
+    if value is None or np.isnan(value):
+        return "–"
+    return f"{round(value, 9):{sign}.3f}"  # so that .0125 is the same whatever its last bit
 
 
 def _table(rows: list[list], headers: list[str]) -> str:
@@ -231,27 +245,16 @@ def _published_table(published: dict, rows: Answers, scores: dict, titles: dict)
         stated["macro"] = np.mean(list(stated.values()))
         counted = Counter(answer.region for answer in rows[name])
         for key, now in _as_printed(rows[name]).items():
-            fits = (
-                "equal to 6 digits"
-                if _six(now) == _six(stated[key])
-                else f"off by {now - stated[key]:+.6f}"
-            )
+            match = "equal to 6 digits"
+            if _six(now) != _six(stated[key]):
+                match = f"off by {now - stated[key]:+.6f}"
             if key in means and means[key].n != counted[key]:
-                fits += f", {counted[key]} rows for {means[key].n}"
+                match += f", {counted[key]} rows for {means[key].n}"
             cell = summary[key]
             score = f"{_three(cell['score'])} [{_three(cell['ci_low'])}, {_three(cell['ci_high'])}]"
-            lines.append(
-                [
-                    titles[name],
-                    key,
-                    _six(stated[key]),
-                    _six(now),
-                    fits,
-                    score,
-                    cell["n"],
-                    cell["unscored"],
-                ]
-            )
+            numbers = [_six(stated[key]), _six(now)]
+            counts = [cell["n"], cell["unscored"]]
+            lines.append([titles[name], key, *numbers, match, score, *counts])
     return _table(
         lines, ["approach", "region", "published", "reproduced", "", "score", "studies", "unscored"]
     )
@@ -322,23 +325,20 @@ def _exception_table(decided: list[Answer]) -> str:
 def _difference_table(scores: dict) -> str:
     lines = []
     for a, b in combinations(scores, 2):
-        for key in CONVENTIONS if scores[a]["score"].ids == scores[b]["score"].ids else ():
-            left, right = scores[a][key].score, scores[b][key].score
-            left, right = (
-                np.where(np.isnan(right), np.nan, left),
-                np.where(np.isnan(left), np.nan, right),
-            )
+        if scores[a]["score"].ids != scores[b]["score"].ids:
+            continue
+        for key in CONVENTIONS:
+            left = scores[a][key].score
+            right = scores[b][key].score
+            # A pair that does not count on one side counts on neither.
+            unknown = np.isnan(left) | np.isnan(right)
+            left = np.where(unknown, np.nan, left)
+            right = np.where(unknown, np.nan, right)
             found = compare(left, right, RESAMPLES, SEED)
-            gap = f"{_three(found['difference'], '+')} [{_three(found['ci_low'], '+')}, {_three(found['ci_high'], '+')}]"
-            lines.append(
-                [
-                    f"{a} - {b}",
-                    key,
-                    gap,
-                    _three(found["p"]),
-                    "holds" if found["p"] < ALPHA else "n.s.",
-                ]
-            )
+            low, high = _three(found["ci_low"], "+"), _three(found["ci_high"], "+")
+            difference = f"{_three(found['difference'], '+')} [{low}, {high}]"
+            verdict = "holds" if found["p"] < ALPHA else "n.s."
+            lines.append([f"{a} - {b}", key, difference, _three(found["p"]), verdict])
     return _table(lines, ["approaches", "convention", "difference", "p", ""])
 
 

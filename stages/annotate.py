@@ -1,7 +1,7 @@
 """annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl,
 metrics/usage/<approach>.json.
 
-python -m stages.annotate APPROACH --dry-run says what would be asked, and at what cost.
+python -m stages.annotate APPROACH --dry-run says how much would be asked, and at what cost.
 """
 
 import sys
@@ -38,11 +38,10 @@ def main(name: str, *dry_run: str) -> None:
             usage.update(record.usage)
     counts = {what: int(count) for what, count in usage.items()}
     asked = annotate.usage()
-    if "seconds" in asked:  # which no tracked file has: it is another number on every run
-        print(
-            f"{name}: {asked.pop('seconds'):,.1f} s, {asked['requests']:,} requests",
-            file=sys.stderr,
-        )
+    # Printed rather than tracked, because it differs from run to run.
+    if "seconds" in asked:
+        seconds = asked.pop("seconds")
+        print(f"{name}: {seconds:,.1f} s, {asked['requests']:,} requests", file=sys.stderr)
     write_metrics(f"metrics/usage/{name}.json", counts | asked)
 
 

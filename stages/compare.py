@@ -1,5 +1,6 @@
 """compare: the judgements of all approaches ->
-reports/{comparison.md,comparison.svg,comparison.json,index.html,scores.csv}."""
+reports/{comparison.md,comparison.svg,comparison.json,index.html,scores.csv}.
+"""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
-"""evaluate@<approach>: annotations, references ->
-data/judgements/<approach>/{dev,test}.jsonl and summary.json, metrics/scores/<approach>.json."""
+"""evaluate@<approach>: annotations, references -> data/judgements/<approach>/{dev,test}.jsonl and
+summary.json, metrics/scores/<approach>.json.
+"""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""prepare: raw data or the phantom generator -> data/prepared/{train,dev,test,val,agreement}.jsonl,
-metrics/data.json."""
+"""prepare: the studies of a source ->
+data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, metrics/data.json.
+"""
 
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from xraygen.sources import prepare
 
 
 def main(raw: str) -> None:
-    settings, root, out = params.load(), Path.cwd(), Path("data/prepared")
+    settings = params.load()
+    root = Path.cwd()
+    out = Path("data/prepared")
     (out / "images").mkdir(parents=True, exist_ok=True)
     name = settings.data.source
     kind = sources.kind(name, "params.yaml: data.source")

@@ -125,7 +125,7 @@ def test_a_wrong_option_is_one_line(tmp_path):
     one_line(
         xraygen("judge", "p.csv", "--out", "/dev/null", cwd=tmp_path),
         "/dev/null",
-        "no regular file",
+        "not a regular file",
     )
 
 

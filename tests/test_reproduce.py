@@ -304,7 +304,7 @@ def test_one_differing_row_is_enough_to_be_no_leak(folder):
             "published_scores.csv",
             "mine,test,lung",
             "mine,test,heart",
-            "heart of approach mine stands twice",
+            "heart of approach mine is duplicated",
         ),
         ("published_scores.csv", "mine,test,lung,3,0.166667\n", "", "has no row for lung"),
         (

@@ -55,7 +55,7 @@ def test_a_case_carries_nothing_of_the_reference(study):
 def test_unknown_fields_regions_and_verdicts_are_refused():
     with pytest.raises(ValidationError):
         Case(id="a", report="r", reference="x")
-    with pytest.raises(ValueError, match="no region 'lungs'"):
+    with pytest.raises(ValueError, match="lungs: no such region"):
         annotation(lungs="x")
     with pytest.raises(ValidationError):
         Judgement(

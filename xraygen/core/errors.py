@@ -1,5 +1,6 @@
-"""The one error class for what a user can cause and mend: printed as one line, exit status 2, no
-traceback."""
+"""The error class for everything that a user can cause and fix: printed as one line, without a
+traceback, with exit status 2.
+"""
 
 import contextlib
 import gc
@@ -14,12 +15,12 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-    """Around all that a process does: a UserError ends it with one line on stderr and status 2,
+    """For the main block of a process: a UserError ends it with one line on stderr and status 2,
     Ctrl-C with status 130.
 
-    For the rest of the process, SIGTERM exits with status 143 by way of `finally` clauses, so that
-    what is half-written is cleared away, and at the end the garbage collector is switched off. So
-    this is for `if __name__ == "__main__"`, not for libraries.
+    It changes the whole process: SIGTERM exits with status 143 through `finally` clauses, so that
+    half-written files are removed, and at the end the garbage collector is frozen. Use it under
+    `if __name__ == "__main__"`, not in libraries.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -31,5 +32,5 @@ def one_line() -> Iterator[None]:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
-        # searching all of torch and transformers for garbage would take most of a second
+        # A last search of all of torch and transformers for garbage would take most of a second.
         gc.freeze()

@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 def resolve(name: str, built_in: Mapping[str, str], base: type[T], where: str) -> type[T]:
-    """The class behind a name. `built_in`: {name: "module:Class"}; anything else has to have that
+    """The class behind a name. `built_in`: {name: "module:Class"}; any other name has to have that
     form itself, and may be in the current folder. `where`: the key in params.yaml, for errors.
 
-    UserError: neither a built-in name nor a class that can be imported.
+    UserError: the name is neither built in nor a class that can be imported.
     """
     if name not in built_in and ":" not in name:
         raise UserError(
-            f"{where}: no {name!r}; there are {', '.join(built_in)}, or name a class: "
+            f"{where}: no {name!r}; there are {', '.join(built_in)}, or name a class as "
             "package.module:Class"
         )
     here = str(Path.cwd())
@@ -38,11 +38,11 @@ def resolve(name: str, built_in: Mapping[str, str], base: type[T], where: str) -
 
 
 def settings_by_name(section: object, chosen: str, kind: Callable, where: str) -> object:
-    """A section of params.yaml with its `settings`, {name: settings}, checked by the `Settings` of
-    the class that each name stands for. The one named by the key `chosen` has its defaults where it
-    has no settings; what is not a mapping is left for the section's own check.
+    """A section of params.yaml whose `settings`, {name: settings}, are checked by the `Settings` of
+    the class behind each name. The class named by the key `chosen` gets its defaults if it has no
+    settings. What is not a mapping is left to the check of the section.
 
-    `kind(name, where)`: the class behind a name. UserError: the first key that is wrong.
+    `kind(name, where)`: the class behind a name. UserError: the first invalid key.
     """
     if not isinstance(section, dict) or not isinstance(section.get(chosen), str):
         return section

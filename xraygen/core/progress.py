@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left, on a terminal only."""
+"""Progress bars with a rate and the time left, on a terminal only."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ def progress(items: Iterable[T], what: str, unit: str, total: int | None = None)
 
 @contextlib.contextmanager
 def progress_bar(total: int, what: str, unit: str) -> Iterator[Callable[..., object]]:
-    """The same for work that calls back: what is given is to be called once for each item."""
+    """The same for work with callbacks: yields a function to be called once for each item."""
     from tqdm import tqdm
 
     with tqdm(

@@ -12,9 +12,9 @@ Name = Annotated[str, Field(pattern=r"^[^\W_][\w /&+-]{0,59}$")]
 
 
 class Region(Record):
-    """`about`: one line that says what belongs here, shown to models as part of `{regions}`.
-    `scored`: whether judges score it; a region that is not scored is annotated and shown.
-    `also`: other words by which a model may name it in an answer.
+    """`about`: one line on what belongs here, shown to models as part of `{regions}`. `scored`:
+    whether judges score it; a region that is not scored is annotated and shown. `also`: other words
+    by which a model may name it in an answer.
     """
 
     about: NonEmpty
@@ -22,7 +22,7 @@ class Region(Record):
     also: tuple[NonEmpty, ...] = ()
 
 
-# What stands next to the regions in tables and metrics.
+# Names next to those of the regions in tables and metrics.
 _RESERVED = (
     "macro",
     "id",
@@ -47,7 +47,7 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
         return self
 
     @model_validator(mode="after")
-    def _told_apart(self) -> "Regions":
+    def _names_are_distinct(self) -> "Regions":
         seen: dict[str, str] = {}
         for name in self.root:
             plain = " ".join(word.rstrip("s") for word in re.findall(r"[^\W_]+", name.casefold()))
@@ -73,7 +73,7 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
         return len(self.root)
 
     def described(self) -> str:
-        """One line for each region, its name and what belongs there."""
+        """One line for each region, with its name and what belongs there."""
         lines = (f"- {name}: {region.about.rstrip('.')}." for name, region in self.root.items())
         return "\n".join(lines)
 
@@ -82,7 +82,7 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
         return prompt.replace("{regions}", self.described())
 
     def check(self, names: Iterable[str], key: str) -> None:
-        """ValueError, which begins with `key`: one of the names is not declared."""
+        """ValueError, starting with `key`: one of the names is not declared."""
         for name in names:
             if name not in self.root:
                 declared = ", ".join(self)

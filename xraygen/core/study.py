@@ -1,8 +1,8 @@
-"""The records that everything passes around, and the JSON Lines files they are kept in.
+"""The records that all stages exchange, and the JSON Lines files they are stored in.
 
-A case is what an annotator may see, and has no field for a reference: leaking one is impossible by
-construction. A study is a case plus its split and, where curated, its reference. Only training code
-and judges are handed studies.
+A case is what an annotator may see. It has no field for a reference, so that none can leak. A study
+is a case plus its split and, where curated, its reference. Only training code and judges are handed
+studies.
 """
 
 import json
@@ -43,18 +43,18 @@ class Record(BaseModel):
 
 
 def _as_declared(texts: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    """With every declared region, where the context of the validation declares regions."""
+    """The texts with every declared region, if the validation context declares regions."""
     regions: Regions | None = info.context
     return texts if regions is None else regions.annotation(texts)
 
 
-# Text per declared region, in the declared order; an empty string = nothing said about it.
+# Text by region, in the declared order; an empty string = nothing was said about it.
 Annotation = Annotated[dict[str, str], AfterValidator(_as_declared)]
 
 
 class Image(Record):
-    """One view. `path` is relative to the project's root, in a file of cases to that file's folder;
-    `sha256` is of the file's bytes, so that records change with pictures.
+    """One view. `path` is relative to the project's root, or, in a file of cases, to that file's
+    folder. `sha256` is of the file's bytes, so that records change when pictures do.
     """
 
     path: NonEmpty
@@ -102,7 +102,7 @@ class AnnotationRecord(Record):
 
 class ErrorCounts(Record):
     """GREEN's categories: a false finding, b missing finding, c wrong location, d wrong severity, e
-    comparison that the reference lacks, f comparison omitted (Ostmeier et al., EMNLP Findings
+    comparison that is not in the reference, f omitted comparison (Ostmeier et al., EMNLP Findings
     2024).
     """
 
@@ -115,9 +115,9 @@ class ErrorCounts(Record):
 
 
 class Listed(Record):
-    """The findings that a judge named: the matched ones, and those behind each error category that
-    has any. GREEN keeps clinically significant and insignificant errors apart, and only the
-    significant ones count.
+    """The findings that a judge named: the matched ones, and those behind each error category.
+    GREEN separates clinically significant and insignificant errors; only the significant ones
+    count.
     """
 
     matched: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class Listed(Record):
 
 
 class Judgement(Record):
-    """A judge's word on one (reference, candidate) pair. `score` is in [0, 1], or None where the
+    """A judge's verdict on one (reference, candidate) pair. `score` is in [0, 1], or None if the
     pair could not be scored.
     """
 
@@ -146,14 +146,15 @@ class Judgement(Record):
 
 
 class Agreement(Record):
-    """Of one test study, token F1 by scored region, None where both sides are silent.
+    """How far curators agree on one test study.
 
-    `curators`: of its reference and what the curators wrote for the *other* studies with word for
-    word the same report, of these the text most like all of them (`text.medoid`); None where no
-    other study has this report. `report`: a number for the report, the same for all its studies.
-    `attainable`: for generated studies, whose curators can be asked again, the sum of what the best
-    answer to this report gets from redrawn references, and from how many of them, as silence on
-    both sides gets nothing. It knows the generator's statements, and so is a little generous.
+    `report`: a number for the report, the same for all studies that have it word for word.
+    `curators`: by scored region, the token F1 of the reference with what the curators wrote for the
+    *other* studies with this report: of these texts, the one most like all of them
+    (`text.medoid`). None in a region where both are empty, and None as a whole where no other study
+    has this report. `attainable`: for generated studies, whose curators can be asked again, (sum,
+    count) of the token F1 of the best answer with redrawn references; pairs of empty texts do not
+    count. The best answer knows the generator's statements, so that this is slightly optimistic.
     """
 
     id: NonEmpty
@@ -167,7 +168,8 @@ R = TypeVar("R", bound=BaseModel)
 
 def read_jsonl(path: Path | str, record: type[R], regions: "Regions | None" = None) -> Iterator[R]:
     """Stream records from a JSON Lines file. With `regions`, annotations are checked against them
-    and completed. UserError: a line that is not such a record, with file, line and field.
+    and completed. UserError: a line that is not such a record; the message has file, line and
+    field.
     """
     path = Path(path)
     try:
@@ -187,8 +189,8 @@ def read_jsonl(path: Path | str, record: type[R], regions: "Regions | None" = No
 
 
 def first_problem(error: ValidationError) -> str:
-    """A pydantic error in one line: the first field that is wrong and why, an unknown one before a
-    missing one: it is misspelt.
+    """A pydantic error in one line: the first invalid field and why. An unknown field comes before
+    a missing one, because it is likely the misspelt one.
     """
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
@@ -196,7 +198,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> int:
-    """Write records one a line, atomically; returns how many."""
+    """Write one record a line, atomically; returns their number."""
     count = 0
     with replacing(path) as file:
         for record in records:
@@ -219,20 +221,19 @@ def read_json(path: Path | str) -> dict:
 
 
 def write_metrics(path: Path | str, content: dict) -> None:
-    """A file that DVC tracks as metrics and git keeps: floats of four digits, one line for each
-    part that fits on one, so that a git diff is short and the last bits of a sum are no part of it.
-    Atomically.
+    """Write a file of metrics, which git keeps: floats with four digits, and one line for each part
+    that fits on one, so that git diffs are short and free of rounding noise. Atomically.
     """
     with replacing(path) as file:
         file.write(_compact(_four_digits(content), 0) + "\n")
 
 
-_LONGEST_LINES = (120, 300)  # of a whole file, and of a part of it
+_MAX_LINE = (120, 300)  # characters of a whole file, and of a part of it, on one line
 
 
 def _compact(value: object, depth: int) -> str:
     flat = json.dumps(value, allow_nan=False)
-    if not isinstance(value, dict) or not value or len(flat) <= _LONGEST_LINES[min(depth, 1)]:
+    if not isinstance(value, dict) or not value or len(flat) <= _MAX_LINE[min(depth, 1)]:
         return flat
     inside = ",\n".join(
         f"{'  ' * (depth + 1)}{json.dumps(key)}: {_compact(part, depth + 1)}"

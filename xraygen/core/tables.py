@@ -18,9 +18,9 @@ from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.study import Case, first_problem
 
-_LONGEST_FIELD = 10_000_000
-_LONGEST_NAME = 60
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_MAX_FIELD = 10_000_000
+_MAX_NAME = 60
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's own first line
 _PICTURE_NAME = re.compile(
     r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?"
@@ -39,8 +39,8 @@ Damaged = Callable[[str, str, str], None]  # told kind, where, and what was wron
 
 
 def has_no_value(cell: object) -> bool:
-    """Whether a cell of a table is empty: blank, null or NaN, also spelt out ("nan", "None",
-    "<NA>"), as pandas writes it.
+    """Whether a cell of a table is empty: blank, null or NaN, or a word for these, as pandas writes
+    them ("nan", "None", "<NA>").
     """
     if isinstance(cell, str):
         return cell.strip().rstrip(".").casefold() in _NO_VALUE
@@ -53,18 +53,18 @@ def read_rows(
     optional: Sequence[str] = (),
     damaged: Damaged | None = None,
 ) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of a table with a header (.csv, .tsv), of a .jsonl file of objects or of a
-    .parquet file, whose lines are its rows.
+    """(line number, row) of a table with a header (.csv, .tsv), a .jsonl file of objects, or a
+    .parquet file, where the number is that of the row.
 
     Columns of `needed` and `optional` are also found in other case and with blanks around their
-    names. A table may be separated by commas, semicolons, tabs or vertical bars. The line is the
-    one in which the row begins. UserError: the file cannot be read or is of another kind, a column
-    of `needed` is missing, or a line is damaged.
+    names. A table may be separated by commas, semicolons, tabs or vertical bars. The line number is
+    that of the line where the row begins. UserError: the file cannot be read or is of another kind,
+    a column of `needed` is missing, or a line is damaged.
 
-    With `damaged`, which is told of it, reading goes on where it can: a file that is not UTF-8 is
-    decoded ("encoding"), one whose last line has no end is used ("file_unterminated"), a line that
-    is damaged is skipped ("row_malformed"), an object may lack columns, and half a surrogate pair
-    is left to the caller.
+    With `damaged`, which is told of the damage, reading goes on where possible: a file that is not
+    UTF-8 is decoded ("encoding"), one whose last line has no end is used ("file_unterminated"), a
+    damaged line is skipped ("row_malformed"), an object may be without some columns, and lone
+    surrogates are left to the caller.
     """
     kind = path.suffix.lower()
     if kind == ".parquet":
@@ -77,8 +77,8 @@ def read_rows(
     try:
         with _opened(path, newline, damaged) as file:
             for number, row in read(file, path, needed, optional, damaged):
-                if not damaged and any(_has_half_a_pair(text) for text in row.values()):
-                    problem = "half of a surrogate pair, which is no character; remove it"
+                if not damaged and any(_has_lone_surrogate(text) for text in row.values()):
+                    problem = "a lone surrogate, which is not a character; remove it"
                     raise UserError(f"{path}:{number}: {problem}")
                 yield number, row
     except OSError as error:
@@ -94,29 +94,29 @@ def _opened(path: Path, newline: str | None, damaged: Damaged | None) -> io.Text
     if problem:
         damaged("encoding", path.name, problem)
     if text and not text.endswith(("\n", "\r")):
-        damaged("file_unterminated", path.name, "its last line has no end: it may have been cut")
+        damaged("file_unterminated", path.name, "its last line has no end: it may be truncated")
     return io.StringIO(text, newline=newline)
 
 
-def _has_half_a_pair(value: object) -> bool:
-    return isinstance(value, str) and _HALF_A_PAIR.search(value) is not None
+def _has_lone_surrogate(value: object) -> bool:
+    return isinstance(value, str) and _LONE_SURROGATE.search(value) is not None
 
 
 def _names(
     columns: Iterable[str], needed: Sequence[str], optional: Sequence[str], where: str
 ) -> list[str]:
-    """The columns' names, those of `needed` and `optional` in that spelling.
+    """The names of the columns, those of `needed` and `optional` in that spelling.
 
     UserError: a column of `needed` is missing, or one is there twice.
     """
     names = [column.strip() for column in columns]
     for known in (*needed, *optional):
-        alike = [k for k, name in enumerate(names) if name.casefold() == known.casefold()]
+        alike = [at for at, name in enumerate(names) if name.casefold() == known.casefold()]
         if known not in names and len(alike) == 1:
             names[alike[0]] = known
         elif known not in names and alike:
-            twice = " and ".join(names[k] for k in alike)
-            raise UserError(f"{where}: '{known}' is there twice, as {twice}; rename one")
+            spellings = " and ".join(names[at] for at in alike)
+            raise UserError(f"{where}: '{known}' is there twice, as {spellings}; rename one")
     for column in needed:
         if column not in names:
             raise UserError(f"{where}: no '{column}'; {_listed(names)}")
@@ -130,7 +130,7 @@ def are_names(columns: Iterable[str]) -> bool:
     """Whether these may be names of columns. A first line of other things is not to be repeated in
     an error: it may hold what a report says.
     """
-    return not any(len(name) > _LONGEST_NAME or "\n" in name for name in columns)
+    return not any(len(name) > _MAX_NAME or "\n" in name for name in columns)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -143,17 +143,19 @@ def _listed(names: Sequence[str]) -> str:
 def _table_rows(
     file, path: Path, needed: Sequence[str], optional: Sequence[str], damaged: Damaged | None
 ) -> Iterator[tuple[int, dict]]:
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(_MAX_FIELD)
     before = 0  # lines that the reader does not see
     header = file.readline()
     separators = "\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|"
-    if said := _SEPARATOR.fullmatch(header):
-        before, header, separators = 1, file.readline(), said[1]
+    if declared := _SEPARATOR.fullmatch(header):
+        before = 1
+        header = file.readline()
+        separators = declared[1]
     where = f"{path}:{before + 1}"
     if "\0" in header:
         raise UserError(f"{where}: not text, or UTF-16; save it as UTF-8")
     separator = _separator(header, separators, needed)
-    # With blanks after the separators, quotes that follow them are quotes, too.
+    # Where blanks follow the separators, quotes after the blanks are quotes too.
     blanks = f"{separator} " in header
     lines = chain([header], file)
     reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=blanks)
@@ -183,14 +185,14 @@ def _table_rows(
                 shapes[_shape(cells[names.index(needed[0])])] += 1
             yield number, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        # A quote that is never closed is noticed at the end of the file, far from where it is.
+        # A quote that is never closed is noticed only at the end of the file.
         number = start if "end of data" in str(error) else reader.line_num
         raise UserError(f"{path}:{before + number}: damaged CSV: {error}") from None
 
 
 def _separator(header: str, separators: str, needed: Sequence[str]) -> str:
-    """The first with which the header has the columns of `needed`; else, or where none are needed,
-    the one that makes the most columns of it.
+    """The first separator with which the header has the columns of `needed`; otherwise the one that
+    gives the most columns.
     """
     known = {name.casefold() for name in needed}
     cells = {one: _cells(header, one) for one in separators}
@@ -275,56 +277,63 @@ def _parquet_rows(
 
 
 def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
-    """Cases from columns id, report and optionally images; any other column is ignored, a reference
-    among them.
+    """Cases from the columns id, report and, optionally, images. All other columns are ignored,
+    references included.
 
-    images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths with ";"
-    between. Paths are relative to the file's folder and may not leave it. A report that is null or
-    NaN, or spells that, is empty. `pictures`: the images will be looked at, so that pictures in a
-    column of another name are a UserError.
+    images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths separated
+    by ";". Paths are relative to the file's folder and may not leave it. A report that is null, NaN
+    or a word for these is empty. `pictures`: the images will be used, so that pictures in a column
+    of another name are a UserError.
     """
     for number, row in read_rows(path, needed=("id", "report"), optional=("images",)):
-        if all(has_no_value(value) for value in row.values()):
-            continue  # a spreadsheet leaves rows of separators alone
-        images = [] if has_no_value(row.get("images")) else row["images"]
-        if not isinstance(images, str | list):
-            raise UserError(f"{path}:{number}: not a case: images: not a list")
-        if isinstance(images, str):
-            images = [name.strip() for name in images.split(";") if name.strip()]
-        if pictures and not images and (name := _picture_column(row)):
+        if not all(has_no_value(value) for value in row.values()):  # spreadsheets leave such rows
+            yield _case(row, f"{path}:{number}", pictures)
+
+
+def _case(row: dict, where: str, pictures: bool) -> Case:
+    images = [] if has_no_value(row.get("images")) else row["images"]
+    if not isinstance(images, str | list):
+        raise UserError(f"{where}: not a case: images: not a list")
+    if isinstance(images, str):
+        images = [name.strip() for name in images.split(";") if name.strip()]
+    if pictures and not images and (name := _picture_column(row)):
+        raise UserError(f"{where}: pictures are in the column '{name}'; rename it to images")
+    if has_no_value(row["id"]):
+        raise UserError(f"{where}: not a case: no id")
+    images = [image for image in images if not has_no_value(image)]
+    images = [{"path": image} if isinstance(image, str) else image for image in images]
+    report = "" if has_no_value(row["report"]) else row["report"]
+    fields = {"id": text_of_id(row["id"]), "report": report, "images": images}
+    try:
+        case = Case.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(f"{where}: not a case: {first_problem(error)}") from None
+    for image in case.images:
+        if _leaves_its_folder(image.path):
             raise UserError(
-                f"{path}:{number}: pictures are in the column '{name}'; rename it to images"
+                f"{where}: image path {image.path!r} leaves the folder of the file; "
+                "use a path below it"
             )
-        if has_no_value(row["id"]):
-            raise UserError(f"{path}:{number}: not a case: no id")
-        try:
-            images = [image for image in images if not has_no_value(image)]
-            images = [{"path": image} if isinstance(image, str) else image for image in images]
-            report = "" if has_no_value(row["report"]) else row["report"]
-            fields = {"id": text_of_id(row["id"]), "report": report, "images": images}
-            case = Case.model_validate(fields)
-        except ValidationError as error:
-            raise UserError(f"{path}:{number}: not a case: {first_problem(error)}") from None
-        for image in case.images:
-            pure = PurePosixPath(image.path.replace("\\", "/"))
-            if pure.is_absolute() or ".." in pure.parts or PureWindowsPath(image.path).drive:
-                raise UserError(
-                    f"{path}:{number}: image path {image.path!r} leaves the folder of the file; "
-                    "use a path below it"
-                )
-        yield case
+    return case
+
+
+def _leaves_its_folder(path: str) -> bool:
+    pure = PurePosixPath(path.replace("\\", "/"))
+    return pure.is_absolute() or ".." in pure.parts or bool(PureWindowsPath(path).drive)
 
 
 def text_of_id(id: object) -> object:
     """An id as text: pandas writes 1000 as 1000.0 where the column has a gap."""
+    if isinstance(id, str):
+        return id.strip()
     if isinstance(id, float) and id.is_integer():
         id = int(id)
-    return str(id) if isinstance(id, int) else id.strip() if isinstance(id, str) else id
+    return str(id) if isinstance(id, int) else id
 
 
 def _picture_column(row: dict) -> str | None:
-    """A column that holds pictures: the name of a picture's file, or no text of several words under
-    a name that says so.
+    """A column with pictures: its cell is the name of a picture file, or the column is named for
+    pictures and its cell is not a text of several words.
     """
     for name, value in row.items():
         if name == "images" or has_no_value(value) or value == []:
@@ -340,21 +349,19 @@ def _picture_column(row: dict) -> str | None:
 
 
 def looks_like_a_picture(path: object) -> bool:
-    """Whether this is the name of a picture's file."""
+    """Whether this is the name of a picture file."""
     return isinstance(path, str) and _PICTURE_FILE.fullmatch(path.strip()) is not None
 
 
 def read_pairs(path: Path, *more: str) -> list[dict]:
-    """Rows with at least `reference`, `candidate` and the columns `more`; these, and `completion`,
-    are text; null = empty.
+    """Rows with at least the columns `reference`, `candidate` and `more`. Reference, candidate and
+    `completion` are text; null = empty.
     """
     rows = []
-    for number, row in read_rows(
-        path, needed=("reference", "candidate", *more), optional=("completion",)
-    ):
-        texts = {
-            name: row[name] for name in ("reference", "candidate", "completion") if name in row
-        }
+    needed = ("reference", "candidate", *more)
+    for number, row in read_rows(path, needed, optional=("completion",)):
+        named = ("reference", "candidate", "completion")
+        texts = {name: row[name] for name in named if name in row}
         for name, text in texts.items():
             if name != "completion" and has_no_value(text) or text is None:
                 texts[name] = ""
@@ -365,10 +372,9 @@ def read_pairs(path: Path, *more: str) -> list[dict]:
 
 
 def write_csv(path: Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
-    """Rows under all their columns in order of appearance, `columns` last; atomically."""
-    names = dict.fromkeys(
-        column for row in rows for column in row if column not in columns
-    ) | dict.fromkeys(columns)
+    """Write rows with all their columns in order of appearance, `columns` last; atomically."""
+    found = dict.fromkeys(column for row in rows for column in row if column not in columns)
+    names = found | dict.fromkeys(columns)
     with replacing(path) as file:
         writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
