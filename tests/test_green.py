@@ -31,7 +31,8 @@ from xraygen.core.files import identity
 from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
 from xraygen.engines.answers import Answers
 from xraygen.judges.green.answers import as_published, cleaned, conversation, prompt, read
-from xraygen.judges.green.green import Green, GreenSettings, _tokenizer
+from xraygen.judges.green.asking import tokenizer_of
+from xraygen.judges.green.green import Green, GreenSettings
 from xraygen.judges.green.green import given as read_given
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
@@ -311,7 +312,7 @@ def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, he
         f'{{"tokenizer_class": "LlamaTokenizer", {special}}}'
     )
     shutil.copy(tiny_llama / "config.json", here)
-    ids = _tokenizer(GreenSettings(model=str(here)))("a")["input_ids"]
+    ids = tokenizer_of(GreenSettings(model=str(here)))("a")["input_ids"]
     assert ids[0] == 1 and ids[-1] == 2
 
 
