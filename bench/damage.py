@@ -31,11 +31,12 @@ from xraygen.core.regions import Regions
 from xraygen.sources import Collection
 from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.iu_xray.images import identify_image
+from xraygen.sources.iu_xray.text_files import TEXT_FILES
 
 REGIONS = Regions.model_validate({name: {"about": name} for name in iu_xray.REGIONS})
 
 Files = dict[str, bytes]  # path below the folder -> content
-REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
+REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES
 SERIES = 900  # of study number 0; no part of the real collection's numbering matters here
 
 
@@ -128,7 +129,7 @@ def load(folder: Path, images: int) -> Files:
     pictures = sorted(
         path for path in folder.joinpath("images").glob("*.png") if identify_image(path)
     )[:images]
-    paths = [folder / name for name in iu_xray.TEXT_FILES] + pictures
+    paths = [folder / name for name in TEXT_FILES] + pictures
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -162,7 +163,7 @@ def of_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def bytes_of_text(files: Files, rng: random.Random) -> None:
-    name = rng.choice(iu_xray.TEXT_FILES)
+    name = rng.choice(TEXT_FILES)
     files[name] = of_bytes(files[name], rng)
 
 
@@ -176,7 +177,7 @@ def an_image(files: Files, rng: random.Random) -> str:
 
 
 def file_of_text(files: Files, rng: random.Random) -> None:
-    name, other = rng.sample(iu_xray.TEXT_FILES, 2)
+    name, other = rng.sample(TEXT_FILES, 2)
     data = files[name]
     change = rng.choice(
         [

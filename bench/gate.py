@@ -16,8 +16,9 @@ import multiprocessing
 import statistics
 import time
 
-from xraygen import server as asking
 from xraygen.errors import one_line
+
+from xraygen import server as asking
 
 WORKERS, SECONDS, TIMEOUT = 8, 0.1, 0.5
 BODY = {"id": "a", "object": "text_completion", "created": 0, "model": "m"}
@@ -36,11 +37,16 @@ def serve(refuses: bool, port, asked) -> None:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while head := await reader.readuntil(b"\r\n\r\n"):
                     lines = head.lower().split(b"\r\n")
-                    length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+                    length = next(
+                        int(line[15:]) for line in lines if line.startswith(b"content-length:")
+                    )
                     await reader.readexactly(length)
                     asked.value += 1
                     if refuses and free.locked():
-                        status, content = "429 Too Many Requests", {"error": {"message": "too many"}}
+                        status, content = (
+                            "429 Too Many Requests",
+                            {"error": {"message": "too many"}},
+                        )
                     else:
                         await work()
                         status, content = "200 OK", ANSWER
@@ -65,7 +71,9 @@ def ours(url: str, questions: int, concurrency: int, fixed: bool) -> int:
     if fixed:
         asking.Gate.back_off = lambda *_: None
     try:
-        asking.complete(given, ["q"] * questions, 8, lambda index, text: answered.append(text == "answer"))
+        asking.complete(
+            given, ["q"] * questions, 8, lambda index, text: answered.append(text == "answer")
+        )
     except Exception as error:
         print(error)
     finally:
@@ -86,7 +94,9 @@ async def client(url: str, questions: int, concurrency: int) -> int:
             except OpenAIError:
                 failed += 1
 
-    async with AsyncOpenAI(base_url=url, api_key="none", timeout=TIMEOUT, max_retries=asking.TRIES - 1) as asker:
+    async with AsyncOpenAI(
+        base_url=url, api_key="none", timeout=TIMEOUT, max_retries=asking.TRIES - 1
+    ) as asker:
         await asyncio.gather(*(ask() for _ in range(questions)))
     return failed
 
@@ -114,7 +124,9 @@ def measure(side: str, refuses: bool, questions: int, concurrency: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=600)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
@@ -124,10 +136,18 @@ def main() -> None:
     every = {(kind, side): [] for kind in kinds for side in ("adaptive", "fixed", "openai")}
     for _ in range(arguments.rounds):
         for kind, side in every:
-            every[kind, side].append(measure(side, kinds[kind], arguments.questions, arguments.concurrency))
-    result = {"questions": arguments.questions, "concurrency": arguments.concurrency, "at_best_seconds": arguments.questions * SECONDS / WORKERS}
+            every[kind, side].append(
+                measure(side, kinds[kind], arguments.questions, arguments.concurrency)
+            )
+    result = {
+        "questions": arguments.questions,
+        "concurrency": arguments.concurrency,
+        "at_best_seconds": arguments.questions * SECONDS / WORKERS,
+    }
     for (kind, side), done in every.items():
-        result.setdefault(kind, {})[side] = {name: statistics.median(one[name] for one in done) for name in done[0]}
+        result.setdefault(kind, {})[side] = {
+            name: statistics.median(one[name] for one in done) for name in done[0]
+        }
     print(json.dumps(result))
 
 

@@ -1,171 +1,164 @@
-"""Generation: the annotator `vlm` in batches against the same model one case at a time, on the same
-cases, in one run.
+"""Generation as annotators and GREEN do it, against `generate` of transformers on the same batches.
 
-    python bench/generate.py [--size tiny|2b] [--examples 128] [--batch 32]
+    python bench/generate.py [--approaches vlm-base brief examples rules nearest] [--rounds 3]
+    python bench/generate.py --size 2b [--examples 128] [--batch 32]
 
-Run in the project's folder. Prints one JSON line. Ours is the approach vlm-base of params.yaml. The
-plain side (plain_loop.py) is `generate` as transformers does it, greedy, until the model says the
-end. Both read the pictures as they go. tiny is models/tiny-qwen2-vl; 2b has the size of
-Qwen2-VL-2B, random weights, cases as long as those of IU X-Ray and 96 new tokens each, and is meant
-for a GPU.
-
-`same_answers`: share of cases whose answers are equal up to the end of the JSON.
+Run in the project's folder, without --size 2b after `dvc repro`. Prints one JSON line. Both sides
+have the same rows in a batch, the same stop rule and the same model; stock computes every row until
+the last of its batch has ended. tiny annotates the studies of dev and test by approaches of
+params.yaml. 2b has the size of Qwen2-VL-2B, random weights and cases as long as those of IU X-Ray,
+each answer as long as the case's reference, and is meant for a GPU. Each side runs in its own
+process, and they take turns in each round: of each the median seconds, without loading, and of CPU
+time. `same_answers`: share of cases that both sides answer alike.
 """
 
-import functools
 import json
 import os
+import statistics
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import plain_loop
 
 from xraygen import params
-from xraygen.annotators.base import Project
-from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import one_line
-from xraygen.core.study import Case
+from xraygen.core.study import Study, read_jsonl
+from xraygen.engines import answers
 from xraygen.prompting import encoding
 
-NEW_TOKENS = 96  # of each case of 2b
+APPROACHES = ("vlm-base", "vlm-finetuned", "brief", "examples", "rules", "nearest")
 
 
-def ours(
-    approach: VlmSettings,
-    base: str,
-    cases: Sequence[Case],
-    images: Path,
-    batch: int | None,
-    endless: bool,
-) -> dict:
-    from xraygen.annotators.vlm import Vlm
+def stock(model, batch: dict, stop, config, samples: int = 0) -> Iterator[tuple[int, list[int]]]:
+    """As `decoding.decode`, by one call of `generate`."""
+    import torch
 
-    os.chdir(images)  # where answers are kept, so that none is there before
-    with plain_loop.doing("ours: load the model"):
-        params_ = params.load()
-        project = Project(images, images, params_.regions, params_.llm)
-        annotate = Vlm(approach.model_copy(update={"reads": base}), project)
-    annotate.model.generation_config.min_new_tokens = approach.max_new_tokens if endless else None
-    if batch:
-        longest = max(
-            len(_row(annotate.processor, approach, case, images)["input_ids"]) for case in cases
-        )
-        annotate.max_batch_tokens = batch * (longest + approach.max_new_tokens)
+    begin, lengths = batch["input_ids"].shape[1], {}
+
+    def ended(tokens: torch.Tensor, scores, **_) -> torch.Tensor:
+        for row, said in enumerate(tokens[:, begin:].tolist()):
+            if row not in lengths and stop(row, said):
+                lengths[row] = len(said)
+        return torch.tensor([row in lengths for row in range(len(tokens))], device=tokens.device)
+
+    with torch.inference_mode():
+        out = model.generate(**batch, generation_config=config, stopping_criteria=[ended])
+    for row, said in enumerate(out[:, begin:].tolist()):
+        yield row, said[: lengths.get(row)]
+
+
+def annotated(side: str, name: str) -> dict:
+    """All cases of dev and test by one approach of params.yaml."""
+    from xraygen.annotators.base import Project
+    from xraygen.annotators.load import load
+    from xraygen.engines import decoding
+
+    if side == "stock":
+        decoding.decode = stock
+    settings = params.load()
+    project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
+    cases = [
+        study.case()
+        for split in ("dev", "test")
+        for study in read_jsonl(Path(f"data/prepared/{split}.jsonl"), Study)
+    ]
     others = [case.model_copy(update={"report": f"{case.report} Again."}) for case in cases[:2]]
-    with plain_loop.doing("ours: warm up"):
-        list(annotate(others))  # what happens once; other cases, as their answers are kept
-    with plain_loop.doing("ours: generate"):
-        start = plain_loop.now()
+    with tempfile.TemporaryDirectory() as folder:
+        answers.cache_folder = lambda: Path(folder)  # no answer is there before
+        annotate = load(settings.approaches, name, project)
+        list(annotate(others))  # what happens once
+        start, cpu = plain_loop.now(), time.process_time()
         records = list(annotate(cases))
-        seconds = plain_loop.now() - start
-    return plain_loop.measures(annotate.model.dtype) | {
-        "examples": len(cases),
-        "tokens": sum(record.usage["tokens_out"] for record in records),
+        seconds, cpu = plain_loop.now() - start, time.process_time() - cpu
+    return plain_loop.measures(annotate.annotate.model.dtype) | {
+        "cases": len(cases),
         "seconds": seconds,
+        "cpu_seconds": cpu,
+        "tokens": sum(record.usage.get("tokens_out", 0) for record in records),
         "answers": [record.raw for record in records],
-        "annotated": sum(record.annotation is not None for record in records),
     }
 
 
-def plain(
-    approach: VlmSettings, base: str, cases: Sequence[Case], images: Path, endless: bool
-) -> dict:
-    import torch
+def generated(side: str, changed: dict, studies: list[Study], folder: Path, size: int) -> dict:
+    """Batches of `size` by the large model, each answer as long as the reference."""
     from transformers import GenerationConfig
 
+    from xraygen.engines import decoding
     from xraygen.engines.model import load
 
-    with plain_loop.doing("plain: load the model"):
-        model, processor = load(base, max_pixels=approach.max_pixels)
-    tokenizer, least = processor.tokenizer, approach.max_new_tokens if endless else None
-    ends = {
-        "eos_token_id": model.generation_config.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    model.generation_config = GenerationConfig(
-        do_sample=False, max_new_tokens=approach.max_new_tokens, min_new_tokens=least, **ends
-    )
+    with plain_loop.doing(f"{side}: load the model"):
+        model, processor = load(changed["base"], max_pixels=changed["max_pixels"])
+    pad = processor.tokenizer.pad_token_id
+    shown = folder, "image+report", changed["prompt"], changed["max_views"]
+    rows = encoding.encode(processor, [study.case() for study in studies], *shown)
+    ends = [len(encoding.answer(processor.tokenizer, study.reference)) for study in studies]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+    model.generation_config.eos_token_id = None  # random weights may say it at any time
+    decode = stock if side == "stock" else decoding.decode
+    said: dict[int, list[int]] = {}
 
-    def answer(case: Case, **length: int) -> torch.Tensor:
-        batch = encoding.collate([_row(processor, approach, case, images)], tokenizer.pad_token_id)
+    def generate(chosen: list[int], most: int) -> None:
+        batch = encoding.collate([rows[i] for i in chosen], pad)
         batch = {
             name: x.to(model.device, model.dtype if x.is_floating_point() else None)
             for name, x in batch.items()
         }
-        return model.generate(**batch, **length)[0, batch["input_ids"].shape[1] :]
+        config = GenerationConfig(max_new_tokens=most, pad_token_id=pad)
+        of = decode(model, batch, lambda row, tokens: len(tokens) == ends[chosen[row]], config)
+        said.update((chosen[row], tokens) for row, tokens in of)
 
-    with plain_loop.doing("plain: warm up"):
-        answer(cases[0], max_new_tokens=4, min_new_tokens=None)
-    with plain_loop.doing("plain: generate"):
-        start = plain_loop.now()
-        answers = [answer(case) for case in cases]
-        seconds = plain_loop.now() - start
-    # Counting slows each operation down, so one token and two are counted instead of whole answers;
-    # a later token takes as many operations as the second, but for a little more attention.
-    one, two = (
-        plain_loop.flops_of(
-            model, functools.partial(answer, max_new_tokens=count, min_new_tokens=None), cases
-        )
-        for count in (1, 2)
-    )
-    new_tokens = sum(map(len, answers)) / len(cases)
+    with plain_loop.doing(f"{side}: warm up"):
+        generate(order[:2], 4)
+    start, cpu = plain_loop.now(), time.process_time()
+    with plain_loop.doing(f"{side}: generate"):
+        for at in range(0, len(order), size):
+            chosen = order[at : at + size]
+            generate(chosen, max(ends[i] for i in chosen))
     return plain_loop.measures(model.dtype) | {
-        "examples": len(cases),
-        "tokens": sum(int((tokens != ends["eos_token_id"]).sum()) for tokens in answers),
-        "seconds": seconds,
-        "answers": [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers],
-        "flops": one + (new_tokens - 1) * (two - one),
+        "cases": len(rows),
+        "seconds": plain_loop.now() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "tokens": sum(map(len, said.values())),
+        "answers": [said[i] for i in range(len(rows))],
     }
 
 
-def _row(processor, approach: VlmSettings, case: Case, images: Path) -> dict:
-    shown = approach.inputs, approach.prompt, approach.max_views
-    return encoding.encode(processor, [case], images, *shown)[0]
-
-
-def to_the_end(answer: str) -> str:
-    """Up to the end of the JSON, where there is one."""
-    try:
-        return answer[: json.JSONDecoder().raw_decode(answer, answer.index("{"))[1]]
-    except ValueError:
-        return answer
+def compared(rounds: int, function, *arguments) -> dict:
+    done: dict[str, list[dict]] = {"ours": [], "stock": []}
+    for _ in range(rounds):
+        for side in done:
+            done[side].append(plain_loop.in_child(function, side, *arguments))
+    result = {"device": done["ours"][0]["device"], "cases": done["ours"][0]["cases"]}
+    median = {}
+    for side, of in done.items():
+        for name in ("seconds", "cpu_seconds"):
+            median[side, name] = statistics.median(one[name] for one in of)
+            result[f"{side}_{name}"] = round(median[side, name], 2)
+        result[f"{side}_tokens_per_second"] = round(of[0]["tokens"] / median[side, "seconds"], 1)
+        result[f"{side}_peak_memory_gib"] = max(one["gib"] for one in of)
+    pairs = list(zip(done["ours"][0]["answers"], done["stock"][0]["answers"], strict=True))
+    result["same_answers"] = round(sum(ours == other for ours, other in pairs) / len(pairs), 4)
+    for name, short in (("seconds", "times_faster"), ("cpu_seconds", "times_less_cpu")):
+        result[short] = round(median["stock", name] / median["ours", name], 2)
+    return result
 
 
 def main() -> None:
     parser = plain_loop.parser(__doc__)
-    parser.add_argument(
-        "--batch", type=int, help="cases of the longest kind at a time, instead of max_batch_tokens"
-    )
+    parser.add_argument("--approaches", nargs="*", default=APPROACHES)
+    parser.add_argument("--batch", type=int, default=32, help="2b: cases at a time")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    endless = arguments.size == "2b"
-    with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder).resolve()
-        studies, changed = plain_loop.prepare(arguments, images)
-        cases, base = [study.case() for study in studies], changed.pop("base")
-        approach = params.load().approaches["vlm-base"]
-        approach = approach.model_copy(
-            update=changed | ({"max_new_tokens": NEW_TOKENS} if endless else {})
-        )
-        first = plain_loop.in_child(ours, approach, base, cases, images, arguments.batch, endless)
-        second = plain_loop.in_child(plain, approach, base, cases, images, endless)
-    pairs = zip(first["answers"], second["answers"], strict=True)
-    result = {
-        "size": arguments.size,
-        "device": first["device"],
-        "cases": len(cases),
-        "batch": arguments.batch,
-        "max_batch_tokens": approach.max_batch_tokens if not arguments.batch else None,
-        "annotated": first["annotated"],
-        "new_tokens_per_case": round(first["tokens"] / len(cases), 1),
-        **plain_loop.report(first, second["flops"], "cases"),
-        **plain_loop.report(second, second["flops"], "cases", "plain_"),
-        "same_answers": round(
-            sum(to_the_end(a) == to_the_end(b) for a, b in pairs) / len(cases), 4
-        ),
-        "times_faster": round(second["seconds"] / first["seconds"], 2),
-    }
-    print(json.dumps(result))
+    if arguments.size == "tiny":
+        of = {name: compared(arguments.rounds, annotated, name) for name in arguments.approaches}
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name).resolve()
+            studies, changed = plain_loop.prepare(arguments, folder)
+            of = compared(arguments.rounds, generated, changed, studies, folder, arguments.batch)
+    print(json.dumps({"size": arguments.size, "threads": os.cpu_count()} | of))
 
 
 if __name__ == "__main__":

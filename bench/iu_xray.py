@@ -22,14 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.router import router
 from xraygen.annotators.vlm import Vlm
 from xraygen.core.study import Annotation, Study, read_json, write_jsonl
-from xraygen.evaluation import compare
 from xraygen.language.text import token_f1
 from xraygen.sources import prepare
 from xraygen.sources.iu_xray.fetch import fetch_iu_xray
@@ -40,15 +42,17 @@ PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
 def by_region(studies: list[Study], annotations: list[Annotation]) -> dict[str, float]:
-    means = {}
-    for region in params.load(PARAMS).regions.scored:
-        scores = [
-            token_f1(study.reference[region], said[region])
-            for study, said in zip(studies, annotations, strict=True)
-        ]
-        scored = [score for score in scores if score is not None]
-        means[region] = round(sum(scored) / len(scored), 4)
-    return means | {"macro": round(sum(means.values()) / len(means), 4)}
+    scored = params.load(PARAMS).regions.scored
+    return means(
+        {region: token_f1(study.reference[region], said[region]) for region in scored}
+        for study, said in zip(studies, annotations, strict=True)
+    )
+
+
+def means(rows: Iterable[dict[str, float | None]]) -> dict[str, float]:
+    """The mean of each region over the rows that have one, and the mean of these."""
+    found = pd.DataFrame(rows).astype(float).mean().round(4).to_dict()
+    return found | {"macro": round(sum(found.values()) / len(found), 4)}
 
 
 SETTINGS = {  # docs/vlm.md, "IU X-Ray on two cores"
@@ -140,10 +144,8 @@ def main() -> None:
         splits = prepare.split(studies, settings.data.seed, settings.data.dev_share)
         data = prepare.describe("iu-xray", splits, incidents)
         curated = [study for members in splits.values() for study in members]
-        agreement = compare.mean_token_f1(
-            one.curators
-            for one in prepare.agreement(splits["test"], curated, None, settings.regions.scored)
-        )
+        repeated = prepare.agreement(splits["test"], curated, None, settings.regions.scored)
+        agreement = means(one.curators for one in repeated if one.curators)
         prepared = time.perf_counter() - start
 
     start = time.perf_counter()

@@ -22,11 +22,29 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from xraygen import answers, params
 from xraygen.study import REGIONS, Study, read_jsonl
 
-ANNOTATE = ("ours", "stock", "stock+layers", "ours-layers", "ours-drafts", "stock-shared", "stock/4")
-FINETUNE = ("ours", "stock", "ours-layers", "ours-lora", "ours-loss", "ours-attention", "stock+lora", "stock+layers")
+from xraygen import answers, params
+
+ANNOTATE = (
+    "ours",
+    "stock",
+    "stock+layers",
+    "ours-layers",
+    "ours-drafts",
+    "stock-shared",
+    "stock/4",
+)
+FINETUNE = (
+    "ours",
+    "stock",
+    "ours-layers",
+    "ours-lora",
+    "ours-loss",
+    "ours-attention",
+    "stock+lora",
+    "stock+layers",
+)
 
 
 def cpu_seconds() -> float:
@@ -38,21 +56,30 @@ def stock_decoding() -> None:
     """Vlm generates by transformers' own loop."""
     import torch
     from transformers import StoppingCriteriaList
-
-    from xraygen.annotators import vlm
     from xraygen.vlm import encoding
     from xraygen.vlm.model import QWEN
 
+    from xraygen.annotators import vlm
+
     def generate(self, rows):
         tokenizer, model = self.processor.tokenizer, self.model
-        shared = encoding.shared_tokens(rows) if SHARE and len(rows) > 1 and model.config.model_type in QWEN else 0
+        shared = (
+            encoding.shared_tokens(rows)
+            if SHARE and len(rows) > 1 and model.config.model_type in QWEN
+            else 0
+        )
         shared = shared if shared >= vlm._SHARED else 0
         batch = encoding.collate(rows, tokenizer.pad_token_id, shared)
-        batch = {name: x.to(model.device, model.dtype if x.is_floating_point() else None) for name, x in batch.items()}
+        batch = {
+            name: x.to(model.device, model.dtype if x.is_floating_point() else None)
+            for name, x in batch.items()
+        }
         begin = batch["input_ids"].shape[1]
         with torch.inference_mode():
             if shared:
-                batch["past_key_values"] = self._read_once(batch["input_ids"][:1, :shared], len(rows))
+                batch["past_key_values"] = self._read_once(
+                    batch["input_ids"][:1, :shared], len(rows)
+                )
             ends = vlm._Ends(tokenizer, self.ends, self.approach.max_new_tokens)
             done = [False] * len(rows)
 
@@ -61,7 +88,9 @@ def stock_decoding() -> None:
                     done[row] = done[row] or ends(said)
                 return torch.tensor(done, device=tokens.device)
 
-            out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[:, begin:].tolist()
+            out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[
+                :, begin:
+            ].tolist()
         return [self._said(row, [answer]) for row, answer in zip(rows, out, strict=True)]
 
     vlm.Vlm._generate = generate
@@ -87,7 +116,11 @@ def annotate(side: str, name: str, count: int) -> dict:
     if side in ("stock", "stock/4", "ours-layers", "stock-shared"):
         stock_layers()
     SHARE = side != "stock-shared"
-    studies = [study for split in ("dev", "test") for study in read_jsonl(root / f"data/prepared/{split}.jsonl", Study)][:count]
+    studies = [
+        study
+        for split in ("dev", "test")
+        for study in read_jsonl(root / f"data/prepared/{split}.jsonl", Study)
+    ][:count]
     with tempfile.TemporaryDirectory() as folder:
         answers.cache_folder = lambda: Path(folder)
         annotator = load(settings, name, root)
@@ -97,7 +130,10 @@ def annotate(side: str, name: str, count: int) -> dict:
             from xraygen import decoding
 
             decoding._budget = lambda model, cache: 0
-        warm = [study.case().model_copy(update={"report": f"{study.report} Again."}) for study in studies[:2]]
+        warm = [
+            study.case().model_copy(update={"report": f"{study.report} Again."})
+            for study in studies[:2]
+        ]
         list(annotator(warm))
         cpu, wall = cpu_seconds(), time.perf_counter()
         records = list(annotator(study.case() for study in studies))
@@ -107,7 +143,10 @@ def annotate(side: str, name: str, count: int) -> dict:
         by_region = []
         for region in REGIONS[:4]:
             pairs = zip(studies[group], records[group], strict=True)
-            said = (token_f1(s.reference[region], r.annotation[region] if r.annotation else "") for s, r in pairs)
+            said = (
+                token_f1(s.reference[region], r.annotation[region] if r.annotation else "")
+                for s, r in pairs
+            )
             by_region.append(statistics.fmean(score for score in said if score is not None))
         f1[f"f1_{part}"] = statistics.fmean(by_region)
     return {
@@ -121,7 +160,6 @@ def annotate(side: str, name: str, count: int) -> dict:
 def finetune(side: str, steps: int) -> dict:
     import torch
     from torch.nn.functional import cross_entropy, pad
-
     from xraygen.vlm import cpu, trainer
     from xraygen.vlm.finetune import finetune as run
 
@@ -131,7 +169,9 @@ def finetune(side: str, steps: int) -> dict:
         columns = int((labels != -100).any(0).sum())
         logits = network(**batch, use_cache=False, logits_to_keep=columns + 1).logits
         following = pad(labels[:, -columns:], (0, 1), value=-100)
-        return cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=-100, reduction="sum")
+        return cross_entropy(
+            logits.flatten(0, 1).float(), following.flatten(), ignore_index=-100, reduction="sum"
+        )
 
     plain = side.startswith("stock")
     if (plain and side != "stock+layers") or side == "ours-layers":
@@ -145,12 +185,16 @@ def finetune(side: str, steps: int) -> dict:
 
         def attended(module, q, k, v, mask):
             dropout = module.attention_dropout if module.training else 0.0
-            return _attention_in_float(module, q, k, v, mask, scaling=module.scaling, dropout=dropout)[0]
+            return _attention_in_float(
+                module, q, k, v, mask, scaling=module.scaling, dropout=dropout
+            )[0]
 
         cpu._attended = attended
     root, settings = Path.cwd(), params.load().finetune
     settings = settings.model_copy(update={"steps": steps})
-    train, dev = (list(read_jsonl(root / f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev"))
+    train, dev = (
+        list(read_jsonl(root / f"data/prepared/{split}.jsonl", Study)) for split in ("train", "dev")
+    )
     settings = settings.model_copy(update={"base": str(root / settings.base)})
     spans = []
 
@@ -176,7 +220,9 @@ def finetune(side: str, steps: int) -> dict:
 def in_child(function, *arguments) -> dict:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         done = pool.submit(function, *arguments).result()
-    shown = {name: round(value, 4) for name, value in done.items() if isinstance(value, int | float)}
+    shown = {
+        name: round(value, 4) for name, value in done.items() if isinstance(value, int | float)
+    }
     print(*arguments, json.dumps(shown), file=sys.stderr, flush=True)
     return done
 
@@ -187,7 +233,9 @@ def summary(done: list[dict]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["annotate", "finetune"])
     every = ["vlm-base", "vlm-finetuned", "brief", "examples", "rules", "nearest"]
     parser.add_argument("--approaches", nargs="*", default=every)
@@ -203,7 +251,9 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for side in sides:
                 done[side].append(in_child(finetune, side, arguments.steps))
-        result = {side: summary(of) for side, of in done.items()} | {"precision": done[sides[0]][0]["precision"]}
+        result = {side: summary(of) for side, of in done.items()} | {
+            "precision": done[sides[0]][0]["precision"]
+        }
     else:
         sides = arguments.sides or ANNOTATE
         every = {(name, side): [] for name in arguments.approaches for side in sides}

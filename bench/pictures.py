@@ -143,7 +143,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         root = Path(folder)
-        studies = phantom.read(drawn, root / "images", root).studies
+        studies = phantom.read(drawn, root / "images", root, settings.regions).studies
         train, test = (
             [study for study in studies if study.split == split] for split in ("train", "test")
         )

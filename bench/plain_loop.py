@@ -79,7 +79,8 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[list[Study], d
         size=SIDE if large else params.load().data.settings["phantom"].size,
     )
     with doing("draw the studies"):
-        studies = phantom.read(drawn, folder / "images", folder).studies[: arguments.examples]
+        read = phantom.read(drawn, folder / "images", folder, params.load().regions)
+        studies = read.studies[: arguments.examples]
     settings = {"base": str(TINY.resolve()), "max_views": arguments.max_views or 1}
     if not large:
         return studies, settings

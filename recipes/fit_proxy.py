@@ -18,7 +18,8 @@ import pandas as pd
 
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.files import replacing
-from xraygen.judges.proxy.comparison import DIRECTIONS, FEATURES, counts, features
+from xraygen.judges.proxy.comparison import counts
+from xraygen.judges.proxy.features import DIRECTIONS, FEATURES, features
 from xraygen.judges.proxy.proxy import (
     PLAIN_SHARE,
     RATIO,

@@ -180,8 +180,8 @@ def test_the_comparison_shows_the_agreement_and_the_approaches_side_by_side():
     assert "would tell" not in text and "ceiling" not in text
     # Three studies admit no p below 2 / 2^3, whatever the difference.
     assert (
-        "3 studies are too few for a difference to hold" in text
-        and "0.25, of 1 tested" in text
+        "3 studies are too few for a difference to be significant" in text
+        and "0.25, before Holm's correction (1 pairs)" in text
         and "detected" not in text
     )
 

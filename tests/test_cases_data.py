@@ -21,10 +21,11 @@ from xraygen.judges.proxy.proxy import Proxy
 from xraygen.language.text import sentences, token_f1, without_list_markers
 from xraygen.sources import Collection
 from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.text_files import TEXT_FILES
 from xraygen.sources.phantom import phantom
 from xraygen.sources.prepare import summary
 
-REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
+REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES
 UIDS = range(500, 512)
 SAID = ("Cardiac size is ordinary.", "No airspace opacity.", "The ribs are whole.")
 

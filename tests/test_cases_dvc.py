@@ -16,12 +16,13 @@ from conftest import REGIONS
 from test_cases_data import collection, kinds
 
 from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.text_files import TEXT_FILES
 from xraygen.sources.walk import dvc_cache
 
 pytest.importorskip("dvc")
 
 RAW = Path("data/raw/iu-xray")
-FILES = [*iu_xray.TEXT_FILES, "images"]
+FILES = [*TEXT_FILES, "images"]
 
 
 class Project:

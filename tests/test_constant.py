@@ -104,7 +104,7 @@ def test_it_beats_silence_and_the_most_frequent_texts_on_studies_that_it_has_not
         texts = [one.reference[region] for one in train]
         return max(sorted(set(texts)), key=texts.count)
 
-    chosen = mean(Constant(fit(train, PROXY, REGIONS)))
+    chosen = mean(fit(train, PROXY, REGIONS))
     assert chosen > mean(annotation()) + 0.2
     assert chosen > mean(annotation(**{region: frequent(region) for region in REGIONS})) + 0.02
 
@@ -136,6 +136,6 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path: Path):
         UserError,
         match="constant.json: not an annotation of the declared regions; run `dvc repro fit_constant`",
     ):
-        load(tmp_path)
+        load(tmp_path, REGIONS)
     with pytest.raises(UserError, match="`dvc repro` makes it"):
-        load(tmp_path / "nowhere")
+        load(tmp_path / "nowhere", REGIONS)

@@ -15,14 +15,17 @@ from click.testing import CliRunner
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Picture
 
 from xraygen.cli import main
 from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.tables import read_cases
 from xraygen.sources.convert import Conversion, convert
 from xraygen.sources.layouts import LAYOUTS
 from xraygen.sources.layouts.mimic_cxr import findings
 from xraygen.sources.layouts.reading import KINDS
+from xraygen.sources.table.table import Table, TableSettings
 
 OPEN_I = ROOT.parent / "shared" / "open-i" / "NLMCXR_reports.tgz"
 
@@ -148,6 +151,7 @@ def test_r2gen_of_iu_x_ray(tmp_path):
             {"id": "CXR6", "report": "One."},
             {"id": "CXR6", "report": "Another."},
             {"id": ["CXR5"], "report": "A list."},
+            {"id": "CXR4" * 99, "report": "Too long."},
         ],
     }
     put(tmp_path / "iu/annotation.json", content)
@@ -163,7 +167,7 @@ def test_r2gen_of_iu_x_ray(tmp_path):
     assert "patient" not in studies["CXR9_IM-1"]
     assert kinds(result.excluded) == {
         "no_findings": 1,
-        "entry_malformed": 2,
+        "entry_malformed": 3,
         "id_duplicate": 1,
         "id_conflict": 2,
     }
@@ -417,6 +421,27 @@ def test_kaggle_iu(tmp_path):
 
 
 # What every layout has in common
+
+
+def test_what_is_converted_is_a_table_that_the_pipeline_reads(tmp_path):
+    raw = tmp_path / "data" / "raw" / "table"
+    entries = {"train": [], "val": [], "test": []}
+    for number, (split, of_split) in enumerate(entries.items()):
+        (raw / f"iu/images/{number}").mkdir(parents=True)
+        Picture.new("L", (4, 4), number).save(raw / f"iu/images/{number}/0.png")
+        views = {"image_path": [f"{number}/0.png"]}
+        of_split.append({"id": f"S{number}", "report": f"{split} clear."} | views)
+    put(raw / "iu/annotation.json", entries)
+    out = raw / "studies.jsonl"
+    convert("r2gen", raw / "iu", out)
+    curated = [json.loads(line) | {"lungs": "Clear."} for line in out.read_text().splitlines()]
+    out.write_text("".join(json.dumps(study) + "\n" for study in curated))
+    columns = {"images": "images", "split": "split", "reference": {"lungs": "lungs"}}
+    regions = Regions.model_validate({"lungs": {"about": "lungs"}})
+    table = Table(TableSettings(file=out.name, **columns), regions)
+    studies, incidents = table.read(raw, tmp_path / "drawn", tmp_path)
+    assert [study.split for study in studies] == ["train", "dev", "test"] and not incidents
+    assert studies[0].images[0].path == "data/raw/table/iu/images/0/0.png"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -1,5 +1,6 @@
 """DICOM images are opened like any other picture, and nothing of their header comes along."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +29,10 @@ from xraygen.cli import main
 from xraygen.core import dicom
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import UnreadablePicture, open_picture
+from xraygen.core.regions import Regions
+from xraygen.core.study import Case, Image
+from xraygen.prompting import conversation
+from xraygen.sources.table.table import Table, TableSettings
 
 NAME = "Doe^Jane"
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -157,6 +162,15 @@ def test_colour_is_read(tmp_path):
     assert colours.shape == (100, 100, 3) and colours[5, 50].tolist() == [255, 0, 0]
 
 
+def test_a_model_is_shown_dicom_as_any_other_picture(tmp_path):
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Pictures.fromarray(pixels).save(tmp_path / "x.png")
+    write(tmp_path / "x.dcm", pixels)
+    case = Case(id="S", images=[Image(path="x.png"), Image(path="x.dcm")])
+    shown = conversation.pictures(case, "image", 2, tmp_path)
+    assert shown[0]["image"].tobytes() == shown[1]["image"].tobytes()
+
+
 # Which files are DICOM
 
 
@@ -179,7 +193,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(UnreadablePicture) as error:
         open_picture(path)
     text = str(error.value)
-    assert text.startswith(f"{path}: ") and "\n" not in text and "Doe" not in text
+    assert text.startswith(f"{path}: ") and "\n" not in text and "doe" not in text.lower()
     return text
 
 
@@ -269,6 +283,18 @@ except UserError as error:
 """
 
 
+def test_values_that_cannot_be_read_are_not_quoted(tmp_path):
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    function = write(tmp_path / "1.dcm", RAMP, VOILUTFunction="DoeJane", **window)
+    refusal(function)
+    number = write(tmp_path / "2.dcm", RAMP, WindowCenter=2048, WindowWidth=4096)
+    number.write_bytes(number.read_bytes().replace(b"DS\4\x002048", b"DS\4\x00Doe "))
+    for path in (function, number, sample("emri_small_jpeg_2k_lossless_too_short.dcm")):
+        command = [sys.executable, "-W", "always", "-c", OPENED_WITHOUT, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert "doe" not in done.stdout.lower() and not done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "missing"),
     [("RG1_UNCR.dcm", ["pydicom"]), ("JPEG-LL.dcm", ["pylibjpeg", "libjpeg"])],
@@ -321,6 +347,25 @@ def test_of_the_header_only_the_projection_is_converted(tmp_path):
         {"path": "images/A1/1", "projection": "frontal"},
     ]
     assert not any(text in written + done.output for text in ("Doe", "4711"))
+
+
+def test_a_table_takes_the_projection_from_the_file_where_it_has_none(tmp_path):
+    raw = tmp_path / "data" / "raw" / "table"
+    raw.mkdir(parents=True)
+    rows = []
+    for number, split in enumerate(["train", "test"]):
+        write(raw / f"{number}.dcm", RAMP + number, ViewPosition="LL")
+        images = [{"path": f"{number}.dcm", "projection": "unknown"}]
+        said = {"id": f"S{number}", "report": "Clear.", "split": split, "lungs": "Clear."}
+        rows.append(json.dumps(said | {"images": images}))
+    (raw / "mine.jsonl").write_text("\n".join(rows))
+    columns = {"images": "images", "split": "split", "reference": {"lungs": "lungs"}}
+    settings = TableSettings(file="mine.jsonl", **columns)
+    regions = Regions.model_validate({"lungs": {"about": "lungs"}})
+    studies = Table(settings, regions).read(raw, tmp_path / "drawn", tmp_path).studies
+    (image,) = studies[0].images
+    assert image.projection == "lateral"
+    assert image.sha256 == hashlib.sha256((raw / "0.dcm").read_bytes()).hexdigest()
 
 
 def test_a_picture_carries_nothing_of_the_header(tmp_path):

@@ -275,58 +275,36 @@ def test_a_padded_batch_answers_as_each_case_alone(studies):
     )
 
 
-@pytest.mark.parametrize("right", [False, True])
-def test_rows_leave_the_batch_as_they_end_and_answer_as_they_would_alone(
-    project, studies, monkeypatch, right
-):
+def test_rows_leave_the_batch_as_they_end_and_answer_as_they_would_alone(studies):
     annotate = vlm(APPROACH, Path())
-    rows, pad = (
-        [annotate.row(one.case()) for one in studies],
-        annotate.processor.tokenizer.pad_token_id,
-    )
-    batch, shapes = encoding.collate(rows, pad), []
-    begin = batch["input_ids"].shape[1]
+    rows = [annotate.row(one.case()) for one in studies]
+    pad = annotate.processor.tokenizer.pad_token_id
     limits = [12 + len(row["input_ids"]) % 17 for row in rows]  # rows end one by one
-    own = GenerationConfig(
-        do_sample=False, max_new_tokens=max(limits), pad_token_id=pad
-    )  # it ends nowhere else
-    whole = annotate.model.generate(**batch, generation_config=own)[:, begin:].tolist()
-
-    def draft(said, row: int, most: int) -> list[int]:
-        """Right for two tokens to five, and wrong from there on: an untrained model hardly says
-        what it said before.
-        """
-        at = len(said.answers[row])
-        return [*whole[row][at : at + 2 + row % 4], 9, 9][: max(most, 0)]
+    config = GenerationConfig(max_new_tokens=max(limits), pad_token_id=pad)
+    annotate.model.generation_config.eos_token_id = None  # an answer ends nowhere else
+    shapes = []
 
     def look(_, args, given) -> None:
         shapes.append(tuple(given["input_ids"].shape))
 
-    if right:
-        monkeypatch.setattr("xraygen.engines.decoding._Said.draft", draft)
-        monkeypatch.setattr(
-            "xraygen.engines.decoding._ROOM", 5
-        )  # columns of drafts in vain, and they leave the cache
     with annotate.model.register_forward_pre_hook(look, with_kwargs=True):
-        ended = annotate.model.generate(
-            **batch,
-            generation_config=own,
-            custom_generate=decoding.decoded,
-            stop=lambda row, said: len(said) == limits[row],
+        ended = list(
+            decoding.decode(
+                annotate.model,
+                encoding.collate(rows, pad),
+                lambda row, said: len(said) == limits[row],
+                config,
+            )
         )
-    assert [len(said) for said in ended] == limits and len(set(limits)) > 4
-    assert all(
-        chosen_up_to_rounding(annotate.model, row, said)
-        for row, said in zip(rows, ended, strict=True)
-    )
-    steps = shapes[1:]
-    assert steps[0][0] == 9 and len({width for width, _ in steps}) > 1
-    # A layer that keeps a window of the last tokens has no room for what was drafted in vain; heads
-    # that share keys take too long.
-    single = project.name in ("gemma3", "qwen3_vl")
-    assert (max(tokens for _, tokens in steps) == 1) == single and (
-        len(steps) < max(limits) / 2
-    ) == (right and not single)
+    lengths = [len(said) for _, said in ended]
+    assert lengths == sorted(limits) and len(set(limits)) > 4
+    said = dict(ended)
+    assert [len(said[row]) for row in range(9)] == limits
+    assert all(chosen_up_to_rounding(annotate.model, row, said[at]) for at, row in enumerate(rows))
+    assert len(shapes) == max(limits), "no token is computed twice"
+    assert {tokens for _, tokens in shapes[1:]} == {1}, "the cache goes along"
+    computed = [rows for rows, _ in shapes]
+    assert computed == sorted(computed, reverse=True) and computed[-1] < 9 / 4
 
 
 def test_samples_are_drawn_by_the_numbers_of_their_places(studies):
@@ -336,13 +314,15 @@ def test_samples_are_drawn_by_the_numbers_of_their_places(studies):
         annotate.processor.tokenizer.pad_token_id,
     )
     annotate.model.generation_config.eos_token_id = None
-    said = annotate.model.generate(
-        **encoding.collate(rows, pad),
-        generation_config=GenerationConfig(max_new_tokens=length, pad_token_id=pad),
-        custom_generate=decoding.decoded,
-        samples=samples,
-        stop=lambda row, said: len(said) == length - row % 3,
+    config = GenerationConfig(max_new_tokens=length, pad_token_id=pad)
+    answers = decoding.decode(
+        annotate.model,
+        encoding.collate(rows, pad),
+        lambda row, said: len(said) == length - row % 3,
+        config,
+        samples,
     )
+    said = [answer for _, answer in sorted(answers)]
     assert [len(answer) for answer in said] == [
         length - row % 3 for row in range(len(rows) * samples)
     ]

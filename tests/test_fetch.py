@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from xraygen.core.errors import UserError
-from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.iu_xray.fetch import BASE_URL, PUBLISHED, Published, fetch_iu_xray
+from xraygen.sources.iu_xray.text_files import TEXT_FILES
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "iu-xray"
-TEXTS = {name: f"content of {name}\n".encode() for name in iu_xray.TEXT_FILES}
+TEXTS = {name: f"content of {name}\n".encode() for name in TEXT_FILES}
 KNOWN = {
     name: Published(len(data), hashlib.sha256(data).hexdigest()) for name, data in TEXTS.items()
 }
@@ -67,7 +67,7 @@ def test_images_of_any_layout_arrive_below_images_and_nothing_else_does(tmp_path
     said = capsys.readouterr().err
     assert (
         "2 images have the same bytes" in said
-        and "1 images were left out, as their names" in said
+        and "1 images were skipped, as their names" in said
         and "3 images\n" in said
     )
     assert "differs" not in said
@@ -252,7 +252,7 @@ def test_a_server_that_breaks_off_or_lacks_the_file_is_one_line_that_says_what_t
 
 def test_the_address_and_the_checksums_are_of_every_text_file():
     assert BASE_URL.startswith("https://") and BASE_URL.endswith("/data/")
-    assert set(PUBLISHED) == set(iu_xray.TEXT_FILES)
+    assert set(PUBLISHED) == set(TEXT_FILES)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/iu-xray")
@@ -263,9 +263,7 @@ def test_the_real_folder_arrives_whole_with_the_one_known_difference(tmp_path, c
         said.count("differs from the published file") == 1
         and "annotation_quiz_all.json: differs" in said
     )
-    expected = {f"images/{path.name}" for path in (SHARED / "images").iterdir()} | set(
-        iu_xray.TEXT_FILES
-    )
+    expected = {f"images/{path.name}" for path in (SHARED / "images").iterdir()} | set(TEXT_FILES)
     assert set(tree(tmp_path / "raw")) == expected
 
 

@@ -177,36 +177,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_llama, model):
     assert are_the_models(model, [[5 + row % 7] * 1090 for row in range(64)], answers, limit=1100)
 
 
-def test_drafts_end_at_the_models_last_position(monkeypatch):
-    from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
-
-    from xraygen.engines.decoding import decoded
-
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(
-        GPT2Config(vocab_size=30, n_positions=48, n_embd=16, n_layer=1, n_head=1)
-    ).eval()
-    prompt, widths = torch.tensor([[5, 6, 7, 8] * 3]), []
-    own = GenerationConfig(do_sample=False, max_new_tokens=36, eos_token_id=None, pad_token_id=0)
-    whole = model.generate(prompt, generation_config=own)[0, 12:].tolist()
-    unsaid = next(token for token in range(30) if token not in whole)
-    monkeypatch.setattr(
-        "xraygen.engines.decoding._Said.draft", lambda said, row, most: [unsaid] * most
-    )  # as long as may be
-    with model.register_forward_pre_hook(
-        lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
-    ):
-        (said,) = model.generate(
-            prompt,
-            generation_config=own,
-            custom_generate=decoded,
-            stop=lambda row, said: len(said) == 36,
-        )
-    assert said == whole and max(widths[1:]) == 8 and widths[-1] == 2
-
-
 def test_samples_cover_the_distribution_at_every_place():
-    from xraygen.engines.decoding import _choose, strata
+    from xraygen.engines.decoding import drawn_at, strata
 
     samples = 400
     numbers = strata(samples, 3)
@@ -218,6 +190,6 @@ def test_samples_cover_the_distribution_at_every_place():
         strata(samples, 9)[:, :3], numbers
     )
     chances = torch.tensor([[0.5, 0.0, 0.2, 0.3, 0.0], [0.0, 0.01, 0.0, 0.99, 0.0], [0.2] * 5])
-    chosen = _choose(chances.log().expand(samples, 3, 5), numbers.tolist())
+    chosen = drawn_at(chances.log().expand(samples, 3, 5), numbers)
     counts = torch.stack([column.bincount(minlength=5) for column in chosen.T])
     assert (counts - samples * chances).abs().max() <= 1 and counts[chances == 0].sum() == 0

@@ -1,16 +1,18 @@
 """`xraygen init FILE`: what it infers of a table, what it writes, and what it leaves alone."""
 
 import csv
+import importlib.util
 import json
+import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image as Picture
 
 from xraygen import params
+from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.sources.table.infer import infer
 from xraygen.sources.table.init import DROPPED, init
@@ -51,6 +53,8 @@ PLAIN = {
                 "Age": lambda n: 20 + n % 60,
                 "Indication": "Cough and fever for three days.",
                 "Text": report,
+                "Conclusion": lambda n: SAID[n % 3],
+                "Ward": "North wing second floor.",
                 "Devices": SAID[0],
                 "Abdomen": lambda n: SAID[1] if n % 2 else "",
                 "Fold": lambda n: ("train", "TEST")[n % 8 == 0],
@@ -61,9 +65,11 @@ PLAIN = {
                 "report": "Text",
                 "split": "Fold",
                 "reference": {"Devices": "Devices", "Abdomen": "Abdomen"},
-                "ignored": ("Age", "Indication"),
+                "ignored": ("Age", "Indication", "Conclusion", "Ward"),
             },
         ),
+        # a patient for each study, whose name for it is no name for the study
+        ({"patient_id": lambda n: f"P{n}", "no": lambda n: n} | PLAIN | {"id": "x"}, {"id": "no"}),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
             {
@@ -190,7 +196,7 @@ def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
     assert "{regions}" in settings.approaches["brief"].system
     assert (settings.finetune.max_steps, settings.finetune.inputs) == (1, "report")
     kept = before[before.index("\nfit_router:") : before.index("\nfinetune:")]
-    kept_too = before[before.index("\nevaluate:") :]
+    kept_too = before[before.index("\n\nevaluate:") :]
     assert kept in after and kept_too in after, "sections that do not change keep every byte"
     for line in before[: before.index("\n  vlm-base:")].splitlines():
         if "#" in line:
@@ -216,14 +222,15 @@ def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_pat
     text = (project / "params.yaml").read_text()
     mine = "  nearest: {annotator: router, reads: models/router, wording: learned}\n\nevaluate:"
     (project / "params.yaml").write_text(text.replace("\nevaluate:", mine))
-    other = table(tmp_path / "other" / "mine.csv", rows(50, **PLAIN))
-    for force in (False, True):
-        if not force:
-            with pytest.raises(UserError, match="--force"):
-                run(other)
-            assert params.load().data.settings["table"].file == "mine.csv"
+    other = table(tmp_path / "other.csv", rows(50, **PLAIN))
+    with pytest.raises(UserError, match="data.settings.table is there already.*--force"):
+        run(other)
+    assert params.load().data.settings["table"].file == "mine.csv"
     run(other, force=True)
-    assert (project / "data/raw/table/mine.csv").read_bytes() == other.read_bytes()
+    assert params.load().data.settings["table"].file == "other.csv"
+    newer = table(tmp_path / "other" / "mine.csv", rows(50, **PLAIN))
+    run(newer, force=True)
+    assert (project / "data/raw/table/mine.csv").read_bytes() == newer.read_bytes()
     assert "nearest" in params.load().approaches, "an approach that the user added stays"
 
 
@@ -291,8 +298,41 @@ def test_what_cannot_be_understood_changes_nothing(project, tmp_path, content, s
     before = (project / "params.yaml").read_bytes()
     if content is not None:
         (tmp_path / "mine.csv").write_bytes(content)
-    command = [sys.executable, "-m", "xraygen", "init", str(tmp_path / "mine.csv")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: ") and said in done.stderr
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "mine.csv")])
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
+    assert done.stderr.startswith("error: ") and said in done.stderr and not done.stdout
     assert (project / "params.yaml").read_bytes() == before and not (project / "data").exists()
+
+
+def test_what_cannot_be_copied_changes_nothing(project, tmp_path):
+    before = (project / "params.yaml").read_bytes()
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw/table").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="mine.csv: cannot be written"):
+        run(table(tmp_path / "mine.csv", rows(**PLAIN)))
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_many_studies_are_said_to_take_long(project, tmp_path):
+    said = run(table(tmp_path / "mine.csv", rows(4800, **PLAIN)))
+    assert "brief is asked about 1,075 studies" in said
+
+
+def test_random_damage_gives_an_answer_or_one_line(project, tmp_path, root):
+    path = root / "bench" / "table_damage.py"
+    spec = importlib.util.spec_from_file_location("table_damage", path)
+    damage = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(damage)
+    whole = {"a.csv": damage.to_csv(damage.rows()), "b.jsonl": damage.to_jsonl(damage.rows())}
+    outcomes = set()
+    for seed in range(60):
+        rng = random.Random(seed)
+        name = rng.choice(sorted(whole))
+        (tmp_path / name).write_bytes(rng.choice(damage.DAMAGES)(whole[name], rng))
+        try:
+            assert "Level" not in run(tmp_path / name, force=True), "a report is not printed"
+            outcomes.add("inferred")
+        except UserError as error:
+            assert "\n" not in str(error) and "Level" not in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"inferred", "refused"}

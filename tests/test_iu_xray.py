@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from xraygen.core.study import Case, Image
 from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.iu_xray.images import identify_image
+from xraygen.sources.iu_xray.text_files import TEXT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "iu-xray"
-REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
+REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES
 real = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/iu-xray")
 
 _spec = importlib.util.spec_from_file_location("bench_damage", ROOT / "bench" / "damage.py")
@@ -206,7 +207,7 @@ def test_jpeg_and_sixteen_bits_are_images_too(tmp_path, files):
 
 
 def test_without_any_image_studies_keep_their_reports_and_nothing_is_said(tmp_path, files):
-    texts = {name: files[name] for name in iu_xray.TEXT_FILES}
+    texts = {name: files[name] for name in TEXT_FILES}
     collection = read(tmp_path, texts)
     assert len(collection.studies) == 21 and not any(study.images for study in collection.studies)
     assert {incident.kind for incident in collection.incidents} == {"report_without_annotation"}
@@ -214,7 +215,7 @@ def test_without_any_image_studies_keep_their_reports_and_nothing_is_said(tmp_pa
 
 def test_a_folder_of_images_that_is_empty_is_told(tmp_path, files):
     (tmp_path / "data" / "raw" / "images").mkdir(parents=True)
-    collection = read(tmp_path, {name: files[name] for name in iu_xray.TEXT_FILES})
+    collection = read(tmp_path, {name: files[name] for name in TEXT_FILES})
     assert Counter(incident.kind for incident in collection.incidents)["image_missing"] == 21
 
 
@@ -261,7 +262,7 @@ def collection(tmp_path_factory):
     root = tmp_path_factory.mktemp("real")
     folder = root / "raw"
     shutil.copytree(SHARED / "images", folder / "images")
-    for name in iu_xray.TEXT_FILES:
+    for name in TEXT_FILES:
         shutil.copyfile(SHARED / name, folder / name)
     return iu_xray.read(folder, root, REGIONS)
 
@@ -311,7 +312,7 @@ def test_the_real_files_need_no_repair_but_one(collection):
 @real
 @pytest.mark.parametrize("layout", ["r2gen", "open-i"])
 def test_the_other_layouts_of_real_studies_hold_the_same_images(layout, collection, tmp_path):
-    for name in iu_xray.TEXT_FILES:
+    for name in TEXT_FILES:
         (tmp_path / "raw" / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(SHARED / name, tmp_path / "raw" / name)
     shutil.copytree(SHARED / "layouts" / layout, tmp_path / "raw" / "images")

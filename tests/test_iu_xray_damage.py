@@ -20,10 +20,11 @@ from xraygen.core.errors import UserError
 from xraygen.sources import Collection
 from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.iu_xray.incidents import KINDS
+from xraygen.sources.iu_xray.text_files import TEXT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "iu-xray"
-REPORTS, PROJECTIONS, ANNOTATIONS = iu_xray.TEXT_FILES
+REPORTS, PROJECTIONS, ANNOTATIONS = TEXT_FILES
 
 _spec = importlib.util.spec_from_file_location("bench_damage", ROOT / "bench" / "damage.py")
 damage = importlib.util.module_from_spec(_spec)
@@ -308,7 +309,7 @@ REFUSED = {
     ),
     "a key twice": (
         in_bytes(ANNOTATIONS, b'"val":', b'"test":'),
-        f"{ANNOTATIONS}: .*'test' stands twice",
+        f"{ANNOTATIONS}: .*'test' is duplicated",
     ),
     "no object": (
         lambda files: files.update({ANNOTATIONS: b"[]"}),
@@ -322,7 +323,7 @@ REFUSED = {
         lambda files: files.update({ANNOTATIONS: b"1" * 5000}),
         f"{ANNOTATIONS}: not JSON",
     ),
-    "no list": (in_json(lambda c: c.update(val={})), f"{ANNOTATIONS}: 'val' is no list"),
+    "no list": (in_json(lambda c: c.update(val={})), f"{ANNOTATIONS}: 'val' is not a list"),
     "list missing": (in_json(lambda c: c.pop("train")), f"{ANNOTATIONS}: 'train' is missing"),
     "list renamed": (in_json(rename_list), f"{ANNOTATIONS}: 'vql' is none of"),
     "no test study": (in_json(lambda c: c.update(test=[])), "no test study is left"),

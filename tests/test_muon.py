@@ -27,15 +27,15 @@ class Network(torch.nn.Module):
     def get_output_embeddings(self):
         return self.head
 
-    def learn(self, optimiser, seed: int) -> None:
+    def learn(self, optimizer, seed: int) -> None:
         torch.manual_seed(seed)
         said = torch.randint(40, (300,))
         loss = torch.nn.functional.cross_entropy(
             self.head(self.frozen(self.wide(self.embed(said)).relu())), said.flip(0)
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
 
 def test_matrices_take_steps_of_one_size_in_all_directions_and_the_rest_as_adamw():
@@ -57,26 +57,26 @@ def test_matrices_take_steps_of_one_size_in_all_directions_and_the_rest_as_adamw
 
 def test_it_goes_on_where_it_was_and_a_schedule_sets_every_rate():
     def start(network):
-        optimiser = MuonWithAdamW(network, 0.01)
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 / (1 + step))
+        optimizer = MuonWithAdamW(network, 0.01)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
 
     whole, stopped, resumed = Network(), Network(), Network()
-    optimiser, schedule = start(whole)
+    optimizer, schedule = start(whole)
     for seed in range(6):
-        whole.learn(optimiser, seed)
+        whole.learn(optimizer, seed)
         schedule.step()
-    optimiser, schedule = start(stopped)
+    optimizer, schedule = start(stopped)
     for seed in range(3):
-        stopped.learn(optimiser, seed)
+        stopped.learn(optimizer, seed)
         schedule.step()
-    kept = optimiser.state_dict(), schedule.state_dict()
+    kept = optimizer.state_dict(), schedule.state_dict()
     resumed.load_state_dict(stopped.state_dict())
-    optimiser, schedule = start(resumed)
-    optimiser.load_state_dict(kept[0])
+    optimizer, schedule = start(resumed)
+    optimizer.load_state_dict(kept[0])
     schedule.load_state_dict(kept[1])
     for seed in range(3, 6):
-        resumed.learn(optimiser, seed)
+        resumed.learn(optimizer, seed)
         schedule.step()
-    assert {group["lr"] for part in optimiser.parts for group in part.param_groups} == {0.01 / 7}
+    assert {group["lr"] for part in optimizer.parts for group in part.param_groups} == {0.01 / 7}
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name

@@ -102,7 +102,7 @@ def test_a_csv_of_the_users_is_compared_after_two_commands(root, tmp_path, monke
         (project / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "none")
         monkeypatch.setitem(run.__globals__["ENVIRONMENT"], "OPENAI_API_KEY", "none")
-        # With the seven, without fine-tuning and release, which do not depend on their number.
+        # With the seven, without what does not depend on their number, to save time.
         run(project, "dvc", "repro", *(["compare"] if len(regions) > 3 else []))
     finally:
         server.shutdown()

@@ -28,7 +28,7 @@ from xraygen.language.text import sentences, tokens
 from xraygen.sources.phantom import Phantom, PhantomSettings, draw, phantom, read
 from xraygen.sources.phantom.film import curve
 from xraygen.sources.phantom.findings import Findings, Lesion, Pleural, RibFracture
-from xraygen.sources.phantom.frontal import CARDIOTHORACIC, heart_borders
+from xraygen.sources.phantom.frontal_anatomy import CARDIOTHORACIC, heart_borders
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xraygen.core.errors import UserError
-from xraygen.judges.proxy.comparison import DIRECTIONS, FEATURES
+from xraygen.judges.proxy.features import DIRECTIONS, FEATURES
 from xraygen.judges.proxy.findings import read
 from xraygen.judges.proxy.proxy import WEIGHTS, Proxy, trees_from
 

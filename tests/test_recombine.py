@@ -62,8 +62,8 @@ def test_of_a_sentence_that_many_have_the_words_are_those_nearest_to_all_that_wa
     )  # the same words
     (own,) = pieces([one("A rib fracture.", annotation(bone="Rib fracture."))])
     *found, last = agreed([*reports, own])
-    assert last == own and [report[0].said for report in found] == [
-        report[0].said for report in reports
+    assert last == own and [report[0].sentence for report in found] == [
+        report[0].sentence for report in reports
     ]
     assert all(
         report[0].curated == {"lung": "Vascularity is normal."} for report in found
@@ -89,7 +89,7 @@ def test_what_is_made_of_pieces_says_what_they_say(root):
     known = [piece for report in agreed(pieces(studies)) for piece in report]
     curated = {}
     for piece in known:
-        curated.setdefault(piece.said, []).append(piece.curated)
+        curated.setdefault(piece.sentence, []).append(piece.curated)
     made = recombined(studies, 80, seed=0)
     assert len({study.id for study in made}) == 80 and not any(study.images for study in made)
     for study in made:

@@ -26,6 +26,7 @@ from xraygen.core.study import (
 )
 from xraygen.language.text import token_f1
 from xraygen.sources.iu_xray import read as iu_xray
+from xraygen.sources.iu_xray.text_files import ANNOTATIONS, TEXT_FILES
 
 pytest.importorskip("json_repair")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -301,7 +302,7 @@ def test_token_f1_of_the_recorded_prompts_on_the_test_studies(tmp_path, column, 
     """
     shutil.copy(RECORDED / "gpt-4o-mini_test.csv", tmp_path)
     (tmp_path / "iu").mkdir()
-    for name in iu_xray.TEXT_FILES:
+    for name in TEXT_FILES:
         shutil.copy(SHARED / "iu-xray" / name, tmp_path / "iu")
     studies = [
         study
@@ -318,9 +319,7 @@ def test_token_f1_of_the_recorded_prompts_on_the_test_studies(tmp_path, column, 
     ]
     assert (len(studies), len(pairs)) == (295, 49)
 
-    entries = json.loads((SHARED / "iu-xray" / iu_xray.ANNOTATIONS).read_text(encoding="utf-8"))[
-        "test"
-    ]
+    entries = json.loads((SHARED / "iu-xray" / ANNOTATIONS).read_text(encoding="utf-8"))["test"]
     references = {entry["id"]: entry["report"] for entry in entries}
     with (RECORDED / "gpt-4o-mini_test.csv").open(encoding="utf-8", newline="") as file:
         direct = {row["id"]: json.loads(row[column]) for row in csv.DictReader(file)}

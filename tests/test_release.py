@@ -117,7 +117,7 @@ def test_recorded_approaches_are_left_out_and_named_and_one_that_is_left_has_no_
     assert (chosen["approach"], chosen["candidates"], chosen["left_out"]) == ("a", 1, ["gpt"])
     assert not {"runner_up", "margin", "margin_ci_low", "holds"} & chosen.keys()
     text = release.readme(chosen | {"studies": 2, "failed": 0})
-    assert "Left out of the choice: gpt." in text and "Margin" not in text
+    assert "Excluded from the choice: gpt." in text and "Margin" not in text
     with pytest.raises(UserError, match="no approach that can annotate"):
         release.choose({"gpt": RECORDED, "none": LEARNED}, by_name, {})
 

@@ -99,7 +99,7 @@ def test_the_size_of_a_block_changes_nothing(share, monkeypatch):
     values = gapped(np.random.default_rng(2), (4, 37, 4), share)
     whole = compare_pairs(values, 100, 1000, 5)
     monkeypatch.setattr(resampling, "_CELLS", 100)
-    monkeypatch.setattr(resampling, "_FEWEST_ROWS", 7)
+    monkeypatch.setattr(resampling, "_MIN_ROWS", 7)
     for one, other in zip(whole, compare_pairs(values, 100, 1000, 5), strict=True):
         for cell, again in zip(one, other, strict=True):
             assert cell == pytest.approx(again, abs=1e-12)

@@ -145,7 +145,7 @@ def test_the_practice_is_learned_not_built_in():
     assert said == annotation(others="There is no pleural nodule.", heart=joint, mediastinal=joint)
 
 
-def test_an_answer_hangs_on_the_report_alone(router):
+def test_an_answer_depends_on_the_report_alone(router):
     reports = [study.report for study in practice()[:40]]
     alone = [router.annotate(report) for report in reports]
     assert [router.annotate(report) for report in reversed(reports)] == alone[::-1]

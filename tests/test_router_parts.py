@@ -17,6 +17,7 @@ from xraygen.annotators.router.linear import SCALE, Linear, fit_linear
 from xraygen.annotators.router.router import Router, RouterParams, fit
 from xraygen.annotators.router.routing import LEVELS, feature_names
 from xraygen.annotators.router.windows import window_features
+from xraygen.core.study import Study
 from xraygen.language.alignment import words
 from xraygen.language.text import sentences, tokens
 
@@ -43,10 +44,35 @@ def test_chunks_and_what_is_kept_in_memory_change_no_answer(
     assert list(fresh.annotate_all(reversed(REPORTS), wording)) == expected[::-1]
 
 
-def test_an_endless_stream_of_reports_is_answered_as_it_comes(router):
-    endless = itertools.cycle(REPORTS)
-    first = list(itertools.islice(router.annotate_all(endless), 40))
+def test_reports_are_taken_from_the_stream_as_they_are_needed(router):
+    taken = 0
+
+    def stream():
+        nonlocal taken
+        for report in itertools.cycle(REPORTS):
+            assert taken < 4 * module._CHUNK
+            taken += 1
+            yield report
+
+    first = list(itertools.islice(router.annotate_all(stream()), 40))
     assert first == [router.annotate(REPORTS[k % len(REPORTS)]) for k in range(40)]
+
+
+def test_a_known_sentence_is_judged_by_what_follows_it_in_each_report():
+    of_bone, of_nothing = [], []
+    for how in "steady firm calm plain even level quiet sound".split():
+        report = f"It is {how}. The ribs are whole."
+        of_bone.append(example(report, annotation(bone=report)))
+        of_nothing.append(example(f"It is {how}. Two views were taken.", annotation()))
+    router = fit([*practice(), *of_bone, *of_nothing], RouterParams(), REGIONS)
+    spoken, silent = of_bone[0].report, of_nothing[0].report
+    said, unsaid = router.annotate_all([spoken, silent])
+    assert (said["bone"], unsaid["bone"]) == (spoken, "")
+    assert list(router.annotate_all([silent, spoken])) == [unsaid, said]
+
+
+def example(report: str, reference: dict[str, str]) -> Study:
+    return Study(id=report, uid="1", split="train", report=report, reference=reference)
 
 
 def test_the_shares_of_neighbours_add_up_to_the_score_of_all_features(router):

@@ -38,7 +38,6 @@ def test_right_silence_counts_in_score_and_not_as_published():
     scores = by_study(
         [judgement("s", region, 1.0, "both_empty", "", "") for region in REGIONS.scored],
         REGIONS.scored,
-        REGIONS.scored,
     )
     assert macro(scores.score) == 1 and macro(scores.as_published) == 0
     assert np.isnan(scores.token_f1).all()

@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,7 +180,8 @@ def test_silence_differs_from_no_reference(tmp_path):
 def test_words_for_splits_and_a_validation_split_with_references_is_dev(tmp_path):
     words = ["Test", "test", "TESTING", "test", "train", "training", "valid", "validation"]
     words += ["dev", "val"]
-    studies = by_id(read(tmp_path, [row(k, split=word) for k, word in enumerate(words)]))
+    table = [row(k, split=word) for k, word in enumerate(words)]
+    studies = by_id(read(tmp_path, table, patient=None))
     found = [studies[f"S{k}"].split for k in range(10)]
     assert found == ["test"] * 4 + ["train"] * 2 + ["dev"] * 4
     kept = prepare.split(list(studies.values()), seed=0, dev_share=0.5)
@@ -270,6 +272,30 @@ def test_images_of_a_row_or_of_several_rows_frontal_first(tmp_path):
     assert by_id(read_json)["S5"].images == images
     in_a_cell = rows(r5={"images": json.dumps([one, two]), "view": '["lateral", "pa"]'})
     assert by_id(read(tmp_path, in_a_cell))["S5"].images == images
+
+
+def test_dicom_tells_its_own_projection_where_the_table_does_not(tmp_path):
+    pytest.importorskip("pydicom")
+    from test_dicom import write
+
+    folder = tmp_path / "data/raw/table"
+    folder.mkdir(parents=True)
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for name, position in [("side.dcm", "LL"), ("front", "PA"), ("told.dcm", "LL")]:
+        write(folder / name, pixels, ViewPosition=position)
+        pixels = pixels + 1  # the same picture of two patients would be excluded
+    (folder / "cut.dcm").write_bytes((folder / "side.dcm").read_bytes()[:300])
+    table = rows(
+        r5={"images": "side.dcm;front"},
+        r6={"images": "told.dcm", "view": "frontal"},
+        r7={"images": "cut.dcm"},
+    )
+    collection = read(tmp_path, table)
+    studies = by_id(collection)
+    views = [(Path(image.path).name, image.projection) for image in studies["S5"].images]
+    assert views == [("front", "frontal"), ("side.dcm", "lateral")]
+    assert studies["S6"].images[0].projection == "frontal"
+    assert kinds(collection) == {("excluded", "image_unreadable"): 1}
 
 
 # --- damage: kind -> (what is other, ids of the incidents, how many studies are left of ten)
@@ -382,6 +408,11 @@ def test_every_kind_is_tested():
     covered = NAMED.keys() | {"encoding", "image_outside", "row_duplicate", "row_malformed"}
     covered |= {"file_unterminated", "reference_malformed", "reference_unknown_key"}
     assert covered == KINDS.keys()
+
+
+def test_every_kind_is_in_the_docs():
+    page = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+    assert all(f"| `{kind}` | {meaning} |\n" in page for kind, meaning in KINDS.items())
 
 
 # --- refusals

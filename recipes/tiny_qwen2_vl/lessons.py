@@ -11,7 +11,7 @@ import re
 from functools import cache
 from random import Random
 
-from xraygen.judges.proxy.findings import vocabulary
+from xraygen.judges.proxy.vocabulary import vocabulary
 from xraygen.sources.phantom import phantom
 from xraygen.sources.phantom.filing import FIVE, Statement
 from xraygen.sources.phantom.findings import Findings

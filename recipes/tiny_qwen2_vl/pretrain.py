@@ -24,7 +24,6 @@ from torch.nn.functional import cross_entropy
 
 from recipes.tiny_qwen2_vl import build, lessons, pictures
 from xraygen.engines.answers import cache_folder
-from xraygen.engines.cpu import quicken
 from xraygen.prompting.training_record import REGIONS_FILE
 from xraygen.sources.phantom.filing import FIVE
 from xraygen.sources.phantom.findings import Findings
@@ -338,7 +337,7 @@ def main() -> None:
     pictures.draw_all()
     torch.manual_seed(0)
     tokenizer = build.tokenizer_of(lessons.corpus(pictures.SEED, CORPUS), VOCABULARY)
-    model, talk = quicken(build.model_of(tokenizer).train()), Conversations(tokenizer)
+    model, talk = build.model_of(tokenizer).train(), Conversations(tokenizer)
     optimizer, total = optimizer_of(model), sum(term.steps for term in TERMS)
     saved = cache_folder() / "tiny-model" / "state.safetensors"
     step = resume(saved, model, optimizer) if saved.exists() else 0

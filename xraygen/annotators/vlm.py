@@ -120,10 +120,6 @@ class Vlm(Annotator):
         self.model, self.processor = load(
             name, settings.revision, four_bit=settings.four_bit, max_pixels=settings.max_pixels
         )
-        if self.model.device.type == "cpu":
-            from xraygen.engines.cpu import quicken
-
-            quicken(self.model)
         self.model.eval()
         tokenizer = self.processor.tokenizer
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
@@ -246,56 +242,50 @@ class Vlm(Annotator):
         return iter([answers[i] for i in range(len(rows))])
 
     def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Said]:
-        import torch
-        from transformers import StoppingCriteriaList
-
-        from xraygen.engines.decoding import decoded
+        from xraygen.engines.decoding import decode
         from xraygen.engines.model import QWEN
 
-        tokenizer, model, beams, samples = (
-            self.processor.tokenizer,
-            self.model,
-            self.settings.beams,
-            self.settings.samples,
-        )
-        shared = (
-            encoding.shared_tokens(rows)
-            if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN
-            else 0
-        )
+        model, beams, each = self.model, self.settings.beams, self.settings.samples or 1
+        shared = 0
+        if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN:
+            shared = encoding.shared_tokens(rows)
         if shared < _SHARED:
             shared = 0
-        batch = encoding.collate(rows, tokenizer.pad_token_id, shared)
+        batch = encoding.collate(rows, self.processor.tokenizer.pad_token_id, shared)
         batch = {
             name: x.to(model.device, model.dtype if x.is_floating_point() else None)
             for name, x in batch.items()
         }
-        begin = batch["input_ids"].shape[1]
-        with torch.inference_mode():
-            if shared:
-                batch["past_key_values"] = self._read_once(
-                    batch["input_ids"][:1, :shared], len(rows)
-                )
-            ends = _Ends(tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken)
-            if beams == 1:
-                out = model.generate(
-                    **batch,
-                    custom_generate=decoded,
-                    stop=lambda row, said: ends(said),
-                    samples=samples,
-                )
-            else:
-
-                def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
-                    return torch.tensor(
-                        [ends(said) for said in tokens[:, begin:].tolist()], device=tokens.device
-                    )
-
-                out = model.generate(**batch, stopping_criteria=StoppingCriteriaList([stop]))[
-                    :, begin:
-                ].tolist()
-        each = samples or 1
+        if shared:
+            prefix = batch["input_ids"][:1, :shared]
+            batch["past_key_values"] = self._read_once(prefix, len(rows) * each)
+        ends = _Ends(
+            self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
+        )
+        if beams > 1:
+            out = self._beam_search(batch, ends)
+        else:
+            answers = decode(
+                model,
+                batch,
+                lambda row, said: ends(said),
+                model.generation_config,
+                self.settings.samples,
+            )
+            out = [answer for _, answer in sorted(answers)]
         return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
+
+    def _beam_search(self, batch: dict[str, torch.Tensor], ends: _Ends) -> list[list[int]]:
+        import torch
+
+        begin = batch["input_ids"].shape[1]
+
+        def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+            done = [ends(said) for said in tokens[:, begin:].tolist()]
+            return torch.tensor(done, device=tokens.device)
+
+        with torch.inference_mode():
+            return self.model.generate(**batch, stopping_criteria=[stop])[:, begin:].tolist()
 
     def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Said:
         tokenizer, limit = self.processor.tokenizer, self.settings.max_new_tokens
@@ -318,15 +308,16 @@ class Vlm(Annotator):
         return _Said(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
-        """The cache of the tokens that all prompts begin with, for so many rows."""
+        """The cache of the tokens that all prompts begin with, for this many rows."""
+        import torch
         from transformers import DynamicCache
 
-        self.model.base_model.rope_deltas = (
-            None  # what the last batch left, which would move this one's positions
-        )
+        # What the last batch left would move this one's positions.
+        self.model.base_model.rope_deltas = None
         cache = DynamicCache(config=self.model.config.get_text_config())
-        self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
-        cache.batch_repeat_interleave(rows)
+        with torch.inference_mode():
+            self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
+            cache.batch_repeat_interleave(rows)
         return cache
 
 

@@ -24,9 +24,12 @@ def decode(data: bytes) -> tuple[str, str | None]:
     if not stray:
         return text, None
     line = text.count("\n", 0, text.index(stray[0])) + 1
-    text = _NOT_UTF8.sub(lambda match: chr(ord(match[0]) - 0xDC00), text)
     problem = f"{len(stray)} bytes are not UTF-8, the first in line {line}; read as Windows-1252"
-    return text.translate(_WINDOWS_1252), problem
+    return _NOT_UTF8.sub(_windows_1252, text), problem
+
+
+def _windows_1252(stray: re.Match[str]) -> str:
+    return chr(ord(stray[0]) - 0xDC00).translate(_WINDOWS_1252)
 
 
 def printable(text: str) -> str:

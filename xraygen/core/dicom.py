@@ -77,9 +77,11 @@ def read_dicom(path: Path) -> "Picture":
 
 
 def projection(path: Path) -> Projection:
-    """By ViewPosition; unknown where the file has none, or is damaged. UserError: a package is
-    missing.
+    """By the ViewPosition of a DICOM file; unknown where it has none or is damaged, and of other
+    files. UserError: a package is missing.
     """
+    if not is_dicom(path):
+        return "unknown"
     try:
         header = _dataset(path, ("ViewPosition",), pixels=False)
         return projection_of(header.get("ViewPosition"))

@@ -177,31 +177,26 @@ class CausalModel:
     def _batch(self, prompts: list[Tokens]) -> Iterator[tuple[int, Tokens]]:
         """(row, answer) as answers end."""
         import torch
-        from transformers import DynamicCache
+        from transformers import GenerationConfig
 
         from xraygen.engines.decoding import decode
 
         longest = max(map(len, prompts))
-        padding = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
-        tokens = torch.tensor(
-            [[self.end] * (longest - len(prompt)) + prompt for prompt in prompts],
-            device=self.device,
-        )
-        mask = (
-            torch.arange(longest, device=self.device) >= padding[:, None]
-        ).long()  # (rows, longest), as tokens
-        inputs = {
-            "attention_mask": mask,
-            "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
-            "past_key_values": DynamicCache(config=self.model.config),
-            "use_cache": True,
-            "logits_to_keep": 1,
+        rows = [[self.end] * (longest - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        batch = {
+            "input_ids": torch.tensor(rows, device=self.device),
+            "attention_mask": torch.tensor(mask, device=self.device),
         }
+        most = self.limit - min(map(len, prompts))
+        config = GenerationConfig(
+            max_new_tokens=most, eos_token_id=self.end, pad_token_id=max(self.end, 0)
+        )
 
         def stop(row: int, said: Tokens) -> bool:
             return said[-1] == self.end or len(prompts[row]) + len(said) >= self.limit
 
-        for row, said in decode(self.model, tokens, inputs, stop, self.model.generation_config):
+        for row, said in decode(self.model, batch, stop, config):
             yield row, said[:-1] if said[-1] == self.end else said
 
 

@@ -1,5 +1,6 @@
-"""Every approach against every other on the same studies: how far apart, and whether that can be
-told from noise."""
+"""Every approach against every other on the same studies: by how much they differ, and whether that
+is significant.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -20,7 +21,7 @@ from xraygen.evaluation.resampling import (
 )
 from xraygen.evaluation.scores import MEASURES, StudyScores, rounded
 
-VERSUS = " vs "  # between two names, which hold no spaces
+VERSUS = " vs "  # between two names, which contain no spaces
 
 
 def report_of(
@@ -29,11 +30,13 @@ def report_of(
     agreement: Sequence[Agreement],
     params: CompareParams,
 ) -> dict:
-    """The content of reports/comparison.json. `scores`: of each approach by study set; `summaries`:
-    data/judgements/<approach>/ summary.json by approach; `agreement`:
-    data/prepared/agreement.jsonl."""
+    """The content of reports/comparison.json. `scores`: by approach and study set; `summaries`: the
+    content of data/judgements/<approach>/summary.json by approach; `agreement`: the records of
+    data/prepared/agreement.jsonl.
+    """
     pairs = compare_all(scores, params)
     regions = next(iter(scores.values()))["test"].regions
+    on_test = {name: by_set["test"] for name, by_set in scores.items()}
     return {
         "approaches": dict(summaries),
         "permutations": permutations(len(scores), len(regions), params),
@@ -41,9 +44,7 @@ def report_of(
         "detectable": {
             name: detectable_differences(table, params) for name, table in pairs.items()
         },
-        "repeated": on_repeated_reports(
-            {name: by_set["test"] for name, by_set in scores.items()}, agreement, params
-        ),
+        "repeated": on_repeated_reports(on_test, agreement, params),
         "attainable": attainable((member.attainable for member in agreement), regions),
     }
 
@@ -54,7 +55,7 @@ def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: Com
 
     `difference` is a minus b. Holm's correction runs over the pairs of approaches for macro, and
     over pairs times regions for the regions, within one study set and measure. `holds`: the
-    corrected p is below `alpha`.
+    corrected p-value is below `alpha`.
     """
     sets = next(iter(approaches.values()))
     return {
@@ -64,8 +65,8 @@ def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: Com
 
 
 def permutations(approaches: int, regions: int, params: CompareParams) -> int:
-    """Of each test: enough for the larger of the two families, pairs of approaches times
-    regions.
+    """The number of permutations of each test: enough for the larger family of comparisons, pairs
+    of approaches times regions.
     """
     pairs = approaches * (approaches - 1) // 2
     return max(params.resamples, permutations_needed(pairs * regions, params.alpha))
@@ -83,23 +84,21 @@ def _compare_set(scores: Mapping[str, StudyScores], params: CompareParams) -> di
             params.resamples,
             permutations(len(scores), len(first.regions), params),
             params.seed,
-            both_known=measure
-            == "score",  # a pair that the judge could not score on one side counts on neither
+            # A pair that the judge could not score on one side counts on neither.
+            both_known=measure == "score",
         )
         for name, comparisons in zip(names, found, strict=True):
             table[name][measure] = dict(zip(first.columns, comparisons, strict=True))
-        _correct([pair[measure]["macro"] for pair in table.values()], params)
-        _correct(
-            [pair[measure][region] for pair in table.values() for region in first.regions], params
-        )
+        measured = [pair[measure] for pair in table.values()]
+        _correct([columns["macro"] for columns in measured], params)
+        _correct([columns[region] for columns in measured for region in first.regions], params)
     return table
 
 
 def _correct(family: list[dict], params: CompareParams) -> None:
-    """Complete the comparisons of one family with what the correction decides, and round them."""
-    for comparison, p_holm in zip(
-        family, holm([comparison["p"] for comparison in family]), strict=True
-    ):
+    """Add `p_holm` and `holds` to the comparisons of one family, and round their numbers."""
+    corrected = holm([comparison["p"] for comparison in family])
+    for comparison, p_holm in zip(family, corrected, strict=True):
         comparison |= {"p_holm": p_holm, "holds": p_holm < params.alpha}
         for key, value in comparison.items():
             if isinstance(value, float):
@@ -107,10 +106,10 @@ def _correct(family: list[dict], params: CompareParams) -> None:
 
 
 def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> dict:
-    """Of one study set: {measure: {"median", "least", "most"}}, the smallest macro difference that
-    its number of studies detects with power `params.power`, for a pair whose results differ from
-    study to study as those of the median, the most similar and the most dissimilar pair do. At
-    alpha over the number of pairs, where Holm's correction starts. None where no pair has a spread.
+    """For one study set, {measure: {"median", "least", "most"}}: the smallest macro difference that
+    its number of studies detects with power `params.power`, if two approaches differ from study to
+    study as much as the median, the most similar and the least similar pair do. The level is alpha
+    over the number of pairs, where Holm's correction starts. None where no pair has a spread.
     """
     alpha = params.alpha / max(1, len(pairs))
     result: dict[str, dict[str, float | None] | None] = {}
@@ -131,12 +130,12 @@ def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> 
 def on_repeated_reports(
     approaches: Mapping[str, StudyScores], agreement: Iterable[Agreement], params: CompareParams
 ) -> dict | None:
-    """Token F1 of the curators, and of the approaches on the same studies: those test studies whose
-    report another study has, too. {"studies", "reports", "curators" and "approaches": {name:
-    {"macro" | region: {"token_f1", "ci_low", "ci_high"}}}}.
+    """Token F1 of the curators, and of the approaches on the same studies: the test studies whose
+    report another study has too. {"studies", "reports", "curators": cells, "approaches": {name:
+    cells}}, with cells {"macro" | region: {"token_f1", "ci_low", "ci_high"}}.
 
-    Intervals are by bootstrap over reports, because the studies of one report are not independent.
-    None: there are none.
+    Intervals are by bootstrap over reports, because studies with the same report are not
+    independent. None: there are no such studies.
     """
     members = {member.id: member for member in agreement}
     repeated = {id: one.curators for id, one in members.items() if one.curators is not None}
@@ -146,18 +145,14 @@ def on_repeated_reports(
     first = next(iter(chosen.values()))
     ids = first.ids
     curators = [[repeated[id][region] for region in first.regions] for id in ids]
-    values = np.stack(
-        [np.array(curators, dtype=float), *(scores.token_f1 for scores in chosen.values())]
-    )
+    measured = [scores.token_f1 for scores in chosen.values()]
+    values = np.stack([np.array(curators, dtype=float), *measured])
     reports, groups = np.unique([members[id].report for id in ids], return_inverse=True)
     low = high = np.full((len(values), len(first.columns)), np.nan)
     if len(reports) > 1:
         low, high, _ = intervals(bootstrap(values, params.resamples, params.seed, groups))
     rows = [
-        {
-            column: {"token_f1": rounded(mean), "ci_low": rounded(bottom), "ci_high": rounded(top)}
-            for column, mean, bottom, top in zip(first.columns, *row, strict=True)
-        }
+        _cells(first.columns, *row)
         for row in zip(means(values).tolist(), low.tolist(), high.tolist(), strict=True)
     ]
     return {
@@ -168,14 +163,23 @@ def on_repeated_reports(
     }
 
 
+def _cells(
+    columns: Sequence[str], values: Sequence[float], low: Sequence[float], high: Sequence[float]
+) -> dict[str, dict]:
+    return {
+        column: {"token_f1": rounded(value), "ci_low": rounded(bottom), "ci_high": rounded(top)}
+        for column, value, bottom, top in zip(columns, values, low, high, strict=True)
+    }
+
+
 def attainable(
     scores: Iterable[dict[str, tuple[float, int]] | None], regions: Sequence[str]
 ) -> dict | None:
     """`attainable` of each study -> {"macro" | scored region: mean token F1}; None: no study has
     it.
 
-    The mean is over redraws, not over studies: where the best answer is silence, most redraws are
-    silent too and count for nothing, and the few that are not must not count as a whole study.
+    The mean is over redraws, not over studies: where the best answer is empty, most redraws are
+    empty too and do not count, and the few others must not weigh as much as a whole study.
     """
     known = [by_region for by_region in scores if by_region is not None]
     if not known:

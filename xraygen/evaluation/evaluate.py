@@ -22,27 +22,24 @@ def judge_annotations(
     """One judgement for each study with a reference and each scored region, in the order of
     `studies`.
 
-    An annotation that failed is judged as empty; one of a study without a reference is passed over.
-    UserError: an annotation is missing, doubled, or of no study; or there are studies, but no
-    reference to judge anything by.
+    A failed annotation is judged as empty; that of a study without a reference is skipped.
+    UserError: an annotation is missing, duplicated or of an unknown study; or there are studies,
+    but no reference to judge by.
     """
     studies = list(studies)
     curated = [study for study in studies if study.reference is not None]
     if studies and not curated:
         raise UserError(
-            f"none of the {len(studies):,} studies has a reference to judge by; see `data:` in params.yaml"
+            f"none of the {len(studies):,} studies has a reference to judge by; "
+            "see `data:` in params.yaml"
         )
-    answers = {}
-    for record in annotations:
-        if record.id in answers:
-            raise UserError(f"study {record.id} is annotated twice; run `dvc repro annotate` again")
-        answers[record.id] = record
+    answers = _by_study(annotations)
     missing = [study.id for study in curated if study.id not in answers]
-    strangers = sorted(answers.keys() - {study.id for study in studies})
-    if missing or strangers:
+    unknown = sorted(answers.keys() - {study.id for study in studies})
+    if missing or unknown:
         raise UserError(
-            f"annotations do not fit the studies: {len(missing)} missing {missing[:3]}, {len(strangers)} of no study "
-            f"{strangers[:3]}; run `dvc repro annotate` again"
+            f"annotations do not match the studies: {len(missing)} missing {missing[:3]}, "
+            f"{len(unknown)} of no study {unknown[:3]}; run `dvc repro annotate` again"
         )
     cells = [(study, region) for study in curated for region in regions.scored]
     blank = regions.annotation({})
@@ -67,13 +64,22 @@ def judge_annotations(
     ]
 
 
+def _by_study(annotations: Iterable[AnnotationRecord]) -> dict[str, AnnotationRecord]:
+    answers: dict[str, AnnotationRecord] = {}
+    for record in annotations:
+        if record.id in answers:
+            raise UserError(f"study {record.id} is annotated twice; run `dvc repro annotate` again")
+        answers[record.id] = record
+    return answers
+
+
 def judge_splits(
     studies: dict[str, list[Study]],
     annotations: dict[str, list[AnnotationRecord]],
     judge: Judge,
     regions: Regions,
 ) -> dict[str, list[Judgement]]:
-    """By split; asked in one go, because a judge may have a large model to load."""
+    """Judgements by split, all in one call, because a judge may have a large model to load."""
     judged = judge_annotations(
         [study for split in studies.values() for study in split],
         [record for split in studies for record in annotations[split]],
@@ -95,28 +101,27 @@ def details(
     resamples: int,
     seed: int,
 ) -> dict:
-    """The content of data/judgements/<approach>/summary.json: the judge and what it says of itself,
-    and for each study set the scores of `summarise` with the verdicts and the number of failed
-    annotations.
+    """The content of data/judgements/<approach>/summary.json: the judge and its description, and
+    for each study set the scores of `summarise`, the number of pairs by verdict and the number of
+    failed annotations.
     """
     result: dict = {"judge": judge.name, "about": judge.about()}
+    everything = [judgement for split in judgements.values() for judgement in split]
     for name, scores in scores_of(judgements, studies, regions.scored).items():
         ids = set(scores.ids)
-        judged = [
-            judgement for split in judgements.values() for judgement in split if judgement.id in ids
-        ]
+        judged = [judgement for judgement in everything if judgement.id in ids]
+        verdicts = Counter(judgement.verdict for judgement in judged)
+        failed = {judgement.id for judgement in judged if judgement.annotation_error}
         result[name] = summarise(scores, resamples, seed) | {
-            "verdicts": dict(sorted(Counter(judgement.verdict for judgement in judged).items())),
-            "failed_annotations": len(
-                {judgement.id for judgement in judged if judgement.annotation_error}
-            ),
+            "verdicts": dict(sorted(verdicts.items())),
+            "failed_annotations": len(failed),
         }
     return result
 
 
 def metrics(summary: dict) -> dict:
-    """The content of metrics/scores/<approach>.json: of `details` what `dvc metrics diff` is to
-    show.
+    """The content of metrics/scores/<approach>.json: the part of `details` that `dvc metrics diff`
+    shows.
     """
     result: dict = {"judge": summary["judge"]}
     for name, cells in summary.items():
@@ -130,7 +135,7 @@ def metrics(summary: dict) -> dict:
 
 
 def read_splits(folder: Path, record: type, regions: Regions) -> dict[str, list]:
-    """`folder`/<split>.jsonl of the splits that are judged, as lists of records."""
+    """The records of `folder`/<split>.jsonl, for each split that is judged."""
     return {
         split: list(read_jsonl(folder / f"{split}.jsonl", record, regions))
         for split in ("dev", "test")

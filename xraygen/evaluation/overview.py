@@ -9,15 +9,15 @@ from xraygen.evaluation.compare import VERSUS
 
 COST = "cost_usd_per_1000_reports"
 ABOUT = """\
-*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how much of that a
-constant text does not get; bold where it is significant. *Repeated reports*: token F1 on the {n:,}
-test studies whose report other studies have too, next to what *curators* get there against each
-other. *Cost*: US dollars for 1,000 reports; – where no server is asked."""
+*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how much of that
+a constant text does not get; bold where it is significant. *Repeated reports*: token F1 on the
+{n:,} test studies whose report other studies have too, next to what *curators* get there against
+each other. *Cost*: US dollars for 1,000 reports; – where no server is asked."""
 
 
 def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str:
-    """`comparison`: the content of reports/comparison.json; `usage`: that of metrics/usage by
-    approach; `floor`: the approach that says the same of every case, if there is one.
+    """`comparison`: the content of reports/comparison.json; `usage`: that of metrics/usage, by
+    approach; `floor`: the approach that gives every case the same answer, if there is one.
     """
     rows = []
     repeated = comparison["repeated"]

@@ -6,9 +6,8 @@ from xraygen.core.study import NonEmpty, Record, Share
 
 
 class EvaluateParams(Record):
-    """`judge`: a built-in name, or `package.module:Class`. `settings`: those of each judge that has
-    any, by its name, whether it is the chosen one or not. `resamples`: bootstrap resamples behind
-    each interval.
+    """`judge`: a built-in name, or `package.module:Class`. `settings`: those of each judge, by its
+    name, whether it is the chosen one or not. `resamples`: bootstrap resamples for each interval.
     """
 
     judge: NonEmpty
@@ -18,10 +17,10 @@ class EvaluateParams(Record):
 
 
 class CompareParams(Record):
-    """`resamples`: bootstrap resamples behind each interval, and the fewest permutations of a test,
-    which takes 20 times the number of comparisons over alpha where that is more. `alpha`:
-    family-wise error admitted after Holm's correction. `power`: chance of detecting a difference as
-    large as the detectable one that is printed.
+    """`resamples`: bootstrap resamples for each interval, and the minimum number of permutations of
+    a test, which takes 20 times the number of comparisons over alpha where that is more. `alpha`:
+    family-wise error rate after Holm's correction. `power`: probability of detecting a difference
+    as large as the detectable one that is printed.
     """
 
     resamples: PositiveInt

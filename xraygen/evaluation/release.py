@@ -1,5 +1,5 @@
-"""The release: which approach is best on dev, by how much, and what is handed out of its
-annotations of the val split.
+"""The release: which approach is best on dev and by how much, and its annotations of the val
+split.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class Released(Record):
-    """A study as val.jsonl has it: what was said of it or why nothing was, by which approach, and
-    the judge that chose it.
+    """A study in val.jsonl: its annotation, or the error that prevented it, the approach that made
+    it, and the judge by which that was chosen.
     """
 
     id: NonEmpty
@@ -26,7 +26,7 @@ class Released(Record):
     judge: str
 
 
-# What the score of the chosen approach on dev has been used for before it is reported.
+# What dev has been used for by the time the score of the chosen approach on it is reported.
 DEV_USED_FOR = (
     "checkpoint selection in fine-tuning",
     "prompt selection",
@@ -37,12 +37,12 @@ DEV_USED_FOR = (
 def choose(
     approaches: Mapping[str, "Settings"], scores: Mapping[str, dict], pairs: Mapping[str, dict]
 ) -> dict:
-    """What is known of the choice: the approach with the best macro score on dev, the first by name
-    among equals, and its paired comparison with the next one. `scores`, `pairs`: `approaches` and
-    of `pairs` `dev` in reports/comparison.json.
+    """The facts of the choice: the approach with the best macro score on dev, the first by name
+    among equals, and its paired comparison with the next one. `scores`, `pairs`: the keys
+    `approaches` and `pairs.dev` of reports/comparison.json.
 
-    Approaches of the annotator recorded are left out, because they have no answer to a study that
-    nobody asked them about; they are named. UserError: no other has a score on dev, or the
+    Approaches of the annotator recorded are excluded, because they have no answers to studies that
+    nobody asked them about; they are named. UserError: no other approach has a score on dev, or the
     comparison is of other approaches.
     """
     absent = sorted(approaches.keys() - scores.keys())
@@ -60,8 +60,9 @@ def choose(
     )
     if not ranked:
         raise UserError(
-            "no approach that can annotate has a macro score on dev: params.yaml needs one whose annotator is not "
-            "recorded, and dev scored studies for every region; metrics/data.json counts its references"
+            "no approach that can annotate has a macro score on dev: params.yaml needs one whose "
+            "annotator is not recorded, and dev needs scored studies in every region; "
+            "metrics/data.json counts its references"
         )
     best = ranked[0]
     chosen = {"approach": best, "judge": scores[best]["judge"], "candidates": len(ranked)}
@@ -73,7 +74,9 @@ def choose(
 
 
 def metrics(facts: Mapping) -> dict:
-    """The content of metrics/release.json: the facts without the intervals, which README.md has."""
+    """The content of metrics/release.json: the facts without the intervals, which are in
+    README.md.
+    """
     return {
         key: value
         for key, value in facts.items()
@@ -82,23 +85,21 @@ def metrics(facts: Mapping) -> dict:
 
 
 def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
-    """The difference best minus second as it was tested, whichever way round the pair was
-    written.
-    """
-    for sign, key in ((1, f"{best}{VERSUS}{second}"), (-1, f"{second}{VERSUS}{best}")):
-        if key in pairs:
-            macro = pairs[key]["score"]["macro"]
-            break
-    else:
+    """The tested difference best minus second, in whichever order the pair is stored."""
+    ahead = pairs.get(f"{best}{VERSUS}{second}")
+    behind = pairs.get(f"{second}{VERSUS}{best}")
+    found = ahead or behind
+    if found is None:
         raise UserError(
-            f"reports/comparison.json: no comparison of {best} with {second} on dev; run `dvc repro compare`"
+            f"reports/comparison.json: no comparison of {best} with {second} on dev; "
+            "run `dvc repro compare`"
         )
-    margin, *ends = (
-        value and sign * value for value in (macro["difference"], macro["ci_low"], macro["ci_high"])
-    )
-    low, high = ends[::sign]
-    # Pairs that the judge could not score count in neither side of a comparison, which may turn a
-    # small lead round.
+    macro = found["score"]["macro"]
+    margin, low, high = macro["difference"], macro["ci_low"], macro["ci_high"]
+    if not ahead:
+        margin, low, high = _negative(margin), _negative(high), _negative(low)
+    # Pairs that the judge could not score count on neither side of a comparison, which may reverse
+    # a small lead.
     holds = macro["holds"] and margin is not None and margin > 0
     return {
         "margin": margin,
@@ -107,6 +108,10 @@ def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
         "p_holm": macro["p_holm"],
         "holds": holds,
     }
+
+
+def _negative(value: float | None) -> float | None:
+    return value and -value
 
 
 def released(record: AnnotationRecord, chosen: dict) -> Released:
@@ -120,12 +125,12 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
 
 
 def columns(regions: Regions) -> tuple[str, ...]:
-    """Of val.csv."""
+    """The columns of val.csv."""
     return ("id", *regions, "error", "approach", "judge")
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
-    """val.csv: the regions of a study that failed are empty, and its error says why."""
+    """The rows of val.csv. The regions of a failed study are empty, and its error says why."""
     return [
         member.model_dump(exclude={"annotation"}) | regions.annotation(member.annotation or {})
         for member in members
@@ -133,20 +138,23 @@ def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
 
 
 def readme(facts: dict) -> str:
-    """README.md next to the files, from `choose` and the number of `studies` and of `failed`
-    ones.
+    """README.md next to the files. `facts`: those of `choose`, and the numbers of `studies` and of
+    `failed` ones.
     """
-    judge = facts["judge"] + (
-        ", the embedded approximation of GREEN" if facts["judge"] == "proxy" else ""
-    )
+    judge = facts["judge"]
+    if judge == "proxy":
+        judge += ", the embedded approximation of GREEN"
+    score = _interval(facts["score"], facts["ci_low"], facts["ci_high"])
+    *uses, last_use = facts["dev_used_for"]
     lines = [
-        f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their column `error` says why.",
-        f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro score on dev.",
+        f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their "
+        "column `error` says why.",
+        f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro score on "
+        "dev.",
         f"Judge: {judge}.",
-        f"Macro score on dev: {_interval(facts['score'], facts['ci_low'], facts['ci_high'])}. Scores on test are in "
-        "reports/comparison.md.",
-        f"Dev was used for {', '.join(facts['dev_used_for'][:-1])} and {facts['dev_used_for'][-1]}, so scores on dev are "
-        "optimistic, and those of a fine-tuned approach more than others.",
+        f"Macro score on dev: {score}. Scores on test are in reports/comparison.md.",
+        f"Dev was used for {', '.join(uses)} and {last_use}, so scores on dev are optimistic, and "
+        "those of a fine-tuned approach more than others.",
     ]
     if "margin" in facts and facts["margin"] is None:
         lines.append(
@@ -154,15 +162,16 @@ def readme(facts: dict) -> str:
         )
     elif "margin" in facts:
         margin = _interval(facts["margin"], facts["margin_ci_low"], facts["margin_ci_high"])
-        verdict = (
-            "This holds" if facts["holds"] else "This is not significant at this number of studies"
-        )
+        verdict = "significant" if facts["holds"] else "not significant at this number of studies"
         p = f"p = {facts['p_holm']:.4f} after Holm's correction"
-        lines.append(f"Margin over the next, {facts['runner_up']}: {margin}, {p}. {verdict}.")
+        lines.append(
+            f"Margin over the next, {facts['runner_up']}: {margin}, {p}. This is {verdict}."
+        )
     if "left_out" in facts:
         names = ", ".join(facts["left_out"])
         lines.append(
-            f"Left out of the choice: {names}. Answers recorded elsewhere cover only the studies that were asked about."
+            f"Excluded from the choice: {names}. Answers recorded elsewhere cover only the studies "
+            "that were asked about."
         )
     listed = "".join(f"- {line}\n" for line in lines)
     return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"

@@ -1,4 +1,4 @@
-"""What people read: reports/comparison.md, reports/index.html and the table behind `dvc plots`."""
+"""The reports: reports/comparison.md, reports/index.html and the table behind `dvc plots`."""
 
 import base64
 import io
@@ -29,9 +29,9 @@ LEGEND = (
 )
 METHOD = (
     "The table of differences has the best approach against each, and each against the next; all"
-    " pairs are in reports/comparison.json. A difference is **bold** when its p-value, from a paired"
-    " permutation test over studies with {permutations:,} permutations, or all that there are,"
-    " corrected by Holm for the number of comparisons, is below {alpha:g}; otherwise it is not"
+    " pairs are in reports/comparison.json. A difference is **bold** when its p-value, from a"
+    " paired permutation test over studies with {permutations:,} permutations, or all that there"
+    " are, corrected by Holm for the number of comparisons, is below {alpha:g}; otherwise it is not"
     " significant (n.s.)."
 )
 DETECTABLE = """\
@@ -41,26 +41,24 @@ With {studies:,} studies, a difference of {score[median]:.3f} in macro score and
 pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f}
 over all pairs."""
 TOO_FEW = """\
-{studies:,} studies are too few for a difference to hold: the smallest p-value that they admit is
-{smallest:.2g}, of {pairs:,} tested."""
+{studies:,} studies are too few for a difference to be significant: the smallest possible p-value
+is {smallest:.2g}, before Holm's correction ({pairs:,} pairs)."""
 REPEATED = """\
 Curators' agreement on repeated reports: token F1 on the {studies:,} test studies whose report
-another study has, too ({reports:,} reports; intervals over reports). *Curators*: the study's
+another study has too ({reports:,} reports; intervals over reports). *Curators*: the study's
 reference against the text most like all that curators wrote for the other studies."""
-
-
 ATTAINABLE = """\
 *Attainable*: what the best answer to each report gets on average from the generator's curators, who
-can be asked again: the text most like 32 redrawn references, against 32 others. Chance may carry an
-approach past it on these studies."""
+can be asked again: the text most like 32 redrawn references, against 32 others. By chance an
+approach may exceed it on these studies."""
 
 
 def comparison_markdown(
     comparison: dict, overview: str, source: str, params: CompareParams, complete: bool = False
 ) -> str:
-    """`comparison`: the content of reports/comparison.json; `overview`: its first table; `source`:
-    of the studies. `complete`: every study set as test has it, rather than its macro scores alone,
-    which is what git keeps.
+    """`comparison`: the content of reports/comparison.json; `overview`: the first table; `source`:
+    where the studies come from. `complete`: every study set in full, as test is, rather than its
+    macro scores alone, which is what git keeps.
     """
     scores = comparison["approaches"]
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
@@ -75,16 +73,9 @@ def comparison_markdown(
             parts += _study_set(comparison, name, params) if sizes[name] else []
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
-    permutations = comparison["permutations"]
-    return (
-        "\n\n".join(
-            [
-                *parts,
-                textwrap.fill(METHOD.format(permutations=permutations, alpha=params.alpha), 100),
-            ]
-        )
-        + "\n"
-    )
+    method = METHOD.format(permutations=comparison["permutations"], alpha=params.alpha)
+    parts.append(textwrap.fill(method, 100))
+    return "\n\n".join(parts) + "\n"
 
 
 def regions_of(scores: dict) -> list[str]:
@@ -100,32 +91,30 @@ def _listed(names: Sequence[str]) -> str:
 def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
     scores = comparison["approaches"]
     pairs = comparison["pairs"][name]
+    attainable = comparison["attainable"] if name == "test" else None
+    repeated = comparison["repeated"] if name == "test" else None
     about = "\n".join(sorted({content["about"] for content in scores.values()}))
-    parts = [_score_table(scores, name), about]
-    parts.append(
-        _token_f1_table(scores, name, comparison["attainable"] if name == "test" else None)
-    )
-    if name == "test" and comparison["attainable"]:
+    parts = [_score_table(scores, name), about, _token_f1_table(scores, name, attainable)]
+    if attainable:
         parts.append(ATTAINABLE)
-    if name == "test" and comparison["repeated"]:
-        parts += [
-            REPEATED.format(**comparison["repeated"]),
-            _repeated_table(comparison["repeated"], regions_of(scores)),
-        ]
+    if repeated:
+        parts += [REPEATED.format(**repeated), _repeated_table(repeated, regions_of(scores))]
     parts.append(_comparisons(scores, pairs, name))
-    found = comparison["detectable"][name]
     studies = next(iter(scores.values()))[name]["macro"]["n"]
-    if pairs and smallest_p(studies) * len(pairs) >= params.alpha:
-        parts.append(
-            TOO_FEW.format(studies=studies, pairs=len(pairs), smallest=smallest_p(studies))
-        )
-    elif all(found.values()):
-        parts.append(
-            DETECTABLE.format(
-                studies=studies, pairs=len(pairs), power=params.power, alpha=params.alpha, **found
-            )
-        )
-    return parts
+    sensitivity = _sensitivity(comparison["detectable"][name], studies, len(pairs), params)
+    return [*parts, sensitivity] if sensitivity else parts
+
+
+def _sensitivity(detectable: dict, studies: int, pairs: int, params: CompareParams) -> str | None:
+    """Which differences a study set of this size detects, or that it detects none."""
+    smallest = smallest_p(studies)
+    if pairs and smallest * pairs >= params.alpha:
+        return TOO_FEW.format(studies=studies, pairs=pairs, smallest=smallest)
+    if not all(detectable.values()):
+        return None
+    return DETECTABLE.format(
+        studies=studies, pairs=pairs, power=params.power, alpha=params.alpha, **detectable
+    )
 
 
 def _number(value: float | None) -> str:
@@ -180,7 +169,7 @@ def _with_interval(cell: dict, measure: str) -> str:
 
 
 def _other_sets(scores: dict, sizes: dict[str, int]) -> str:
-    """Macro score with interval and token F1 of every set but test; reports/index.html has the
+    """Macro score with interval, and token F1, of every set but test; reports/index.html has the
     rest.
     """
     others = [name for name in TITLES if name != "test" and sizes[name]]
@@ -200,17 +189,14 @@ def _comparisons(scores: dict, pairs: dict, name: str) -> str:
     order = sorted(scores, key=lambda approach: -(scores[approach][name]["macro"]["score"] or 0))
     if len(order) < 2:
         return "One approach only: nothing to compare it with."
-    shown = dict.fromkeys(
-        [(order[0], other) for other in order[1:]] + list(zip(order[1:], order[2:], strict=False))
-    )
-    rows, names = [], regions_of(scores)
-    for ahead, behind in shown:
-        sign, pair = (
-            (1, f"{ahead}{VERSUS}{behind}")
-            if f"{ahead}{VERSUS}{behind}" in pairs
-            else (-1, f"{behind}{VERSUS}{ahead}")
-        )
-        score, f1 = (pairs[pair][measure] for measure in MEASURES)
+    against_best = [(order[0], other) for other in order[1:]]
+    neighbours = list(itertools.pairwise(order[1:]))
+    names = regions_of(scores)
+    rows = []
+    for ahead, behind in against_best + neighbours:
+        sign = 1 if f"{ahead}{VERSUS}{behind}" in pairs else -1
+        found = pairs[VERSUS.join((ahead, behind)[::sign])]
+        score, f1 = (found[measure] for measure in MEASURES)
         regions = [_difference(score[region], sign) for region in names]
         rows.append(
             [ahead, behind, _compared(score["macro"], sign), *regions, _compared(f1["macro"], sign)]
@@ -235,17 +221,18 @@ def _compared(found: dict, sign: int) -> str:
 
 def scores_rows(scores: dict) -> list[dict]:
     """One row an approach with its macro scores on test, for `dvc plots`."""
-    keys = ("score", "ci_low", "ci_high", "token_f1")
-    macros = {approach: content["test"]["macro"] for approach, content in scores.items()}
-    return [
-        {"approach": approach}
-        | {key: None if macro[key] is None else round(macro[key], 4) for key in keys}
-        for approach, macro in macros.items()
-    ]
+    rows = []
+    for approach, content in scores.items():
+        row = {"approach": approach}
+        for key in ("score", "ci_low", "ci_high", "token_f1"):
+            value = content["test"]["macro"][key]
+            row[key] = None if value is None else round(value, 4)
+        rows.append(row)
+    return rows
 
 
 def figure(scores: dict) -> str:
-    """Scores on test by region with their intervals, as the text of an SVG data URI: the page needs
+    """Scores on test by region with their intervals, as an SVG data URI, so that the page needs
     nothing from the web.
     """
     import matplotlib
@@ -264,10 +251,10 @@ def figure(scores: dict) -> str:
                 [[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")],
                 dtype=float,
             )
-            places = np.arange(len(columns)) + 0.7 * index / len(scores)
+            rows = np.arange(len(columns)) + 0.7 * index / len(scores)
             axis.errorbar(
                 score,
-                places,
+                rows,
                 xerr=np.abs([score - low, high - score]),
                 fmt="o",
                 capsize=3,
@@ -288,7 +275,7 @@ def worst(scores: Mapping[str, StudyScores]) -> set[str]:
     """The ids of the studies on which the approaches together scored worst."""
     lost = sum(np.nansum(1 - one.score, axis=1) for one in scores.values())
     ids = next(iter(scores.values())).ids
-    return {ids[place] for place in np.argsort(-lost, kind="stable")[:EXAMPLES]}
+    return {ids[row] for row in np.argsort(-lost, kind="stable")[:EXAMPLES]}
 
 
 def examples(
@@ -296,22 +283,22 @@ def examples(
     annotations: Mapping[str, Iterable[AnnotationRecord]],
     judgements: Mapping[str, Iterable[Judgement]],
 ) -> list[dict]:
-    """What the page shows of these studies: report, reference, and what each approach said."""
-    said = {
+    """What the page shows of these studies: report, reference, and the text of each approach."""
+    annotated = {
         (approach, record.id): record
         for approach, records in annotations.items()
         for record in records
     }
-    marks = {
-        (approach, mark.id, mark.region): mark
-        for approach, judged in judgements.items()
-        for mark in judged
+    judged = {
+        (approach, judgement.id, judgement.region): judgement
+        for approach, members in judgements.items()
+        for judgement in members
     }
 
     def answer(approach: str, id: str, region: str) -> dict:
-        record = said[approach, id]
+        record = annotated[approach, id]
         text = record.annotation[region] if record.annotation else f"failed: {record.error}"
-        return {"text": text, "judgement": marks.get((approach, id, region))}
+        return {"text": text, "judgement": judged.get((approach, id, region))}
 
     def row(study: Study, region: str) -> dict:
         answers = [answer(approach, study.id, region) for approach in annotations]
@@ -324,9 +311,7 @@ def examples(
 
 
 def page(markdown: str, scores: dict, shown: list[dict]) -> str:
-    """reports/index.html: the figure, the comparison, and the studies where the approaches did
-    worst.
-    """
+    """reports/index.html: the figure, the comparison, and the studies with the worst scores."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markdown_it import MarkdownIt
     from markupsafe import Markup

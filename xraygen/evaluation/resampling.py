@@ -1,9 +1,9 @@
 """Bootstrap intervals and paired permutation tests over studies, for many approaches at once.
 
-What is resampled is always a whole study, because its regions are not independent. Every statistic
+Whole studies are resampled, because the regions of a study are not independent. Every statistic
 here is a ratio of two sums over studies, so one matrix product per block of resamples serves all
 approaches and regions, and a pair of approaches costs only the difference of two columns. Resamples
-are drawn in blocks of about `_CELLS` numbers, so that memory does not grow with how many there are.
+are drawn in blocks of about `_CELLS` numbers, so that memory does not grow with their number.
 """
 
 import math
@@ -14,15 +14,16 @@ from statistics import NormalDist
 import numpy as np
 
 _CELLS = 2_000_000  # numbers in a block: some tens of megabytes
-# Rows of a block of permutations: with fewer, a product waits for its columns to come from memory.
-_FEWEST_ROWS = 64
-_SLACK = 1e-12  # sums that differ by less are equal: the order of summation moves the last bits
+# Rows of a block of permutations; with fewer, a matrix product is bound by memory.
+_MIN_ROWS = 64
+# Sums that differ by less are equal: the order of summation changes the last bits.
+_TOLERANCE = 1e-12
 
 
 def means(values: np.ndarray) -> np.ndarray:
     """(..., studies, regions) -> (..., 1 + regions): macro, then the mean of each region.
 
-    NaN cells are left out. A region without any value is NaN, and so is then macro, which is the
+    NaN cells are excluded. A region without any value is NaN, and then so is macro, which is the
     mean of the regions' means.
     """
     known = ~np.isnan(values)
@@ -46,9 +47,9 @@ def _with_macro(regional: np.ndarray) -> np.ndarray:
 def _exact(values: np.ndarray, added: int) -> np.ndarray:
     """Values rounded so that a sum of `added` of them is exact, whatever the order of summation.
 
-    A matrix product adds in an order that depends on threads, memory and processor. Rounded to a
-    multiple of one power of two, small enough for the largest sum to fit into the 53 bits of a
-    float, the values sum to the same bits everywhere. For 300 scores that is a multiple of 2^-43.
+    The order in which a matrix product adds depends on threads, memory and processor. Rounded to
+    multiples of a power of two for which the largest sum fits into the 53 bits of a float, the
+    values have the same sum everywhere. For 300 scores they are multiples of 2^-43.
     """
     largest = float(np.nan_to_num(np.abs(values)).max(initial=0.0)) or 1.0
     unit = 2.0 ** (math.ceil(math.log2(largest * added)) - 52)
@@ -88,7 +89,8 @@ def bootstrap(
 
 def _draws(studies: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Blocks of (rows, studies): how often each study was drawn, with replacement; `resamples` rows
-    in all."""
+    in total.
+    """
     rng = np.random.default_rng(seed)
     rows = max(1, _CELLS // studies)
     for start in range(0, resamples, rows):
@@ -101,7 +103,7 @@ def intervals(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(resamples, ...) -> (low, high, standard error), each (...): the 95 % percentile interval and
     the standard deviation.
 
-    NaN where so few studies have a value that a resample may hold none.
+    NaN where a resample has no study with a value.
     """
     low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
     return low, high, drawn.std(axis=0, ddof=1)
@@ -160,20 +162,22 @@ def compare_pairs(
 def _masked(
     values: np.ndarray, pairs: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Where a pair's sides are known in different cells, its difference and a series of zeros take
-    the sides' place."""
+    """Values and pairs in which both sides have the same NaN cells. Where a pair has different
+    ones, its sides are replaced by their difference and a series of zeros.
+    """
     known = ~np.isnan(values)
-    more: list[np.ndarray] = []
-    changed = []
+    differences: list[np.ndarray] = []
+    masked = []
     for a, b in pairs:
         if np.array_equal(known[a], known[b]):
-            changed.append((a, b))
+            masked.append((a, b))
         else:
-            changed.append((len(values) + 1 + len(more), len(values)))
-            more.append(values[a] - values[b])
-    if not more:
-        return values, changed
-    return np.concatenate([values, np.zeros_like(values[:1]), np.stack(more)]), changed
+            masked.append((len(values) + 1 + len(differences), len(values)))
+            differences.append(values[a] - values[b])
+    if not differences:
+        return values, masked
+    zeros = np.zeros_like(values[:1])
+    return np.concatenate([values, zeros, np.stack(differences)]), masked
 
 
 def permutation_p(
@@ -184,19 +188,19 @@ def permutation_p(
     seed: int,
     alike: bool = False,
 ) -> np.ndarray:
-    """(series, studies, regions) and the series on both sides of each pair -> (pairs, 1 + regions)
-    two-sided p-values.
+    """(series, studies, regions), and the series on the left and right side of each pair -> (pairs,
+    1 + regions) two-sided p-values.
 
     A permutation swaps the two rows of some studies. p is that of scipy.stats.permutation_test for
-    paired samples: twice the smaller tail, the observed difference counted among the drawn ones
-    (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9, 2010), and all
-    2^n permutations where these are at most `permutations`. A permutation that leaves a side
-    without any value in a region counts as one as far apart as what was observed.
+    paired samples: twice the smaller tail, counting the observed difference as one of the drawn
+    (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9, 2010), and
+    with all 2^n permutations where these are at most `permutations`. A permutation that leaves one
+    side of a region without any value counts as extreme as the observed difference.
 
     With signs s = +1 or -1 by study, the swapped sums are (T + s.d) / 2 and (T - s.d) / 2, where T
-    is the sum over both sides and d the differences, and s.d is s.a - s.b. The same goes for the
-    counts, which a swap leaves alone where the two sides are known in the same cells. `alike`: the
-    caller says that they are, and that where one side is zero the other's cells count.
+    is the sum over both sides, d are the differences, and s.d is s.a - s.b. The same holds for the
+    counts, which a swap does not change where both sides have the same NaN cells. `alike`: the
+    caller knows that they have, or that the right side is a series of zeros (`_masked`).
     """
     series, n, regions = values.shape
     values = _exact(values, 2 * n)  # the sum over both sides of a pair
@@ -214,8 +218,8 @@ def permutation_p(
     observed = means(values)
     observed = observed[left] - observed[right]
     tails = np.zeros((2, *observed.shape), dtype=np.int64)
-    drawn_in_all = 0
-    rows = max(_FEWEST_ROWS, _CELLS // max(n, columns.shape[1]))
+    drawn_in_total = 0
+    rows = max(_MIN_ROWS, _CELLS // max(n, columns.shape[1]))
     for swapped in _swaps(n, permutations, seed, rows):
         signed = (totals[:, None] - 2 * (columns.T @ swapped.T)).reshape(
             -1, series, regions, len(swapped)
@@ -225,31 +229,37 @@ def permutation_p(
             if alike:
                 drawn = _divide(moved[0], counts[a, :, None])
             else:
-                both = (sums[a] + sums[b])[:, None]
-                both_counts = (counts[a] + counts[b])[:, None]
-                drawn = _divide(both + moved[0], both_counts + moved[1])
-                drawn -= _divide(both - moved[0], both_counts - moved[1])
+                drawn = _swapped(moved, sums[a] + sums[b], counts[a] + counts[b])
             drawn = np.concatenate([drawn.mean(axis=0, keepdims=True), drawn])
-            tails[0, pair] += (~(drawn < observed[pair, :, None] - _SLACK)).sum(axis=1)
-            tails[1, pair] += (~(drawn > observed[pair, :, None] + _SLACK)).sum(axis=1)
-        drawn_in_all += len(swapped)
+            tails[0, pair] += (~(drawn < observed[pair, :, None] - _TOLERANCE)).sum(axis=1)
+            tails[1, pair] += (~(drawn > observed[pair, :, None] + _TOLERANCE)).sum(axis=1)
+        drawn_in_total += len(swapped)
     itself = 0 if exact else 1
-    p = np.minimum(1.0, 2 * (tails.min(axis=0) + itself) / (drawn_in_all + itself))
+    p = np.minimum(1.0, 2 * (tails.min(axis=0) + itself) / (drawn_in_total + itself))
     return np.where(np.isnan(observed), 1.0, p)
 
 
+def _swapped(moved: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(2, regions, permutations) s.d of sums and counts, and (regions,) totals over both sides ->
+    (regions, permutations) differences of the two means.
+    """
+    left = _divide(sums[:, None] + moved[0], counts[:, None] + moved[1])
+    right = _divide(sums[:, None] - moved[0], counts[:, None] - moved[1])
+    return left - right
+
+
 def _swaps(n: int, permutations: int, seed: int, rows: int) -> Iterator[np.ndarray]:
-    """Blocks of (rows, n): 1 where a study's two rows are swapped, else 0. All 2^n where these are
-    at most `permutations`."""
+    """Blocks of (rows, n): 1 where the two rows of a study are swapped, else 0. All 2^n where these
+    are at most `permutations`.
+    """
     if 2**n <= permutations:
         for start in range(0, 2**n, rows):
             codes = np.arange(start, min(start + rows, 2**n))
             yield (codes[:, None] >> np.arange(n) & 1).astype(float)
         return
     rng = np.random.default_rng(seed)
-    width = 4 * math.ceil(
-        n / 32
-    )  # bytes of a row, whole words: the stream is then the same whatever the size of a block
+    # Bytes of a row, in whole words, so that the stream is the same whatever the size of a block.
+    width = 4 * math.ceil(n / 32)
     for start in range(0, permutations, rows):
         count = min(rows, permutations - start)
         random = np.frombuffer(rng.bytes(count * width), dtype=np.uint8).reshape(count, width)
@@ -258,7 +268,8 @@ def _swaps(n: int, permutations: int, seed: int, rows: int) -> Iterator[np.ndarr
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979): adjusted p-values
-    in the order given."""
+    in the order given.
+    """
     adjusted = [0.0] * len(p_values)
     running = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -268,15 +279,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def permutations_needed(family: int, alpha: float) -> int:
-    """How many permutations make 20 times the p-value that Holm's correction of `family`
-    comparisons needs first, alpha / family: a p-value is at least 2 / (permutations + 1), so with
-    fewer the smallest could not get under alpha."""
+    """The number of permutations with which Holm's correction of `family` comparisons can find a
+    difference. A p-value is at least 2 / (permutations + 1), and the first comparison needs one
+    below alpha / family; this number makes the least p-value a tenth of that.
+    """
     return math.ceil(20 * family / alpha)
 
 
 def smallest_p(studies: int) -> float:
-    """Of a two-sided test that takes all 2^n permutations: of p-values that few studies admit, none
-    is smaller."""
+    """The smallest possible p-value of a two-sided test over all 2^n permutations."""
     return min(1.0, 2.0 ** (1 - studies))
 
 
@@ -284,9 +295,8 @@ def detectable(sd: float, n: int, alpha: float, power: float) -> float:
     """The smallest difference that a paired two-sided z-test at `alpha` detects with this power:
     (z_{1 - alpha/2} + z_power) sd / sqrt(n), with `sd` by study.
 
-    It depends on the spread alone, not on the difference that was observed: power at the observed
-    difference would be the p-value in another form (Hoenig and Heisey, The American Statistician
-    55, 2001).
+    It depends on the spread alone, not on the observed difference: power at the observed difference
+    would be the p-value in another form (Hoenig and Heisey, The American Statistician 55, 2001).
     """
     quantile = NormalDist().inv_cdf
     return (quantile(1 - alpha / 2) + quantile(power)) * sd / math.sqrt(n)

@@ -1,5 +1,5 @@
-"""What earlier stages left in data/, streamed: a large collection has more records than fit in
-memory.
+"""The results of earlier stages in data/, streamed: a large collection has more records than fit
+in memory.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,8 +27,9 @@ def judgements(approach: str, split: str) -> Iterator[Judgement]:
 
 
 def without_texts(study: Study) -> Study:
-    """The study with a reference of no region where it has one: all that counting and grouping
-    need."""
+    """The study with an empty reference where it has one, which is all that counting and grouping
+    need.
+    """
     reference: Annotation | None = None if study.reference is None else {}
     return study.model_copy(update={"report": "", "images": (), "reference": reference})
 
@@ -39,8 +40,9 @@ def only(ids: set[str], records: Iterable[R]) -> list[R]:
 
 
 def refuse_leftovers(approaches: set[str]) -> None:
-    """What an approach left that params.yaml no longer has would go on counting in dvc.lock,
-    differently in every clone. UserError: there is such a file or folder."""
+    """UserError: there are results of an approach that params.yaml no longer has. They would stay
+    in dvc.lock, and differ between clones.
+    """
     kept = [
         path
         for folder in ("data/annotations", "data/judgements", "metrics/scores", "metrics/usage")
@@ -49,13 +51,13 @@ def refuse_leftovers(approaches: set[str]) -> None:
     leftovers = sorted(str(path) for path in kept if path.stem not in approaches)
     if leftovers:
         raise UserError(
-            f"{leftovers[0]} is of no approach in params.yaml; remove what is left of it: "
+            f"{leftovers[0]} belongs to no approach in params.yaml; remove what is left of it: "
             f"rm -r {' '.join(leftovers)}"
         )
 
 
 def scores(names: Iterable[str], regions: tuple[str, ...]) -> dict[str, dict[str, StudyScores]]:
-    """Of each approach, by study set, in the regions that are scored. Texts are not kept, so that
+    """Scores by approach and study set. `regions`: the scored ones. Texts are not kept, so that
     memory is bounded by the number of studies.
     """
     members = {split: [without_texts(study) for study in studies(split)] for split in JUDGED}

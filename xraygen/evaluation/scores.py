@@ -1,5 +1,4 @@
-"""From judgements to numbers: what each study got, and the scores of a set of studies. Everything
-is by study."""
+"""From judgements to numbers: the scores of each study, and of a set of studies."""
 
 import math
 import sys
@@ -18,11 +17,12 @@ MEASURES = ("score", "token_f1")
 
 @dataclass(frozen=True)
 class StudyScores:
-    """What each study got: arrays of shape (studies, regions), NaN where there is nothing to
-    count. `regions`: the scored ones.
+    """The scores of each study, as arrays of shape (studies, regions), NaN where there is nothing
+    to count. `regions`: the scored ones.
 
-    `score`: right silence counts 1, what could not be scored is NaN. `as_published`: the convention
-    of green-score 0.0.12, which gives 0 to both. `token_f1`: NaN where both sides are empty.
+    `score`: right silence counts 1, a pair that could not be scored is NaN. `as_published`: the
+    convention of green-score 0.0.12, where both count 0. `token_f1`: NaN where both sides are
+    empty.
     """
 
     ids: tuple[str, ...]
@@ -36,11 +36,11 @@ class StudyScores:
         return ("macro", *self.regions)
 
     def only(self, ids: Iterable[str]) -> "StudyScores":
-        """The same for these studies, in this object's order."""
-        ids = set(ids)
-        kept = np.array([id in ids for id in self.ids], dtype=bool)
+        """The scores of these studies, in the order of this object."""
+        chosen = set(ids)
+        kept = np.array([id in chosen for id in self.ids], dtype=bool)
         return StudyScores(
-            tuple(id for id in self.ids if id in ids),
+            tuple(id for id in self.ids if id in chosen),
             self.score[kept],
             self.as_published[kept],
             self.token_f1[kept],
@@ -50,20 +50,21 @@ class StudyScores:
 
 def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudyScores:
     """Judgements in any order, which may be a stream -> one row a study, sorted by id. A cell
-    without a judgement is NaN. `regions`: the scored ones."""
-    places = {region: place for place, region in enumerate(regions)}
+    without a judgement is NaN. `regions`: the scored ones.
+    """
+    column = {region: number for number, region in enumerate(regions)}
     cells: dict[str, np.ndarray] = {}
     for judgement in judgements:
-        # The approaches share the studies, and so the strings that name them.
-        found = cells.setdefault(sys.intern(judgement.id), np.full((3, len(places)), np.nan))
+        # Interned, because all approaches have the same ids.
+        row = cells.setdefault(sys.intern(judgement.id), np.full((3, len(column)), np.nan))
         values = (
             judgement.score,
             _as_published(judgement),
             token_f1(judgement.reference, judgement.candidate),
         )
-        found[:, places[judgement.region]] = np.array(values, dtype=float)
+        row[:, column[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
-    rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(places))
+    rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(column))
     score, as_published, f1 = np.ascontiguousarray(np.moveaxis(rows, 1, 0))
     return StudyScores(ids, score, as_published, f1, tuple(regions))
 
@@ -71,12 +72,15 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
 def _as_published(judgement: Judgement) -> float | None:
     if judgement.verdict == "failed":  # never judged
         return None
-    return 0.0 if judgement.score is None or judgement.verdict == "both_empty" else judgement.score
+    if judgement.score is None or judgement.verdict == "both_empty":
+        return 0.0
+    return judgement.score
 
 
 def subsets(split: str, studies: Iterable[Study]) -> dict[str, set[str]]:
-    """The study sets that are reported for a split: itself, and for test also the studies whose
-    report is not in training."""
+    """The ids of the study sets that are reported for a split: the split itself, and for test also
+    the studies whose report is not in training.
+    """
     curated = [study for study in studies if study.reference is not None]
     named = {split: {study.id for study in curated}}
     if split == "test":
@@ -92,8 +96,8 @@ def scores_of(
     """Judgements, which may be streams, and studies by split -> scores by reported study set.
     `regions`: the scored ones.
 
-    UserError: a study with a reference has not exactly one judgement for each region, or another
-    study has any.
+    UserError: a study with a reference does not have exactly one judgement for each region, or
+    another study has any.
     """
     all_regions = 2 ** len(regions) - 1
     scores: dict[str, StudyScores] = {}
@@ -103,7 +107,7 @@ def scores_of(
         everyone = by_study(_noting(judged, seen, regions), regions)
         if seen != dict.fromkeys(named[split], all_regions):
             raise UserError(
-                f"the judgements of {split} are not those of its studies; "
+                f"the judgements of {split} do not match its studies; "
                 "run `dvc repro evaluate` again"
             )
         scores |= {name: everyone.only(ids) for name, ids in named.items()}
@@ -113,8 +117,9 @@ def scores_of(
 def _noting(
     judgements: Iterable[Judgement], seen: dict[str, int], regions: Sequence[str]
 ) -> Iterator[Judgement]:
-    """The same judgements; `seen` gets for each study a bit for each region, or -1 where a region
-    has two judgements."""
+    """The same judgements. `seen` gets a bit for each region of a study, or -1 where a region has
+    two judgements.
+    """
     for judgement in judgements:
         if judgement.region not in regions:
             raise UserError(
@@ -128,8 +133,9 @@ def _noting(
 
 
 def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
-    """{"macro" | "<region>": {"score", "ci_low", "ci_high", "n", "unscored", "as_published",
-    "token_f1"}}, of one study set."""
+    """{"macro" | region: {"score", "ci_low", "ci_high", "n", "unscored", "as_published",
+    "token_f1"}} of one study set.
+    """
     n = len(scores.ids)
     low = high = np.full(len(scores.columns), np.nan)
     if n > 1:
@@ -152,10 +158,10 @@ def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
 
 
 def columns_of(cells: Mapping[str, object]) -> list[str]:
-    """Of one study set in `summarise` and what is added to it: "macro" and the scored regions."""
+    """The columns of a study set in summary.json: "macro" and the scored regions."""
     return [column for column, cell in cells.items() if isinstance(cell, dict) and "score" in cell]
 
 
 def rounded(value: float) -> float | None:
-    """Six digits, so that a file's bytes do not depend on the last bit; NaN becomes None."""
+    """Rounded to six digits, so that a file does not depend on the last bit; NaN becomes None."""
     return None if math.isnan(value) else round(value, 6)

@@ -7,28 +7,11 @@ from functools import cached_property
 
 from xraygen.core.regions import Regions
 
-# Words that leave the region as it is. Alone they name none.
-_NEUTRAL = set(
-    "a an the of in on for and or with all any region regions area areas section part parts"
-    " finding findings annotation annotations text texts description descriptions observation"
-    " observations statement statements sentence sentences report structure structures system"
-    " systems organ organs anatomy field fields space spaces cavity cavities zone zones lobe lobes"
-    " size silhouette shadow contour contours border borders cage wall thorax thoracic chest"
-    " tissue tissues vessel vessels vasculature vascularity left right bilateral both upper lower"
-    " medical abnormality abnormalities evaluation assessment".split()
-)
-# Keys that answers have next to the annotation and that hold no finding of a region.
-_ASIDE = set(
-    "reasoning reason reasons rationale explanation explanations thinking thought thoughts"
-    " process chain analysis plan confidence certainty score note notes comment comments remark"
-    " remarks id uid study case patient report reports input original source language version"
-    " status type format schema name title disclaimer warning model date summary impression"
-    " conclusion indication comparison technique".split()
-)
-
-
-_JOINING = {"a", "an", "the", "of", "in", "on", "for", "and", "or", "with"}
 _QUOTED = "\"'`“”‘’"
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _tokens(text: str) -> list[str]:
@@ -37,17 +20,31 @@ def _tokens(text: str) -> list[str]:
     return [_singular(token) for token in re.findall(r"[^\W_]+", apart)]
 
 
-def _singular(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
-
-
-_NEUTRAL = {_singular(word) for word in _NEUTRAL}
-_ASIDE = {_singular(word) for word in _ASIDE}
+_JOINING = frozenset(_tokens("a an the of in on for and or with"))
+# Words that leave the region as it is. Alone they name none.
+_NEUTRAL = _JOINING | set(
+    _tokens(
+        "all any region area section part finding annotation text description observation statement"
+        " sentence report structure system organ anatomy field space cavity cavities zone lobe size"
+        " silhouette shadow contour border cage wall thorax thoracic chest tissue vessel"
+        " vasculature vascularity left right bilateral both upper lower medical abnormality"
+        " abnormalities evaluation assessment"
+    )
+)
+# Keys that answers have next to the annotation and that hold no finding of a region.
+_ASIDE = frozenset(
+    _tokens(
+        "reasoning reason rationale explanation thinking thought process chain analysis plan"
+        " confidence certainty score note comment remark id uid study case patient report input"
+        " original source language version status type format schema name title disclaimer warning"
+        " model date summary impression conclusion indication comparison technique"
+    )
+)
 
 
 def _words(key: str) -> list[str]:
     """Without numbers: "1. Lungs"."""
-    return [token for token in _tokens(re.sub(r"\d", " ", key)) if token]
+    return _tokens(re.sub(r"\d", " ", key))
 
 
 def is_aside(key: str) -> bool:
@@ -82,16 +79,14 @@ class RegionNames:
         words = _words(key)
         if not all(word in self._regions_of or word in _NEUTRAL for word in words):
             return None
-        regions: set[str] = set()
-        for word in sorted(words, key=_NEUTRAL.__contains__):  # telling words first
-            found = self._regions_of.get(word, set())
-            if not regions:
-                regions = found
-            elif found and (regions & found or word not in _NEUTRAL):
-                regions = regions & found
-                if not regions:
-                    return None
-        return next(iter(regions)) if len(regions) == 1 else None
+        known = [word for word in words if word in self._regions_of]
+        known.sort(key=lambda word: word in _NEUTRAL)  # telling words first
+        regions = set(self._regions_of[known[0]]) if known else set()
+        for word in known[1:]:
+            both = regions & self._regions_of[word]
+            if both or word not in _NEUTRAL:
+                regions = both
+        return regions.pop() if len(regions) == 1 else None
 
     def filed(self, said: Mapping[str, str]) -> dict[str, str]:
         """An annotation out of texts under other names: of those that name a declared region."""

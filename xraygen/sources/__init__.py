@@ -1,4 +1,4 @@
-"""Where studies come from: a source hands over what it read and what it had to repair or exclude."""
+"""Where studies come from. A source returns what it read, and what it had to repair or exclude."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

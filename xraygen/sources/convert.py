@@ -195,11 +195,8 @@ class ImageFiles:
 
     def _projection(self, name: str, view: View) -> Projection:
         """As the collection says, or else as the header of a DICOM image does."""
-        path = self._home / name
-        projection = dicom.projection_of(view.projection)
-        if projection == "unknown" and dicom.is_dicom(path):
-            return dicom.projection(path)
-        return projection
+        stated = dicom.projection_of(view.projection)
+        return dicom.projection(self._home / name) if stated == "unknown" else stated
 
     def _find(self, id: str, path: str) -> str | None:
         """The file whose path ends as `path` does; the best suffix, then the shortest path."""

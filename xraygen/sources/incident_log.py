@@ -30,6 +30,9 @@ class Log:
         """What `core.tables.read_rows` tells of damage."""
         self._add(self.kinds[kind].partition(":")[0], kind, where, detail)
 
+    def count(self, kind: str) -> int:
+        return sum(incident.kind == kind for incident in self.incidents)
+
     def counts(self, prefix: str = "") -> str:
         """The kinds of what was excluded with their counts, the most frequent first; "" where
         nothing was.

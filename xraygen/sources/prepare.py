@@ -23,9 +23,9 @@ from xraygen.sources.groups import draw_share, place
 
 
 class DataParams(Record):
-    """`source`: a built-in name, or `package.module:Class`. `settings`: those of each source that has
-    any, by its name. `dev_share`: of the training studies. `sample`: at most this many studies of a split; None or
-    left out = all of them.
+    """`source`: a built-in name, or `package.module:Class`. `settings`: those of each source, by
+    its name. `dev_share`: the share of the training studies that dev gets. `sample`: at most this
+    many studies of a split; None or no entry = all of them.
     """
 
     source: NonEmpty

@@ -1,39 +1,32 @@
-"""Muon for the layers' matrices, AdamW for all else, as one optimiser."""
+"""Muon for the matrices of linear layers, AdamW for everything else, as one optimizer."""
 
 import torch
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """The matrices of linear layers are changed by their orthogonalised momentum (Jordan et al.,
+    """Matrices of linear layers are updated by their orthogonalized momentum (Jordan et al.,
     "Muon", 2024), in steps as large as AdamW's (Liu et al., "Muon is Scalable for LLM Training",
-    2025), so that one rate serves both; embeddings, norms and biases by AdamW.
+    2025), so that one learning rate serves both; embeddings, norms and biases by AdamW.
     """
 
-    def __init__(self, network: torch.nn.Module, rate: float):
-        outer = {
-            id(layer.weight)
-            for layer in (network.get_input_embeddings(), network.get_output_embeddings())
-            if layer is not None
-        }
-        inner = {
-            id(layer.weight) for layer in network.modules() if isinstance(layer, torch.nn.Linear)
-        } - outer
+    def __init__(self, network: torch.nn.Module, learning_rate: float):
+        inner = _inner_matrices(network)
         trained = [weight for weight in network.parameters() if weight.requires_grad]
-        matrices, others = (
-            [weight for weight in trained if (id(weight) in inner) == chosen]
-            for chosen in (True, False)
-        )
-        self.parts = []
+        matrices = [weight for weight in trained if id(weight) in inner]
+        others = [weight for weight in trained if id(weight) not in inner]
+        self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(
-                torch.optim.Muon(matrices, rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
+            muon = torch.optim.Muon(
+                matrices, learning_rate, weight_decay=0, adjust_lr_fn="match_rms_adamw"
             )
+            self.parts.append(muon)
         if others:
-            self.parts.append(torch.optim.AdamW(others, rate, weight_decay=0, fused=True))
+            adam = torch.optim.AdamW(others, learning_rate, weight_decay=0, fused=True)
+            self.parts.append(adam)
         super().__init__(self._groups(), {})
 
     def _groups(self) -> list[dict]:
-        """The parts' own, so that a schedule of the whole sets their rates."""
+        """Those of the parts, so that a scheduler of the whole sets their learning rates."""
         return [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()
@@ -48,3 +41,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for number, part in enumerate(self.parts):
             part.load_state_dict(state[str(number)])
         self.param_groups = self._groups()
+
+
+def _inner_matrices(network) -> set[int]:
+    """The ids of the weights of linear layers other than the embeddings."""
+    embeddings = network.get_input_embeddings(), network.get_output_embeddings()
+    outer = {id(layer.weight) for layer in embeddings if layer is not None}
+    linear = {id(layer.weight) for layer in network.modules() if isinstance(layer, torch.nn.Linear)}
+    return linear - outer

@@ -25,19 +25,11 @@ def load(params: FinetuneParams, device: torch.device):
         four_bit=params.method == "qlora",
         max_pixels=params.max_pixels,
     )
-    if device.type == "cpu":
-        from xraygen.engines.cpu import quicken
-
-        quicken(network)
     if params.method == "full":
         for name, weight in network.named_parameters():
             weight.requires_grad = _part(name) in params.targets
     else:
         network = _with_lora(network, params)
-        if device.type == "cpu":
-            from xraygen.engines.cpu import join_lora
-
-            join_lora(network)
     return network, processor
 
 

@@ -1,5 +1,5 @@
-"""Studies whose words change from one pass to the next, so that few studies teach to read reports
-and not to know them by heart.
+"""Rows whose words change from one showing to the next, so that a model with few studies learns to
+read reports instead of memorizing them.
 """
 
 from random import Random
@@ -8,58 +8,57 @@ import torch
 
 from xraygen.core.study import Annotation
 from xraygen.prompting import encoding
-from xraygen.training.dataset import Rows
+from xraygen.training.dataset import Row, Rows
+
+_MAX_SHARE = 0.8  # of the words that prompt and answer share
+_WORD_START = "Ġ▁"  # in byte-level BPE and in SentencePiece
+
+Kind = tuple[bool, bool]  # of a token: whether it begins a word, whether it is capitalized
 
 
 class Swapped(torch.utils.data.Dataset):
-    """`rows` to train on, as a data set with keys (index, number of the batch), on which a swap
-    depends.
+    """`rows` with word swaps, as a data set whose keys are (row, number of the batch).
 
-    In the share `swaps` of them, up to `_MOST` of the tokens of words that prompt and answer have
-    in common are others, the same ones in both: what is copied stays copied. The keys of the
-    answer's JSON and the words of the instruction stay as they are.
+    In the share `rate` of all showings, some of the word tokens that prompt and answer have in
+    common are replaced by others of their kind, by the same ones in both, so that what is copied
+    stays copied. The keys of the answer's JSON and the words of the instruction never change.
+    `blank`: an annotation without any text.
     """
 
-    _MOST = 0.8
-
     def __init__(
-        self, rows: Rows, tokenizer, prompt: str, blank: Annotation, swaps: float, seed: int
+        self, rows: Rows, tokenizer, prompt: str, blank: Annotation, rate: float, seed: int
     ):
-        self.rows, self.swaps, self.seed, self.num_workers = rows, swaps, seed, rows.num_workers
-        fixed = set(
-            encoding.answer(tokenizer, blank).tolist()
-            + tokenizer(f"{prompt}\nReport: {prompt}").input_ids
-        )
-        self._kinds: dict[
-            int, tuple[bool, bool]
-        ] = {}  # of each token of a word: whether it begins one, whether in capitals
-        self._alike: dict[tuple[bool, bool], list[int]] = {}
+        self.rows = rows
+        self.rate = rate
+        self.seed = seed
+        self.num_workers = rows.num_workers
+        fixed = set(encoding.answer(tokenizer, blank).tolist())
+        fixed |= set(tokenizer(f"{prompt}\nReport: {prompt}").input_ids)
+        self._kinds: dict[int, Kind] = {}
+        self._tokens: dict[Kind, list[int]] = {}
         for token in sorted(rows.completion_tokens - fixed):
             text = tokenizer.convert_ids_to_tokens(token)
-            letters = text.lstrip(
-                "Ġ▁"
-            )  # the marks of a word's beginning in byte-level BPE and in SentencePiece
+            letters = text.lstrip(_WORD_START)
             if letters.isalpha():
                 kind = letters != text, letters[0].isupper()
                 self._kinds[token] = kind
-                self._alike.setdefault(kind, []).append(token)
+                self._tokens.setdefault(kind, []).append(token)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        row, rng = self.rows[key[0]], Random(f"{self.seed} {key}")
-        if rng.random() >= self.swaps:
+    def __getitem__(self, key: tuple[int, int]) -> Row:
+        row = self.rows[key[0]]
+        rng = Random(f"{self.seed} {key}")
+        if rng.random() >= self.rate:
             return row
-        share, prompt, answer = (
-            rng.random() * self._MOST,
-            row["input_ids"].clone(),
-            row["completion"].clone(),
-        )
-        for token in sorted(
-            set(row["input_ids"].tolist()) & set(row["completion"].tolist()) & self._kinds.keys()
-        ):
+        share = rng.random() * _MAX_SHARE
+        prompt = row["input_ids"].clone()
+        answer = row["completion"].clone()
+        shared = set(row["input_ids"].tolist()) & set(row["completion"].tolist())
+        for token in sorted(shared & self._kinds.keys()):
             if rng.random() < share:
-                other = rng.choice(self._alike[self._kinds[token]])
-                prompt[row["input_ids"] == token] = answer[row["completion"] == token] = other
+                other = rng.choice(self._tokens[self._kinds[token]])
+                prompt[row["input_ids"] == token] = other
+                answer[row["completion"] == token] = other
         return row | {"input_ids": prompt, "completion": answer}

@@ -27,6 +27,7 @@ class RouterAnnotator(Annotator):
 
     def __init__(self, settings: RouterSettings, project: Project) -> None:
         super().__init__(settings, project)
+        self.wording = settings.wording
         self.router = Router.load(project.root / settings.reads)
         if self.router.regions != project.regions.names:
             fitted = ", ".join(self.router.regions)
@@ -38,7 +39,7 @@ class RouterAnnotator(Annotator):
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         cases, same_cases = tee(cases)
         reports = (case.report for case in same_cases)
-        answers = self.router.annotate_all(reports, self.settings.wording)
+        answers = self.router.annotate_all(reports, self.wording)
         for case, said in zip(cases, answers, strict=True):
             if case.report.strip():
                 yield AnnotationRecord(id=case.id, annotation=said)

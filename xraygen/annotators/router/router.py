@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -50,8 +50,8 @@ Mode = Literal["learned", "verbatim"]
 class RouterParams(Record):
     """`shrinkage`: how often a known sentence must be seen for its own record to weigh as much as
     the classifiers. `context_shrinkage`: the same for a sentence and the one before it, against the
-    sentence alone. `silence_price`: what a word must be worth, as a token F1, to be said; a higher price
-    gives shorter answers. `epochs`: passes over the training data; more changed nothing. The
+    sentence alone. `silence_price`: what a word must be worth, as a token F1, to be said; a higher
+    price gives shorter answers. `epochs`: passes over the training data; more changed nothing. The
     defaults are the best of a few tried by cross-validation within IU X-Ray train; results are flat
     around all of them.
     """
@@ -163,6 +163,9 @@ class Router:
             raise ValueError("the model's parts do not fit together")
         self.regions = tuple(regions)
         self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
+        # From this level on, saying what no curator is known to have said may be worth its words,
+        # by the formula of `best_text`.
+        self._pays_from = LEVELS * params.silence_price / 2
         self._unseen = (False,) * len(regions), (True,) * len(regions)  # as `_known_and_open`
         self._sentences: dict[str, _Sentence] = {}
 
@@ -187,16 +190,14 @@ class Router:
         reports = [[self._sentences[text] for text in texts] for texts in chunk]
         flat = list(chain.from_iterable(reports))
         levels = self._routing.levels([[part.shares for part in report] for report in reports])
-        pays = self._pays(levels)
+        pays = levels >= self._pays_from
         known = np.array([sentence.known for sentence in flat], dtype=bool).reshape(levels.shape)
         open_ = np.array([sentence.open for sentence in flat], dtype=bool).reshape(levels.shape)
         self._add_variants(flat, pays & open_)
 
         contexts = [context for report in reports for context in self._contexts(report)]
         origins = [(number, text) for number, texts in enumerate(chunk) for text in texts]
-        said: list[dict[str, list[str]]] = [
-            {region: [] for region in self.regions} for _ in reports
-        ]
+        said: list[dict[str, list[str]]] = [{region: [] for region in self.regions} for _ in chunk]
         for place, column in np.argwhere(pays | known).tolist():
             region = self.regions[column]
             level = int(levels[place, column])
@@ -207,12 +208,6 @@ class Router:
         return [
             {region: " ".join(pieces) for region, pieces in by_region.items()} for by_region in said
         ]
-
-    def _pays(self, level):
-        """Whether saying what no curator is known to have said can be worth its words, by the
-        formula of `best_text`. `level`: a number or an array.
-        """
-        return 2 * level >= LEVELS * self._params.silence_price
 
     def _add_sentences(self, texts: Iterable[str]) -> None:
         new = {text: words(text) for text in texts if text not in self._sentences}
@@ -269,7 +264,7 @@ class Router:
         chance = level / LEVELS
         chances = {"": 1 - chance}
         readable = {"", sentence.whole}
-        variants = sentence.variants.get(region) if self._pays(level) else None
+        variants = sentence.variants.get(region) if level >= self._pays_from else None
         for text, share, reads in variants or [Variant(sentence.whole, 1.0, True)]:
             chances[text] = chances.get(text, 0.0) + chance * share
             if reads:
@@ -288,15 +283,15 @@ class Router:
         `router.npz`.
         """
         folder = Path(folder)
-        arrays: dict[str, Any] = {
-            "routing": self._routing.linear.weights,
-            "routing_bias": self._routing.linear.bias,
-            "tagger": self._wording.tagger.weights,
-            "tagger_bias": self._wording.tagger.bias,
-            "tagger_features": self._wording.keys,
-        }
         with replacing(folder / "router.npz", "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(
+                file,
+                routing=self._routing.linear.weights,
+                routing_bias=self._routing.linear.bias,
+                tagger=self._wording.tagger.weights,
+                tagger_bias=self._wording.tagger.bias,
+                tagger_features=self._wording.keys,
+            )
         content = {
             "format": FORMAT,
             "regions": list(self.regions),

@@ -1,10 +1,10 @@
 """The proxy judge: an embedded approximation of the GREEN judge (Ostmeier et al., EMNLP Findings
 2024), on CPU, without a model.
 
-Each text is read into findings (`findings.py`), the two sides are compared finding by finding
-(`comparison.py`), and the counts follow from that. The score is not the plain ratio of the counts:
-it is mostly what small regression trees, fitted to recorded answers of GREEN, make of the
-comparison and of the overlap in words (`fit_proxy.py`, which also measures the agreement).
+Each text is read into findings (`findings.py`), and the two sides are compared finding by finding
+(`comparison.py`), which gives the counts. The score is not their plain ratio: most of it is what
+small regression trees, fitted to recorded answers of GREEN, predict from the comparison and from
+the overlap in words (`features.py`). `recipes/fit_proxy.py` fits them and measures the agreement.
 """
 
 import json
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xraygen.core.study import Listed
 from xraygen.judges import Judge, Opinion
-from xraygen.judges.proxy.comparison import FEATURES, Comparison, counts, features
+from xraygen.judges.proxy.comparison import Comparison, counts
+from xraygen.judges.proxy.features import FEATURES, features
 from xraygen.language.text import sentences, tokens, without_list_markers
 
 if TYPE_CHECKING:
     import numpy as np
 
 WEIGHTS = Path(__file__).with_name("weights.json")
-UNIT = (
-    1e6  # leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine
-)
+# Leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine.
+UNIT = 1e6
 PLAIN_SHARE = 0.6
 RATIO = FEATURES.index("+ratio")
 BEST_UNEQUAL = 0.99  # 1 is kept for texts that say the same in the same words
@@ -39,19 +39,19 @@ class Trees(NamedTuple):
     right: "np.ndarray"
     value: "np.ndarray"  # int64, in 1 / UNIT
     depth: int
-    start: int  # int, in 1 / UNIT: what the leaves are added to
+    start: int  # in 1 / UNIT: what the leaves are added to
 
     def predict(self, rows: "np.ndarray") -> "np.ndarray":
         """(rows, features) float64 -> (rows,) sums over the trees."""
         import numpy as np
 
         tree = np.arange(len(self.feature))
-        at = np.zeros((len(rows), len(tree)), dtype=np.int64)
         row = np.arange(len(rows))[:, None]
+        node = np.zeros((len(rows), len(tree)), dtype=np.int64)
         for _ in range(self.depth):
-            goes_left = rows[row, self.feature[tree, at]] <= self.threshold[tree, at]
-            at = np.where(goes_left, self.left[tree, at], self.right[tree, at])
-        return (self.start + self.value[tree, at].sum(axis=1)) / UNIT
+            goes_left = rows[row, self.feature[tree, node]] <= self.threshold[tree, node]
+            node = np.where(goes_left, self.left[tree, node], self.right[tree, node])
+        return (self.start + self.value[tree, node].sum(axis=1)) / UNIT
 
 
 @cache
@@ -65,7 +65,7 @@ def _weights() -> dict:
 
 
 def trees_from(content: dict) -> Trees:
-    """Trees out of the JSON that the recipe writes; the shorter trees are padded."""
+    """Trees from the JSON that the recipe writes; smaller trees are padded."""
     import numpy as np
 
     trees = content["trees"]
@@ -113,14 +113,13 @@ def scores(
     """(n) feature rows and their comparisons -> (n) scores of pairs that are not `same`.
 
     A fixed share is the plain matched / (matched + errors), which carries over to texts unlike the
-    recorded ones; the rest is the trees'. What one side affirms and the other denies bounds the
-    score as in the formula. Wrong sides and severities are too rare in the recorded answers to be
-    fitted, so that they too act as in the formula.
+    recorded ones; the trees give the rest. What one side affirms and the other denies bounds the
+    score as in GREEN's formula. Wrong sides and severities are too rare in the recorded answers to
+    be fitted, so they also count as in the formula.
     """
     result = []
-    for predicted, row, comparison in zip(
-        trees.predict(table(rows)).tolist(), rows, comparisons, strict=True
-    ):
+    predictions = trees.predict(table(rows)).tolist()
+    for predicted, row, comparison in zip(predictions, rows, comparisons, strict=True):
         matched, errors = counts(comparison)
         score = predicted + PLAIN_SHARE * float(row[RATIO])
         score = min(max(score, 0.0), BEST_UNEQUAL, _share(matched, len(comparison.contradicted)))
@@ -134,21 +133,10 @@ def _share(matched: int, wrong: int) -> float:
 
 def listed(comparison: Comparison) -> Listed:
     """The findings behind the counts: matched, false (a) and missing (b)."""
-    matched = (
-        [one for one, _ in comparison.matched + comparison.kin]
-        + comparison.covered
-        + comparison.denials
-    )
-    false = [
-        finding
-        for finding in comparison.extra + [other for _, other in comparison.contradicted]
-        if finding.positive
-    ]
-    missing = comparison.missing + [one for one, _ in comparison.contradicted if one.positive]
-    errors = {"a": tuple(map(str, false)), "b": tuple(map(str, missing))}
+    errors = {"a": comparison.false, "b": comparison.omitted}
     return Listed(
-        matched=tuple(map(str, matched)),
-        significant={letter: named for letter, named in errors.items() if named},
+        matched=tuple(map(str, comparison.found)),
+        significant={letter: tuple(map(str, found)) for letter, found in errors.items() if found},
     )
 
 
@@ -164,38 +152,41 @@ def explain(listed: Listed) -> str:
     )
 
 
+def _unscored_opinion(comparison: Comparison) -> Opinion:
+    matched, errors = counts(comparison)
+    named = listed(comparison)
+    return Opinion(None, matched, errors, listed=named, completion=explain(named))
+
+
 class Proxy(Judge):
-    """Judges pairs of texts as GREEN would, roughly; always to be shown as the proxy that it is."""
+    """Judges pairs of texts roughly as GREEN would; its scores are always shown as a proxy's."""
 
     name = "proxy"
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
         """One opinion for each (reference, candidate), in order. The same words on both sides, or
-        none, score 1; one side empty, 0.
+        none on either, score 1; one empty side, 0.
         """
-        opinions: list[Opinion | None] = []
-        rows, comparisons, open_at = [], [], []
+        opinions: list[Opinion] = []
+        rows, comparisons, unscored = [], [], []
         for pair in pairs:
-            reference, candidate = map(
-                without_list_markers, pair
-            )  # "1." is no finding, and no word that one side lacks
+            # "1." is not a finding, nor a word that one side lacks.
+            reference, candidate = map(without_list_markers, pair)
             row, comparison = features(reference, candidate)
-            matched, errors = counts(comparison)
-            named = listed(comparison)
-            opinion = Opinion(None, matched, errors, listed=named, completion=explain(named))
+            opinion = _unscored_opinion(comparison)
             if same(reference, candidate):
-                opinions.append(opinion._replace(score=1.0))
+                opinion = opinion._replace(score=1.0)
             elif not tokens(reference) or not tokens(candidate):
-                opinions.append(opinion._replace(score=0.0))
+                opinion = opinion._replace(score=0.0)
             else:
-                open_at.append(len(opinions))
-                opinions.append(opinion)
+                unscored.append(len(opinions))
                 rows.append(row)
                 comparisons.append(comparison)
-        for at, score in zip(
-            open_at, scores(_fitted(), rows, comparisons) if rows else [], strict=True
-        ):
-            opinions[at] = opinions[at]._replace(score=score)
+            opinions.append(opinion)
+        if unscored:
+            found = scores(_fitted(), rows, comparisons)
+            for position, score in zip(unscored, found, strict=True):
+                opinions[position] = opinions[position]._replace(score=score)
         return opinions
 
     @staticmethod
@@ -203,9 +194,18 @@ class Proxy(Judge):
         """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
         measured = _weights()["agreement"]
         unseen = sorted(source["pearson"] for source in measured["across_sources"].values())
+        differ = (
+            f"Pearson {measured['pearson_differ']:.2f} and mean absolute error "
+            f"{measured['mae_differ']:.2f} on the {measured['n_differ']:,} recorded pairs whose "
+            "sides are not empty and differ"
+        )
+        elsewhere = (
+            f"{unseen[0]:.2f} to {unseen[-1]:.2f} on approaches of a kind that it was not fitted to"
+        )
+        everywhere = (
+            f"{measured['pearson']:.2f} on all {measured['n']:,} pairs, most of which need no judge"
+        )
         return (
-            f"Agreement of the proxy with GREEN: Pearson {measured['pearson_differ']:.2f} and mean absolute error "
-            f"{measured['mae_differ']:.2f} on the {measured['n_differ']:,} recorded pairs whose sides are not empty and differ; "
-            f"{unseen[0]:.2f} to {unseen[-1]:.2f} on approaches of a kind that it was not fitted to; {measured['pearson']:.2f} on "
-            f"all {measured['n']:,} pairs, most of which need no judge. See docs/proxy.md"
+            f"Agreement of the proxy with GREEN: {differ}; {elsewhere}; {everywhere}. "
+            "See docs/proxy.md"
         )

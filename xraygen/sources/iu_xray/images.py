@@ -1,4 +1,4 @@
-"""IU X-Ray's images: which file is which view of which study, whether it is whole, and what is
+"""IU X-Ray's images: which file is which view of which study, whether it is intact, and what is
 excluded.
 
 Names: Kaggle's `1000_IM-0003-1001.dcm.png`, Open-i's `CXR1000_IM-0003-1001.png` (uid 1:
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[0-9]+\.(?:png|jpe?g)", re.IGNORECASE)
 
 
 def identify_image(path: PurePath) -> tuple[str, str | None] | None:
-    """(uid, view) of an image by its name in any layout, None where that tells no uid. View:
+    """(uid, view) of an image by its name in any layout, None where that gives no uid. View:
     "IM-0003-1001", None for R2Gen.
     """
     if match := _VIEW.fullmatch(path.name):
@@ -46,9 +46,11 @@ def plain_uid(digits: str) -> str:
     return digits.lstrip("0") or "0"
 
 
-class _Found(NamedTuple):
+class _File(NamedTuple):
+    """`name`: its path relative to the root. `view`: None in R2Gen's layout."""
+
     path: Path
-    name: str  # relative to the root
+    name: str
     view: str | None
 
 
@@ -60,109 +62,156 @@ def images_of(
     log: Log,
 ) -> dict[str, tuple[Image, ...]]:
     """uid -> images of the studies in `ids` (uid -> id): frontal, then lateral, then unknown, then
-    by path.
+    by path. UserError: there are images, but none of them is usable.
     """
-    outside: list[Path] = []
-    found: dict[str, list[_Found]] = defaultdict(list)
-    nameless = False
-    any_image = (folder / "images").is_dir()
-    for path in image_files(folder, outside, root):
-        any_image = True
-        key, name = identify_image(path), path.relative_to(root).as_posix()
-        if key is None or shown(name) != name:
-            nameless = True
-            log.excluded("image_name", name, "tells no uid" if key is None else "is not UTF-8")
-        else:
-            found[key[0]].append(_Found(path, name, key[1]))
-    for path in outside:
-        detail = "a link out of the folder and not into DVC's cache; put the files there"
-        log.excluded("image_outside", path.relative_to(root).as_posix(), detail)
+    any_image, found = _find(folder, root, log)
     for uid in found.keys() - ids.keys():
-        log.excluded(
-            "image_unclaimed", f"CXR{uid}", f"{len(found[uid])} images, first {found[uid][0].name}"
-        )
-
-    jobs = [(uid, image) for uid in sorted(found.keys() & ids.keys()) for image in found[uid]]
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-        hashes = dict(
-            zip(
-                (image.name for _, image in jobs),
-                pool.map(lambda job: verify(job[1].path, ("PNG", "JPEG")), jobs),
-                strict=True,
-            )
-        )
+        detail = f"{len(found[uid])} images, first {found[uid][0].name}"
+        log.excluded("image_unclaimed", f"CXR{uid}", detail)
+    claimed = {uid: found[uid] for uid in sorted(found.keys() & ids.keys())}
+    digests = _digests(claimed, ids, log)
     owners: dict[str, set[str]] = defaultdict(set)
-    for uid, image in jobs:
-        digest, problem = hashes[image.name]
-        if digest:
-            owners[digest].add(uid)
-        else:
-            log.excluded("image_unreadable", image.name, f"of {ids[uid]}: {problem}")
+    for uid, files in claimed.items():
+        for file in files:
+            if file.name in digests:
+                owners[digests[file.name]].add(uid)
 
     images = {}
     for uid, id in ids.items():
+        files = claimed.get(uid, [])
         views = listed.get(uid, {})
-        files = found.get(uid, [])
-        kept = []
-        taken: dict[str | None, str] = {}  # by digest and by view
-        numbered = sum(image.view is None for image in files)
-        for image in sorted(files, key=lambda image: (image.view is None, image.name)):
-            digest = hashes[image.name][0]
-            if not digest:
-                continue
-            if len(owners[digest]) > 1:
-                others = ", ".join(ids[other] for other in sorted(owners[digest] - {uid}))
-                log.excluded(
-                    "image_shared", image.name, f"of {id}, the same bytes as an image of {others}"
-                )
-                continue
-            same = taken.get(digest) or taken.get(image.view)
-            if image.view is None and views and views.keys() <= taken.keys():
-                same = same or "one of the listed, which are all there by name"
-            if same:
-                log.excluded("image_duplicate", image.name, f"the same as {same}")
-                continue
-            taken[digest] = image.name
-            if image.view:
-                taken[image.view] = image.name
-                if image.view not in views:
-                    log.repaired(
-                        "projection_missing", image.name, f"of {id}, not in the projections"
-                    )
-            kept.append(
-                Image(
-                    path=image.name,
-                    projection=_projection(image.view, views, numbered),
-                    sha256=digest,
-                )
-            )
-        order = {"frontal": 0, "lateral": 1, "unknown": 2}
-        images[uid] = tuple(sorted(kept, key=lambda image: (order[image.projection], image.path)))
-        missing = sorted(views.keys() - {image.view for image in files})
-        if any_image and len(missing) > numbered:
-            detail = f"{len(missing) - numbered} of {len(views)} listed images are not there: {', '.join(missing)}"
-            log.excluded("image_missing", id, detail)
+        readable = [file for file in files if file.name in digests]
+        own = _without_shared(uid, readable, digests, owners, ids, log)
+        kept = _without_duplicates(id, own, digests, views, log)
+        numbered = sum(file.view is None for file in files)
+        images[uid] = _in_order(kept, digests, views, numbered)
+        if any_image:
+            _log_missing(id, views.keys() - {file.view for file in files}, views, numbered, log)
         if numbered > len(views):
-            log.repaired(
-                "projection_missing",
-                id,
-                f"{numbered} numbered images where the projections list {len(views)}",
-            )
-    if (found or outside or nameless) and not any(images.values()):
-        raise UserError(
-            f"{folder}: no picture is left of those that are there: {log.commonest('image_')}"
-        )
+            detail = f"{numbered} numbered images where the projections list {len(views)}"
+            log.repaired("projection_missing", id, detail)
+    some = found or log.count("image_name") or log.count("image_outside")
+    if some and not any(images.values()):
+        problem = log.commonest("image_")
+        raise UserError(f"{folder}: no picture is left of those that are there: {problem}")
     return images
 
 
+def _find(folder: Path, root: Path, log: Log) -> tuple[bool, dict[str, list[_File]]]:
+    """Whether the folder has images or a place for them, and the files of each uid."""
+    any_image = (folder / "images").is_dir()
+    outside: list[Path] = []
+    found: dict[str, list[_File]] = defaultdict(list)
+    for path in image_files(folder, outside, root):
+        any_image = True
+        key = identify_image(path)
+        name = path.relative_to(root).as_posix()
+        if key is None:
+            log.excluded("image_name", name, "has no uid in its name")
+        elif shown(name) != name:
+            log.excluded("image_name", name, "is not UTF-8")
+        else:
+            found[key[0]].append(_File(path, name, key[1]))
+    for path in outside:
+        detail = "a link out of the folder and not into DVC's cache; put the files there"
+        log.excluded("image_outside", path.relative_to(root).as_posix(), detail)
+    return any_image, dict(found)
+
+
+def _digests(claimed: dict[str, list[_File]], ids: dict[str, str], log: Log) -> dict[str, str]:
+    """{name: SHA-256} of the files that are intact."""
+    jobs = [(uid, file) for uid, files in claimed.items() for file in files]
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
+        results = list(pool.map(lambda job: verify(job[1].path, ("PNG", "JPEG")), jobs))
+    digests = {}
+    for (uid, file), (digest, problem) in zip(jobs, results, strict=True):
+        if digest:
+            digests[file.name] = digest
+        else:
+            log.excluded("image_unreadable", file.name, f"of {ids[uid]}: {problem}")
+    return digests
+
+
+def _without_shared(
+    uid: str,
+    files: list[_File],
+    digests: dict[str, str],
+    owners: dict[str, set[str]],
+    ids: dict[str, str],
+    log: Log,
+) -> list[_File]:
+    """The files whose bytes no other study has."""
+    own = []
+    for file in files:
+        others = sorted(owners[digests[file.name]] - {uid})
+        if others:
+            named = ", ".join(ids[other] for other in others)
+            detail = f"of {ids[uid]}, the same bytes as an image of {named}"
+            log.excluded("image_shared", file.name, detail)
+        else:
+            own.append(file)
+    return own
+
+
+def _without_duplicates(
+    id: str,
+    files: list[_File],
+    digests: dict[str, str],
+    views: dict[str, Projection],
+    log: Log,
+) -> list[_File]:
+    """The files that show a view not shown before; those whose names give the view go first."""
+    kept = []
+    seen: dict[str, str] = {}  # digest or view -> name of the file that has it
+    for file in sorted(files, key=lambda file: (file.view is None, file.name)):
+        digest = digests[file.name]
+        same = seen.get(digest) or seen.get(file.view or "")
+        if not same and file.view is None and views and views.keys() <= seen.keys():
+            same = "one of the listed, which are all there by name"
+        if same:
+            log.excluded("image_duplicate", file.name, f"the same as {same}")
+            continue
+        kept.append(file)
+        seen[digest] = file.name
+        if file.view:
+            seen[file.view] = file.name
+            if file.view not in views:
+                detail = f"of {id}, not in the projections"
+                log.repaired("projection_missing", file.name, detail)
+    return kept
+
+
+def _in_order(
+    files: list[_File], digests: dict[str, str], views: dict[str, Projection], numbered: int
+) -> tuple[Image, ...]:
+    images = [
+        Image(
+            path=file.name,
+            projection=_projection(file.view, views, numbered),
+            sha256=digests[file.name],
+        )
+        for file in files
+    ]
+    order = {"frontal": 0, "lateral": 1, "unknown": 2}
+    return tuple(sorted(images, key=lambda image: (order[image.projection], image.path)))
+
+
+def _log_missing(
+    id: str, missing: set[str], views: dict[str, Projection], numbered: int, log: Log
+) -> None:
+    """Listed views without a file; each numbered file may be any one of them."""
+    if len(missing) > numbered:
+        count = len(missing) - numbered
+        names = ", ".join(sorted(missing))
+        detail = f"{count} of {len(views)} listed images are not there: {names}"
+        log.excluded("image_missing", id, detail)
+
+
 def _projection(view: str | None, views: dict[str, Projection], numbered: int) -> Projection:
-    """R2Gen's numbers are in no documented order, so they tell a view only where all that the study
-    can have are the same.
+    """R2Gen's numbers are in no documented order, so they give a projection only where all views
+    that the study can have are the same.
     """
     if view:
         return views.get(view, "unknown")
-    return (
-        next(iter(views.values()))
-        if len(set(views.values())) == 1 and numbered <= len(views)
-        else "unknown"
-    )
+    distinct = set(views.values())
+    return distinct.pop() if len(distinct) == 1 and numbered <= len(views) else "unknown"

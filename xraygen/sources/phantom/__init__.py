@@ -1,8 +1,8 @@
-"""Phantom studies: drawn, worded and annotated by a seeded generator. No download, no licence, any
-number of them.
+"""Phantom studies: drawn, worded and annotated by a seeded generator, in any number, without
+download or licence.
 
-Study k of a seed depends on (seed, k) alone. Each split counts k from its own start, so that more
-training studies leave the test studies as they are.
+Study k of a seed depends on (seed, k) alone. Each split counts k from a start of its own, so that
+adding training studies leaves the test studies unchanged.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FIRST = {"train": 0, "test": 10**9, "val": 2 * 10**9}
-_MOST = 10**9 - 1
+_MOST_STUDIES = 10**9 - 1
 
 
 class PhantomSettings(Record):
@@ -43,16 +44,16 @@ class PhantomSettings(Record):
     28 (Qwen2-VL's patch).
     """
 
-    train: Annotated[PositiveInt, Field(le=_MOST)] = 1000
-    test: Annotated[PositiveInt, Field(le=_MOST)] = 300
-    val: Annotated[NonNegativeInt, Field(le=_MOST)] = 100
+    train: Annotated[PositiveInt, Field(le=_MOST_STUDIES)] = 1000
+    test: Annotated[PositiveInt, Field(le=_MOST_STUDIES)] = 300
+    val: Annotated[NonNegativeInt, Field(le=_MOST_STUDIES)] = 100
     size: Annotated[int, Field(ge=112, le=1120, multiple_of=28)] = 224
     seed: NonNegativeInt = 0
 
 
 class Phantom(Record):
-    """A study without its pictures. `findings` is the truth that the pictures and the words are
-    made from.
+    """A study without its pictures. `findings`: the ground truth that pictures and text are made
+    from.
     """
 
     id: str
@@ -82,8 +83,8 @@ def phantom(seed: int, k: int, filing: Filing = FIVE) -> Phantom:
 
 
 def redrawn(seed: int, k: int, times: int, filing: Filing = FIVE) -> list[dict[str, str]]:
-    """References that further curators would make of the report of study k, independent of the
-    study's own references and of each other.
+    """References that further curators would make of the report of study k, independent of its own
+    reference and of each other.
     """
     rng = Random(f"phantom {seed} {k}")
     said = statements(sample(rng), rng)
@@ -94,8 +95,8 @@ def redrawn(seed: int, k: int, times: int, filing: Filing = FIVE) -> list[dict[s
 def draw(
     findings: Findings, seed: int, k: int, size: int
 ) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
-    """(frontal, lateral), each uint8 (size, size). Anatomy, position and film are those of (seed,
-    k) whatever the findings.
+    """(frontal, lateral), each uint8 (size, size). Anatomy, position and film depend on (seed, k)
+    alone, whatever the findings.
     """
     from xraygen.sources.phantom.frontal import draw_frontal
     from xraygen.sources.phantom.lateral import draw_lateral
@@ -119,7 +120,8 @@ def read(params: PhantomSettings, images: Path, root: Path, regions: Regions) ->
     """Generate all studies, sorted by id; the views go to `images`, which must lie below `root`.
     Val has no references.
     """
-    images, root = Path(os.path.abspath(images)), Path(os.path.abspath(root))
+    images = Path(os.path.abspath(images))
+    root = Path(os.path.abspath(root))
     if not images.is_relative_to(root):
         raise UserError(
             f"{images}: lies outside {root}, to which image paths are relative; name a folder in it"
@@ -128,28 +130,27 @@ def read(params: PhantomSettings, images: Path, root: Path, regions: Regions) ->
         (split, first + n) for split, first in _FIRST.items() for n in range(getattr(params, split))
     ]
     make = partial(_study, params=params, images=images, root=root, regions=regions)
-    cores = min(_cores(), len(jobs) // 16)
+    processes = min(_cores(), len(jobs) // 16)
     with contextlib.ExitStack() as stack:
-        # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
-        pool = (
-            stack.enter_context(multiprocessing.get_context("spawn").Pool(cores, _ignore_interrupt))
-            if cores > 1
-            else None
-        )
-        made = pool.imap(make, jobs, chunksize=8) if pool else map(make, jobs)
+        made: Iterator[Study] = map(make, jobs)
+        if processes > 1:
+            # Spawned rather than forked: a fork would copy locks that the caller's threads hold.
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(context.Pool(processes, _ignore_interrupt))
+            made = pool.imap(make, jobs, chunksize=8)
         studies = list(progress(made, "draw", "studies", total=len(jobs)))
     return Collection(sorted(studies, key=lambda study: study.id), [])
 
 
 def _cores() -> int:
-    """Cores that this process may use: under taskset or in a container with a set of CPUs fewer
-    than the machine has.
+    """Cores that this process may use, which under taskset or in a container are fewer than the
+    machine has.
     """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C reaches every process; the one that started the others ends them."""
+    """Ctrl-C reaches every process; the parent ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -158,17 +159,16 @@ def _study(
 ) -> Study:
     split, k = job
     made = phantom(params.seed, k, filing_of(regions))
+    drawn = draw(made.findings, params.seed, k, params.size)
     views = []
-    for projection, pixels in zip(
-        ("frontal", "lateral"), draw(made.findings, params.seed, k, params.size), strict=True
-    ):
-        data, path = _png(pixels), images / f"{made.id}-{projection}.png"
+    for projection, pixels in zip(("frontal", "lateral"), drawn, strict=True):
+        data = _png(pixels)
+        path = images / f"{made.id}-{projection}.png"
         with replacing(path, "wb") as file:
             file.write(data)
         name = path.relative_to(root).as_posix()
-        views.append(
-            Image(path=name, projection=projection, sha256=hashlib.sha256(data).hexdigest())
-        )
+        digest = hashlib.sha256(data).hexdigest()
+        views.append(Image(path=name, projection=projection, sha256=digest))
     reference = None if split == "val" else regions.annotation(made.reference)
     return Study(
         id=made.id,
@@ -184,7 +184,7 @@ def _png(pixels: "NDArray[np.uint8]") -> bytes:
     from PIL import Image as Picture
 
     file = io.BytesIO()
-    # No search for repeats: which ones zlib finds differs between its builds, and the bytes are to
-    # be the same everywhere.
+    # Without search for repeats, which differs between builds of zlib: the bytes have to be the
+    # same everywhere.
     Picture.fromarray(pixels).save(file, "PNG", compress_type=zlib.Z_HUFFMAN_ONLY)
     return file.getvalue()

@@ -1,5 +1,5 @@
-"""The reference that curators make of a report's statements: they mostly, not always, file and reword
-alike.
+"""The reference that curators make of a report's statements. Mostly, but not always, they file and
+reword alike.
 """
 
 import re
@@ -10,7 +10,7 @@ from xraygen.sources.phantom.filing import FIVE, Filing, Statement
 
 
 def curate(said: Sequence[Statement], rng: Random, filing: Filing = FIVE) -> dict[str, str]:
-    """A reference for these statements, with every region: each draw is another curator's."""
+    """A reference for these statements, with every region. Each draw is another curator's."""
     reference: dict[str, list[str]] = {region: [] for region in filing.names}
     for statement in said:
         for region, text in _curate(statement, rng, filing).items():

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 
 class Statement(NamedTuple):
-    """A sentence. `parts`: by topic what a curator writes who has to divide the sentence. `about`:
-    the abnormal fields that it states.
+    """A sentence. `parts`: by topic, what a curator writes who has to divide the sentence. `about`:
+    the abnormal fields of `Findings` that it states.
     """
 
     text: str
@@ -18,8 +18,8 @@ class Statement(NamedTuple):
 
 
 class Filing(NamedTuple):
-    """`region_of`: of each topic, None where it belongs to no region. `elsewhere`: the region under
-    which some curators file a finding instead.
+    """`region_of`: the region of each topic, None where it belongs to none. `elsewhere`: the region
+    under which some curators file a finding instead.
     """
 
     names: tuple[str, ...]
@@ -42,8 +42,8 @@ def _by_topic(topics: dict[str | None, str]) -> dict[str, str | None]:
     return {topic: region for region, listed in topics.items() for topic in listed.split()}
 
 
-# Every topic: a finding, what is said of it where it is absent, or something normal. `unreadable`
-# is a sentence that has lost its subject to XXXX, such as "XXXX are intact."
+# A topic is a finding, present or absent, or something normal. `unreadable` is a sentence that has
+# lost its subject to XXXX, such as "XXXX are intact."
 FIVE = Filing(
     names=("bone", "heart", "lung", "mediastinal", "others"),
     region_of=_by_topic(
@@ -61,9 +61,9 @@ FIVE = Filing(
 )
 # The headings of findings in Delbrouck et al., Automated Structured Radiology Report Generation
 # (ACL 2025, arXiv:2505.24223). As there, aorta, pulmonary vessels and their congestion are
-# cardiovascular, edema is of the lungs, the trachea's position is mediastinal, and free air and
-# clips below the diaphragm are abdominal. Technique is a section of its own there, so it is filed
-# nowhere. Where templates differ, some of the curators do.
+# cardiovascular, edema belongs to the lungs, the trachea's position is mediastinal, and free air
+# and clips below the diaphragm are abdominal. Technique is a separate section there, so it is filed
+# nowhere. Where templates differ, some curators follow one and some another.
 SEVEN = Filing(
     names=(
         "lungs_airways",

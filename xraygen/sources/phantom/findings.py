@@ -1,4 +1,4 @@
-"""What is the matter in a phantom study: the structured truth that pictures, report and reference
+"""The findings of a phantom study: the structured ground truth that pictures, report and reference
 are made from.
 """
 
@@ -19,8 +19,8 @@ AMOUNTS: tuple[Amount, ...] = ("small", "moderate", "large")
 
 
 class Lesion(Record):
-    """Something in one lobe; the patient's left lung has no middle lobe. `mm`: diameter, 0 where it
-    has none.
+    """A lesion in one lobe; the left lung has no middle lobe. `mm`: diameter, 0 where it has
+    none.
     """
 
     side: Side
@@ -44,8 +44,8 @@ class RibFracture(Record):
 
 
 class Findings(Record):
-    """The default is a normal study. Sides are the patient's: the patient's right is on the
-    viewer's left of the frontal view.
+    """The default is a normal study. Sides are the patient's, whose right is on the viewer's left
+    in the frontal view.
     """
 
     heart: Literal["normal", "borderline", "mild", "moderate", "severe"] = "normal"
@@ -70,15 +70,15 @@ class Findings(Record):
     free_air: bool = False
 
     def abnormal(self) -> tuple[str, ...]:
-        """Names of the fields that differ from a normal study's."""
+        """Names of the fields that differ from those of a normal study."""
         return tuple(name for name, value in self if value != NORMAL[name])
 
 
 NORMAL = {name: field.default for name, field in Findings.model_fields.items()}
 
 _ALL_NORMAL = 0.32
-_AT_MOST = 5
-# Share of all studies; where too many meet, or one would hide another, some are left out again.
+_MOST_FINDINGS = 5
+# Share of all studies. Where a study has too many, or one would hide another, some are dropped.
 _SHARES = {
     "heart": 0.23,
     "mediastinum": 0.12,
@@ -113,8 +113,8 @@ T = TypeVar("T")
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:
-    """One of `options`. Only `random()` is called, the one method whose sequence Python promises to
-    keep.
+    """One of `options`. Only `random()` is called, the one method whose sequence Python
+    guarantees.
     """
     return options[int(rng.random() * len(options))]
 
@@ -124,11 +124,11 @@ def sample(rng: Random) -> Findings:
     if rng.random() < _ALL_NORMAL:
         return Findings()
     present = [name for name, share in _SHARES.items() if rng.random() < share / (1 - _ALL_NORMAL)]
-    while len(present) > _AT_MOST:
+    while len(present) > _MOST_FINDINGS:
         present.remove(pick(rng, present))
     values = {name: _DETAIL[name](rng) for name in present if name not in _PLACED}
 
-    # A collapsed lung and fluid hide what is there: each takes its own side, and lesions go where
+    # A collapsed lung and fluid hide other findings: each takes its own side, and lesions go where
     # they can be seen.
     air: Side | None = None
     if "pneumothorax" in present:
@@ -136,25 +136,27 @@ def sample(rng: Random) -> Findings:
         values["pneumothorax"] = Pleural(side=air, amount=pick(rng, AMOUNTS))
     fluid: tuple[Side, ...] = ()
     if "effusion" in present:
-        fluid = (
-            SIDES
-            if air is None and rng.random() < 0.25
-            else (other(air) if air else pick(rng, SIDES),)
-        )
-        values["effusion"] = Pleural(
-            side="both" if len(fluid) == 2 else fluid[0], amount=pick(rng, AMOUNTS)
-        )
-    free = [
+        fluid = _sides_of_fluid(rng, air)
+        side: Sides = "both" if len(fluid) == 2 else fluid[0]
+        values["effusion"] = Pleural(side=side, amount=pick(rng, AMOUNTS))
+    visible = [
         (side, lobe)
         for side, lobe in _LOBES
         if side != air and not (side in fluid and lobe == "lower")
     ]
     for name in ("consolidation", "nodule", "granuloma"):
-        if name in present and free:
-            side, lobe = place = pick(rng, free)
-            free.remove(place)
+        if name in present and visible:
+            side, lobe = chosen = pick(rng, visible)
+            visible.remove(chosen)
             values[name] = Lesion(side=side, lobe=lobe, mm=_DIAMETER[name](rng))
     return Findings(**values)
+
+
+def _sides_of_fluid(rng: Random, air: Side | None) -> tuple[Side, ...]:
+    """`air`: the side of a pneumothorax, where there is one."""
+    if air is not None:
+        return (other(air),)
+    return SIDES if rng.random() < 0.25 else (pick(rng, SIDES),)
 
 
 def other(side: Side) -> Side:

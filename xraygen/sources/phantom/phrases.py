@@ -1,8 +1,8 @@
 """The phrases of reports, as data for `wording`.
 
 `[a|b]` is a choice, `{name}` a value that `wording` fills in. A phrase about one topic is a string.
-One about several is a tuple: the report's words, then the curators' by topic, for those who file
-the topics under different regions (`filing`).
+A phrase about several is a tuple: the report's words, then the curators' words by topic, for
+topics that are filed under different regions (`filing`).
 """
 
 Phrase = str | tuple[str, dict[str, str]]
@@ -134,7 +134,7 @@ ABSENT_WORDS = {
     "vessels": ("pulmonary edema", "vascular congestion"),
 }
 # Next to another finding, which may be called an opacity itself.
-ABSENT_WORDS_BESIDES = ABSENT_WORDS | {
+ABSENT_WORDS_IF_AFFECTED = ABSENT_WORDS | {
     "consolidation": ("focal consolidation", "focal airspace disease", "infiltrate")
 }
 VESSELS: tuple[Phrase, ...] = (
@@ -342,7 +342,8 @@ ABNORMAL: dict[str, tuple[Phrase, ...]] = {
 PAIRS: dict[tuple[str, str], tuple[Phrase, ...]] = {
     ("heart", "mediastinum"): (
         (
-            "The cardiomediastinal silhouette is enlarged with {heart} cardiomegaly and a widened mediastinum.",
+            "The cardiomediastinal silhouette is enlarged with {heart} cardiomegaly and a widened"
+            " mediastinum.",
             {
                 "heart": "[{heart} cardiomegaly.|Heart is {heart}ly enlarged.]",
                 "mediastinum": "Widened mediastinum.",

@@ -1,11 +1,10 @@
-"""Findings -> the report a radiologist might dictate, as statements of which `curators` make a
+"""Findings -> the report a radiologist might dictate, as statements from which `curators` make a
 reference.
 
 A report is a list of statements, each drawn from `phrases`. Some reports are dictated freely; the
-others follow one of a few house styles, whose choices are the same every time, so that normal
-reports repeat word for word. De-identification then takes a word here and there for a name and
-leaves XXXX. Curators see the report only: what is lost to XXXX is lost to them too. They mostly,
-not always, reword alike.
+others follow one of a few house styles, which make the same choices every time, so that normal
+reports repeat word for word. De-identification then mistakes a word here and there for a name and
+leaves XXXX. Curators see the report alone, so what is lost to XXXX is lost to them too.
 """
 
 import re
@@ -19,11 +18,11 @@ from xraygen.sources.phantom.findings import Findings, pick
 from xraygen.sources.phantom.phrases import Phrase
 
 _HOUSES = 40
-_IN_HOUSE_STYLE = 0.42
+_IN_HOUSE_STYLE = 0.42  # share of reports
 _SCRUBBED = 0.26  # share of sentences
-_AT_MOST = 8  # sentences
-# Words that de-identification takes for names. Of an abnormal sentence only those go that carry
-# nothing of the finding.
+_MOST_SENTENCES = 8
+# Words that de-identification mistakes for names. An abnormal sentence loses only words that say
+# nothing about the finding.
 _LOST = frozenset(
     "bones bony osseous skeletal structures visualized acute evidence definite visible focal"
     " silhouette vasculature vessels aerated expanded appear soft views obtained prior thoracic"
@@ -34,6 +33,18 @@ _LOST_IF_ABNORMAL = frozenset(
     " focal rounded".split()
 )
 _BONE_WORDS = frozenset("bones bony bone osseous skeletal spine rib".split())
+_LUNG_FIELDS = (
+    "volumes",
+    "consolidation",
+    "nodule",
+    "granuloma",
+    "atelectasis",
+    "vessels",
+    "effusion",
+    "pneumothorax",
+)
+# How often the absence of these is stated.
+_SHARE_NAMED = {"consolidation": 0.6, "pneumothorax": 0.95, "effusion": 0.9}
 _ORDINALS = (
     "first",
     "second",
@@ -56,8 +67,8 @@ _ORDERS = (
 
 
 def statements(findings: Findings, rng: Random) -> list[Statement]:
-    """The sentences of a report, in order; some reports are in the style of a house, which says the
-    same things the same way.
+    """The sentences of a report, in order. Some reports are in a house style, which says the same
+    things in the same words.
     """
     speaker = rng
     if rng.random() < _IN_HOUSE_STYLE:
@@ -84,7 +95,8 @@ class _Report:
     """The statements of one report in the making."""
 
     def __init__(self, findings: Findings, rng: Random):
-        self.findings, self.rng = findings, rng
+        self.findings = findings
+        self.rng = rng
         self.left = list(findings.abnormal())  # what is still to be said
         self.vessels_said = "vessels" in self.left
 
@@ -98,8 +110,11 @@ class _Report:
         if self.chance(0.1):
             said.insert(0, self.normal(phrases.TECHNIQUE, "technique"))
         said += self.others()
-        while len(said) > _AT_MOST and not all(statement.about for statement in said):
-            said.remove(pick(self.rng, [statement for statement in said if not statement.about]))
+        while len(said) > _MOST_SENTENCES:
+            normal = [statement for statement in said if not statement.about]
+            if not normal:
+                break
+            said.remove(pick(self.rng, normal))
         return said
 
     def say(
@@ -119,10 +134,10 @@ class _Report:
     def without(
         self, options: Sequence[str], names: Sequence[str], lead: dict[str, str] | None = None
     ) -> Statement:
-        """That these are absent. `lead`: what else the phrases say, by topic; those without a place
-        for what is absent say nothing but that.
+        """That these fields are normal. `lead`: what else the phrases say, by topic, and all that a
+        phrase without {absent} says.
         """
-        known = phrases.ABSENT_WORDS_BESIDES if self.lungs_affected() else phrases.ABSENT_WORDS
+        known = phrases.ABSENT_WORDS_IF_AFFECTED if self.lungs_affected() else phrases.ABSENT_WORDS
         words = {name: pick(self.rng, known[name]) for name in names}
         absent = self.listed(list(words.values()))
         slots = {"ok": pick(self.rng, phrases.NORMAL_WORDS), "absent": absent}
@@ -136,52 +151,45 @@ class _Report:
         return Statement(text, parts, ())
 
     def abnormal(self, *names: str) -> list[Statement]:
-        """What there is to say of these fields, in that order; two of them in one sentence now and
-        then.
-        """
+        """What there is to say of these fields, in this order, now and then two in one sentence."""
         said = []
         for name in names:
-            if name not in self.left:
-                continue
-            self.left.remove(name)
-            key = self.key(name)
-            topic = topic_of(name, self.findings)
-            slots = _slots(name, self.findings)
-            for (first, second), options in phrases.PAIRS.items():
-                with_name = second.split()[0]
-                if (
-                    first == key
-                    and with_name in self.left
-                    and second == self.key(with_name)
-                    and self.chance(0.4)
-                ):
-                    self.left.remove(with_name)
-                    slots |= {
-                        f"with_{slot}": value
-                        for slot, value in _slots(with_name, self.findings).items()
-                    }
-                    said.append(self.say(options, topic, slots, name, with_name))
-                    break
-            else:
-                said.append(self.say(phrases.ABNORMAL[key], topic, slots, name))
+            if name in self.left:
+                self.left.remove(name)
+                said.append(self.alone_or_paired(name))
         return said
 
+    def alone_or_paired(self, name: str) -> Statement:
+        """The statement of this abnormal field, and of another where they share a sentence."""
+        key = self.key(name)
+        topic = topic_of(name, self.findings)
+        slots = _slots(name, self.findings)
+        for (first, second), options in phrases.PAIRS.items():
+            other = second.split()[0]
+            can_pair = first == key and other in self.left and second == self.key(other)
+            if can_pair and self.chance(0.4):
+                self.left.remove(other)
+                for slot, value in _slots(other, self.findings).items():
+                    slots[f"with_{slot}"] = value
+                return self.say(options, topic, slots, name, other)
+        return self.say(phrases.ABNORMAL[key], topic, slots, name)
+
     def key(self, name: str) -> str:
+        """Of the phrases for this field: its name, with the variant where that has its own."""
         value = getattr(self.findings, name)
-        variant = (
-            getattr(value, "side", value)
-            if name != "rib_fracture"
-            else ("healed" if value.healed else "acute")
-        )
-        return key if (key := f"{name} {variant}") in phrases.ABNORMAL else name
+        variant = getattr(value, "side", value)
+        if name == "rib_fracture":
+            variant = "healed" if value.healed else "acute"
+        key = f"{name} {variant}"
+        return key if key in phrases.ABNORMAL else name
 
     def core(self) -> list[Statement]:
         """Heart and mediastinum."""
         findings, left = self.findings, self.left
         if "heart" in left or "mediastinum" in left or "aorta" in left:
-            said = self.abnormal("heart") or (
-                [self.normal(phrases.HEART, "heart")] if self.chance(0.93) else []
-            )
+            said = self.abnormal("heart")
+            if not said and self.chance(0.93):
+                said = [self.normal(phrases.HEART, "heart")]
             contours = self.abnormal("mediastinum", "aorta")
             if findings.mediastinum == findings.aorta == "normal" and self.chance(0.55):
                 contours = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
@@ -198,10 +206,13 @@ class _Report:
             said = [self.normal(phrases.HEART_AND_VESSELS, "heart")]
         elif self.chance(0.96):
             said = [self.normal(phrases.HEART, "heart")]
-            said += [self.normal(phrases.MEDIASTINUM, "mediastinum")] if self.chance(0.6) else []
+            if self.chance(0.6):
+                said.append(self.normal(phrases.MEDIASTINUM, "mediastinum"))
         else:
             said = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
-        return said + ([self.normal(phrases.TRACHEA, "trachea")] if self.chance(0.05) else [])
+        if self.chance(0.05):
+            said.append(self.normal(phrases.TRACHEA, "trachea"))
+        return said
 
     def lungs_affected(self) -> bool:
         topics = (topic_of(name, self.findings) for name in self.findings.abnormal())
@@ -212,17 +223,7 @@ class _Report:
         affected = self.lungs_affected()
         if not affected and self.chance(0.01):
             return []
-        named = (
-            "volumes",
-            "consolidation",
-            "nodule",
-            "granuloma",
-            "atelectasis",
-            "vessels",
-            "effusion",
-            "pneumothorax",
-        )
-        said = self.abnormal(*named)
+        said = self.abnormal(*_LUNG_FIELDS)
         if not affected and self.chance(0.6):
             clear = {"lungs": "Lungs are clear."}
             said.append(self.without(phrases.LUNGS, ("consolidation", "effusion"), clear))
@@ -230,21 +231,22 @@ class _Report:
             said.append(self.normal(phrases.REST_OF_LUNGS, "lungs"))
         elif not affected and self.chance(0.1):
             said.append(self.normal(phrases.VOLUMES, "volumes"))
-        wanted = [
-            name
-            for name, share in (("consolidation", 0.6), ("pneumothorax", 0.95), ("effusion", 0.9))
-            if self.chance(share)
-        ]
-        if self.chance(0.3):
-            wanted.reverse()
-        wanted += [name for name in ("nodule", "vessels") if self.chance(0.08)]
-        absent = [name for name in wanted if getattr(findings, name) in (None, "normal")]
+        absent = self.absent_from_lungs()
         if not said or self.chance(0.8):
-            groups = [absent] if self.chance(0.65) or len(absent) < 2 else [absent[:1], absent[1:]]
+            in_one_sentence = self.chance(0.65) or len(absent) < 2
+            groups = [absent] if in_one_sentence else [absent[:1], absent[1:]]
             said += [self.without(phrases.ABSENT, group) for group in groups if group]
         if not said or (not self.vessels_said and self.chance(0.07)):
             said.append(self.normal(phrases.VESSELS, "vascularity"))
         return said
+
+    def absent_from_lungs(self) -> list[str]:
+        """The fields whose absence the report may state."""
+        named = [name for name, share in _SHARE_NAMED.items() if self.chance(share)]
+        if self.chance(0.3):
+            named.reverse()
+        named += [name for name in ("nodule", "vessels") if self.chance(0.08)]
+        return [name for name in named if getattr(self.findings, name) in (None, "normal")]
 
     def listed(self, words: Sequence[str]) -> str:
         if len(words) < 3:
@@ -254,12 +256,11 @@ class _Report:
     def bone(self) -> list[Statement]:
         said = self.abnormal("rib_fracture", "spine", "scoliosis")
         if said:
-            acute = self.findings.rib_fracture is not None and not self.findings.rib_fracture.healed
-            return said + (
-                [self.normal(phrases.NO_ACUTE_BONES, "bones")]
-                if not acute and self.chance(0.2)
-                else []
-            )
+            fracture = self.findings.rib_fracture
+            acute = fracture is not None and not fracture.healed
+            if not acute and self.chance(0.2):
+                said.append(self.normal(phrases.NO_ACUTE_BONES, "bones"))
+            return said
         if self.chance(0.46):
             return [self.normal(phrases.BONES, "bones")]
         if self.chance(0.05):
@@ -311,24 +312,24 @@ def _absent_topic(name: str, word: str) -> str:
 
 
 def _scrub(statement: Statement, rng: Random) -> Statement:
-    """The statement with a word or two lost to de-identification, or as it is."""
+    """The statement with a word or two lost to de-identification, or unchanged."""
     if rng.random() >= _SCRUBBED:
         return statement
     lost = _LOST_IF_ABNORMAL if statement.about else _LOST
     words = statement.text.split(" ")
-    places = [place for place, found in enumerate(words) if found.strip(".,").lower() in lost]
-    if not places:
+    positions = [at for at, word in enumerate(words) if word.strip(".,").lower() in lost]
+    if not positions:
         return statement
-    place = pick(rng, places)
-    word = words[place].strip(".,")
-    words[place] = words[place].replace(word, "XXXX")
+    position = pick(rng, positions)
+    word = words[position].strip(".,")
+    words[position] = words[position].replace(word, "XXXX")
     parts = {
         topic: re.sub(rf"\b{word}\b", "XXXX", text, flags=re.IGNORECASE)
         for topic, text in statement.parts.items()
     }
     regions = FIVE.divided(statement).keys()
-    if place > 0 and not statement.about and len(regions) == 1 and rng.random() < 0.15:
-        words.insert(place, "XXXX")
+    if position > 0 and not statement.about and len(regions) == 1 and rng.random() < 0.15:
+        words.insert(position, "XXXX")
     text = " ".join(words)
     if regions == {"bone"} and not _BONE_WORDS & {part.strip(".,").lower() for part in words}:
         parts = {"unreadable": text}

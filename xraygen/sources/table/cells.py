@@ -2,7 +2,7 @@
 
 import json
 
-from xraygen.core.study import Projection
+from xraygen.core.dicom import projection_of
 from xraygen.core.tables import has_no_value
 from xraygen.sources.table.images import View
 
@@ -17,17 +17,6 @@ SPLIT_WORDS = {
     "val": "val",
     "test": "test",
     "testing": "test",
-}
-PROJECTION_WORDS: dict[str, Projection] = {
-    "frontal": "frontal",
-    "pa": "frontal",
-    "ap": "frontal",
-    "posteroanterior": "frontal",
-    "anteroposterior": "frontal",
-    "lateral": "lateral",
-    "lat": "lateral",
-    "ll": "lateral",
-    "unknown": "unknown",
 }
 
 
@@ -50,6 +39,12 @@ def read_list(cell: object) -> list:
     return cell if isinstance(cell, list) else [cell]
 
 
+def understands_projection(cell: object) -> bool:
+    """Whether this is a projection, or says that it is unknown."""
+    unknown = isinstance(cell, str) and cell.strip().casefold() == "unknown"
+    return unknown or has_no_value(cell) or projection_of(cell) != "unknown"
+
+
 def read_views(images: object, projections: object) -> tuple[tuple[View, ...], bool]:
     """The images of a row, and whether every projection that is given for one was understood.
 
@@ -68,9 +63,8 @@ def read_views(images: object, projections: object) -> tuple[tuple[View, ...], b
         if isinstance(image, dict):
             projection = image.get("projection", projection)
             image = image.get("path")
-        word = projection.strip().casefold() if isinstance(projection, str) else projection
-        read = PROJECTION_WORDS.get(word) if isinstance(word, str) else None
-        understood = understood and (read is not None or has_no_value(projection))
+        understood = understood and understands_projection(projection)
         # What is no path leads to no file, and is excluded as an image that is missing.
-        views.append(View(image if isinstance(image, str) else repr(image), read or "unknown"))
+        path = image if isinstance(image, str) else repr(image)
+        views.append(View(path, projection_of(projection)))
     return tuple(views), understood

@@ -53,7 +53,7 @@ def edit(
     content["regions"].clear()
     for name, region in regions.root.items():
         content["regions"][name] = _flat({"about": region.about})
-    changes.append(f"regions has {len(regions)} regions; {_ABOUT}")
+    changes.append(f"regions declares {len(regions)}; {_ABOUT}")
     for name in dropped:
         del content["approaches"][name]
     if first:
@@ -69,8 +69,8 @@ def edit(
         if content["llm"]["provider"] == "local":
             content["llm"]["max_failed"] = 1.0
             changes.append(
-                "llm.max_failed is 1.0: the small model of llm.provider local has learned from other "
-                "reports and often fails here; ask a server, or leave brief out"
+                "llm.max_failed is 1.0: the small model of llm.provider local has learned from "
+                "other reports and often fails here; ask a server, or leave brief out"
             )
         content["finetune"]["max_steps"] = 1
         changes.append(
@@ -78,6 +78,8 @@ def edit(
         )
         if settings.images is None:
             content["finetune"]["inputs"] = "report"
+            if content["finetune"]["targets"] != ["language"]:  # there is nothing to learn to see
+                content["finetune"]["targets"] = ["language"]
             changes.append("finetune.inputs is report, as there are no images")
     text = io.StringIO()
     yaml.dump(content, text)

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from xraygen.core.dicom import is_dicom
+from xraygen.core.dicom import projection as dicom_projection
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
@@ -59,8 +61,10 @@ def images_of(
             elif len(seen_with[digest]) > 1:
                 log.excluded("image_shared", id, f"{view.path}: also of another patient or study")
             else:
-                name = path.relative_to(root).as_posix()
-                kept.append(Image(path=name, projection=view.projection, sha256=digest))
+                name, projection = path.relative_to(root).as_posix(), view.projection
+                if projection == "unknown" and is_dicom(path):
+                    projection = dicom_projection(path)
+                kept.append(Image(path=name, projection=projection, sha256=digest))
         images[id] = tuple(sorted(kept, key=_frontal_first))
     if any(views.values()) and not any(images.values()):
         raise UserError(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture, text_of_id
 from xraygen.language.text import tokens
-from xraygen.sources.table.cells import PROJECTION_WORDS, read_list, read_split
+from xraygen.sources.table.cells import read_list, read_split, understands_projection
 
 _ID_NAMES = """
     id study_id studyid study uid report_id reportid exam_id examid exam
@@ -23,8 +23,8 @@ _REPORT_NAMES = (
 )
 # Parts of a report that a table may also have in columns of their own.
 _SECTION_NAMES = re.compile(
-    r"(?:.*[_ -])?(?:report|text|findings?|impressions?|conclusions?|indications?|history|technique|"
-    r"comparisons?|examinations?|exam|problems?|mesh|diagnos[ei]s|comments?)"
+    r"(?:.*[_ -])?(?:report|text|findings?|impressions?|conclusions?|indications?|history|"
+    r"technique|comparisons?|examinations?|exam|problems?|mesh|diagnos[ei]s|comments?)"
 )
 _REFERENCE_NAMES = frozenset(
     "ref reference references annotation annotations annotated curated curator gold label labels "
@@ -174,8 +174,7 @@ def _split(profile: Profile, names: Sequence[str]) -> str | None:
 
 def _projection(profile: Profile, names: Sequence[str]) -> str | None:
     def understood(cell: object) -> bool:
-        words = [str(one).strip().casefold() for one in read_list(cell)]
-        return all(word in PROJECTION_WORDS for word in words)
+        return all(map(understands_projection, read_list(cell)))
 
     for name in names:
         named = _PROJECTION_NAMES.fullmatch(_key(name))
@@ -296,12 +295,9 @@ def _overlap(profile: Profile, name: str, report: str) -> float:
     """The mean share of a cell's words that are in the report."""
     shares = []
     for row in profile.rows:
-        said, whole = row.get(name), row.get(report)
-        if not isinstance(said, str) or not isinstance(whole, str):
-            continue
-        words = set(tokens(said))
-        if words:
-            shares.append(len(words.intersection(tokens(whole))) / len(words))
+        cell, text = row.get(name), row.get(report)
+        if isinstance(cell, str) and isinstance(text, str) and (said := set(tokens(cell))):
+            shares.append(len(said.intersection(tokens(text))) / len(said))
     return sum(shares) / len(shares) if shares else 0.0
 
 

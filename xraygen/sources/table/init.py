@@ -5,13 +5,14 @@ images are brought into data/raw/table, and params.yaml is replaced last, so tha
 or is killed leaves the project's settings as they were.
 """
 
+import contextlib
 import filecmp
 import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -27,6 +28,7 @@ from xraygen.sources.table.table import Table, TableSettings
 RAW = Path("data/raw/table")
 # Of the approaches that ship, those that are about the regions or models of the data that ships.
 DROPPED = ("vlm-base", "vlm-finetuned", "examples", "rules", "nearest")
+_MANY = 1000
 
 
 class Result(NamedTuple):
@@ -51,9 +53,9 @@ def init(
 ) -> str:
     """Set the project in `root` up for `file`; returns what was inferred, in lines.
 
-    `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`,
-    `approaches`: the section of params.yaml, and the names of the other. UserError: the file cannot be understood, or the project is set up for a table and `force` is
-    not given.
+    `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`:
+    the section of params.yaml; `approaches`: the names in the other. UserError: the file cannot be
+    understood, or the project is set up for a table and `force` is not given.
     """
     if "table" in data.settings and not force:
         raise UserError(
@@ -68,8 +70,8 @@ def init(
             raise UserError(f"{target}: is there already and differs; replace it with --force")
         images = {image.path for study in result.studies for image in study.images}
         for name in sorted(images):
-            _bring(file.parent / name, raw / name)
-        _bring(file, target)
+            _bring(file.parent / name, raw / name, link=True)
+        _bring(file, target, link=False)
     else:
         where = file.resolve().relative_to(raw.resolve()).as_posix()
         settings = result.settings.model_copy(update={"file": where})
@@ -117,13 +119,20 @@ def _try_out(
             purpose = _at_fault(str(error))
             if purpose is None or purpose in given or getattr(settings, purpose) is None:
                 raise
-            notes.append(f"{purpose}: '{getattr(settings, purpose)}' is not used: {error}")
-            settings = settings.model_copy(update={purpose: None})
-            given_up: dict[str, Any] = {purpose: None}
-            columns = columns._replace(**given_up)
+            column = getattr(settings, purpose)
+            notes.append(f"{purpose}: '{column}' is not used: {error}")
+            without = ("images", "projection") if purpose == "images" else (purpose,)
+            settings = settings.model_copy(update=dict.fromkeys(without))
+            columns = columns._replace(ignored=(*columns.ignored, column))
     splits = prepare.split(studies, data.seed, data.dev_share)
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")
+    asked = len(splits["dev"]) + len(splits["test"])
+    if asked > _MANY:
+        notes.append(
+            f"dev and test: brief is asked about {asked:,} studies, which takes the small model "
+            "minutes and a server money; data.sample in params.yaml limits them"
+        )
     count = len(rows) + sum(one.kind == "row_malformed" for one in incidents)
     return Result(count, columns, settings, regions, studies, incidents, splits, notes)
 
@@ -134,22 +143,31 @@ def _at_fault(problem: str) -> str | None:
     return "images" if "none of the images" in problem else None
 
 
-def _bring(source: Path, target: Path) -> None:
-    """The file at `target` too: the same one where the file system can link it, else a copy."""
+def _bring(source: Path, target: Path, link: bool) -> None:
+    """Copy a file, or where the file system can, make `target` another name of it: images take
+    room, and are not edited in place as a table is.
+    """
     if target.exists() and filecmp.cmp(source, target, shallow=False):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
-            os.link(source.resolve(), part)
-        except OSError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (link and _is_linked(source, part)):
             shutil.copyfile(source, part)
         os.replace(part, target)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _is_linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        return False
+    return True
 
 
 def _drop(approaches: Iterable[str], root: Path) -> list[str]:
@@ -181,7 +199,8 @@ def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]
     reference = settings.reference
     columns = [reference] if isinstance(reference, str) else list(reference.values())
     yield f"  reference   {', '.join(columns)}"
-    yield f"  ignored     {', '.join(result.columns.ignored) or 'no column'}"
+    ignored = ", ".join(name or "(a column without a name)" for name in result.columns.ignored)
+    yield f"  ignored     {ignored or 'no column'}"
     yield f"  regions     {_coverage(studies, result.regions)}"
     counts = [f"{name} {len(members):,}" for name, members in result.splits.items()]
     yield f"  splits      {', '.join(counts)} (val: no reference; `release` annotates these)"

@@ -88,7 +88,6 @@ class Table(Source):
 
     def __init__(self, settings: TableSettings, regions: Regions) -> None:
         super().__init__(settings, regions)
-        self.settings = settings
         if isinstance(settings.reference, Mapping):
             _check_regions(settings.reference, regions)
 
@@ -141,6 +140,7 @@ class Table(Source):
         return rows
 
     def _row(self, number: int, cells: dict, id: str, where: str, log: Log) -> Row | None:
+        """None: the row is excluded. A column that is not set is None, which no cell is under."""
         cleaned = {key: _cleaned(cell) for key, cell in cells.items()}
         if cleaned != cells:
             log.repaired("text_characters", id, where)
@@ -154,18 +154,17 @@ class Table(Source):
         except (ValueError, RecursionError) as error:
             log.excluded("reference_malformed", id, f"{where}: {error}")
             return None
-        split = read_split(cells.get(self.settings.split)) if self.settings.split else None
+        split = read_split(cells.get(self.settings.split))
         if self.settings.split and split is None and reference is not None:
             log.excluded("split_unknown", id, where)
             return None
-        patient = text_of_id(cells.get(self.settings.patient)) if self.settings.patient else None
+        patient = text_of_id(cells.get(self.settings.patient))
         patient = None if has_no_value(patient) else str(patient)
         if self.settings.patient and patient is None and reference is not None:
             log.excluded("patient_missing", id, where)
             return None
-        projection = cells.get(self.settings.projection) if self.settings.projection else None
-        named = cells.get(self.settings.images) if self.settings.images else None
-        views, understood = read_views(named, projection)
+        projection = cells.get(self.settings.projection)
+        views, understood = read_views(cells.get(self.settings.images), projection)
         if not understood:
             log.repaired("projection_value", id, where)
         return Row(number, report.strip(), reference, split, patient, views)

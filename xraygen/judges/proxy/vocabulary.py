@@ -1,0 +1,222 @@
+"""The words that the reader of findings knows, and what each stands for.
+
+Words are in lower case; those of observations, structures and zones are in the singular.
+"""
+
+
+def _table(text: str) -> dict[str, str]:
+    """`value: word word` lines -> word to value."""
+    rows = (line.split(":") for line in text.strip().splitlines())
+    return {word: value.strip() for value, words in rows for word in words.split()}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(" ".join(name.split()) for name in text.split(","))
+
+
+def _levels(*rows: str) -> dict[str, int]:
+    """Words -> the number of their row, from 1."""
+    return {word: level for level, row in enumerate(rows, 1) for word in row.split()}
+
+
+# Replaced before anything is read, the longest phrase first: `replacement: phrase | phrase`.
+PHRASES = {
+    tuple(phrase.split()): row.partition(":")[0]
+    for row in """
+normal: within normal limits | within limits of normal | within the normal limits
+normal: within normal limit
+normal: within normal range | not increased | not remarkable | not enlarged | not widened
+borderline: limits of normal | upper limits of normal | upper limit of normal | upper normal
+borderline: top normal
+borderline: top limits of normal | upper limits normal
+airspace: air space
+consolidation: airspace disease | air space disease
+softtissue: soft tissue | soft tissues
+adenopathy: lymph node | lymph nodes
+no: free of | negative for | absence of | rather than | lack of | free from | devoid of
+clear no: clear of
+not: ruled out | no longer | no longer seen
+volume: lung volumes | lung volume | inspiratory volumes
+degenerative: degenerative disc disease | degenerative disease | degenerative change
+degenerative: degenerative changes
+granuloma: granulomatous disease
+interstitial: interstitial disease
+effusion: pleural fluid
+pleuralthickening: pleural thickening | pleural scarring
+edema: heart failure | congestive heart failure
+pericardialeffusion: pericardial effusion
+cabg: bypass graft
+aorta: great vessels | thoracic aorta
+post: status post
+clear: well expanded | well inflated | normally inflated | well aerated | normally expanded
+clear: normally aerated
+clear: fully expanded
+size: in size
+shoulder: acromioclavicular joint
+neck: surgical neck
+compression: compression fracture | compression fractures | compression deformity
+compression: compression deformities
+vertebral: vertebral body | vertebral bodies
+bony: bony thorax | osseous thorax | thoracic cage | rib cage | bony structures
+hernia: hiatus hernia
+cardiomediastinal: cardio mediastinal
+left: left sided
+right: right sided
+costophrenic: costophrenic angle | costophrenic angles | costophrenic sulcus | costophrenic sulci
+midlung lung: mid lung
+vasculature: pulmonary vascularity | pulmonary vasculature
+vascular: pulmonary vascular
+congestion: vascular congestion
+pneumothorax: pleural air
+midline: not displaced
+""".strip().splitlines()
+    for phrase in row.partition(":")[2].split("|")
+}
+# Lengths of the phrases that begin with a word, the longest first.
+LENGTHS = {
+    first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
+    for first, *_ in PHRASES
+}
+
+# What can be present or absent.
+OBSERVATION = _table("""
+effusion: effusion hydrothorax fluid pleuraleffusion hemothorax
+pericardial effusion: pericardialeffusion
+pneumothorax: pneumothorax pneumothorace ptx hydropneumothorax
+pleural thickening: pleuralthickening
+blunting: blunting blunted
+consolidation: consolidation consolidate consolidating consolidative infiltrate infiltration
+consolidation: pneumonia airspace
+consolidation: infection tuberculosis
+opacity: opacity streaky streakiness opacification opaque density haziness hazy
+nodule: nodule nodular nodularity mass masslike lesion
+granuloma: granuloma granulomatous granulomata histoplasmosis
+edema: edema congestion engorgement engorged congested overload
+atelectasis: atelectasis atelectatic atelectases collapse bandlike platelike
+scarring: scar scarring fibrosis fibrotic
+emphysema: emphysema emphysematous copd bulla bullae bullous hyperinflation hyperinflated
+emphysema: hyperexpansion hyperexpanded
+emphysema: hyperlucent hyperlucency
+low volume: hypoinflation hypoinflated underinflated hypoventilation hypoaeration
+interstitial: interstitial marking reticular bronchovascular bronchiectasis peribronchial
+cavity: cavity cavitary cavitation lucency lucent
+enlargement: enlarged enlargement cardiomegaly prominent prominence widening widened dilated
+enlargement: dilation distended fullness
+tortuous: tortuous tortuosity ectasia ectatic unfolding unfolded aneurysm aneurysmal
+calcification: calcification calcified calcific calcium
+atherosclerosis: atherosclerotic atherosclerosis
+adenopathy: adenopathy lymphadenopathy
+hernia: hernia herniation
+surgery: sternotomy cabg bypass postsurgical postoperative surgical surgery clip suture wire
+surgery: fusion hardware graft
+surgery: lobectomy mastectomy cholecystectomy
+device: catheter picc tube pacemaker device lead stent valve port electrode icd tip prosthetic
+device: prosthesis
+fracture: fracture fractured callus
+compression: compression wedging wedge
+degenerative: degenerative degeneration spondylosis osteophyte osteophytosis endplate arthritic
+degenerative: arthritis arthropathy
+degenerative: osteoarthritis disc spurring spur spurs spondylotic dish
+curvature: scoliosis scoliotic dextroscoliosis levoscoliosis curvature dextrocurvature levocurvature
+kyphosis: kyphosis kyphotic
+osteopenia: osteopenia osteopenic demineralization demineralized osteoporosis
+deformity: deformity pectus malalignment irregularity
+dislocation: dislocation dislocated subluxation
+injury: injury injuries trauma traumatic
+destruction: destructive destruction sclerotic lytic sclerosis metastatic metastasis metastases
+elevation: elevation elevated eventration
+flattening: flattening flattened
+deviation: deviation deviated displacement shift shifted
+abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
+""")
+# What can be normal.
+STRUCTURE = _table("""
+cardiomediastinal: cardiomediastinal cardiomediastinum
+heart: heart cardiac cardio ventricle ventricular atrium atrial cardiopericardial
+mediastinum: mediastinal mediastinum
+lung: lung pulmonary midlung parenchyma parenchymal lobe lobar airway
+vasculature: vascularity vasculature vascular vessel perfusion
+aorta: aorta aortic
+hilum: hilar hilum hila perihilar
+trachea: trachea tracheal
+diaphragm: diaphragm hemidiaphragm diaphragmatic
+costophrenic: costophrenic
+pleura: pleural pleura
+volume: volume inspiration inspiratory expansion
+bone: bone bony osseous osseus skeletal skeleton musculoskeletal thorax
+spine: spine spinal vertebral vertebra vertebrae
+rib: rib
+shoulder: shoulder clavicle humerus humeral acromioclavicular glenohumeral scapula
+soft tissue: softtissue
+""")
+STRUCTURE_NAMES = frozenset(STRUCTURE.values())
+NORMAL = _words("""
+normal normally unremarkable clear intact midline negative expanded aerated inflated patent
+maintained preserved sharp
+""")
+STABLE = _words("""
+stable unchanged persistent chronic again similar redemonstrated redemonstration remains remain
+""")
+CHANGED = _words("""
+new increased increasing worsened worse worsening improved improving decreased decreasing
+interval resolved resolution developed developing progressed enlarging
+""")
+PRIOR = _words("prior previous previously compared comparison earlier interval since")
+# A negation reaches from its cue to the end of the clause; some also reach back ("is not seen").
+NEGATION = _words("no without not nor neither absent never none denies isn't aren't")
+NEGATES_BEFORE = _words("not absent none isn't aren't")
+# After these words, what is said no longer belongs to the observation before.
+SEPARATES = _words(", and with")
+# Words that begin a clause.
+CLAUSE = _words("but however although though except aside apart which despite while")
+# 1 left, 2 right, 3 both.
+SIDE = _levels("left", "right", "bilateral bilaterally both bibasilar biapical")
+ZONE = _table("""
+upper: upper apex apical apices biapical superior
+middle: mid middle midlung lingula lingular central midthoracic
+lower: lower base basilar basal bibasilar inferior retrocardiac
+cervical: cervical
+thoracic: thoracic
+lumbar: lumbar thoracolumbar
+""")
+# 1 mild, 2 moderate, 3 severe.
+SEVERITY = _levels(
+    "minimal minimally mild mildly small trace slight slightly tiny subtle borderline minor",
+    "moderate moderately medium",
+    "severe severely large marked markedly massive extensive advanced significant significantly "
+    "gross",
+)
+LOW = _words("low decreased diminished reduced shallow")
+# Words without content of their own.
+STOP = _words("""
+a an the is are was were be been being of in on at to for with and or by as from there this that
+these it its has have had no not without nor seen noted identified visualized visualised visible
+present evident demonstrated demonstrate demonstrates appear appears appearing appearance
+evidence any which also well than may grossly within limits limit definite otherwise xxxx s t
+again area areas focal acute typical structure structures both all overall remain remains region
+""")
+
+# Observations by the part of the body that they are about.
+LUNG = _names("""
+effusion, pneumothorax, pleural thickening, blunting, consolidation, opacity, nodule, granuloma,
+edema, atelectasis, scarring, emphysema, interstitial, cavity, low volume
+""")
+BONE = _names("""
+fracture, compression, degenerative, curvature, kyphosis, osteopenia, deformity, dislocation,
+injury, destruction
+""")
+HEART = _names("pericardial effusion")
+WHOLE = "whole"  # what is called normal without being named: "Within normal limits."
+UNREAD = "unread"  # a sentence without a word of this vocabulary; its words are in `where`
+
+
+def vocabulary() -> list[str]:
+    """Every word that the reader knows, sorted."""
+    kinds = OBSERVATION, STRUCTURE, ZONE, SEVERITY, SIDE
+    cues = NORMAL, STABLE, CHANGED, PRIOR, NEGATION, CLAUSE
+    words = set().union(*kinds, *cues, STOP, *PHRASES)
+    return sorted(word for word in words if word.isalpha())
