@@ -1,16 +1,16 @@
-"""Fine-tuning: `xraygen.training.finetune` against a loop written by hand, on the same studies, in
-one run. Prints one JSON line.
+"""Fine-tuning: `xraygen.training.finetune` against a loop written by hand, on the same studies and
+with as many tokens in a batch, in one run. Prints one JSON line.
 
     python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora] [--batch-tokens 4096] [--rounds 3]
 
 Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py)
-trains the same matrices by one optimizer step an example, with logits for every position, in one
-pass, as all of its passes cost the same. Both are timed from the end of their first step, without
-loading, encoding and looking at dev; to ours is added what it takes to see the views, where the
-vision tower does so once for all passes. As a shared machine is not equally fast all the time, they
-take turns, once in each round: printed is the round with the middle ratio, and in `all_rounds` the
-ratio of each. tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and
-studies as long as those of IU X-Ray, and is meant for a GPU.
+trains the same matrices for one pass, as all of its passes cost the same, by one optimizer step a
+batch, with transformers' own loss, which takes logits for every position. Both are timed from the
+end of their first step, without loading, encoding and evaluating dev; to ours is added what it
+takes to precompute the views. As a shared machine is not equally fast all the time, they take turns
+in each round: printed is the round with the middle ratio, and in `all_rounds` the ratio of each.
+tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and studies as long as
+those of IU X-Ray, and is meant for a GPU.
 
 `loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain
 is transformers' own, of one study at a time, in float32.
@@ -96,14 +96,17 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
 
 
 def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count: bool) -> dict:
+    import torch
     from peft import LoraConfig, get_peft_model
 
     from xraygen.engines.model import load, placement
+    from xraygen.engines.precision import resolve
 
-    precision = placement()[1]
+    device, weights = placement()
+    precision = getattr(torch, resolve("auto").name)
     with plain_loop.doing("plain: load the model"):
         network, processor = load(
-            settings.base, None, precision, None, settings.method == "qlora", settings.max_pixels
+            settings.base, None, weights, device, settings.method == "qlora", settings.max_pixels
         )
     every = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     network = get_peft_model(
@@ -112,18 +115,23 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = _adam()(trained, lr=settings.learning_rate)
     with plain_loop.doing("plain: encode"):
-        batches = plain_loop.batches(processor, studies, settings, root)
+        given = processor, studies, settings, root
+        batches = plain_loop.batches(*given, settings.max_batch_tokens)
+    if len(batches) < 2:
+        raise UserError("all studies fit into one batch; give more --examples")
     with plain_loop.doing("plain: train"):
         for number, batch in enumerate(batches):
-            network(**plain_loop.on(network.device, batch)).loss.backward()
+            with torch.autocast(device, precision, enabled=precision != weights):
+                loss = network(**plain_loop.on(network.device, batch)).loss
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             if number == 0:
                 start = plain_loop.now()
         seconds = plain_loop.now() - start
     done = plain_loop.measures(precision) | {
-        "examples": len(batches) - 1,
-        "tokens": sum(batch["input_ids"].numel() for batch in batches[1:]),
+        "examples": sum(len(batch["input_ids"]) for batch in batches[1:]),
+        "tokens": sum(int(batch["attention_mask"].sum()) for batch in batches[1:]),
         "seconds": seconds,
         "trained": sum(weight.numel() for weight in trained),
     }
@@ -134,7 +142,7 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
     def step(batch: dict) -> None:
         completion_loss(network, plain_loop.on(network.device, batch)).backward()
 
-    return done | {"flops": plain_loop.flops_of(network, step, batches)}
+    return done | {"flops": plain_loop.flops_of(network, step, plain_loop.batches(*given))}
 
 
 def _adam():
@@ -197,7 +205,7 @@ def times_faster(first: dict, second: dict) -> float:
 def main() -> None:
     parser = plain_loop.parser(__doc__)
     parser.add_argument("--method", choices=["lora", "qlora"], default="lora")
-    parser.add_argument("--batch-tokens", type=int, default=4096, help="of ours")
+    parser.add_argument("--batch-tokens", type=int, default=4096, help="in a batch")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

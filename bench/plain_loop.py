@@ -1,9 +1,8 @@
 """What finetune.py and generate.py share: studies, Qwen2-VL-2B with random weights, and how things
 are measured.
 
-The plain side is what one writes by hand around transformers, as zhangfaen/finetune-Qwen2-VL does:
-one example at a time, in the order given, the model as it comes, float32 on a CPU and bfloat16 on a
-GPU.
+The other side is what one writes by hand around transformers: batches in the order given, padded to
+their longest study, the model and its own loss as they come, in the precision that `auto` chooses.
 
 Each side runs in its own process, so that neither hides the other's memory. What is being done is
 said on stderr, with its seconds, so that a run that is cut off tells where it was. Operations are
@@ -26,6 +25,7 @@ from xraygen import params
 from xraygen.core.study import Study
 from xraygen.prompting import encoding
 from xraygen.sources import phantom
+from xraygen.training.batches import batched
 
 TINY = Path("models/tiny-qwen2-vl")
 SIDE = 504  # of a view of the large model in pixels: 324 image tokens
@@ -220,11 +220,18 @@ def flops_of(network, run: Callable, examples: Sequence) -> float:
     return counter.get_total_flops() / len(chosen)
 
 
-def batches(processor, studies: Sequence[Study], settings, root: Path) -> list[dict]:
-    """Each study as its own batch, in the host's memory."""
+def batches(
+    processor, studies: Sequence[Study], settings, root: Path, budget: int = 1
+) -> list[dict]:
+    """Batches of at most `budget` tokens in the order given, in the host's memory; 1 = each study
+    by itself.
+    """
     asked = settings.inputs, settings.prompt, settings.max_views
     rows, _ = encoding.examples(processor, studies, root, *asked, settings.max_tokens)
-    return [encoding.collate([row], processor.tokenizer.pad_token_id) for row in rows]
+    lengths = [(len(row["input_ids"]), len(row["completion"])) for row in rows]
+    pad = processor.tokenizer.pad_token_id
+    cut = batched(range(len(rows)), lengths, budget)
+    return [encoding.collate([rows[index] for index in batch], pad) for batch in cut]
 
 
 def on(device, batch: dict) -> dict:

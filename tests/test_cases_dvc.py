@@ -62,7 +62,7 @@ def project(tmp_path_factory, root) -> Project:
     docs/iu-xray.md says.
     """
     folder = tmp_path_factory.mktemp("project") / "clone"
-    for name in ("stages", "xraygen"):
+    for name in ("plugins", "stages", "xraygen"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", ".dvcignore", "params.yaml", f"{RAW}/README.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,8 @@ from xraygen.core.files import identity
 from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
 from xraygen.engines.answers import Answers
 from xraygen.judges.green.answers import as_published, cleaned, conversation, prompt, read
-from xraygen.judges.green.green import Green, GreenSettings, _tokenizer
+from xraygen.judges.green.asking import tokenizer_of
+from xraygen.judges.green.green import Green, GreenSettings
 from xraygen.judges.green.green import given as read_given
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
@@ -311,7 +312,7 @@ def test_llama_gets_a_beginning_and_an_end_as_green_score_gave_it(tiny_llama, he
         f'{{"tokenizer_class": "LlamaTokenizer", {special}}}'
     )
     shutil.copy(tiny_llama / "config.json", here)
-    ids = _tokenizer(GreenSettings(model=str(here)))("a")["input_ids"]
+    ids = tokenizer_of(GreenSettings(model=str(here)))("a")["input_ids"]
     assert ids[0] == 1 and ids[-1] == 2
 
 
@@ -490,7 +491,7 @@ def test_a_team_pays_once(completion_server, tmp_path):
         folder.mkdir()
         write(folder / "pairs.csv", rows)
         params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
-        params["evaluate"]["green"]["base_url"] = server.url
+        params["evaluate"]["settings"]["green"]["base_url"] = server.url
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
     assert (
         "4 pairs: 1 decided without the model, 0 repeated, 0 answered before; 3 to ask"
@@ -523,7 +524,9 @@ def test_a_team_pays_once(completion_server, tmp_path):
             for row in csv.DictReader(read_file)
         )
     write(theirs / "other.csv", [rows[0] | {"completion": WELL_FORMED}])
-    assert "1 rows answer otherwise" in xraygen("completions", "import", "other.csv", cwd=theirs)
+    assert "1 rows differ from an answer" in xraygen(
+        "completions", "import", "other.csv", cwd=theirs
+    )
     assert "no 'completion'" in xraygen("completions", "import", "pairs.csv", cwd=theirs, status=2)
 
 
@@ -587,7 +590,7 @@ def ask(project: Path, root: Path, url: str) -> None:
     """Sets the server in params.yaml."""
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["evaluate"] |= {"judge": "green", "resamples": 50}
-    params["evaluate"]["green"] |= {"base_url": url, "concurrency": 4}
+    params["evaluate"]["settings"]["green"] |= {"base_url": url, "concurrency": 4}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
 
 

@@ -68,7 +68,7 @@ PLAIN = {
                 "ignored": ("Age", "Indication", "Conclusion", "Ward"),
             },
         ),
-        # a patient for each study, whose name for it is no name for the study
+        # one study for each patient: the patient's id is still not taken for the study's
         ({"patient_id": lambda n: f"P{n}", "no": lambda n: n} | PLAIN | {"id": "x"}, {"id": "no"}),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
@@ -287,7 +287,7 @@ def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, t
 @pytest.mark.parametrize(
     "content, said",
     [
-        (None, "is no file"),
+        (None, "not a file"),
         (b"", "no column"),
         (b"PK\3\4\0\0", "mine.csv"),
         (b"id,report\n1,a b c d\n", "mine.csv"),

@@ -166,7 +166,7 @@ def test_silence_differs_from_no_reference(tmp_path):
     studies = by_id(read(tmp_path, table, "mine.jsonl"))
     assert studies["S5"].reference == silent and studies["S5"].split == "train"
     assert studies["S6"].reference is None and studies["S6"].split == "val"
-    # In CSV both are an empty cell, which is no reference; JSON in a column can say either.
+    # In CSV both are an empty cell, which means no reference; JSON in a column can say either.
     assert by_id(read(tmp_path, rows(r5=silent), "mine.csv"))["S5"].split == "val"
     column = [one | {"r": "{}" if k == 5 else '{"airway": "x"}'} for k, one in enumerate(rows())]
     column[6]["r"] = "null"

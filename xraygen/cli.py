@@ -19,8 +19,8 @@ FILE = click.Path(path_type=Path)
 
 
 class Output(click.Path):
-    """A file to write. Where the user names a link, what it leads to is written; elsewhere links
-    are replaced.
+    """A file to write. If it is a link, its target is written, because the user named it;
+    everywhere else the pipeline replaces links.
     """
 
     def convert(self, value, param, context) -> Path:
@@ -135,25 +135,26 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
         raise click.UsageError("Give either --out or --dry-run.")
     settings = params.load()
     project = Project(Path.cwd(), cases.parent, settings.regions, settings.llm)
-    answer = load(settings.approaches, approach, project)
-    pictures, illustrated = answer.shows_pictures, 0
+    annotator = load(settings.approaches, approach, project)
+    has_images = False
 
-    def given() -> "Iterator[Case]":
-        nonlocal illustrated
-        for case in read_cases(cases, pictures):
-            illustrated += bool(case.images)
+    def counted() -> "Iterator[Case]":
+        nonlocal has_images
+        for case in read_cases(cases, annotator.shows_pictures):
+            has_images = has_images or bool(case.images)
             yield case
 
     if out is None:
-        click.echo(answer.plan(given()))
+        click.echo(annotator.plan(counted()))
     else:
-        count = write_jsonl(out, progress(answer(given()), "annotate", "cases"))
+        count = write_jsonl(out, progress(annotator(counted()), "annotate", "cases"))
         failed = sum(record.annotation is None for record in read_jsonl(out, AnnotationRecord))
         without = f", {failed:,} of them without an annotation" if failed else ""
         click.echo(f"{count:,} cases annotated{without}: {out}", err=True)
-    if pictures and not illustrated:
+    if annotator.shows_pictures and not has_images:
         click.echo(
-            f"{cases}: no case has images, which {approach} is shown; a column `images` names their files",
+            f"{cases}: no case has images, which {approach} is shown; "
+            "a column `images` names their files",
             err=True,
         )
 
@@ -180,8 +181,8 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
 def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
 
-    With --judge green and a column completion that text is read instead of asking the model; which
-    model is asked stands in params.yaml under evaluate.settings.green.
+    With --judge green, a column completion is read instead of asking the model. Which model is
+    asked, evaluate.settings.green in params.yaml says.
     """
     from xraygen import judges
     from xraygen.core.tables import read_pairs, write_csv
@@ -213,19 +214,17 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
             f"{pairs}: has columns that the judgement replaces in {out}: {', '.join(replaced)}",
             err=True,
         )
-    write_csv(
-        out, [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)], columns
-    )
+    judged = [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)]
+    write_csv(out, judged, columns)
     verdicts = Counter(opinion.verdict for opinion in opinions)
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.most_common())
-    click.echo(
-        f"{len(rows):,} pairs judged: {out}" + (f" ({counts}). {about}" if rows else ""), err=True
-    )
+    summary = f" ({counts}). {about}" if rows else ""
+    click.echo(f"{len(rows):,} pairs judged: {out}{summary}", err=True)
 
 
 @main.group()
 def completions() -> None:
-    """What the GREEN model of params.yaml has answered, kept in .cache/: take it along, so that a
+    """Answers of the GREEN model in params.yaml, which are stored in .cache/. Share them, so that a
     team pays once.
     """
 
@@ -233,7 +232,7 @@ def completions() -> None:
 @completions.command("export")
 @click.argument("out", type=OUTPUT)
 def export_completions(out: Path) -> None:
-    """Write every kept answer to OUT, a CSV file with reference, candidate, completion."""
+    """Write all stored answers to OUT, a CSV file with reference, candidate, completion."""
     from xraygen.core.tables import write_csv
 
     green: Any = _judge("green")
@@ -245,7 +244,7 @@ def export_completions(out: Path) -> None:
 @completions.command("import")
 @click.argument("source", type=FILE)
 def import_completions(source: Path) -> None:
-    """Keep the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as
+    """Store the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as
     answers of this model.
     """
     from xraygen.core.tables import read_pairs
@@ -258,13 +257,13 @@ def import_completions(source: Path) -> None:
     )
     if other:
         click.echo(
-            f"{other:,} rows answer otherwise what was answered before; the first answers stay",
+            f"{other:,} rows differ from an answer that is stored already; the stored ones stay",
             err=True,
         )
 
 
 def _judge(name: str) -> "Judge":
-    """A judge as params.yaml sets it; outside a project with its defaults."""
+    """A judge with its settings in params.yaml; outside a project with its defaults."""
     from xraygen import judges, params
 
     settings = params.load().evaluate.settings if Path("params.yaml").exists() else None

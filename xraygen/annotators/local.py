@@ -46,7 +46,8 @@ class Local(Vlm):
             text = encoding.without_control_tokens(turn["content"], self.processor.tokenizer)
             content: list[dict] = [{"type": "text", "text": text}]
             turns.append({"role": turn["role"], "content": content})
-        inputs, max_views = self.settings.inputs, self.settings.max_views
-        pictures = conversation.pictures(case, inputs, max_views, self.project.images)
-        turns[-1]["content"] = pictures + turns[-1]["content"]
+        pictures = conversation.pictures(
+            case, self.shown.inputs, self.shown.max_views, self.project.images
+        )
+        turns[-1]["content"] = [*pictures, *turns[-1]["content"]]
         return encoding.row_of(self.processor, case.id, turns)

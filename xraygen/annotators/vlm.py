@@ -101,6 +101,9 @@ class Vlm(Annotator):
             prompt = project.regions.filled(settings.prompt)
             settings = settings.model_copy(update={"prompt": prompt})
         settings = as_trained(settings, name, project.where)
+        self.shown = training_record.Shown.model_validate(
+            {key: getattr(settings, key) for key in training_record.Shown.model_fields}
+        )
         taught = training_record.taught_regions(Path(name))
         self.reader = Reader(project.regions, taught, project.where)
         super().__init__(settings, project)
@@ -135,7 +138,7 @@ class Vlm(Annotator):
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.max_batch_tokens = settings.max_batch_tokens
         modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
-        code = [Path(__file__), *(Path(module.__file__) for module in modules)]
+        code = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
         self.kept = Answers(
             {
                 "model": identity(name),
@@ -152,7 +155,7 @@ class Vlm(Annotator):
 
     @property
     def shows_pictures(self) -> bool:
-        return "image" in self.settings.inputs
+        return "image" in self.shown.inputs
 
     def counts_as_failed(self, record: AnnotationRecord) -> bool:
         """Unreadable pictures count. Unreadable answers do not: of a base model all may be."""
@@ -172,21 +175,27 @@ class Vlm(Annotator):
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
         """Parts of the stream, each case with its row, or with why there is none."""
-        window, size = [], 0
+        window: list[tuple[Case, dict | str]] = []
+        size = 0
         for case in cases:
-            row = conversation.skip_reason(case, self.settings.inputs)
-            if row is None:
-                try:
-                    row = self.row(case)
-                    size += sum(tensor.nbytes for tensor in row.values())
-                except UnreadablePicture as error:
-                    row = conversation.PictureProblem(error)
+            row = self._row_or_reason(case)
+            if isinstance(row, dict):
+                size += sum(tensor.nbytes for tensor in row.values())
             window.append((case, row))
             if len(window) == _CASES or size >= _BYTES:
                 yield window
-                window, size = [], 0
+                window = []
+                size = 0
         if window:
             yield window
+
+    def _row_or_reason(self, case: Case) -> dict[str, torch.Tensor] | str:
+        if reason := conversation.skip_reason(case, self.shown.inputs):
+            return reason
+        try:
+            return self.row(case)
+        except UnreadablePicture as error:
+            return conversation.PictureProblem(error)
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
         """What the model is shown of a case."""
@@ -194,9 +203,9 @@ class Vlm(Annotator):
             self.processor,
             [case],
             self.project.images,
-            self.settings.inputs,
-            self.settings.prompt,
-            self.settings.max_views,
+            self.shown.inputs,
+            self.shown.prompt,
+            self.shown.max_views,
         )
         return row
 
@@ -209,7 +218,8 @@ class Vlm(Annotator):
         """
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        answers, keys = {}, [_key(row) for row in rows]
+        answers: dict[int, _Said] = {}
+        keys = [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
             length = (len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens) * max(
@@ -304,7 +314,10 @@ class Vlm(Annotator):
                 stopped.append("")
             else:
                 stopped.append(f"the answer had not ended after {limit:,} tokens")
-        usage = {"tokens_in": len(row["input_ids"]), "tokens_out": sum(map(len, answers))}
+        usage: dict[str, float] = {
+            "tokens_in": len(row["input_ids"]),
+            "tokens_out": sum(map(len, answers)),
+        }
         return _Said(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):

@@ -108,10 +108,8 @@ def _without_ended(model, batch: dict, output, going: list[int]) -> dict:
         for name, value in _BY_TOKEN.items()
         if name in batch
     }
-    return {
-        "input_ids": output.sequences[kept],
-        "past_key_values": output.past_key_values,
-    } | extended
+    extended["input_ids"] = output.sequences[kept]
+    return extended | {"past_key_values": output.past_key_values}
 
 
 def strata(samples: int, places: int) -> torch.Tensor:
@@ -128,7 +126,9 @@ def strata(samples: int, places: int) -> torch.Tensor:
 
 
 def drawn_at(logits: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """(..., vocabulary), (...) -> (...): the tokens in whose shares of the distribution `at` falls."""
+    """(..., vocabulary), (...) -> (...): the tokens in whose shares of the distribution the numbers
+    `at` fall.
+    """
     shares = logits.float().softmax(-1)
     shares = shares.cpu() if shares.device.type == "mps" else shares  # mps has no float64
     upto = shares.cumsum(-1, dtype=torch.float64)

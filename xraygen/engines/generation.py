@@ -114,7 +114,9 @@ def _work(task: Task, device: str, dtype: str, jobs, answers) -> None:
     from multiprocessing.connection import wait
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
-    parent = multiprocessing.parent_process().sentinel
+    process = multiprocessing.parent_process()
+    assert process is not None  # only the first process has no parent
+    parent = process.sentinel
     threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
     try:
         model = CausalModel(task, device, dtype)

@@ -1,5 +1,5 @@
-"""Judging pairs of texts: what needs no judge is decided here, the rest is asked of one, each
-distinct pair once.
+"""Judging pairs of texts: pairs that need no judge are decided here, the others are given to one,
+each distinct pair once.
 """
 
 from abc import ABC, abstractmethod
@@ -17,9 +17,9 @@ COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
 
 
 class Opinion(NamedTuple):
-    """`score` in [0, 1], None where the pair could not be scored; counts of findings, None where
-    nobody counted; the judge's reasons and the findings that it named; `completion`: its own words,
-    all of them.
+    """`score`: in [0, 1], None if the pair could not be scored. `matched_findings`, `errors`:
+    counts, None if the judge does not count. `explanation`: its reasons. `listed`: the findings
+    that it named. `completion`: its full answer.
     """
 
     score: float | None
@@ -31,13 +31,13 @@ class Opinion(NamedTuple):
     verdict: Verdict = "judged"
 
     def columns(self) -> dict:
-        """The opinion under `COLUMNS`, one for each error category."""
+        """The opinion as a row with `COLUMNS`, of which one is for each category of errors."""
         counts = {} if self.errors is None else self.errors.model_dump()
         return dict.fromkeys(COLUMNS) | {key: getattr(self, key) for key in COLUMNS[:3]} | counts
 
 
 class Settings(Record):
-    """The settings of a judge under `evaluate.settings`: none, where it does not say otherwise."""
+    """A judge's settings under `evaluate.settings`. The default: none."""
 
 
 class Judge(ABC):
@@ -67,16 +67,17 @@ def kind(name: str, where: str = "--judge") -> type[Judge]:
 
 
 def load(name: str, settings: Mapping[str, Record] | None = None) -> Judge:
-    """The judge of this name. `settings`: of judges by name; its defaults where it has none."""
+    """The judge of this name. `settings`: of judges by name; a judge without has its defaults."""
     judge = kind(name)((settings or {}).get(name))
     judge.name = name
     return judge
 
 
 def decide(reference: str, candidate: str) -> Opinion | None:
-    """The opinion on a pair that needs no judge: identical sides, or an empty one; else None.
+    """The opinion on a pair that needs no judge, because its sides are identical or one is empty;
+    else None.
 
-    Both empty is right silence and scores 1. White space around a text does not count.
+    Two empty sides score 1: silence was right. White space around a text does not count.
     """
     reference, candidate = reference.strip(), candidate.strip()
     if not reference and not candidate:

@@ -1,10 +1,10 @@
-"""Choose the texts of the constant annotator: for each region the one that scores best on train
+"""Chooses the texts of the constant annotator: for each region the one that scores best on train
 under the judge.
 
 Judging every text against every other is quadratic, and a large judge is slow. So the proxy,
 whatever the judge is, shortlists the `_LISTED` best of the `_FREQUENT` most frequent texts, against
 the references of `_SKIMMED` studies; then the judge scores these and the empty text against the
-references of `_JUDGED` studies. A text is asked about once however many studies have it.
+references of `_JUDGED` studies. A text that several studies have is judged once.
 """
 
 import random
@@ -51,7 +51,7 @@ def fit(studies: Iterable[Study], judge: Judge, regions: Regions) -> Annotation:
 
 
 def _texts(references: Sequence[Annotation], regions: Iterable[str]) -> dict[str, Counter[str]]:
-    """By region each text, and how many of the references have it."""
+    """By region the texts, and the number of references that have each."""
     return {region: Counter(reference[region] for reference in references) for region in regions}
 
 
@@ -62,8 +62,9 @@ def _by_frequency(texts: Counter[str]) -> list[str]:
 def _ranked(
     candidates: dict[str, list[str]], references: dict[str, Counter[str]], judge: Judge
 ) -> dict[str, list[str]]:
-    """The candidates of each region, best first, by their mean score over the references; the first
-    given among equals. Pairs that the judge could not score are left out, as in every mean."""
+    """The candidates of each region by their mean score over the references, best first; equal ones
+    stay in the given order. Pairs that the judge could not score are left out, as in every mean.
+    """
     pairs = [
         (reference, candidate)
         for region, texts in candidates.items()

@@ -1,4 +1,4 @@
-"""What training minimises: the cross entropy of the completion tokens."""
+"""What training minimizes: the cross entropy of the completion tokens."""
 
 import torch
 from torch.nn.functional import cross_entropy, pad
@@ -14,9 +14,8 @@ def completion_loss(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     labels = batch.pop("labels")
     columns = int((labels != _IGNORED).any(0).sum())
     logits = network(**batch, use_cache=False, logits_to_keep=columns + 1).logits
-    following = pad(
-        labels[:, -columns:], (0, 1), value=_IGNORED
-    )  # the last column predicts nothing
+    # The last column predicts nothing.
+    following = pad(labels[:, -columns:], (0, 1), value=_IGNORED)
     return cross_entropy(
         logits.flatten(0, 1).float(), following.flatten(), ignore_index=_IGNORED, reduction="sum"
     )

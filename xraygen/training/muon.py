@@ -1,4 +1,8 @@
-"""Muon for the matrices of linear layers, AdamW for everything else, as one optimizer."""
+"""Muon for matrices, AdamW for the rest: learns in two passes what AdamW alone learns in four.
+
+Measured on IU X-Ray with the small model, all weights: test token F1 of greedy answers .883 to .889
+against .877 to .8885 (docs/vlm.md).
+"""
 
 import torch
 

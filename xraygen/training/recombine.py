@@ -1,5 +1,8 @@
-"""More studies from few: sentences of curated reports in new company, each with what the curators
-made of it.
+"""Recombined studies: with word swaps, .03 more token F1 when real studies are few.
+
+Sentences of curated reports in new company, each with what the curators made of it. Measured on IU
+X-Ray with the small model, together with swaps.py: test token F1 of greedy answers .877 to .8885
+against .846 to .854 (docs/vlm.md).
 """
 
 from collections import Counter, defaultdict

@@ -1,5 +1,8 @@
-"""Rows whose words change from one showing to the next, so that a model with few studies learns to
-read reports instead of memorizing them.
+"""Word swaps: with recombined studies, .03 more token F1 when real studies are few.
+
+Rows have other words at each showing, so that the model learns to read reports instead of
+memorizing them. Measured on IU X-Ray with the small model, together with recombine.py: test token
+F1 of greedy answers .877 to .8885 against .846 to .854 (docs/vlm.md).
 """
 
 from random import Random

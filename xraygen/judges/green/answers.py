@@ -1,8 +1,8 @@
-"""What the GREEN model is asked and how its answers are read: prompt, counts and score are those of
-the package green-score 0.0.12.
+"""What the GREEN model is asked, and how its answers are read. Prompt, counts and score are those
+of the package green-score 0.0.12.
 
-GREEN = matched findings / (matched findings + clinically significant errors), 0 where nothing
-matches (Ostmeier et al., "GREEN: Generative Radiology Report Evaluation and Error Notation", EMNLP
+GREEN = matched findings / (matched findings + clinically significant errors), 0 if nothing matches
+(Ostmeier et al., "GREEN: Generative Radiology Report Evaluation and Error Notation", EMNLP
 Findings 2024, section 3).
 """
 
@@ -13,11 +13,9 @@ from xraygen.core.errors import UserError
 from xraygen.core.study import ErrorCounts, Listed
 from xraygen.judges import Opinion
 
-SIGNIFICANT, INSIGNIFICANT, MATCHED = (
-    "Clinically Significant Errors",
-    "Clinically Insignificant Errors",
-    "Matched Findings",
-)
+SIGNIFICANT = "Clinically Significant Errors"
+INSIGNIFICANT = "Clinically Insignificant Errors"
+MATCHED = "Matched Findings"
 _COUNTED = re.compile(r"No|\d+\.")
 _LINE = re.compile(r"\(([a-f1-6])\)[^:\n]*: *0*[1-9]\d*\.(.*)")
 _LETTER = dict(zip("123456", "abcdef", strict=True))
@@ -31,13 +29,12 @@ def _upstream():
         raise UserError(
             f"the judge green needs the package green-score ({error}); install it with `make green`"
         ) from None
-    return green_score.GREEN(
-        model_name=None, cpu=True
-    )  # cpu: with several GPUs it would want torchrun
+    # Without `cpu` it requires torchrun where there are several GPUs.
+    return green_score.GREEN(model_name=None, cpu=True)
 
 
 def prompt(reference: str, candidate: str) -> str:
-    """What green-score asks about a pair; of each side it shows the first 300 words."""
+    """What green-score asks about a pair. It shows the first 300 words of each side."""
     _upstream()
     from green_score.utils import make_prompt
 
@@ -45,16 +42,16 @@ def prompt(reference: str, candidate: str) -> str:
 
 
 def conversation(prompt: str, end: str) -> str:
-    """The prompt as the GREEN models were tuned on it. `end`: the tokenizer's end-of-sequence
-    token.
+    """The prompt in the form that the GREEN models were tuned on. `end`: the tokenizer's
+    end-of-sequence token.
 
-    green-score hands its chat template an empty answer and has it open another; so does this.
+    As in green-score, an empty answer comes before the one that is to be written.
     """
     return f"<|user|>\n{prompt}{end}\n<|assistant|>\n{end}\n<|assistant|>\n"
 
 
 def cleaned(response: str) -> str:
-    """The answer out of what the model wrote, with or without the conversation before it."""
+    """The answer in what the model wrote, which may begin with the conversation."""
     _upstream()
     from green_score.utils import clean_responses
 
@@ -62,11 +59,10 @@ def cleaned(response: str) -> str:
 
 
 def read(completion: str) -> Opinion:
-    """An answer as an opinion: green-score's counts and score, and the findings that the answer
-    lists.
+    """The opinion in an answer: green-score's counts and score, and the findings that are listed.
 
-    Without a score and `unparseable` where the errors or the matched findings are not there, or no
-    number of matched findings is stated. green-score gives 0 where it finds no matched findings,
+    It is unscored and `unparseable` if the errors or the matched findings are missing, or the
+    matched findings have no number. green-score itself scores 0 if it finds no matched findings,
     and takes missing errors for none.
     """
     upstream = _upstream()
@@ -90,7 +86,7 @@ def read(completion: str) -> Opinion:
 
 
 def as_published(completion: str) -> float:
-    """The score that green-score itself prints: 0 for what it cannot read."""
+    """The score that green-score itself prints, which is 0 for an answer that it cannot read."""
     return float(_upstream().compute_green(completion) or 0)
 
 

@@ -1,7 +1,7 @@
-"""Where and how an answer of GREEN comes about, which is part of the key that it is kept under.
+"""Where and how an answer of GREEN was made, which is part of the key that it is stored under.
 
-A quantised server, half precision on a GPU and full precision on a CPU give different answers to
-one question, and so may the next commit of a branch.
+A quantised server, half precision on a GPU and full precision on a CPU answer the same question
+differently, and so may the next commit of a branch.
 """
 
 from pathlib import Path
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from xraygen.judges.green.green import GreenSettings
 
 LIMIT = 2048  # tokens of prompt and answer together, as in green-score
-LONGEST = 1024  # tokens of an answer from a server; real answers have some 400
+LONGEST = 1024  # tokens of an answer from a server, at most; real answers have about 400
 
 
 class Checkpoint(NamedTuple):
-    """The folder with a model's files, and the commit of a hub's model; None of a folder that the
-    user named."""
+    """The folder with a model's files, and its commit on the hub; None if the user named a
+    folder."""
 
     folder: Path
     commit: str | None
 
 
 def local_checkpoint(model: str, revision: str) -> Checkpoint | None:
-    """The checkpoint as it is on this machine, without a look at the network; None where it has not
-    been downloaded."""
+    """The checkpoint on this machine, without network access; None if it has not been
+    downloaded."""
     if Path(model).is_dir():
         return Checkpoint(Path(model), None)
     if model[:1] in "/.~":
@@ -36,10 +36,7 @@ def local_checkpoint(model: str, revision: str) -> Checkpoint | None:
         from huggingface_hub import try_to_load_from_cache
 
         config = try_to_load_from_cache(model, "config.json", revision=revision)
-    except (
-        ImportError,
-        ValueError,
-    ):  # ValueError: not a name on the hub, which loading it will say
+    except (ImportError, ValueError):  # ValueError: not a name on the hub; loading it says so
         return None
     if not isinstance(config, str):
         return None
@@ -48,7 +45,7 @@ def local_checkpoint(model: str, revision: str) -> Checkpoint | None:
 
 
 def current_checkpoint(model: str, revision: str) -> Checkpoint | None:
-    """The same, after a look at the hub where it can be reached: a branch may have moved on.
+    """The same, after asking the hub, if it can be reached, whether the branch has moved on.
     UserError: there is no such model."""
     if not Path(model).is_dir():
         from transformers import AutoConfig
@@ -59,11 +56,11 @@ def current_checkpoint(model: str, revision: str) -> Checkpoint | None:
 
 
 def asked_here(params: "GreenSettings", checkpoint: Checkpoint | None) -> dict:
-    """What shapes an answer of this process, apart from the prompt. UserError: the checkpoint is
-    not one."""
+    """What shapes an answer of this process, apart from the prompt. UserError: the folder holds no
+    checkpoint."""
     model = {"model": identity(params.model), "decoding": "greedy"}
     asked = model | {"prompt_and_answer_tokens": LIMIT}
-    if checkpoint is None:  # nothing can have been answered by it
+    if checkpoint is None:  # it cannot have answered anything
         return asked | {"revision": params.revision}
     place = placement(Task(str(checkpoint.folder), None, 0, LIMIT, params.batch))
     device = place.devices[0].partition(":")[0]
@@ -71,15 +68,14 @@ def asked_here(params: "GreenSettings", checkpoint: Checkpoint | None) -> dict:
 
 
 def asked_of_server(params: "GreenSettings") -> dict:
-    """The same for a server, which does not tell its precision or the commit of what it serves: its
-    address stands for them."""
+    """The same for a server. Its address stands for its precision and the commit that it serves,
+    which it does not tell."""
     named = {"model": identity(params.model), "revision": params.revision, "end": params.end}
     server = {"server": (params.base_url or "").rstrip("/"), "answer_tokens": LONGEST}
     return named | server | {"decoding": "greedy"}
 
 
 def asked_elsewhere(params: "GreenSettings") -> dict:
-    """The same for imported answers: that they are this model's is the word of the user who imports
-    them."""
+    """The same for imported answers. That they are this model's is what the user says."""
     named = {"model": identity(params.model), "revision": params.revision}
     return named | {"decoding": "greedy", "imported": True}

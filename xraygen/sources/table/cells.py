@@ -64,7 +64,7 @@ def read_views(images: object, projections: object) -> tuple[tuple[View, ...], b
             projection = image.get("projection", projection)
             image = image.get("path")
         understood = understood and understands_projection(projection)
-        # What is no path leads to no file, and is excluded as an image that is missing.
+        # Anything else leads to no file, and is excluded as an image that is missing.
         path = image if isinstance(image, str) else repr(image)
         views.append(View(path, projection_of(projection)))
     return tuple(views), understood

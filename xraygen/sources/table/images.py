@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from xraygen.core.dicom import is_dicom
 from xraygen.core.dicom import projection as dicom_projection
-from xraygen.core.errors import UserError
 from xraygen.core.pictures import verify
 from xraygen.core.study import Image, Projection
 from xraygen.sources.incident_log import Log
@@ -39,8 +38,8 @@ def images_of(
 ) -> dict[str, tuple[Image, ...]]:
     """Images by study id: frontal, then lateral, then unknown, then by path.
 
-    `views`: by study id. `owners`: the patient by study id, or the id itself. UserError: images are
-    named and none of them can be used.
+    `views`: by study id. `owners`: the patient by study id, or the id itself. `log` is told of what
+    cannot be used.
     """
     usable = _usable(views, folder, root, log)
     paths = sorted({path for named in usable.values() for path in named})
@@ -66,11 +65,6 @@ def images_of(
                     projection = dicom_projection(path)
                 kept.append(Image(path=name, projection=projection, sha256=digest))
         images[id] = tuple(sorted(kept, key=_frontal_first))
-    if any(views.values()) and not any(images.values()):
-        raise UserError(
-            f"{folder}: none of the images that the table names can be used: "
-            f"{log.counts('image_')}; put them there, or set images: null in params.yaml"
-        )
     return images
 
 

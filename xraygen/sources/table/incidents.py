@@ -7,7 +7,7 @@ KINDS = {
     "text_characters": "repaired: control characters or halves of surrogate pairs, replaced",
     "row_duplicate": "repaired: a row that repeats another one of its study, used once",
     "reference_missing": "repaired: a train, dev or test study without a reference, moved to val",
-    "reference_unknown_key": "repaired: a key of a JSON reference that is no region, ignored",
+    "reference_unknown_key": "repaired: a key of a JSON reference that names no region, ignored",
     "projection_value": "repaired: a projection that is not understood; the view is unknown",
     "row_malformed": "excluded: a row with too many or too few fields, or a line that is not JSON",
     "id_missing": "excluded: a row without an id",

@@ -94,42 +94,32 @@ def infer(
     reference.
     """
     profile = Profile(rows)
-    if not are_names(profile.cells):
-        raise UserError("the first line does not look like names of columns; add one that has them")
-    for column in (*given.values(), *reference):
-        if column not in profile.cells:
-            there = ", ".join(profile.cells) or "none"
-            raise UserError(f"no column {column!r}; there are: {there}")
-    free = [name for name in profile.cells if name and name not in reference]
-    taken: dict[str, str | None] = {}
+    _check_names(profile, (*given.values(), *reference))
+    taken: dict[str, str | None] = dict(given)
 
-    def take(purpose: str, guess: Callable[[Profile, Sequence[str]], str | None]) -> None:
-        others = {column for other, column in given.items() if other != purpose}
-        candidates = [name for name in free if name not in {*taken.values(), *others}]
-        taken[purpose] = given.get(purpose) or guess(profile, candidates)
+    def free() -> list[str]:
+        used = {*taken.values(), *reference}
+        return [name for name in profile.cells if name and name not in used]
 
-    take("images", _images)
-    take("split", _split)
-    take("projection", _projection)
-    json_column = reference[0] if _is_json(profile, reference) else None
-    if not reference:
-        candidates = [name for name in free if name not in taken.values()]
-        json_column = next((name for name in candidates if _is_json(profile, [name])), None)
-    texts = [name for name in free if name not in taken.values() and name != json_column]
-    reports = _reports(profile, [name for name in texts if name not in given.values()])
-    taken["report"] = given.get("report") or (reports[0] if reports else None)
+    for purpose, guess in (("images", _images), ("split", _split), ("projection", _projection)):
+        taken.setdefault(purpose, guess(profile, free()))
+    json_column = _json_column(profile, reference) if reference else _json_column(profile, free())
+    reports = _reports(profile, [name for name in free() if name != json_column])
+    taken.setdefault("report", reports[0] if reports else None)
     report = _needed(taken["report"], "the text of a report", "--report")
-    take("id", lambda profile, names: _id(profile, names, report))
+    taken.setdefault("id", _id(profile, free(), report))
     id = _needed(taken["id"], "an id of its own for each study", "--id")
-    take("patient", lambda profile, names: _patient(profile, names, id))
+    taken.setdefault("patient", _patient(profile, free()))
 
-    if json_column:
-        names = _json_regions(profile, json_column)
-        columns: str | dict[str, str] = json_column
+    columns: str | dict[str, str]
+    if json_column and (not reference or len(reference) == 1):
+        columns = json_column
+        regions = _json_regions(profile, json_column)
+        used = {*taken.values(), json_column}
     else:
-        columns = _by_region(reference or _references(profile, taken, report))
-        names = tuple(columns)
-    used = {*taken.values(), json_column, *(columns.values() if isinstance(columns, dict) else ())}
+        columns = _by_region(reference or _references(profile, free(), report))
+        regions = tuple(columns)
+        used = {*taken.values(), *columns.values()}
     return Columns(
         id=id,
         report=report,
@@ -138,10 +128,19 @@ def infer(
         patient=taken["patient"],
         split=taken["split"],
         reference=columns,
-        regions=names,
+        regions=regions,
         ignored=tuple(name for name in profile.cells if name not in used),
         also=tuple(name for name in reports if name not in used),
     )
+
+
+def _check_names(profile: Profile, named: Iterable[str]) -> None:
+    if not are_names(profile.cells):
+        raise UserError("the first line does not look like names of columns; add one that has them")
+    for column in named:
+        if column not in profile.cells:
+            there = ", ".join(profile.cells) or "none"
+            raise UserError(f"no column {column!r}; there are: {there}")
 
 
 def _needed(column: str | None, what: str, option: str) -> str:
@@ -230,7 +229,7 @@ def _one_report_each(profile: Profile, name: str, report: str) -> bool:
     return single >= _ALMOST_ALL * len(reports)
 
 
-def _patient(profile: Profile, names: Sequence[str], id: str) -> str | None:
+def _patient(profile: Profile, names: Sequence[str]) -> str | None:
     named = [
         name
         for name in names
@@ -243,8 +242,8 @@ def _patient(profile: Profile, names: Sequence[str], id: str) -> str | None:
     return max(named, key=profile.distinct, default=None)
 
 
-def _is_json(profile: Profile, names: Sequence[str]) -> bool:
-    return len(names) == 1 and profile.share(names[0], _is_object) >= _OVERLAP
+def _json_column(profile: Profile, names: Sequence[str]) -> str | None:
+    return next((name for name in names if profile.share(name, _is_object) >= _OVERLAP), None)
 
 
 def _is_object(cell: object) -> bool:
@@ -270,11 +269,9 @@ def _json_regions(profile: Profile, name: str) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _references(profile: Profile, taken: Mapping[str, str | None], report: str) -> list[str]:
+def _references(profile: Profile, names: Sequence[str], report: str) -> list[str]:
     """Text columns that are named as references, or else those that repeat what the report says."""
-    texts = [
-        name for name in profile.cells if name not in taken.values() and profile.words(name) >= 1.5
-    ]
+    texts = [name for name in names if profile.words(name) >= 1.5]
     named = [name for name in texts if _REFERENCE_NAMES.intersection(_parts(name))]
     if len(named) > 1:
         return named

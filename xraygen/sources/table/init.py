@@ -23,7 +23,7 @@ from xraygen.core.tables import has_no_value, read_rows
 from xraygen.sources import Incident, prepare
 from xraygen.sources.table.edit import edit
 from xraygen.sources.table.infer import Columns, infer
-from xraygen.sources.table.table import Table, TableSettings
+from xraygen.sources.table.table import Table, TableSettings, UnfitSetting
 
 RAW = Path("data/raw/table")
 # Of the approaches that ship, those that are about the regions or models of the data that ships.
@@ -86,7 +86,7 @@ def _try_out(
     file: Path, given: Mapping[str, str], reference: Sequence[str], data: prepare.DataParams
 ) -> Result:
     if not file.is_file():
-        raise UserError(f"{file}: is no file; name a .csv, .tsv, .jsonl or .parquet file")
+        raise UserError(f"{file}: not a file; name a .csv, .tsv, .jsonl or .parquet file")
     rows = [row for _, row in read_rows(file, tuple(given.values()), damaged=lambda *_: None)]
     rows = [row for row in rows if not all(map(has_no_value, row.values()))]
     try:
@@ -114,10 +114,10 @@ def _try_out(
             table = Table(settings, regions)
             studies, incidents = table.read(file.parent, file.parent, file.parent)
             break
-        except UserError as error:
+        except UnfitSetting as error:
             # A guess that does not hold is given up, and said so; what the user named is not.
-            purpose = _at_fault(str(error))
-            if purpose is None or purpose in given or getattr(settings, purpose) is None:
+            purpose = error.setting
+            if purpose in given or getattr(settings, purpose) is None:
                 raise
             column = getattr(settings, purpose)
             notes.append(f"{purpose}: '{column}' is not used: {error}")
@@ -135,12 +135,6 @@ def _try_out(
         )
     count = len(rows) + sum(one.kind == "row_malformed" for one in incidents)
     return Result(count, columns, settings, regions, studies, incidents, splits, notes)
-
-
-def _at_fault(problem: str) -> str | None:
-    if "are in more than one split" in problem or "split with a reference is left" in problem:
-        return "split"
-    return "images" if "none of the images" in problem else None
 
 
 def _bring(source: Path, target: Path, link: bool) -> None:

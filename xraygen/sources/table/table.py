@@ -53,7 +53,7 @@ class TableSettings(Record):
     def _in_the_folder(cls, file: str) -> str:
         path = PurePosixPath(file)
         if path.is_absolute() or ".." in path.parts or "\\" in file:
-            raise ValueError(f"{file!r} is no path below data/raw/table; copy the file there")
+            raise ValueError(f"{file!r} is not a path below data/raw/table; copy the file there")
         if path.suffix.lower() not in FORMATS:
             raise ValueError(f"{file!r} is none of {', '.join(FORMATS)}")
         return file
@@ -65,6 +65,14 @@ class TableSettings(Record):
         references = (reference,) if isinstance(reference, str) else tuple(reference.values())
         named = (self.id, self.report, *(column for column in optional if column), *references)
         return tuple(dict.fromkeys(named))
+
+
+class UnfitSetting(UserError):
+    """The column that `setting` names cannot be used as that."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(problem)
+        self.setting = setting
 
 
 class Row(NamedTuple):
@@ -105,13 +113,20 @@ class Table(Source):
             drafts = self._drawn(drafts, path)
         for split in ("train", "test"):
             if not any(study.split == split for study in drafts):
-                raise UserError(
+                raise UnfitSetting(
+                    "split",
                     f"{path}: no {split} study with a reference is left: "
-                    f"{log.counts() or 'none is given'}; check data.settings.table in params.yaml"
+                    f"{log.counts() or 'none is given'}; check data.settings.table in params.yaml",
                 )
         views = {study.id: _views(rows[study.id]) for study in drafts}
         owners = {study.id: study.patient or study.id for study in drafts}
         found = images_of(views, owners, path.parent, Path(os.path.abspath(root)), log)
+        if any(views.values()) and not any(found.values()):
+            raise UnfitSetting(
+                "images",
+                f"{path}: none of the images that it names can be used: {log.counts('image_')}; "
+                "put them there, or set images: null in data.settings.table",
+            )
         studies = [study.model_copy(update={"images": found[study.id]}) for study in drafts]
         return Collection(sorted(studies, key=lambda study: study.id), log.sorted())
 
@@ -291,7 +306,8 @@ def _refuse_shared_patients(
     shared = {patient for patient, found in splits.items() if len(found) > 1}
     if shared:
         line = min(rows[study.id][0].number for study in studies if study.patient in shared)
-        raise UserError(
+        raise UnfitSetting(
+            "split",
             f"{path}: {len(shared):,} patients are in more than one split, for example that of "
-            f"line {line}; set split: null in data.settings.table to draw splits by patient"
+            f"line {line}; set split: null in data.settings.table to draw splits by patient",
         )
