@@ -9,29 +9,36 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from xraygen.engines.processor import Qwen2VLProcessor
 
 SIDE = 112  # of a view in pixels: 64 patches of 14 x 14, 16 image tokens
-SMALLEST = 56 * 56  # pixels of a view
-SPECIAL = (  # Qwen2-VL's
-    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> <|quad_start|> "
-    "<|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>"
+MIN_PIXELS = 56 * 56  # of a view
+# Qwen2-VL's special tokens.
+SPECIAL = (
+    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|>"
+    " <|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|>"
+    " <|image_pad|> <|video_pad|>"
 ).split()
-CHAT_TEMPLATE = (  # the form of Qwen2-VL's conversations, without a system's turn
+# The form of Qwen2-VL's conversations, without a default system message.
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# Words with the mark before them, single digits, runs of marks, white space: byte-level BPE works
-# within these.
-_CUT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
+# Byte-level BPE works within these: words with the punctuation before them, single digits, runs of
+# punctuation, white space.
+_PRETOKEN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
 
 
 def tokenizer_of(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of at most so many entries over `texts`, the special tokens first."""
+    """Byte-level BPE with at most `vocabulary` entries, trained on `texts`; special tokens come
+    first.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_CUT), "isolated"),
+            pre_tokenizers.Split(Regex(_PRETOKEN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -58,7 +65,7 @@ def tokenizer_of(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFa
 
 def processor_of(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLProcessor:
     pictures = Qwen2VLImageProcessorPil(
-        size={"shortest_edge": SMALLEST, "longest_edge": SIDE * SIDE}
+        size={"shortest_edge": MIN_PIXELS, "longest_edge": SIDE * SIDE}
     )
     return Qwen2VLProcessor(pictures, tokenizer, chat_template=CHAT_TEMPLATE)
 
@@ -66,7 +73,7 @@ def processor_of(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLProcessor:
 def model_of(
     tokenizer: PreTrainedTokenizerFast, hidden: int = 192, layers: int = 4
 ) -> Qwen2VLForConditionalGeneration:
-    """Untrained, drawn from torch's global seed. `hidden` is a multiple of 64, the size of a
+    """An untrained model, drawn with torch's global seed. `hidden`: a multiple of 64, the size of a
     head.
     """
     ids = dict(zip(SPECIAL, tokenizer.convert_tokens_to_ids(SPECIAL), strict=True))

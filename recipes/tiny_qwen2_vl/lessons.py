@@ -1,15 +1,15 @@
-"""What the small model is taught: phantom studies in words and pictures, four tasks, each with its
-own prompt.
+"""The training texts of the small model: four tasks on phantom studies, each with its own prompt.
 
 `list`: the findings by region as JSON in a fixed, plain form. `quote`: the report's own sentences
-by region, as JSON. `name`: the findings without regions. `report`: the report. None of them words
-anything as the generator's curators do, which is left to fine-tuning.
+by region, as JSON. `name`: the findings without regions. `report`: the report. None of them uses
+the wording of the generator's curators, which is left to fine-tuning.
 """
 
 import json
 import re
 from functools import cache
 from random import Random
+from string import ascii_lowercase
 
 from xraygen.judges.proxy.vocabulary import vocabulary
 from xraygen.sources.phantom import phantom
@@ -28,8 +28,8 @@ PROMPTS = {
 def example(
     task: str, findings: Findings, rng: Random, with_report: bool, with_strange: float = 0
 ) -> tuple[str, str]:
-    """(what stands after the pictures in the user's turn, the completion). `with_strange`: share of
-    the quoted reports with strange words in them.
+    """(text after the pictures in the user's turn, completion). `with_strange`: share of the quoted
+    reports in which words are replaced.
     """
     said = statements(findings, rng)
     if task == "quote" and with_strange and rng.random() < with_strange:
@@ -45,8 +45,8 @@ def example(
 
 
 def talk(studies: list[Findings], rng: Random) -> tuple[str, list[tuple[str, str]]]:
-    """(a system text that says nothing about it, mostly; then for each study what `quote` asks and
-    its completion).
+    """(system text, [(user's text, completion) of `quote` for each study]). The system text is
+    mostly random words, otherwise empty.
     """
     words = rng.choices(
         (*_words(), *FIVE.names, "JSON", "report", "text", "empty", "-", '""', ":", ".", "\n"),
@@ -57,20 +57,20 @@ def talk(studies: list[Findings], rng: Random) -> tuple[str, list[tuple[str, str
 
 
 def strange(said: list[Statement], rng: Random) -> list[Statement]:
-    """Some of the sentences, with any share of their words replaced by others, real or made up:
-    quoting is then reading, not knowing sentences by heart.
+    """Some of the sentences, with any share of their words replaced by others, real or made up, so
+    that the model learns to read rather than to remember sentences.
     """
-    count, share = rng.randint(1, len(said)), rng.random()
+    count = rng.randint(1, len(said))
+    share = rng.random()
     start = rng.randint(0, len(said) - count)
 
     def other(word: re.Match) -> str:
         if rng.random() >= share:
             return word[0]
-        drawn = (
-            rng.choice(_words())
-            if rng.random() < 0.7
-            else "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7)))
-        )
+        if rng.random() < 0.7:
+            drawn = rng.choice(_words())
+        else:
+            drawn = "".join(rng.choices(ascii_lowercase, k=rng.randint(2, 7)))
         return drawn.capitalize() if word[0][0].isupper() else drawn
 
     return [
@@ -85,27 +85,22 @@ def _words() -> tuple[str, ...]:
 
 
 def listing(findings: Findings) -> str:
-    """By region the terms of the findings in a fixed order, "normal" where there is none."""
+    """The terms of the findings by region in a fixed order, "normal" where there is none."""
     said: dict[str, list[str]] = {region: [] for region in FIVE.names}
     for name in findings.abnormal():
         region = FIVE.region_of[topic_of(name, findings)]
         said[region].append(_term(name, getattr(findings, name)))
-    return json.dumps(
-        {
-            region: "; ".join(said[region]) or ("" if region == "others" else "normal")
-            for region in FIVE.names
-        }
-    )
+    normal = dict.fromkeys(FIVE.names, "normal") | {"others": ""}
+    return json.dumps({region: "; ".join(said[region]) or normal[region] for region in FIVE.names})
 
 
 def names(findings: Findings) -> str:
-    return (
-        "; ".join(_term(name, getattr(findings, name)) for name in findings.abnormal()) or "normal"
-    )
+    terms = [_term(name, getattr(findings, name)) for name in findings.abnormal()]
+    return "; ".join(terms) or "normal"
 
 
 def quotes(said: list[Statement]) -> str:
-    """The sentences by region; one that speaks of several regions is quoted in each."""
+    """The sentences by region; one about several regions is quoted in each."""
     found: dict[str, list[str]] = {region: [] for region in FIVE.names}
     for statement in said:
         for region in FIVE.divided(statement):

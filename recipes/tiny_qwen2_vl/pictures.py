@@ -1,8 +1,9 @@
-"""Phantom pictures for pretraining: drawn once at the pipeline's size and kept small, then moved,
-lit and grained anew each time.
+"""Phantom pictures for pretraining: drawn once at the pipeline's size and stored small, then varied
+in position, brightness, contrast and grain each time.
 
-python -m recipes.tiny_qwen2_vl.pictures     draws what is missing, with all cores (21 ms a study on
-one)
+    python -m recipes.tiny_qwen2_vl.pictures
+
+draws what is missing, on all cores (21 ms a study on one).
 """
 
 import multiprocessing
@@ -20,23 +21,22 @@ from xraygen.engines.answers import cache_folder
 from xraygen.sources.phantom import draw, phantom
 from xraygen.sources.phantom.findings import Findings
 
-# params.yaml uses no such seed: the model that ships has seen none of the pipeline's studies
+# Not a seed of params.yaml: the model that ships has seen none of the pipeline's studies.
 SEED = 20_261_101
-CHUNK, CHUNKS = 500, 80  # studies a file, files; the first file is held out
+CHUNK = 500  # studies a file
+CHUNKS = 80  # files; the first is held out
 DRAWN = 224  # pixels, the pipeline's default
 GRID = SIDE // 14  # patches on a side
-MEAN, STD = (
-    (0.48145466, 0.4578275, 0.40821073),
-    (0.26862954, 0.26130258, 0.27577711),
-)  # of Qwen2-VL's image processor
+# Those of Qwen2-VL's image processor.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def draw_all() -> None:
     missing = [chunk for chunk in range(CHUNKS) if not _file(chunk).exists()]
     with multiprocessing.get_context("spawn").Pool() as pool:
-        for _ in progress(
-            pool.imap_unordered(_draw, missing), f"draw {CHUNK} studies each", "files", len(missing)
-        ):
+        drawn = pool.imap_unordered(_draw, missing)
+        for _ in progress(drawn, f"draw {CHUNK} studies each", "files", len(missing)):
             pass
 
 
@@ -52,10 +52,9 @@ def _draw(chunk: int) -> None:
 
 
 def _small(view: np.ndarray) -> np.ndarray:
-    """As the image processor makes it."""
-    return np.asarray(
-        Image.fromarray(view).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    )[..., 0]
+    """The view as the image processor resizes it."""
+    picture = Image.fromarray(view).convert("RGB")
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC))[..., 0]
 
 
 @cache
@@ -75,24 +74,24 @@ def views(k: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def order(epoch: int, normal_hearts: float) -> np.ndarray:
-    """The training studies in an epoch's order, with so large a share of those whose heart is
-    normal: its other sizes are rare, and the slowest to be told apart.
+    """The training studies in the order of an epoch. `normal_hearts`: the share that is kept of
+    those with a normal heart, because its other sizes are rare and the slowest to learn.
     """
-    studies, rng = np.arange(CHUNK, CHUNK * CHUNKS), np.random.default_rng([SEED, epoch])
+    studies = np.arange(CHUNK, CHUNK * CHUNKS)
+    rng = np.random.default_rng([SEED, epoch])
     if normal_hearts < 1:
-        studies = np.array(
-            [
-                k
-                for k in studies.tolist()
-                if findings(k).heart != "normal" or rng.random() < normal_hearts
-            ]
-        )
+        kept = [
+            k
+            for k in studies.tolist()
+            if findings(k).heart != "normal" or rng.random() < normal_hearts
+        ]
+        studies = np.array(kept)
     return studies if epoch == 0 else rng.permutation(studies)
 
 
 def changed(views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (studies, views, SIDE, SIDE), moved by up to 4 pixels, lighter or darker, harder or
-    softer, grainier.
+    """uint8 (studies, views, SIDE, SIDE), shifted by up to 4 pixels, with changed brightness and
+    contrast, and with grain.
     """
     count, each, side, _ = views.shape
     far = 4
@@ -102,16 +101,15 @@ def changed(views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         moved[row] = padded[row, :, y : y + side, x : x + side]
     moved = (moved - 128) * rng.uniform(0.85, 1.15, (count, each, 1, 1)).astype(np.float32) + 128
     moved += rng.uniform(-15, 15, (count, each, 1, 1)).astype(np.float32)
-    moved += rng.standard_normal(moved.shape, dtype=np.float32) * rng.uniform(
-        0, 5, (count, each, 1, 1)
-    ).astype(np.float32)
+    grain = rng.standard_normal(moved.shape, dtype=np.float32)
+    moved += grain * rng.uniform(0, 5, (count, each, 1, 1)).astype(np.float32)
     return np.clip(moved, 0, 255).astype(np.uint8)
 
 
 def patches(views: np.ndarray) -> torch.Tensor:
-    """uint8 (views, SIDE, SIDE) -> (views * 64, 1176), laid out as Qwen2-VL's image processor does:
-    2 x 2 patches that become one token stand together, each with 3 colours, 2 equal frames, 14 x 14
-    pixels.
+    """uint8 (views, SIDE, SIDE) -> (views * 64, 1176), in the layout of Qwen2-VL's image processor:
+    the 2 x 2 patches that become one token are adjacent, each with 3 channels, 2 equal frames and
+    14 x 14 pixels.
     """
     count, half = len(views), GRID // 2
     grey = (

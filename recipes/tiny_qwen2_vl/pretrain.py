@@ -1,11 +1,12 @@
-"""Train the small Qwen2-VL from nothing on phantom studies, and save it: python -m
-recipes.tiny_qwen2_vl.pretrain [--out FOLDER]
+"""Train the small Qwen2-VL from scratch on phantom studies, and save it:
 
-A step takes some studies by their pictures alone and some with their report, each group with one
-task. The first of the three terms teaches to see and to speak; in the second, reports with strange
-words teach to quote what is written; in the third, to do so behind any system text and after other
-questions and answers. What a step sees hangs on its number alone, so that a run that was killed
-goes on from where it last saved, in .cache/tiny-model.
+    python -m recipes.tiny_qwen2_vl.pretrain [--out FOLDER]
+
+A step has some studies with pictures alone and some with their report, each group with one task.
+The first of three phases teaches to see and to speak, the second to quote what is written, with
+reports in which words are replaced, and the third to do so after any system text and after other
+questions and answers. The data of a step depend on its number alone, so that a run that was killed
+goes on from its last checkpoint, in .cache/tiny-model.
 """
 
 import argparse
@@ -29,15 +30,16 @@ from xraygen.sources.phantom.filing import FIVE
 from xraygen.sources.phantom.findings import Findings
 
 
-class Term(NamedTuple):
-    """`rate`: AdamW's at most, reached after `warmup` steps. `images`, `texts`: studies of a step
-    that are seen, or read. `listed`: share of the steps in which what is read is listed, not
-    quoted. `views`: along with a report, one of these numbers. `talks`: conversations of a step in
-    which reports are quoted one after the other.
+class Phase(NamedTuple):
+    """`learning_rate`: the peak, reached after `warmup` steps. `images`, `texts`: studies of a step
+    without and with their report. `listed`: share of the steps whose reports are listed instead of
+    quoted. `views`: numbers of views along with a report, one of which is drawn. `strange`: share
+    of the quoted reports with replaced words. `normal_hearts`: see `pictures.order`. `talks`:
+    number of conversations of a step in which several reports are quoted.
     """
 
     steps: int
-    rate: float
+    learning_rate: float
     warmup: int
     images: int
     texts: int
@@ -48,8 +50,8 @@ class Term(NamedTuple):
     talks: int = 0
 
 
-TERMS = (
-    Term(
+PHASES = (
+    Phase(
         5000,
         1e-3,
         200,
@@ -60,7 +62,7 @@ TERMS = (
         strange=0,
         normal_hearts=1,
     ),
-    Term(
+    Phase(
         2500,
         1e-3,
         100,
@@ -71,7 +73,7 @@ TERMS = (
         strange=0.7,
         normal_hearts=0.5,
     ),
-    Term(
+    Phase(
         300,
         3e-4,
         30,
@@ -84,15 +86,14 @@ TERMS = (
         talks=8,
     ),
 )
-LEAST = 0.02  # share of the rate at a term's end
-EVERY = 50  # steps between two savings
-VOCABULARY, CORPUS = 3072, 4000  # entries at most, studies to learn them from
+FINAL_SHARE = 0.02  # of the peak learning rate, at the end of a phase
+EVERY = 50  # steps between two checkpoints
+VOCABULARY = 3072  # entries of the tokenizer, at most
+CORPUS = 4000  # studies to train the tokenizer on
 
 
 class Conversations:
-    """Token ids of conversations with so many views, as the processor makes them, without its
-    cost.
-    """
+    """Token ids of conversations, the same as the processor makes, but faster."""
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
@@ -113,7 +114,7 @@ class Conversations:
         """Right-padded `input_ids` and `labels` (B, T), -100 outside completions, and
         `position_ids` (3, B, T).
 
-        No attention mask: nothing but padding comes after padding, and attention is causal.
+        No attention mask is needed: after padding there is only padding, and attention is causal.
         """
         prompts = [self.prompt(text, views) for text, _ in pairs]
         rows = [
@@ -133,28 +134,24 @@ class Conversations:
         }
 
     def talks(self, talks: list[tuple[str, list[tuple[str, str]]]]) -> dict[str, torch.Tensor]:
-        """The same of (system text, pairs), the pairs one after the other; every answer counts."""
+        """The same for (system text, pairs), one pair after the other, with labels for every
+        answer.
+        """
         rows = []
         for system, pairs in talks:
-            row = [
-                (token, False)
-                for token in self._ids(
-                    f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
-                )
-            ]
+            start = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+            row = [(token, False) for token in self._ids(start)]
             for text, answer in pairs:
-                row += [(token, False) for token in self.prompt(text, 0)] + [
-                    (token, True) for token in self._ids(answer) + self.end
-                ]
+                row += [(token, False) for token in self.prompt(text, 0)]
+                row += [(token, True) for token in self._ids(answer) + self.end]
             rows.append(row)
         length = max(map(len, rows))
         ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
         labels = torch.full((len(rows), length), -100)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.tensor([token for token, _ in row])
-            labels[number, : len(row)] = torch.tensor(
-                [token if counts else -100 for token, counts in row]
-            )
+            wanted = [token if counts else -100 for token, counts in row]
+            labels[number, : len(row)] = torch.tensor(wanted)
         return {
             "input_ids": ids,
             "labels": labels,
@@ -162,32 +159,25 @@ class Conversations:
         }
 
     def _positions(self, length: int, views: int) -> torch.Tensor:
-        """(3, 1, T): time, height and width; a view takes as many places as it is wide (Qwen2-VL,
+        """(3, 1, T): time, height and width; a view advances the position by its width (Qwen2-VL,
         section 2.1).
         """
-        at, places = len(self.start), [torch.arange(len(self.start)).expand(3, -1)]
+        at = len(self.start)
+        parts = [torch.arange(at).expand(3, -1)]
         side = pictures.GRID // 2
+        row = torch.arange(side).repeat_interleave(side)
+        column = torch.arange(side).repeat(side)
         for _ in range(views):
-            row, column = (
-                torch.arange(side).repeat_interleave(side),
-                torch.arange(side).repeat(side),
-            )
             inner = torch.stack([torch.zeros_like(row), row, column]) + at + 1
-            places += [torch.full((3, 1), at), inner, torch.full((3, 1), at + 1 + side)]
+            parts += [torch.full((3, 1), at), inner, torch.full((3, 1), at + 1 + side)]
             at += side + 2
-        done = sum(place.shape[1] for place in places)
-        return torch.cat([*places, (torch.arange(length - done) + at).expand(3, -1)], 1)[:, None]
+        done = sum(part.shape[1] for part in parts)
+        return torch.cat([*parts, (torch.arange(length - done) + at).expand(3, -1)], 1)[:, None]
 
 
 def loss_of(model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None) -> torch.Tensor:
-    """Mean cross entropy of the completions' tokens; logits are made for these alone."""
-    grids = (
-        None
-        if pixels is None
-        else torch.tensor([[1, pictures.GRID, pictures.GRID]]).expand(
-            len(pixels) // pictures.GRID**2, -1
-        )
-    )
+    """Mean cross entropy of the completions' tokens; only their logits are computed."""
+    grids = None if pixels is None else grid_of(len(pixels) // pictures.GRID**2)
     hidden = model.model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
@@ -195,57 +185,72 @@ def loss_of(model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None) 
         image_grid_thw=grids,
         use_cache=False,
     ).last_hidden_state
-    wanted = batch["labels"][:, 1:] != -100
-    return cross_entropy(
-        model.lm_head(hidden[:, :-1][wanted]).float(), batch["labels"][:, 1:][wanted]
-    )
+    labels = batch["labels"][:, 1:]
+    wanted = labels != -100
+    return cross_entropy(model.lm_head(hidden[:, :-1][wanted]).float(), labels[wanted])
+
+
+def grid_of(views: int) -> torch.Tensor:
+    """(views, 3) patches of each view: frames, rows and columns."""
+    return torch.tensor([[1, pictures.GRID, pictures.GRID]]).expand(views, -1)
 
 
 def step_of(model, talk: Conversations, step: int) -> tuple[float, ...]:
-    """Gradients of one step; (loss by pictures alone, loss with reports, and that of conversations
-    where the term has any).
+    """Add the gradients of one step; returns its losses: with pictures alone, with reports and,
+    where the phase has any, on conversations.
     """
-    rng, noise = Random(f"pretrain {step}"), np.random.default_rng([pictures.SEED, 1, step])
-    term, at = term_of(step)
-    epoch, at = divmod(at, (pictures.CHUNKS - 1) * pictures.CHUNK // term.images)
-    places = at * term.images + np.arange(max(term.images, term.texts))
-    chosen = pictures.order(epoch, term.normal_hearts).take(places, mode="wrap").tolist()
+    rng = Random(f"pretrain {step}")
+    noise = np.random.default_rng([pictures.SEED, 1, step])
+    phase, at = phase_of(step)
+    chosen = _studies(phase, at)
     losses = []
     for by_pictures in (True, False):
-        if by_pictures:
-            draw = rng.random()
-            task = "name" if draw < 0.6 else "list" if draw < 0.85 else "report"
-            views, studies = (2 if rng.random() < 0.35 else 1), chosen[: term.images]
-        else:
-            task, views = (
-                ("list" if rng.random() < term.listed else "quote"),
-                term.views[int(rng.random() * len(term.views))],
-            )
-            studies = chosen[: term.texts]
+        task, views = _task(phase, by_pictures, rng)
+        studies = chosen[: phase.images if by_pictures else phase.texts]
         pairs = [
-            lessons.example(task, pictures.findings(k), rng, not by_pictures, term.strange)
+            lessons.example(task, pictures.findings(k), rng, not by_pictures, phase.strange)
             for k in studies
         ]
         pixels = None
         if views:
             shown = np.stack([pictures.views(k)[:views] for k in studies])
-            pixels = pictures.patches(
-                pictures.changed(shown, noise).reshape(-1, build.SIDE, build.SIDE)
-            )
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, talk.batch(pairs, views), pixels)
-        (loss * (2.0 if by_pictures else 1.0)).backward()
-        losses.append(loss.item())
-    if term.talks:
+            changed = pictures.changed(shown, noise)
+            pixels = pictures.patches(changed.reshape(-1, build.SIDE, build.SIDE))
+        weight = 2.0 if by_pictures else 1.0
+        losses.append(_backward(model, talk.batch(pairs, views), pixels, weight))
+    if phase.talks:
         talks = [
             lessons.talk([pictures.findings(k) for k in rng.sample(chosen, rng.randint(1, 4))], rng)
-            for _ in range(term.talks)
+            for _ in range(phase.talks)
         ]
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, talk.talks(talks), None)
-        loss.backward()
-        losses.append(loss.item())
+        losses.append(_backward(model, talk.talks(talks), None, 1.0))
     return tuple(losses)
+
+
+def _studies(phase: Phase, at: int) -> list[int]:
+    """The studies of a phase's step number `at`."""
+    epoch, at = divmod(at, (pictures.CHUNKS - 1) * pictures.CHUNK // phase.images)
+    positions = at * phase.images + np.arange(max(phase.images, phase.texts))
+    return pictures.order(epoch, phase.normal_hearts).take(positions, mode="wrap").tolist()
+
+
+def _task(phase: Phase, by_pictures: bool, rng: Random) -> tuple[str, int]:
+    """(task, number of views)"""
+    if by_pictures:
+        draw = rng.random()
+        task = "name" if draw < 0.6 else "list" if draw < 0.85 else "report"
+        return task, 2 if rng.random() < 0.35 else 1
+    task = "list" if rng.random() < phase.listed else "quote"
+    return task, phase.views[int(rng.random() * len(phase.views))]
+
+
+def _backward(
+    model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None, weight: float
+) -> float:
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_of(model, batch, pixels)
+    (loss * weight).backward()
+    return loss.item()
 
 
 FIELDS = ("heart", "mediastinum", "effusion", "pneumothorax", "consolidation", "nodule")
@@ -257,30 +262,23 @@ def truth(findings: Findings) -> tuple:
 
 
 def read_listing(text: str) -> tuple:
-    """FIELDS of a listing; what it does not name is normal."""
+    """FIELDS of a listing; a field that it does not name is normal."""
     try:
-        terms = [
-            term.split() for said in json.loads(text).values() for term in str(said).split("; ")
-        ]
+        texts = json.loads(text).values()
+        terms = [term.split() for said in texts for term in str(said).split("; ")]
     except (ValueError, AttributeError):
         return ("?",) * len(FIELDS)
     first = {term[0]: term for term in terms if term}
-    heart = (
-        first["cardiomegaly"][-1]
-        if "cardiomegaly" in first
-        else "borderline"
-        if "borderline" in first
-        else "normal"
-    )
+    heart = "borderline" if "borderline" in first else "normal"
+    if "cardiomegaly" in first:
+        heart = first["cardiomegaly"][-1]
     sided = [first[name][1] if len(first.get(name, "")) > 1 else None for name in FIELDS[2:]]
     return heart, "wide" if "wide" in first else "normal", *sided
 
 
 @torch.no_grad()
-def look(model, talk: Conversations, count: int = 250) -> dict[str, float]:
-    """Share of held-out studies in which each of FIELDS is read rightly from the frontal view
-    alone.
-    """
+def accuracy(model, talk: Conversations, count: int = 250) -> dict[str, float]:
+    """Share of held-out studies in which each of FIELDS is right, from the frontal view alone."""
     ids = torch.tensor(talk.prompt(lessons.PROMPTS["list"], 1)).expand(count, -1)
     model.eval()
     written = model.generate(
@@ -288,7 +286,7 @@ def look(model, talk: Conversations, count: int = 250) -> dict[str, float]:
         attention_mask=torch.ones_like(ids),
         mm_token_type_ids=(ids == talk.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int(),
         pixel_values=pictures.patches(np.stack([pictures.views(k)[0] for k in range(count)])),
-        image_grid_thw=torch.tensor([[1, pictures.GRID, pictures.GRID]]).expand(count, -1),
+        image_grid_thw=grid_of(count),
         max_new_tokens=70,
         do_sample=False,
     )
@@ -301,23 +299,21 @@ def look(model, talk: Conversations, count: int = 250) -> dict[str, float]:
     }
 
 
-def term_of(step: int) -> tuple[Term, int]:
-    """(the term, the step's number in it)"""
-    for term in TERMS:
-        if step < term.steps:
+def phase_of(step: int) -> tuple[Phase, int]:
+    """(the phase, the step's number in it)"""
+    for phase in PHASES:
+        if step < phase.steps:
             break
-        step -= term.steps
-    return term, step
+        step -= phase.steps
+    return phase, step
 
 
-def rate_at(step: int) -> float:
-    """Up in a line, down in a cosine."""
-    term, at = term_of(step)
-    return (
-        term.rate
-        * min(1, (at + 1) / term.warmup)
-        * (LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * at / term.steps)))
-    )
+def learning_rate_at(step: int) -> float:
+    """Linear warm-up, then cosine decay."""
+    phase, at = phase_of(step)
+    warmup = min(1, (at + 1) / phase.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * at / phase.steps))
+    return phase.learning_rate * warmup * (FINAL_SHARE + (1 - FINAL_SHARE) * cosine)
 
 
 def optimizer_of(model) -> torch.optim.AdamW:
@@ -337,21 +333,23 @@ def main() -> None:
     pictures.draw_all()
     torch.manual_seed(0)
     tokenizer = build.tokenizer_of(lessons.corpus(pictures.SEED, CORPUS), VOCABULARY)
-    model, talk = build.model_of(tokenizer).train(), Conversations(tokenizer)
-    optimizer, total = optimizer_of(model), sum(term.steps for term in TERMS)
+    model = build.model_of(tokenizer).train()
+    talk = Conversations(tokenizer)
+    optimizer = optimizer_of(model)
+    total = sum(phase.steps for phase in PHASES)
     saved = cache_folder() / "tiny-model" / "state.safetensors"
     step = resume(saved, model, optimizer) if saved.exists() else 0
-    start, first = time.monotonic(), step
+    first = step
+    start = time.monotonic()
     while step < total:
-        if (
-            step and term_of(step)[1] == 0
-        ):  # a term starts from the weights as they are kept, with nothing remembered
+        if step and phase_of(step)[1] == 0:
+            # A phase starts from the weights as they would be saved, with a new optimizer.
             with torch.no_grad():
                 for weight in model.parameters():
                     weight.copy_(weight.bfloat16())
             optimizer = optimizer_of(model)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step)
+            group["lr"] = learning_rate_at(step)
         losses = step_of(model, talk, step)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -364,7 +362,7 @@ def main() -> None:
                 "step": step,
                 "minutes_left": round(left),
                 "losses": losses,
-                **look(model, talk),
+                **accuracy(model, talk),
             }
             print(json.dumps(seen), file=sys.stderr, flush=True)
     model.to(torch.bfloat16).save_pretrained(out)
@@ -373,10 +371,9 @@ def main() -> None:
 
 
 def save(path: Path, model, optimizer, step: int) -> None:
-    """Weights, what AdamW remembers of them, and the step."""
-    tensors = {f"model.{name}": value.detach() for name, value in model.named_parameters()} | {
-        "step": torch.tensor(step)
-    }
+    """Weights, the state of AdamW, and the step."""
+    tensors = {f"model.{name}": value.detach() for name, value in model.named_parameters()}
+    tensors["step"] = torch.tensor(step)
     for number, kept in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in kept.items()}
     part = path.with_suffix(".part")
