@@ -15,10 +15,10 @@ def main(raw: str) -> None:
     settings = params.load()
     root = Path.cwd()
     out = Path("data/prepared")
-    (out / "images").mkdir(parents=True, exist_ok=True)
     name = settings.data.source
     kind = sources.kind(name, "params.yaml: data.source")
     source = kind(settings.data.settings[name], settings.regions)
+    (out / "images").mkdir(parents=True, exist_ok=True)
     studies, incidents = source.read(root / raw, root / out / "images", root)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {

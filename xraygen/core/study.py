@@ -194,7 +194,8 @@ def first_problem(error: ValidationError) -> str:
     """
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]
+    what = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> int:
