@@ -1,7 +1,8 @@
 """Fine-tuning: `xraygen.training.finetune` against a loop written by hand, on the same studies and
 with as many tokens in a batch, in one run. Prints one JSON line.
 
-    python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora] [--batch-tokens 4096] [--rounds 3]
+    python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora]
+        [--batch-tokens 4096] [--rounds 3]
 
 Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py)
 trains the same matrices for one pass, as all of its passes cost the same, by one optimizer step a
@@ -80,9 +81,7 @@ def ours(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> dict
     (clock,) = clocks
     precision = metrics["speed"]["precision"]
     if len(clock.ends) < 2:
-        raise UserError(
-            "all studies fit into one step, so there is none to time after the first; give more --examples"
-        )
+        raise UserError("all studies fit into one step; give more --examples")
     timed = [index for batch in clock.trained.batches[1:] for index in batch]
     return plain_loop.measures(getattr(torch, precision)) | {
         "precision": precision,

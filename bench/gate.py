@@ -1,11 +1,13 @@
-"""The adaptive limit on requests under way against a fixed one, and against the official client with its own retries.
+"""The adaptive limit on requests under way against a fixed one and the official client's retries.
 
     python bench/gate.py [--questions 600] [--concurrency 64] [--rounds 3]
 
-A local server in its own process answers 8 requests at a time in 100 ms each, so at most 80 a second. `refuses`: it answers 429 to
-any more. `queues`: it keeps them waiting, works on those that nobody waits for any more, and the client's time-out is 0.5 s, as
-with an overloaded vLLM. Prints one JSON line: of each server and side the median seconds, requests per question and questions
-without an answer. `openai` is AsyncOpenAI(max_retries=7) behind a semaphore of the same size.
+A local server in its own process answers 8 requests at a time in 100 ms each, so at most 80 a
+second. `refuses`: it answers 429 to any more. `queues`: it keeps them waiting and works on those
+that nobody waits for any more, and the client's time-out is 0.5 s, as with an overloaded vLLM.
+Prints one JSON line: of each server and side the median seconds, requests per question and
+questions without an answer. `openai` is AsyncOpenAI(max_retries=7) behind a semaphore of the same
+size.
 """
 
 import argparse
@@ -14,11 +16,11 @@ import contextlib
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 
-from xraygen.errors import one_line
-
-from xraygen import server as asking
+from xraygen.core.errors import UserError, one_line
+from xraygen.engines import server as asking
 
 WORKERS, SECONDS, TIMEOUT = 8, 0.1, 0.5
 BODY = {"id": "a", "object": "text_completion", "created": 0, "model": "m"}
@@ -74,8 +76,8 @@ def ours(url: str, questions: int, concurrency: int, fixed: bool) -> int:
         asking.complete(
             given, ["q"] * questions, 8, lambda index, text: answered.append(text == "answer")
         )
-    except Exception as error:
-        print(error)
+    except UserError as error:
+        print(error, file=sys.stderr)
     finally:
         asking.Gate.back_off = kept
     return questions - sum(answered)

@@ -149,7 +149,7 @@ def annotate(url: str, count: int, **changed) -> tuple[float, int]:
     start, answered = time.perf_counter(), 0
     for case, record in zip(cases(count), annotate(cases(count)), strict=True):
         assert record.id == case.id
-        answered += record.annotation is not None and record.annotation.lung == case.report
+        answered += record.annotation is not None and record.annotation["lung"] == case.report
     return time.perf_counter() - start, answered
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import NAMES, REGIONS, annotation, is_whole, parse
 
 from xraygen.prompting.conversation import completion
-from xraygen.prompting.region_names import is_aside
+from xraygen.prompting.region_names import is_metadata
 from xraygen.prompting.silence import says_nothing
 
 pytest.importorskip("json_repair")
@@ -177,7 +177,7 @@ def test_what_is_usual_beside_an_annotation_is_left_out_and_counts_as_repaired_w
         SAID,
         True,
     )
-    assert is_aside("Thought process") and not is_aside("Diaphragm")
+    assert is_metadata("Thought process") and not is_metadata("Diaphragm")
 
 
 def test_several_names_of_one_region_are_put_together():

@@ -648,7 +648,7 @@ def test_an_answer_that_is_cut_in_this_process_fails(tiny_vlm, here, form):
     for text, ended in zip(answers * 2, [False] * 4 + [True] * 4, strict=True):
         tokens = tokenizer.encode(text, add_special_tokens=False)
         annotate.settings = approach.model_copy(update={"max_new_tokens": len(tokens)})
-        (said,), _, (why,) = annotate._said({"input_ids": [0]}, [tokens + [end] * ended])
+        (said,), _, (why,) = annotate._decode({"input_ids": [0]}, [tokens + [end] * ended])
         assert said == text and bool(why) == (not ended and WHOLE not in text)
 
 

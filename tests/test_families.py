@@ -267,8 +267,8 @@ def answers(cases, **changes) -> list:
 def test_a_padded_batch_answers_as_each_case_alone(studies):
     cases, model, found = [one.case() for one in studies], load("models/x")[0], []
     annotate = vlm(APPROACH.model_copy(update={"max_batch_tokens": 100_000}), Path())
-    said = annotate._said
-    annotate._said = lambda row, tokens: found.append((row, list(tokens[0]))) or said(row, tokens)
+    said = annotate._decode
+    annotate._decode = lambda row, tokens: found.append((row, list(tokens[0]))) or said(row, tokens)
     assert len({record.raw for record in annotate(cases)}) > 4
     assert len(found) == 9 and all(
         chosen_up_to_rounding(model, row, tokens) for row, tokens in found

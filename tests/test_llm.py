@@ -1003,8 +1003,8 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_no_answer(
             "xraygen.engines.answers.cache_folder", lambda: tmp_path / str(max_batch_tokens)
         )
         annotate, found, reads = Local(approach, project_of(project, here, llm)), [], []
-        once, said = annotate._read_once, annotate._said
-        annotate._said = lambda row, tokens: (
+        once, said = annotate._read_once, annotate._decode
+        annotate._decode = lambda row, tokens: (
             found.append((row, list(tokens[0]))) or said(row, tokens)
         )
         annotate._read_once = lambda tokens, rows: (

@@ -1,5 +1,5 @@
-"""Regions are what params.yaml declares: everything follows a declaration, and what does not fit one
-is named in one line.
+"""Regions are what params.yaml declares: everything follows a declaration, and what does not fit
+one is named in one line.
 """
 
 import ast

@@ -53,13 +53,13 @@ def answers(
     annotate: Vlm, cases: list[Case]
 ) -> tuple[list[AnnotationRecord], list[tuple[dict, list[list[int]]]]]:
     """(the records, for each row that was answered its tokens, those of the end included)."""
-    found, said = [], annotate._said
+    found, said = [], annotate._decode
 
     def look(row: dict, tokens: list[list[int]]):
         found.append((row, [list(answer) for answer in tokens]))
         return said(row, tokens)
 
-    annotate._said = look
+    annotate._decode = look
     return list(annotate(cases)), found
 
 

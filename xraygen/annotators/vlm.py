@@ -1,5 +1,5 @@
-"""The annotator `vlm`: a vision-language model, base or fine-tuned, is shown the views and the
-report and answers in JSON.
+"""The annotator `vlm`: a vision-language model, base or fine-tuned, which is shown the views and
+the report, and answers in JSON.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ from xraygen.prompting.region_names import RegionNames
 if TYPE_CHECKING:
     import torch
 
-_CASES, _BYTES = 512, 2 * 10**9  # of a window: that much is encoded at a time
-_CIRCLING = 64  # last tokens that are one thing said three times or oftener
+# At most this many cases, of about this many bytes, are encoded at a time: a window.
+_CASES = 512
+_BYTES = 2 * 10**9
+_CIRCLING = 64  # an answer is ended if its last tokens, this many, repeat something three times
 _SHARED = (
     64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
 )
@@ -84,11 +86,11 @@ class VlmSettings(Settings):
 
 
 class Vlm(Annotator):
-    """Cases to records, in their order. Answers are kept as they come: what was asked before is not
-    computed again.
+    """Cases to records, in their order. Answers are stored as they come; what was asked before is
+    not computed again.
 
-    UserError: the approach states other inputs, prompt, max_views or max_pixels than a fine-tuned
-    model was trained with.
+    UserError: packages are missing, the model cannot be loaded, or the approach contradicts what a
+    fine-tuned model was trained with.
     """
 
     Settings: ClassVar = VlmSettings
@@ -108,7 +110,7 @@ class Vlm(Annotator):
         self.reader = Reader(project.regions, taught, project.where)
         super().__init__(settings, project)
         try:
-            import json_repair
+            import json_repair  # noqa: F401  # json_answer needs it, which says so less clearly
 
             version("peft")  # only adapters import it, as that takes as long as all else
             from transformers import GenerationConfig
@@ -117,7 +119,8 @@ class Vlm(Annotator):
             from xraygen.engines.model import load, workings
         except ImportError as error:
             raise UserError(
-                f"the annotator vlm needs more packages ({error}); install them with `pip install -e '.[vlm]'`"
+                f"the annotator vlm needs more packages ({error}); "
+                "install them with `pip install -e '.[vlm]'`"
             ) from None
 
         self.model, self.processor = load(
@@ -126,8 +129,8 @@ class Vlm(Annotator):
         self.model.eval()
         tokenizer = self.processor.tokenizer
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
-        # Nothing else is taken over from the model's own settings: a repetition penalty also shapes
-        # greedy answers.
+        # None of the model's other settings are used: a repetition penalty, for one, changes greedy
+        # answers too.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
             num_beams=settings.beams,
@@ -137,7 +140,7 @@ class Vlm(Annotator):
         )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.max_batch_tokens = settings.max_batch_tokens
-        modules = (json_answer, pieces, region_names, silence, decoding)  # they say where it ends
+        modules = (json_answer, pieces, region_names, silence, decoding)  # these say where it ends
         code = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
         self.kept = Answers(
             {
@@ -174,7 +177,7 @@ class Vlm(Annotator):
                     yield _failed(case, row)
 
     def _windows(self, cases: Iterable[Case]) -> Iterator[list[tuple[Case, dict | str]]]:
-        """Parts of the stream, each case with its row, or with why there is none."""
+        """Parts of the stream: each case with its row, or with the reason why it has none."""
         window: list[tuple[Case, dict | str]] = []
         size = 0
         for case in cases:
@@ -209,22 +212,21 @@ class Vlm(Annotator):
         )
         return row
 
-    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Said]:
-        """Of each row, in order. Batches are of like length, the longest first; `max_batch_tokens`
-        bounds rows times the longest prompt with its answer, times beams or samples. Out of memory,
-        it is halved from there on.
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Decoded]:
+        """The answers to each row, in order. Batches are of similar length, the longest first;
+        `max_batch_tokens` bounds rows times the longest prompt with its answer, times beams or
+        samples. It is halved when memory runs out.
 
-        A batch is kept whole or made again: among other rows, a row may round to another answer.
+        A batch is stored and found as a whole: in another batch, rounding may change an answer.
         """
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        answers: dict[int, _Said] = {}
+        answers: dict[int, _Decoded] = {}
         keys = [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
-            length = (len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens) * max(
-                self.settings.beams, self.settings.samples
-            )
+            length = len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens
+            length *= max(self.settings.beams, self.settings.samples)
             chosen = waiting[-max(1, self.max_batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
@@ -251,11 +253,13 @@ class Vlm(Annotator):
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 
-    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Said]:
+    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Decoded]:
         from xraygen.engines.decoding import decode
         from xraygen.engines.model import QWEN
 
-        model, beams, each = self.model, self.settings.beams, self.settings.samples or 1
+        model = self.model
+        beams = self.settings.beams
+        each = self.settings.samples or 1
         shared = 0
         if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN:
             shared = encoding.shared_tokens(rows)
@@ -283,7 +287,7 @@ class Vlm(Annotator):
                 self.settings.samples,
             )
             out = [answer for _, answer in sorted(answers)]
-        return [self._said(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
+        return [self._decode(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
 
     def _beam_search(self, batch: dict[str, torch.Tensor], ends: _Ends) -> list[list[int]]:
         import torch
@@ -297,9 +301,11 @@ class Vlm(Annotator):
         with torch.inference_mode():
             return self.model.generate(**batch, stopping_criteria=[stop])[:, begin:].tolist()
 
-    def _said(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Said:
-        tokenizer, limit = self.processor.tokenizer, self.settings.max_new_tokens
-        texts, stopped = [], []
+    def _decode(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Decoded:
+        tokenizer = self.processor.tokenizer
+        limit = self.settings.max_new_tokens
+        texts = []
+        stopped = []
         for tokens in answers:
             last = None
             while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
@@ -308,7 +314,7 @@ class Vlm(Annotator):
             texts.append(text)
             if is_whole(text, self.reader.spoken):
                 stopped.append("")
-            elif _circles(tokens):  # first: beam search pads with what may be an end token
+            elif _circles(tokens):  # before looking at `last`: beam search pads with an end token
                 stopped.append("the answer only repeated itself")
             elif last in self.ends:
                 stopped.append("")
@@ -318,7 +324,7 @@ class Vlm(Annotator):
             "tokens_in": len(row["input_ids"]),
             "tokens_out": sum(map(len, answers)),
         }
-        return _Said(texts, usage, stopped)
+        return _Decoded(texts, usage, stopped)
 
     def _read_once(self, tokens: torch.Tensor, rows: int):
         """The cache of the tokens that all prompts begin with, for this many rows."""
@@ -334,8 +340,8 @@ class Vlm(Annotator):
         return cache
 
 
-class _Said(NamedTuple):
-    """Of one case the answers, and why each was stopped before its end, or ""."""
+class _Decoded(NamedTuple):
+    """The answers about one case. `stopped`: why each was stopped before its end, or ""."""
 
     texts: list[str]
     usage: dict[str, float]
@@ -343,22 +349,24 @@ class _Said(NamedTuple):
 
 
 class _Ends:
-    """Ends an answer at the model's own end, when it holds a whole annotation, as what a model says
-    after it is not asked for, and when it only repeats itself, as a greedy model does so until it
-    is stopped.
+    """Ends an answer at the model's own end, after a complete annotation, and when the answer only
+    repeats itself, which greedy decoding would do up to the limit.
     """
 
     def __init__(self, tokenizer, ends: set[int], most: int, names: RegionNames) -> None:
-        self.tokenizer, self.ends, self.most, self.names = tokenizer, ends, most, names
+        self.tokenizer = tokenizer
+        self.ends = ends
+        self.most = most
+        self.names = names
         self.closing = {id for token, id in tokenizer.get_vocab().items() if "}" in token}
 
     def __call__(self, said: list[int]) -> bool:
         if said[-1] in self.ends or len(said) >= self.most:
             return True
-        if said[-1] in self.closing and is_whole(
-            self.tokenizer.decode(said, skip_special_tokens=True), self.names
-        ):
-            return True
+        if said[-1] in self.closing:
+            text = self.tokenizer.decode(said, skip_special_tokens=True)
+            if is_whole(text, self.names):
+                return True
         return _circles(said)
 
 
@@ -376,7 +384,7 @@ def _failed(case: Case, error: str) -> AnnotationRecord:
 
 
 def _key(row: dict[str, torch.Tensor]) -> str:
-    """Of everything that the model is shown."""
+    """A hash of everything that the model is shown."""
     digest = hashlib.sha256()
     for name in sorted(row):
         digest.update(f"{name} {tuple(row[name].shape)} ".encode())

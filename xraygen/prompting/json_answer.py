@@ -1,4 +1,4 @@
-"""An annotation out of what a language model answered."""
+"""Reads the annotation in a language model's answer."""
 
 import json
 import re
@@ -9,22 +9,23 @@ from xraygen.core.study import Annotation
 from xraygen.prompting.pieces import Piece, Unfit, all_values, latest, piece_of, together
 from xraygen.prompting.region_names import RegionNames
 
-_STARTS = 200  # braces at which JSON that cannot be decoded is given up
-_REPAIRS = 5  # braces from which a repair is tried
+_STARTS = 200  # braces, at most, at which decoding is tried and fails
+_REPAIRS = 5  # braces, at most, from which a repair is tried
 CUT = "the JSON of the answer ends too early"
 
 
 def parse(answer: str, names: RegionNames, ended: bool = True) -> tuple[Annotation, bool]:
-    """(annotation, whether it was repaired) of an answer. `ended`: False where the model was
-    stopped before its end.
+    """(annotation, whether it was repaired) in an answer. `ended`: False if the model was stopped
+    before its end.
 
-    What a model thought aloud does not count, nor do forms to be filled in ("..."). Of several JSON
-    objects, those that complement each other are put together; otherwise the last one that has the
+    The model's reasoning does not count, nor do forms to be filled in ("..."). Of several JSON
+    objects, those that complement each other are combined; otherwise the last one that names
     regions is the answer. Regions that are not named are empty.
 
-    Repaired are damaged JSON (by json-repair; each text has to stand in the answer), other names
+    These are repaired: damaged JSON (by json-repair; each text must be in the answer), other names
     for a region, words for silence, null for an empty text, and lists. ValueError: why the answer
-    is no annotation, among it that it is cut, or has text under a key that names no region.
+    is not an annotation, for example because it is cut, or has text under a key that names no
+    region.
     """
     text = _without_thinking(answer)
     if "{" not in text:
@@ -47,8 +48,7 @@ def parse(answer: str, names: RegionNames, ended: bool = True) -> tuple[Annotati
 
 
 def is_whole(answer: str, names: RegionNames) -> bool:
-    """Whether the answer holds all regions in JSON that has ended, so that nothing is to be
-    expected after it."""
+    """Whether the answer has all regions in JSON that has ended, so that nothing more is needed."""
     try:
         text = _without_thinking(answer)
         found = _decoded(text, names)
@@ -80,15 +80,15 @@ def _annotation(piece: Piece, names: RegionNames, ended: bool) -> tuple[Annotati
 
 
 def _named(keys: Sequence[str]) -> str:
-    """The first key, for a reason; in damaged JSON a sentence of the report may have become one,
-    which is not shown."""
+    """The first key, for an error. In damaged JSON a sentence of the report may have become a key;
+    it is not shown."""
     if not keys:
         return ""
     shown = " ".join(keys[0].split())
     return f": {shown!r}" if len(shown) <= 40 and len(shown.split()) <= 5 else ": a sentence"
 
 
-# What was thought aloud
+# Reasoning
 
 _THINKING = "think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad"
 _OPENS = re.compile(
@@ -108,20 +108,17 @@ _OTHER_CHANNEL = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)|\A\s*analy
 
 
 def _without_thinking(answer: str) -> str:
-    """The answer proper. ValueError: it never came."""
+    """The answer without the model's reasoning. ValueError: there is only reasoning."""
     finals = [match.end() for match in _FINAL_CHANNEL.finditer(answer)]
     in_channels = _OTHER_CHANNEL.search(answer)
     if in_channels:
         finals = finals or [match.end() for match in _FINAL_WORD.finditer(answer)]
     closed = [match.end() for match in _CLOSES.finditer(answer)]
     text = answer[max([*finals, *closed], default=0) :]
-    if "{" not in text and not in_channels:  # it was thought aloud after the answer
+    if "{" not in text and not in_channels:  # the reasoning came after the answer
         within = rf"(?:{_OPENS.pattern}).*?(?:{_CLOSES.pattern})"
-        text = (
-            re.sub(within, "", answer, flags=re.IGNORECASE | re.DOTALL)
-            if _OPENS.search(answer)
-            else text
-        )
+        if _OPENS.search(answer):
+            text = re.sub(within, "", answer, flags=re.IGNORECASE | re.DOTALL)
     if in_channels and not finals or _OPENS.search(text):
         raise ValueError("the answer ended while still thinking; raise max_tokens")
     return text
@@ -139,7 +136,7 @@ _BETWEEN = re.compile(r"[\s,;]*(?:(?:[-*•]|\d+[.)])\s*)?")
 
 
 class _Found(NamedTuple):
-    """Pieces, each with where it starts and ends in `text`, in order."""
+    """Pieces in order, each with its start and end in `text`."""
 
     text: str
     pieces: list[tuple[Piece, int, int]]
@@ -147,11 +144,11 @@ class _Found(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Of the last piece that names a region."""
+        """Where the last piece that names a region ends."""
         return max((end for piece, _, end in self.pieces if piece.texts), default=0)
 
     def is_open(self) -> bool:
-        """Whether they stand in a list or an object that has no end."""
+        """Whether they are in a list or an object that has no end."""
         if not self.pieces or not _OPEN.search(self.text, 0, self.pieces[0][1]):
             return False
         return not re.search(r"[\]}]", self.text[self.pieces[-1][2] :])
@@ -164,7 +161,7 @@ class _Found(NamedTuple):
         return bool(_BEGUN.search(tail)) and tail.count("{") > tail.count("}")
 
     def groups(self) -> list[Piece]:
-        """Those with nothing but commas, or what marks items of a list, between them are one."""
+        """Pieces with nothing but commas or list markers between them are combined."""
         groups: list[list[Piece]] = []
         before = -1
         for piece, start, end in self.pieces:
@@ -184,12 +181,15 @@ class _Found(NamedTuple):
 
 
 def _decoded(text: str, names: RegionNames) -> _Found:
-    decoder, at, failed, pieces = json.JSONDecoder(object_pairs_hook=all_values), 0, 0, []
+    decoder = json.JSONDecoder(object_pairs_hook=all_values)
+    pieces = []
+    at = failed = 0
     while failed < _STARTS and (match := _START.search(text, at)):
         try:
             value, at = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
-            at, failed = match.start() + 1, failed + 1
+            at = match.start() + 1
+            failed += 1
         else:
             if piece := piece_of(value, names):
                 pieces.append((piece, match.start(), at))
@@ -197,8 +197,8 @@ def _decoded(text: str, names: RegionNames) -> _Found:
 
 
 def _is_damaged(found: _Found, piece: Piece, names: RegionNames) -> bool:
-    """Whether regions stand in JSON that could not be decoded, and count: after the annotation, or
-    next to one that lacks some."""
+    """Whether JSON that could not be decoded names regions that matter: after the annotation, or
+    anywhere if the annotation is incomplete."""
     if piece.is_complete(names):
         return names.has_key(found.text[found.end :])
     return any(map(names.has_key, found.gaps()))
@@ -208,7 +208,7 @@ def _is_damaged(found: _Found, piece: Piece, names: RegionNames) -> bool:
 
 
 def _repaired(text: str, names: RegionNames) -> Piece | None:
-    """None: nothing in it can be read. ValueError: it is cut."""
+    """None: nothing in it is readable. ValueError: it is cut."""
     starts = [match.start() for match in re.finditer(r"{(?!\s*{)", text)]
     problem: ValueError | None = None
     for start in starts[:_REPAIRS]:
@@ -226,8 +226,8 @@ def _repaired(text: str, names: RegionNames) -> Piece | None:
 
 
 def _with_tail(piece: Piece, tail: str, names: RegionNames) -> Piece:
-    """With what follows a whole annotation and is damaged: another one, or the same once more,
-    which may be cut."""
+    """The piece, which is complete, or the one in the damaged JSON after it. That may be another
+    annotation, or the same again, which may be cut. ValueError: another one is cut."""
     start = tail.find("{")
     try:
         later, closed = _repair(tail[max(0, start) :], names)
@@ -241,25 +241,25 @@ def _with_tail(piece: Piece, tail: str, names: RegionNames) -> Piece:
 
 
 def _repair(text: str, names: RegionNames) -> tuple[Piece, bool]:
-    """(what json-repair makes of damaged JSON, whether that had its end). ValueError: it names no
-    region, or a text of it does not stand there."""
+    """(what json-repair makes of damaged JSON, whether that had an end). ValueError: it names no
+    region, or json-repair has made up a text."""
     pieces = []
     for value in _loads(text):
         if piece := piece_of(value, names):
             pieces.append(piece)
             if piece.texts:
-                _check_stands(value, text)
+                _check_not_made_up(value, text)
     piece = together(pieces, names)
     if piece is None or not piece.texts:
         raise ValueError("damaged JSON")
-    # JSON that has ended is not changed by what follows; else this is one more of its keys, or more
-    # of its text.
+    # What follows does not change JSON that has ended; otherwise it becomes another key, or part of
+    # a text.
     continued = [piece_of(value, names) for value in _loads(f'{text}\n"more": "more"')]
-    closed = _said(pieces) == _said(filter(None, continued))
+    closed = _contents(pieces) == _contents(filter(None, continued))
     return piece._replace(repaired=True), closed
 
 
-def _said(pieces: Iterable[Piece]) -> list[tuple]:
+def _contents(pieces: Iterable[Piece]) -> list[tuple]:
     return [(piece.texts, piece.unknown) for piece in pieces if piece.texts]
 
 
@@ -270,18 +270,18 @@ def _loads(text: str) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def _check_stands(value: object, text: str) -> None:
+def _check_not_made_up(value: object, text: str) -> None:
     """ValueError: json-repair has made up a text or a list."""
     plain = text.replace("\\'", "'")
     if isinstance(value, list) and value and "[" not in plain:
-        raise ValueError("a repaired list that does not stand in the answer")
+        raise ValueError("a repaired list that is not in the answer")
     for part in _strings(value):
         if not any(re.search(rf"(?<!\\){re.escape(form)}", plain) for form in _forms(part)):
-            raise ValueError("a repaired text that does not stand in the answer")
+            raise ValueError("a repaired text that is not in the answer")
     if isinstance(value, dict):
         for item in value.values():
             if isinstance(item, list):
-                _check_stands(item, text)
+                _check_not_made_up(item, text)
 
 
 def _strings(value: object) -> Iterable[str]:

@@ -1,5 +1,5 @@
-"""What decoded JSON says of the regions: pieces of an annotation, and which of several pieces are
-the annotation."""
+"""What decoded JSON says about the regions: pieces of an annotation, and which of several pieces
+are the annotation."""
 
 import json
 import math
@@ -7,13 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xraygen.prompting.region_names import RegionNames, is_aside
+from xraygen.prompting.region_names import RegionNames, is_metadata
 from xraygen.prompting.silence import says_nothing
 
 
 class Piece(NamedTuple):
-    """What one or several JSON objects say. `unknown`: keys of text that name no region; `problem`:
-    why it is no annotation; `form`: it only repeats the form that was asked for."""
+    """What one or several JSON objects say. `unknown`: keys of texts that name no region.
+    `problem`: why it is not an annotation. `form`: it only repeats the form that was asked for.
+    `several`: it is made of several objects, of which more may have been to come.
+    """
 
     texts: dict[str, str]
     repaired: bool = False
@@ -35,11 +37,11 @@ class Piece(NamedTuple):
 
 
 class Unfit(ValueError):
-    """JSON that can be read, and is no annotation."""
+    """JSON that is readable, but not an annotation."""
 
 
 def piece_of(value: object, names: RegionNames) -> Piece | None:
-    """What a decoded value says; None: nothing that could be an annotation."""
+    """What a decoded value says; None if it cannot be an annotation."""
     if isinstance(value, list):
         return together([piece for member in value if (piece := piece_of(member, names))], names)
     if not isinstance(value, dict) or not value:
@@ -48,21 +50,21 @@ def piece_of(value: object, names: RegionNames) -> Piece | None:
         return record
     own: list[Piece] = []
     nested: list[Piece] = []
-    asides: list[Piece] = []
+    metadata: list[Piece] = []
     for key, item in value.items():
         if region := names.region_of(key):
             own.append(_region_piece(key, region, item, names))
         elif inner := piece_of(_nested(item), names):
-            (asides if is_aside(key) else nested).append(inner)
+            (metadata if is_metadata(key) else nested).append(inner)
         elif _has_text(item):
-            own.append(Piece({}, repaired=True) if is_aside(key) else Piece({}, unknown=(key,)))
-        elif isinstance(item, str) and not is_aside(key):
+            own.append(Piece({}, repaired=True) if is_metadata(key) else Piece({}, unknown=(key,)))
+        elif isinstance(item, str) and not is_metadata(key):
             own.append(Piece({}, repaired=True))
     if any(piece.texts for piece in (*own, *nested)):
-        # What stands under "confidence" or "reasoning" is no second annotation.
-        own += [Piece({}, repaired=True)] if asides else []
+        # What is under "confidence" or "reasoning" is not a second annotation.
+        own += [Piece({}, repaired=True)] if metadata else []
     else:  # {"report": {the annotation}}
-        nested += asides
+        nested += metadata
     return _joined([*own, *nested]) if own else together(nested, names)
 
 
@@ -77,14 +79,14 @@ def _nested(item: object) -> object:
 
 
 def all_values(pairs: list[tuple[str, object]]) -> dict:
-    """An object of JSON. What a key that is duplicated stands for is a list of all its values: json
-    would keep the last alone."""
+    """A JSON object in which a duplicated key has the list of all its values; json would keep only
+    the last one."""
     values: dict[str, list] = {}
     for key, value in pairs:
-        said = values.setdefault(key, [])
-        if value not in said:
-            said.append(value)
-    return {key: said[0] if len(said) == 1 else said for key, said in values.items()}
+        found = values.setdefault(key, [])
+        if value not in found:
+            found.append(value)
+    return {key: found[0] if len(found) == 1 else found for key, found in values.items()}
 
 
 def _region_piece(key: str, region: str, item: object, names: RegionNames) -> Piece:
@@ -128,7 +130,7 @@ _TEXT_KEYS = (
 
 
 def _record(value: dict, names: RegionNames) -> Piece | None:
-    """Of {"region": "heart", "finding": "..."}."""
+    """The piece in {"region": "heart", "finding": "..."}; None if `value` is not such a record."""
     lower = {key.strip().lower(): item for key, item in value.items()}
     given = [lower[key] for key in _REGION_KEYS if isinstance(lower.get(key), str)]
     regions = [region for name in given if (region := names.region_of(name))]
@@ -136,18 +138,18 @@ def _record(value: dict, names: RegionNames) -> Piece | None:
     if len(regions) != 1 or len(texts) != 1 or any(map(names.region_of, value)):
         return None
     piece = _region_piece("", regions[0], lower[texts[0]], names)
-    # A record is one of several: an answer that was stopped after it lacks the others.
+    # There is a record for each region, so an answer that was stopped after one lacks the others.
     return piece._replace(several=True, unknown=_unknown(lower, known=(*_REGION_KEYS, *texts)))
 
 
 def _unknown(value: dict, known: Sequence[str]) -> tuple[str, ...]:
     """Other keys that have text."""
-    others = [key for key in value if key not in known and not is_aside(key)]
+    others = [key for key in value if key not in known and not is_metadata(key)]
     return tuple(key for key in others if _has_text(value[key]))
 
 
 def _text(item: object, names: RegionNames) -> tuple[str, bool, bool]:
-    """(text, whether it was repaired, whether it only is the form to be filled in) of a region."""
+    """(text of a region, whether it was repaired, whether it is only the form to be filled in)"""
     if item is None or isinstance(item, float) and math.isnan(item):
         return "", True, False
     if isinstance(item, list):
@@ -204,7 +206,7 @@ def _has_text(item: object) -> bool:
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:
-    """All texts, those of one region one after the other."""
+    """All pieces in one; several texts of a region are concatenated."""
     texts: dict[str, list[str]] = {}
     for piece in pieces:
         for region, text in piece.texts.items():
@@ -224,8 +226,7 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
 
 
 def together(pieces: Sequence[Piece], names: RegionNames) -> Piece | None:
-    """Of objects that are listed: one annotation where they complement each other, else the last
-    one."""
+    """Of objects in a list: one annotation if they complement each other, else the last one."""
     proper = [piece for piece in pieces if not piece.form] or list(pieces)
     if len(proper) <= 1 or all(piece == proper[0] for piece in proper):
         return proper[0] if proper else None
@@ -239,8 +240,8 @@ def together(pieces: Sequence[Piece], names: RegionNames) -> Piece | None:
 
 
 def latest(pieces: Sequence[Piece], names: RegionNames) -> Piece | None:
-    """Of objects with other things between them: the last one that has the regions, and what
-    completes it."""
+    """Of objects with other text between them: the last one that names regions, and what completes
+    it."""
     proper = [piece for piece in pieces if not piece.form] or list(pieces)
     if not proper:
         return None

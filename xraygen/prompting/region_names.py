@@ -21,7 +21,7 @@ def _tokens(text: str) -> list[str]:
 
 
 _JOINING = frozenset(_tokens("a an the of in on for and or with"))
-# Words that leave the region as it is. Alone they name none.
+# Words that do not change which region a key names. Alone they name none.
 _NEUTRAL = _JOINING | set(
     _tokens(
         "all any region area section part finding annotation text description observation statement"
@@ -31,8 +31,8 @@ _NEUTRAL = _JOINING | set(
         " abnormalities evaluation assessment"
     )
 )
-# Keys that answers have next to the annotation and that hold no finding of a region.
-_ASIDE = frozenset(
+# Keys that answers often have next to the annotation, and that hold no findings.
+_METADATA = frozenset(
     _tokens(
         "reasoning reason rationale explanation thinking thought process chain analysis plan"
         " confidence certainty score note comment remark id uid study case patient report input"
@@ -47,16 +47,16 @@ def _words(key: str) -> list[str]:
     return _tokens(re.sub(r"\d", " ", key))
 
 
-def is_aside(key: str) -> bool:
-    """Whether a key is usual next to an annotation and holds nothing of it, such as "reasoning" or
+def is_metadata(key: str) -> bool:
+    """Whether a key is one that answers have next to the annotation, such as "reasoning" or
     "study_id"."""
     words = _words(key)
-    return bool(words) and all(word in _ASIDE for word in words)
+    return bool(words) and all(word in _METADATA for word in words)
 
 
 class RegionNames:
-    """The declared regions by the names that models give them: the declared name in any case,
-    spacing or number, words of it, and the words of `also`.
+    """The declared regions by the names that models give them: the declared name in any case and
+    spacing, singular or plural; words of it; and the words of `also`.
     """
 
     def __init__(self, regions: Regions) -> None:
@@ -70,8 +70,8 @@ class RegionNames:
                     self._regions_of.setdefault(word, set()).add(name)
 
     def region_of(self, key: str) -> str | None:
-        """The one region that a key names; None where it names none, or several, or holds a word
-        that is not known."""
+        """The one region that a key names; None if it names none, or several, or has an unknown
+        word."""
         if key in self.regions.root:
             return key
         if named := self._named.get(tuple(_tokens(key))):
@@ -80,7 +80,7 @@ class RegionNames:
         if not all(word in self._regions_of or word in _NEUTRAL for word in words):
             return None
         known = [word for word in words if word in self._regions_of]
-        known.sort(key=lambda word: word in _NEUTRAL)  # telling words first
+        known.sort(key=lambda word: word in _NEUTRAL)  # specific words first
         regions = set(self._regions_of[known[0]]) if known else set()
         for word in known[1:]:
             both = regions & self._regions_of[word]
@@ -98,11 +98,11 @@ class RegionNames:
         return self.regions.annotation({region: " ".join(parts) for region, parts in found.items()})
 
     def mentioned(self, text: str) -> bool:
-        """Whether any region's word stands in a text."""
+        """Whether a text contains a word of any region."""
         return bool(self._name.search(text))
 
     def has_key(self, text: str) -> bool:
-        """Whether a stretch of (damaged) JSON has a region as a key."""
+        """Whether a part of (damaged) JSON has a region as a key."""
         return bool(self._key.search(text))
 
     def anonymous(self, text: str) -> str:
