@@ -1,13 +1,14 @@
-"""Damage IU X-Ray's raw files in seeded, random ways, and see that reading them never breaks and
-never loses a study unsaid.
+"""Damage IU X-Ray's raw files in seeded, random ways, and check that reading them never breaks and
+never loses a study silently.
 
     python bench/damage.py [--count 2000] [--seed 0] [--from ../shared/iu-xray --images 20]
 
-Works in a temporary folder, on a small collection that is composed here (all layouts of images, own wording) or on the files of
---from. Prints one JSON line; exit status 1 where a damage gave a traceback or a silently smaller data set. A study or an image
-is silently lost when it was read before the damage, is not read after it, no incident names it, and reading did not end in a
-UserError. `unseen` counts damages after which something reads differently and no incident names it, by what was done: other words
-in a text, other bytes behind a picture's end.
+Works in a temporary folder, on a small collection composed here (all layouts of images, own
+wording) or on the files of --from. Prints one JSON line; exit status 1 if some damage led to a
+traceback or to a silently smaller data set. A study or an image is silently lost if it was read
+before the damage and not after it, no incident names it, and reading did not end in a UserError.
+`unseen` counts, by kind, damage after which something reads differently and no incident names it:
+other words in a text, other bytes after the end of a picture.
 """
 
 import argparse
@@ -60,7 +61,10 @@ def compose(studies: int = 24, seed: int = 0) -> Files:
             else f"CXR{uid}_{series}" + ("-1001" if number % 5 == 4 else "")
         )
         split = ("train", "test", "train", "val", "train", "test", "train", "")[number % 8]
-        findings = f"The heart measures {number} units, not enlarged. Lungs: clear in {number + 2} fields. "
+        findings = (
+            f"The heart measures {number} units, not enlarged."
+            f" Lungs: clear in {number + 2} fields. "
+        )
         findings += 'No fracture, "as drawn".'
         reports.append(
             [

@@ -98,23 +98,28 @@ def test_of_pieces_before_the_cut_all_regions_have_to_be_there():
     [
         (
             "bone",
-            "Bones|BONE|**bone**|bony structures|osseous_structures|boneFindings|Skeleton|Thoracic spine|Ribs|musculoskeletal|bone:",
+            "Bones|BONE|**bone**|bony structures|osseous_structures|boneFindings|Skeleton|"
+            "Thoracic spine|Ribs|musculoskeletal|bone:",
         ),
         (
             "heart",
-            "Heart|cardiac|**Heart:**|heart_size|Cardiac silhouette|Cardiovascular|1. Heart|`heart`|heartRegion",
+            "Heart|cardiac|**Heart:**|heart_size|Cardiac silhouette|Cardiovascular|1. Heart|"
+            "`heart`|heartRegion",
         ),
         (
             "lung",
-            "Lungs|LUNGS|Lungs and pleura|Lungs/Pleura|lung_fields|pulmonary|Pleura|Pleural spaces|lungs & pleura|Left lung|Airways",
+            "Lungs|LUNGS|Lungs and pleura|Lungs/Pleura|lung_fields|pulmonary|Pleura|Pleural spaces|"
+            "lungs & pleura|Left lung|Airways",
         ),
         (
             "mediastinal",
-            "Mediastinum|mediastinum_and_hila|Mediastinal contours|Hila|Aorta|Mediastinum/Hilum|great vessels",
+            "Mediastinum|mediastinum_and_hila|Mediastinal contours|Hila|Aorta|Mediastinum/Hilum|"
+            "great vessels",
         ),
         (
             "others",
-            "Other|Other findings|other_findings|otherFindings|Others (devices)|Miscellaneous|Lines and tubes|Soft tissues|OTHERS",
+            "Other|Other findings|other_findings|otherFindings|Others (devices)|Miscellaneous|"
+            "Lines and tubes|Soft tissues|OTHERS",
         ),
     ],
 )
@@ -196,13 +201,19 @@ def test_several_names_of_one_region_are_put_together():
         '{"findings": FULL}',
         '{"annotation": FULL, "impression": "Normal chest."}',
         '{"result": {"annotations": [FULL]}}',
-        '[{"region": "heart", "finding": "Normal in size."}, {"region": "Lungs", "finding": "Both lungs clear."}]',
-        '{"annotations": [{"organ": "Heart", "description": "Normal in size."}, {"organ": "lung", "description": "Both lungs clear."}]}',
-        '{"heart": {"finding": "Normal in size."}, "lung": {"findings": ["Both lungs clear."], "confidence": 0.8}}',
-        '{"heart": [{"text": "Normal in size."}], "lung": ["Both", "lungs clear."], "bone": null, "others": [], "mediastinal": {}}',
+        '[{"region": "heart", "finding": "Normal in size."},'
+        ' {"region": "Lungs", "finding": "Both lungs clear."}]',
+        '{"annotations": [{"organ": "Heart", "description": "Normal in size."},'
+        ' {"organ": "lung", "description": "Both lungs clear."}]}',
+        '{"heart": {"finding": "Normal in size."}, "lung": {"findings": ["Both lungs clear."],'
+        ' "confidence": 0.8}}',
+        '{"heart": [{"text": "Normal in size."}], "lung": ["Both", "lungs clear."],'
+        ' "bone": null, "others": [], "mediastinal": {}}',
         '{"heart": "Normal in size.", "lung": "Both lungs clear.", "bone": NaN}',
-        '{"name": "annotate", "arguments": {"heart": "Normal in size.", "lung": "Both lungs clear."}}',
-        '{"name": "annotate", "arguments": "{\\"heart\\": \\"Normal in size.\\", \\"lung\\": \\"Both lungs clear.\\"}"}',
+        '{"name": "annotate", "arguments": {"heart": "Normal in size.",'
+        ' "lung": "Both lungs clear."}}',
+        '{"name": "annotate", "arguments": "{\\"heart\\": \\"Normal in size.\\",'
+        ' \\"lung\\": \\"Both lungs clear.\\"}"}',
         '{**Heart:** "Normal in size.", **Lungs:** "Both lungs clear."}',
         "{'Cardiac': 'Normal in size.', 'Pulmonary': 'Both lungs clear.',}",
     ],
@@ -241,7 +252,8 @@ def test_objects_that_complement_each_other_are_put_together(between, quote):
 
 def test_one_damaged_line_among_others_is_not_lost():
     assert parse(
-        '{"bone": ""}\n{"heart": "Normal in size.",}\n{\'lung\': \'Both lungs clear.\'}\n{"others": ""}'
+        '{"bone": ""}\n{"heart": "Normal in size.",}\n{\'lung\': \'Both lungs clear.\'}\n'
+        '{"others": ""}'
     ) == (SAID, True)
 
 
@@ -282,7 +294,8 @@ def test_a_list_of_objects_is_one_annotation():
         "<|begin_of_thought|>DRAFT<|end_of_thought|><|begin_of_solution|>FULL<|end_of_solution|>",
         "<|START_THINKING|>DRAFT<|END_THINKING|>FULL",
         "<unused94>thought DRAFT<unused95>FULL",
-        "<|channel|>analysis<|message|>DRAFT<|end|><|start|>assistant<|channel|>final<|message|>FULL<|return|>",
+        "<|channel|>analysis<|message|>DRAFT<|end|><|start|>assistant"
+        "<|channel|>final<|message|>FULL<|return|>",
         "<|channel|>analysis<|message|>DRAFT<|end|><|channel|>commentary<|message|>DRAFT<|end|>"
         "<|start|>assistant<|channel|>final <|constrain|>json<|message|>FULL",
         "analysisWe need JSON, say DRAFT.assistantfinalFULL",
@@ -383,16 +396,23 @@ def test_an_answer_is_whole_when_all_regions_are_there():
 # Silence
 
 SILENT = (
-    "N/A|n/a.|NA|N.A.|(n/a)|None|none.|NONE|(none)|[None]|<NA>|nil|Null|nan|NaN|-|--|.|?|nothing|Nothing.|unknown|empty|Not mentioned.|"
-    "Not mentioned in the report.|not described|Not reported|Not specified.|Not applicable|Not available|Not addressed|Not explicitly mentioned|"
-    "No mention.|No mention of the bones.|There is no mention of the heart in the report.|Nothing mentioned|None mentioned.|None reported|"
-    "No findings mentioned.|No bone findings mentioned.|No specific findings were described for this region.|No information.|"
-    "No information provided|No data|No comment.|The heart is not mentioned.|Bones not mentioned|N/A - not mentioned|None (not mentioned)|"
+    "N/A|n/a.|NA|N.A.|(n/a)|None|none.|NONE|(none)|[None]|<NA>|nil|Null|nan|NaN|-|--|.|?|nothing|"
+    "Nothing.|unknown|empty|Not mentioned.|"
+    "Not mentioned in the report.|not described|Not reported|Not specified.|Not applicable|"
+    "Not available|Not addressed|Not explicitly mentioned|"
+    "No mention.|No mention of the bones.|There is no mention of the heart in the report.|"
+    "Nothing mentioned|None mentioned.|None reported|"
+    "No findings mentioned.|No bone findings mentioned.|"
+    "No specific findings were described for this region.|No information.|"
+    "No information provided|No data|No comment.|The heart is not mentioned.|Bones not mentioned|"
+    "N/A - not mentioned|None (not mentioned)|"
     "The report does not mention the mediastinum.|Nothing is said about the bones.|“None”"
 ).split("|")
 SPOKEN = (
-    "Unremarkable.|Normal|No findings|No fracture.|None seen.|No abnormality.|No acute findings.|Clear|unchanged|Nothing acute.|"
-    "No mention was made of pain, lungs are clear.|Not enlarged.|Bones not well evaluated.|No abnormal findings reported.|Not mentioned. "
+    "Unremarkable.|Normal|No findings|No fracture.|None seen.|No abnormality.|No acute findings.|"
+    "Clear|unchanged|Nothing acute.|"
+    "No mention was made of pain, lungs are clear.|Not enlarged.|Bones not well evaluated.|"
+    "No abnormal findings reported.|Not mentioned. "
     "Heart is large.|Pneumothorax not described before is seen.|nan lung|Stable|正常"
 ).split("|")
 

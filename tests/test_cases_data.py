@@ -137,7 +137,8 @@ def test_where_all_is_lost_the_most_frequent_kind_is_named_with_an_example(raw):
     change(raw / REPORTS, "\n5", "\nx5")
     with pytest.raises(
         UserError,
-        match=r"no test study is left: 12 row_malformed, .* for example .*reports\.csv:2: uid 'x500'",
+        match=r"no test study is left: 12 row_malformed, .* for example "
+        r".*reports\.csv:2: uid 'x500'",
     ):
         read(raw)
 
@@ -214,7 +215,8 @@ def test_pictures_that_are_links_elsewhere_end_the_run_and_one_of_them_is_counte
         path.symlink_to(tmp_path / "store" / path.name)
     with pytest.raises(
         UserError,
-        match="no picture is left .* 12 image_outside, .*; for example raw/images/500.*link out of the folder",
+        match="no picture is left .* 12 image_outside, .*;"
+        " for example raw/images/500.*link out of the folder",
     ):
         read(raw)
 
@@ -255,7 +257,10 @@ def test_prepare_says_in_one_line_what_it_excludes_and_repairs(raw, root):
     change(raw / ANNOTATIONS, '"mediastinal": ""', '"mediastinal": null', 2)
     change(raw / REPORTS, "501,", "x,")
     done = prepare()
-    line = "raw: excluded 1 image_unclaimed, 1 report_missing, 1 row_malformed; repaired 2 annotation_null; data/prepared/incid"
+    line = (
+        "raw: excluded 1 image_unclaimed, 1 report_missing, 1 row_malformed;"
+        " repaired 2 annotation_null; data/prepared/incid"
+    )
     assert done.returncode == 0 and done.stderr.startswith(line) and done.stderr.count("\n") == 1, (
         done.stderr
     )

@@ -1,5 +1,5 @@
-"""docs/iu-xray.md's recipe for versioned raw data, run as it is written in a git and DVC repository; and
-data that DVC links.
+"""The recipe of docs/iu-xray.md for versioned raw data, run as written in a git and DVC repository;
+and data that DVC links.
 """
 
 import json
@@ -105,7 +105,8 @@ def test_an_experiment_in_a_copy_of_the_folder_has_the_data(experiment):
 def test_a_push_and_a_pull_bring_the_data_into_a_fresh_clone(project, experiment, tmp_path):
     whole = project.raw_files()
     project(
-        f"dvc remote add -f -d store {tmp_path / 'store'} && git add .dvc && git commit -qm remote && dvc push"
+        f"dvc remote add -f -d store {tmp_path / 'store'} && git add .dvc &&"
+        " git commit -qm remote && dvc push"
     )
     project(f"git clone -q . {tmp_path / 'fresh'}")
     fresh = Project(tmp_path / "fresh")

@@ -296,8 +296,8 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
     )
     assert len(rows) == 2 and rows.facts()["excluded"] == {"a picture cannot be read": 3}
     assert (
-        "encode train: 3 of 5 studies have a picture that cannot be read; for example 1-cut (cut.png)"
-        in capsys.readouterr().err
+        "encode train: 3 of 5 studies have a picture that cannot be read;"
+        " for example 1-cut (cut.png)" in capsys.readouterr().err
     )
     with pytest.raises(UserError, match="20 of 30 studies have a picture that cannot be read"):
         Rows(processor, studies(*["good"] * 10, *["cut"] * 20), params, folder, "encode train")

@@ -61,7 +61,8 @@ def test_judge_keeps_rows_order_and_columns(tmp_path):
 def test_judge_reads_json_lines_too(tmp_path):
     write(
         tmp_path / "pairs.jsonl",
-        '{"reference": null, "candidate": "", "n": 1}\n\n{"reference": "a", "candidate": "a", "n": 2}\n',
+        '{"reference": null, "candidate": "", "n": 1}\n\n'
+        '{"reference": "a", "candidate": "a", "n": 2}\n',
     )
     assert xraygen("judge", "pairs.jsonl", "--out", "out.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith(",,1,1.0,both_empty")
@@ -98,7 +99,8 @@ def test_a_damaged_file_is_one_line_and_leaves_nothing(tmp_path, name, content, 
 def test_judge_keeps_columns_that_only_some_rows_have_and_says_what_it_replaces(tmp_path):
     write(
         tmp_path / "p.jsonl",
-        '{"reference": "a", "candidate": "a", "score": 7}\n{"reference": "", "candidate": "", "note": "n"}\n',
+        '{"reference": "a", "candidate": "a", "score": 7}\n'
+        '{"reference": "", "candidate": "", "note": "n"}\n',
     )
     done = xraygen("judge", "p.jsonl", "--out", "o.csv", cwd=tmp_path)
     assert done.returncode == 0 and "replaces in o.csv: score" in done.stderr
@@ -197,7 +199,10 @@ def test_files_from_spreadsheets_are_read(tmp_path):
 
 
 def test_help_needs_nothing_heavy():
-    code = "import sys, xraygen.cli; print({'numpy', 'scipy', 'sklearn', 'pandas', 'torch', 'PIL'} & set(sys.modules))"
+    code = (
+        "import sys, xraygen.cli; print({'numpy', 'scipy', 'sklearn', 'pandas', 'torch',"
+        " 'PIL'} & set(sys.modules))"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
         == "set()\n"

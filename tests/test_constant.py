@@ -134,7 +134,8 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path: Path):
     (tmp_path / "constant.json").write_text(json.dumps({"Lungs": "clear"}))
     with pytest.raises(
         UserError,
-        match="constant.json: not an annotation of the declared regions; run `dvc repro fit_constant`",
+        match="constant.json: not an annotation of the declared regions;"
+        " run `dvc repro fit_constant`",
     ):
         load(tmp_path, REGIONS)
     with pytest.raises(UserError, match="`dvc repro` makes it"):

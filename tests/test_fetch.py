@@ -162,7 +162,10 @@ def test_a_destination_that_cannot_be_written_is_a_user_error(tmp_path):
 def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
     pictures = {f"images/{number}_IM-1-1.dcm.png": os.urandom(200_000) for number in range(1, 300)}
     source, raw = lay(tmp_path / "from", TEXTS | pictures), tmp_path / "raw"
-    code = "import sys; from pathlib import Path; from xraygen.sources.iu_xray.fetch import fetch_iu_xray; fetch_iu_xray(*map(Path, sys.argv[1:]))"
+    code = (
+        "import sys; from pathlib import Path; from xraygen.sources.iu_xray.fetch import"
+        " fetch_iu_xray; fetch_iu_xray(*map(Path, sys.argv[1:]))"
+    )
     run = subprocess.Popen([sys.executable, "-c", code, raw, source], stderr=subprocess.DEVNULL)
     while len(list(raw.glob("images/*"))) < 20 and run.poll() is None:
         time.sleep(0.001)
@@ -226,9 +229,11 @@ def test_text_files_are_downloaded_checked_and_not_downloaded_again(tmp_path, ca
 
 def test_a_download_that_is_not_the_published_file_is_refused_and_not_kept(tmp_path):
     raw = tmp_path / "iu-xray"
-    with serving(TEXTS | {LAST: b"<html>moved</html>"}) as (url, _):
-        with pytest.raises(UserError, match=f"{LAST}: what came .* --from"):
-            fetch_iu_xray(raw, None, base_url=url, published=KNOWN)
+    with (
+        serving(TEXTS | {LAST: b"<html>moved</html>"}) as (url, _),
+        pytest.raises(UserError, match=f"{LAST}: what came .* --from"),
+    ):
+        fetch_iu_xray(raw, None, base_url=url, published=KNOWN)
     assert LAST not in tree(raw)
     with serving({LAST: TEXTS[LAST]}) as (url, asked):  # only what is missing is asked for
         fetch_iu_xray(raw, None, base_url=url, published=KNOWN)

@@ -87,8 +87,8 @@ def test_studies_are_read_as_given_and_sorted(tmp_path, files):
         "",
     )
     assert (
-        study.report
-        == 'The heart measures 1 units, not enlarged. Lungs: clear in 3 fields. No fracture, "as drawn".'
+        study.report == "The heart measures 1 units, not enlarged. Lungs: clear in 3 fields."
+        ' No fracture, "as drawn".'
     )
     assert all((study.reference is None) == (study.split == "val") for study in studies)
 

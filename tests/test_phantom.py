@@ -242,7 +242,8 @@ def test_nothing_is_denied_that_is_there_nor_stated_that_is_not(made: Phantom):
     report = re.sub("limits? of normal", "limit", report)
     if findings.heart != "normal":
         assert not re.search(
-            r"(heart|cardiac|cardiomediastinal)[^.]*(normal\.|unremarkable|within normal)|no cardiomegaly",
+            r"(heart|cardiac|cardiomediastinal)[^.]*(normal\.|unremarkable|within normal)|"
+            r"no cardiomegaly",
             report,
         ), report
     if any(STATED[name][0] == "lung" for name in findings.abnormal()):
@@ -260,7 +261,8 @@ def test_nothing_is_denied_that_is_there_nor_stated_that_is_not(made: Phantom):
 def test_curators_know_nothing_that_the_report_does_not_say(made: Phantom):
     said = set(tokens(made.report))
     telling = set(
-        "left right bilateral small moderate large mild severe upper middle lower acute old healed borderline".split()
+        "left right bilateral small moderate large mild severe upper middle lower acute old healed"
+        " borderline".split()
     )
     for region in REGIONS:
         new = set(tokens(made.reference[region])) - said

@@ -30,7 +30,9 @@ SENTENCES = {
     "Normal size of this heart.": "Markedly enlarged heart here.",
     "A small left pleural effusion is seen.": "A small right pleural effusion is seen.",
     "No pneumothorax.": "Moderate pneumothorax.",
-    "Thoracic spine with mild degenerative change.": "Thoracic spine with severe degenerative change.",
+    "Thoracic spine with mild degenerative change.": (
+        "Thoracic spine with severe degenerative change."
+    ),
     "Trachea drawn in the midline.": "Trachea drawn deviated.",
     "Consolidation in the right lower lobe.": "No consolidation in the right lower lobe.",
     "Healed fracture of the left clavicle.": "Healed fracture of the right clavicle.",
@@ -201,7 +203,10 @@ def test_a_batch_is_judged_as_each_pair_alone():
 
 
 def test_opinions_do_not_depend_on_the_hash_seed():
-    code = f"from xraygen.judges.proxy.proxy import Proxy; print(Proxy().judge([(a, b) for a in {list(SENTENCES)} for b in {FALSE}]))"
+    code = (
+        "from xraygen.judges.proxy.proxy import Proxy;"
+        f" print(Proxy().judge([(a, b) for a in {list(SENTENCES)} for b in {FALSE}]))"
+    )
     printed = set()
     for seed in "123":
         environment = os.environ | {"PYTHONHASHSEED": seed}

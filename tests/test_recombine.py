@@ -9,7 +9,10 @@ from xraygen.language.text import sentences, tokens
 from xraygen.sources.phantom import phantom
 from xraygen.training.recombine import agreed, pieces, recombined
 
-REPORT = "The cardiomediastinal silhouette is normal. Lungs are clear. There is a rib\nfracture. Comparison is made."
+REPORT = (
+    "The cardiomediastinal silhouette is normal. Lungs are clear. There is a rib\n"
+    "fracture. Comparison is made."
+)
 REFERENCE = annotation(
     heart="Cardiac silhouette is normal.",
     mediastinal="Mediastinal silhouette is normal.",

@@ -176,8 +176,10 @@ DULL = ("Heart of ordinary size.", "Heart of ordinary size.")
 
 def answer(matched: int, missing: int = 0) -> str:
     return (
-        f"One thing.\n\n[Clinically Significant Errors]:\n(a) False report: 0.\n(b) Missing a finding: {missing}. Something.\n\n"
-        f"[Clinically Insignificant Errors]:\n(a) False report: 0.\n\n[Matched Findings]:\n{matched}. Something.\n"
+        "One thing.\n\n[Clinically Significant Errors]:\n(a) False report: 0.\n"
+        f"(b) Missing a finding: {missing}. Something.\n\n"
+        "[Clinically Insignificant Errors]:\n(a) False report: 0.\n\n[Matched Findings]:\n"
+        f"{matched}. Something.\n"
     )
 
 

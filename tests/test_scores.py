@@ -303,9 +303,13 @@ def test_the_permutation_test_is_that_of_scipy(n, tolerance, unscored):
         for side in (a, b):
             side[2:][rng.random((n - 2, 4)) < unscored] = np.nan
         both = np.concatenate([a, b])
+
+        def difference(x: np.ndarray, y: np.ndarray, rows: np.ndarray = both) -> float:
+            return macro(rows[x.astype(int)]) - macro(rows[y.astype(int)])
+
         theirs = permutation_test(
             (np.arange(n), np.arange(n, 2 * n)),
-            lambda x, y: macro(both[x.astype(int)]) - macro(both[y.astype(int)]),
+            difference,
             permutation_type="samples",
             vectorized=False,
             n_resamples=10_000,

@@ -31,14 +31,14 @@ def example(
     """(text after the pictures in the user's turn, completion). `with_strange`: share of the quoted
     reports in which words are replaced.
     """
-    said = statements(findings, rng)
+    sentences = statements(findings, rng)
     if task == "quote" and with_strange and rng.random() < with_strange:
-        said = strange(said, rng)
-    report = " ".join(statement.text for statement in said)
+        sentences = strange(sentences, rng)
+    report = " ".join(statement.text for statement in sentences)
     completions = {
         "list": lambda: listing(findings),
         "name": lambda: names(findings),
-        "quote": lambda: quotes(said),
+        "quote": lambda: quotes(sentences),
         "report": lambda: report,
     }
     return PROMPTS[task] + (f"\nReport: {report}" if with_report else ""), completions[task]()
@@ -56,13 +56,13 @@ def talk(studies: list[Findings], rng: Random) -> tuple[str, list[tuple[str, str
     return (" ".join(words) if rng.random() < 0.9 else ""), pairs
 
 
-def strange(said: list[Statement], rng: Random) -> list[Statement]:
+def strange(sentences: list[Statement], rng: Random) -> list[Statement]:
     """Some of the sentences, with any share of their words replaced by others, real or made up, so
     that the model learns to read rather than to remember sentences.
     """
-    count = rng.randint(1, len(said))
+    count = rng.randint(1, len(sentences))
     share = rng.random()
-    start = rng.randint(0, len(said) - count)
+    start = rng.randint(0, len(sentences) - count)
 
     def other(word: re.Match) -> str:
         if rng.random() >= share:
@@ -75,7 +75,7 @@ def strange(said: list[Statement], rng: Random) -> list[Statement]:
 
     return [
         statement._replace(text=re.sub(r"[A-Za-z]+", other, statement.text))
-        for statement in said[start : start + count]
+        for statement in sentences[start : start + count]
     ]
 
 
@@ -86,12 +86,14 @@ def _words() -> tuple[str, ...]:
 
 def listing(findings: Findings) -> str:
     """The terms of the findings by region in a fixed order, "normal" where there is none."""
-    said: dict[str, list[str]] = {region: [] for region in FIVE.names}
+    sentences: dict[str, list[str]] = {region: [] for region in FIVE.names}
     for name in findings.abnormal():
         region = FIVE.region_of[topic_of(name, findings)]
-        said[region].append(_term(name, getattr(findings, name)))
+        sentences[region].append(_term(name, getattr(findings, name)))
     normal = dict.fromkeys(FIVE.names, "normal") | {"others": ""}
-    return json.dumps({region: "; ".join(said[region]) or normal[region] for region in FIVE.names})
+    return json.dumps(
+        {region: "; ".join(sentences[region]) or normal[region] for region in FIVE.names}
+    )
 
 
 def names(findings: Findings) -> str:
@@ -99,10 +101,10 @@ def names(findings: Findings) -> str:
     return "; ".join(terms) or "normal"
 
 
-def quotes(said: list[Statement]) -> str:
+def quotes(sentences: list[Statement]) -> str:
     """The sentences by region; one about several regions is quoted in each."""
     found: dict[str, list[str]] = {region: [] for region in FIVE.names}
-    for statement in said:
+    for statement in sentences:
         for region in FIVE.divided(statement):
             found[region].append(statement.text)
     return json.dumps({region: " ".join(found[region]) for region in FIVE.names})

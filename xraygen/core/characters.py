@@ -1,4 +1,4 @@
-"""Decoding text files in the encodings that people have, and removing control characters."""
+"""Decoding text files in the usual encodings, and removing control characters."""
 
 import codecs
 import re
@@ -34,7 +34,7 @@ def _windows_1252(stray: re.Match[str]) -> str:
 
 def printable(text: str) -> str:
     """The text with a space for each control character, other than tabs and line ends, and "?" for
-    each half of a surrogate pair.
+    each lone surrogate.
     """
     text = _UNPRINTABLE.sub(" ", text.translate(_WINDOWS_1252))
     return text.encode("utf-8", "replace").decode()

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
 
 
 def to_8_bits(picture: "Picture | np.ndarray", inverted: bool = False) -> "np.ndarray":
-    """Values of more than 8 bits (height, width) scaled to 0 to 255, linearly between the darkest
-    and the brightest that belong to the picture.
+    """Values (height, width) of more than 8 bits, scaled linearly so that the darkest and the
+    brightest that belong to the picture become 0 and 255.
 
-    Pixels far from the rest are clipped: hot and dead ones, burnt-in marks, padding. Far is further
-    from the middle nine tenths of the values than these are wide, where the minimum and the
-    maximum, of which marks and padding consist, are left out of the values. A picture without such
-    pixels is scaled from its minimum to its maximum.
+    Outliers are clipped: hot and dead pixels, burnt-in marks, padding. Outliers are further from
+    the range of the middle 90 % of the values than that range is wide; the minimum and the maximum,
+    of which marks and padding consist, do not count for the range. A picture without outliers is
+    scaled from its minimum to its maximum.
     """
     import numpy as np
 

@@ -23,7 +23,7 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
-_DEFLATED = b"1.2.840.10008.1.2.1.99"  # inflated as a whole, whatever size that has
+_DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom would inflate it whole, whatever the size
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
 _TAGS = (
@@ -35,14 +35,14 @@ _TAGS = (
 
 
 class DicomError(Exception):
-    """Why a DICOM file cannot be shown, in words that hold nothing of its content."""
+    """Why a DICOM file cannot be shown, without quoting any of its content."""
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its suffix .dcm or by its first bytes. What is no file, or cannot
-    be read, is not: whoever opens it will tell why.
+    """Whether a file is DICOM, by its suffix .dcm or by its first bytes. False for a path that is
+    not a readable file; opening it gives the reason.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # a pipe would block
         return False
     if path.suffix.lower() == ".dcm":
         return True
@@ -54,12 +54,12 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_dicom(path: Path) -> "Picture":
-    """An image as an 8-bit picture, grey (mode L) or RGB: rescaled, with its first lookup table or
-    window of values of interest, MONOCHROME1 inverted.
+    """An image as an 8-bit picture, grey (mode L) or RGB: rescaled, with its first VOI lookup table
+    or window applied, and MONOCHROME1 inverted.
 
-    Where it has neither, values of more than 8 bits are scaled as those of other formats are.
-    DicomError: the file is damaged, too large, of several frames, or of a kind that is not read.
-    UserError: a package is missing.
+    If it has neither, values of more than 8 bits are scaled as in other formats. DicomError: the
+    file is damaged, too large, has several frames, or is of an unsupported kind. UserError: a
+    package is missing.
     """
     from PIL import Image as Pictures
 
@@ -77,8 +77,8 @@ def read_dicom(path: Path) -> "Picture":
 
 
 def projection(path: Path) -> Projection:
-    """By the ViewPosition of a DICOM file; unknown where it has none or is damaged, and of other
-    files. UserError: a package is missing.
+    """The projection by the ViewPosition of a DICOM file; unknown if it has none or is damaged, and
+    for other files. UserError: a package is missing.
     """
     if not is_dicom(path):
         return "unknown"
@@ -102,11 +102,11 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
         from pydicom import config, dcmread
     except ImportError:
         raise UserError(f"{path}: {_REMEDY}") from None
-    # Its warnings quote values of the header.
+    # pydicom's warnings quote values of the header.
     config.settings.reading_validation_mode = config.IGNORE
     warnings.filterwarnings("ignore", module=r"pydicom\.")
     try:
-        # From memory: a file would be asked for as many gigabytes as a damaged length says.
+        # From memory: from a file, a damaged length could make it read gigabytes.
         content = path.read_bytes()
         if _DEFLATED in content[:1000]:
             raise DicomError("its transfer syntax is not read; export it uncompressed")
@@ -120,7 +120,7 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
 
 
 def _refuse(dataset: "Dataset", path: Path) -> None:
-    """DicomError or UserError where a file is not one that is read, before pixels are decoded."""
+    """DicomError or UserError for an unsupported file, before its pixels are decoded."""
     from PIL import Image as Pictures
     from pydicom.pixels import get_decoder
 
@@ -151,8 +151,8 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
 
 
 def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
-    """(height, width) by the header of the JPEG or JPEG 2000 stream, which is what decoders reserve
-    memory for; None for other streams.
+    """(height, width) in the header of the JPEG or JPEG 2000 stream, for which decoders allocate
+    memory; None for other streams.
     """
     from pydicom.encaps import generate_frames
 
@@ -161,18 +161,18 @@ def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
         if not frame.startswith(b"\xff\xd8") and (match := _JPEG_2000.search(frame)):
             right, bottom, left, top = struct.unpack(">4I", match[1])
             return bottom - top, right - left
-        place = 2
-        while frame.startswith(b"\xff\xd8") and frame[place] == 0xFF:
-            if frame[place + 1] in _JPEG_FRAMES:
-                return struct.unpack_from(">2H", frame, place + 5)
-            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+        offset = 2
+        while frame.startswith(b"\xff\xd8") and frame[offset] == 0xFF:
+            if frame[offset + 1] in _JPEG_FRAMES:
+                return struct.unpack_from(">2H", frame, offset + 5)
+            offset += 2 + struct.unpack_from(">H", frame, offset + 2)[0]
     except Exception:  # damaged, which the decoder will find
         return None
     return None
 
 
 def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
-    """Rescaled values (height, width) as 0 (black) to 255."""
+    """Rescaled values (height, width) as 0 (black) to 255 (white)."""
     import numpy as np
 
     from xraygen.core.depth import to_8_bits
@@ -193,8 +193,8 @@ def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
 def _looked_up(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
     """Values as shares of the brightest, by the first VOI lookup table (C.11.2.1.1).
 
-    By hand, because pydicom.pixels.apply_voi (3.0) wraps around where a table for more than 8 bits
-    has entries of 8 bits.
+    Done here because pydicom.pixels.apply_voi (3.0) overflows for a table of more than 8 bits whose
+    entries have 8 bits.
     """
     import numpy as np
 
@@ -205,12 +205,12 @@ def _looked_up(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
         syntax = dataset.file_meta.TransferSyntaxUID
         entries = np.frombuffer(entries, "<u2" if syntax.is_little_endian else ">u2")
     entries = np.asarray(entries)[: count or 2**16]
-    places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
-    return entries[places] / (2**bits - 1)
+    indices = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
+    return entries[indices] / (2**bits - 1)
 
 
 def _window(dataset: "Dataset") -> tuple[float, float] | None:
-    """(centre, width) of the first window; None where there is none, or it has no width."""
+    """(center, width) of the first window; None if there is none, or if its width is below 1."""
     try:
         center, width = (
             float(value if dataset[name].VM == 1 else value[0])
@@ -225,7 +225,7 @@ def _window(dataset: "Dataset") -> tuple[float, float] | None:
 def _windowed(
     values: "np.ndarray", dataset: "Dataset", center: float, width: float
 ) -> "np.ndarray":
-    """Values as shares of the range that the window is spread over."""
+    """Values as shares of the range of the window's output."""
     import numpy as np
     from pydicom.pixels import apply_windowing
 

@@ -1,4 +1,4 @@
-"""Opening pictures: all that Pillow reads, and DICOM."""
+"""Opening pictures: all formats that Pillow reads, and DICOM."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from xraygen.core.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes with more than 8 bits
 _PHOTOMETRIC = 262  # TIFF's PhotometricInterpretation
 
 
@@ -25,9 +25,10 @@ class UnreadablePicture(UserError):
 def open_picture(path: Path) -> "Picture":
     """A file as an 8-bit RGB picture, upright.
 
-    DICOM is shown as `dicom.read_dicom` says. Of other formats more than 8 bits are scaled
-    (`to_8_bits`), what is transparent shows black, and of several frames the first is taken.
-    UnreadablePicture: there is no such file, or it is no picture. UserError: a package is missing.
+    DICOM is shown as `dicom.read_dicom` says. In other formats, values of more than 8 bits are
+    scaled (`to_8_bits`), transparent pixels are black, and the first of several frames is used.
+    UnreadablePicture: there is no such file, or it is not a picture. UserError: a package is
+    missing.
     """
     from PIL import Image as Pictures
 
@@ -47,15 +48,15 @@ def open_picture(path: Path) -> "Picture":
 
 
 def _decoded(path: Path) -> tuple["Picture", bool, bool]:
-    """(picture, deep, inverted): the picture, upright; whether its file has more than 8 bits, of
-    which Pillow keeps the upper 8 where there are several channels; whether its darkest value is to
-    be shown white, where Pillow leaves that to us.
+    """(picture, deep, inverted): the picture, upright; whether its file has more than 8 bits (with
+    several channels Pillow keeps the upper 8); whether its lowest value means white, where Pillow
+    does not handle that itself.
     """
     from PIL import Image as Pictures
     from PIL import ImageOps
 
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # a pipe would block
             raise UnreadablePicture(f"{path}: not a file")
         with Pictures.open(path) as file:
             deep = file.mode in _DEEP or ";16" in str([tile[3] for tile in file.tile])
@@ -72,9 +73,8 @@ def _decoded(path: Path) -> tuple["Picture", bool, bool]:
 
 
 def verify(path: Path, formats: tuple[str, ...] | None = None) -> tuple[str, str]:
-    """(sha256, "") of a picture whose file is whole, ("", why) of any other. PNG: every chunk's
-    checksum; others are decoded. `formats`: those of Pillow that are accepted; None = all, and
-    DICOM.
+    """(SHA-256, "") of an intact picture, ("", reason) of any other. PNG: every chunk's checksum;
+    others are decoded. `formats`: those of Pillow that are accepted; None = all, and DICOM.
 
     UserError: a package is missing.
     """
@@ -89,7 +89,10 @@ def verify(path: Path, formats: tuple[str, ...] | None = None) -> tuple[str, str
             read_dicom(path)
         else:
             with Pictures.open(io.BytesIO(data), formats=formats) as picture:
-                picture.verify() if picture.format == "PNG" else picture.load()
+                if picture.format == "PNG":
+                    picture.verify()
+                else:
+                    picture.load()
     except UserError:
         raise
     except UnidentifiedImageError:

@@ -35,7 +35,7 @@ _PICTURE_FILE = re.compile(
 _NO_VALUE = frozenset(
     ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
 )
-Damaged = Callable[[str, str, str], None]  # told kind, where, and what was wrong
+Damaged = Callable[[str, str, str], None]  # called with kind, place and what was wrong
 
 
 def has_no_value(cell: object) -> bool:

@@ -72,13 +72,13 @@ def phantom(seed: int, k: int, filing: Filing = FIVE) -> Phantom:
     """Study k of a seed. Its findings, pictures and report are the same in every filing."""
     rng = Random(f"phantom {seed} {k}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
     findings = sample(rng)
-    said = statements(findings, rng)
+    sentences = statements(findings, rng)
     return Phantom(
         id=f"PH{k:010d}",
         uid=str(k),
         findings=findings,
-        report=" ".join(statement.text for statement in said),
-        reference=curate(said, rng, filing),
+        report=" ".join(statement.text for statement in sentences),
+        reference=curate(sentences, rng, filing),
     )
 
 
@@ -87,9 +87,9 @@ def redrawn(seed: int, k: int, times: int, filing: Filing = FIVE) -> list[dict[s
     reference and of each other.
     """
     rng = Random(f"phantom {seed} {k}")
-    said = statements(sample(rng), rng)
+    sentences = statements(sample(rng), rng)
     curators = [Random(f"curator {seed} {k} {number}") for number in range(times)]
-    return [curate(said, curator, filing) for curator in curators]
+    return [curate(sentences, curator, filing) for curator in curators]
 
 
 def draw(

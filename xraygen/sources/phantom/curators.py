@@ -9,10 +9,10 @@ from random import Random
 from xraygen.sources.phantom.filing import FIVE, Filing, Statement
 
 
-def curate(said: Sequence[Statement], rng: Random, filing: Filing = FIVE) -> dict[str, str]:
+def curate(sentences: Sequence[Statement], rng: Random, filing: Filing = FIVE) -> dict[str, str]:
     """A reference for these statements, with every region. Each draw is another curator's."""
     reference: dict[str, list[str]] = {region: [] for region in filing.names}
-    for statement in said:
+    for statement in sentences:
         for region, text in _curate(statement, rng, filing).items():
             reference[region].append(text)
     return {region: " ".join(texts) for region, texts in reference.items()}

@@ -106,16 +106,16 @@ class _Report:
     def statements(self) -> list[Statement]:
         order = pick(self.rng, _ORDERS)
         blocks = {"core": self.core(), "lung": self.lung(), "bone": self.bone()}
-        said = [statement for name in order for statement in blocks[name]]
+        sentences = [statement for name in order for statement in blocks[name]]
         if self.chance(0.1):
-            said.insert(0, self.normal(phrases.TECHNIQUE, "technique"))
-        said += self.others()
-        while len(said) > _MOST_SENTENCES:
-            normal = [statement for statement in said if not statement.about]
+            sentences.insert(0, self.normal(phrases.TECHNIQUE, "technique"))
+        sentences += self.others()
+        while len(sentences) > _MOST_SENTENCES:
+            normal = [statement for statement in sentences if not statement.about]
             if not normal:
                 break
-            said.remove(pick(self.rng, normal))
-        return said
+            sentences.remove(pick(self.rng, normal))
+        return sentences
 
     def say(
         self, options: Sequence[Phrase], topic: str, slots: dict[str, str], *about: str
@@ -152,12 +152,12 @@ class _Report:
 
     def abnormal(self, *names: str) -> list[Statement]:
         """What there is to say of these fields, in this order, now and then two in one sentence."""
-        said = []
+        sentences = []
         for name in names:
             if name in self.left:
                 self.left.remove(name)
-                said.append(self.alone_or_paired(name))
-        return said
+                sentences.append(self.alone_or_paired(name))
+        return sentences
 
     def alone_or_paired(self, name: str) -> Statement:
         """The statement of this abnormal field, and of another where they share a sentence."""
@@ -187,32 +187,32 @@ class _Report:
         """Heart and mediastinum."""
         findings, left = self.findings, self.left
         if "heart" in left or "mediastinum" in left or "aorta" in left:
-            said = self.abnormal("heart")
-            if not said and self.chance(0.93):
-                said = [self.normal(phrases.HEART, "heart")]
+            sentences = self.abnormal("heart")
+            if not sentences and self.chance(0.93):
+                sentences = [self.normal(phrases.HEART, "heart")]
             contours = self.abnormal("mediastinum", "aorta")
             if findings.mediastinum == findings.aorta == "normal" and self.chance(0.55):
                 contours = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
-            return said + contours
+            return sentences + contours
         if self.chance(0.5):
-            said = [self.normal(phrases.HEART_AND_MEDIASTINUM, "heart")]
+            sentences = [self.normal(phrases.HEART_AND_MEDIASTINUM, "heart")]
         elif self.chance(0.15) and not self.vessels_said:
             self.vessels_said = True
-            said = [self.normal(phrases.HEART_MEDIASTINUM_AND_VESSELS, "heart")]
+            sentences = [self.normal(phrases.HEART_MEDIASTINUM_AND_VESSELS, "heart")]
         elif self.chance(0.08) and not self.lungs_affected():
-            said = [self.normal(phrases.HEART_MEDIASTINUM_AND_LUNGS, "heart")]
+            sentences = [self.normal(phrases.HEART_MEDIASTINUM_AND_LUNGS, "heart")]
         elif self.chance(0.2) and not self.vessels_said:
             self.vessels_said = True
-            said = [self.normal(phrases.HEART_AND_VESSELS, "heart")]
+            sentences = [self.normal(phrases.HEART_AND_VESSELS, "heart")]
         elif self.chance(0.96):
-            said = [self.normal(phrases.HEART, "heart")]
+            sentences = [self.normal(phrases.HEART, "heart")]
             if self.chance(0.6):
-                said.append(self.normal(phrases.MEDIASTINUM, "mediastinum"))
+                sentences.append(self.normal(phrases.MEDIASTINUM, "mediastinum"))
         else:
-            said = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
+            sentences = [self.normal(phrases.MEDIASTINUM, "mediastinum")]
         if self.chance(0.05):
-            said.append(self.normal(phrases.TRACHEA, "trachea"))
-        return said
+            sentences.append(self.normal(phrases.TRACHEA, "trachea"))
+        return sentences
 
     def lungs_affected(self) -> bool:
         topics = (topic_of(name, self.findings) for name in self.findings.abnormal())
@@ -223,22 +223,22 @@ class _Report:
         affected = self.lungs_affected()
         if not affected and self.chance(0.01):
             return []
-        said = self.abnormal(*_LUNG_FIELDS)
+        sentences = self.abnormal(*_LUNG_FIELDS)
         if not affected and self.chance(0.6):
             clear = {"lungs": "Lungs are clear."}
-            said.append(self.without(phrases.LUNGS, ("consolidation", "effusion"), clear))
+            sentences.append(self.without(phrases.LUNGS, ("consolidation", "effusion"), clear))
         elif affected and findings.vessels != "edema" and self.chance(0.2):
-            said.append(self.normal(phrases.REST_OF_LUNGS, "lungs"))
+            sentences.append(self.normal(phrases.REST_OF_LUNGS, "lungs"))
         elif not affected and self.chance(0.1):
-            said.append(self.normal(phrases.VOLUMES, "volumes"))
+            sentences.append(self.normal(phrases.VOLUMES, "volumes"))
         absent = self.absent_from_lungs()
-        if not said or self.chance(0.8):
+        if not sentences or self.chance(0.8):
             in_one_sentence = self.chance(0.65) or len(absent) < 2
             groups = [absent] if in_one_sentence else [absent[:1], absent[1:]]
-            said += [self.without(phrases.ABSENT, group) for group in groups if group]
-        if not said or (not self.vessels_said and self.chance(0.07)):
-            said.append(self.normal(phrases.VESSELS, "vascularity"))
-        return said
+            sentences += [self.without(phrases.ABSENT, group) for group in groups if group]
+        if not sentences or (not self.vessels_said and self.chance(0.07)):
+            sentences.append(self.normal(phrases.VESSELS, "vascularity"))
+        return sentences
 
     def absent_from_lungs(self) -> list[str]:
         """The fields whose absence the report may state."""
@@ -254,13 +254,13 @@ class _Report:
         return ", ".join(words[:-1]) + pick(self.rng, (", or ", " or ")) + words[-1]
 
     def bone(self) -> list[Statement]:
-        said = self.abnormal("rib_fracture", "spine", "scoliosis")
-        if said:
+        sentences = self.abnormal("rib_fracture", "spine", "scoliosis")
+        if sentences:
             fracture = self.findings.rib_fracture
             acute = fracture is not None and not fracture.healed
             if not acute and self.chance(0.2):
-                said.append(self.normal(phrases.NO_ACUTE_BONES, "bones"))
-            return said
+                sentences.append(self.normal(phrases.NO_ACUTE_BONES, "bones"))
+            return sentences
         if self.chance(0.46):
             return [self.normal(phrases.BONES, "bones")]
         if self.chance(0.05):
@@ -270,17 +270,17 @@ class _Report:
         return []
 
     def others(self) -> list[Statement]:
-        said = self.abnormal(
+        sentences = self.abnormal(
             "pacemaker", "sternotomy", "central_line", "clips", "hernia", "free_air"
         )
         if not self.findings.free_air and self.chance(0.06):
-            said.append(self.normal(phrases.FREE_AIR, "free_air"))
+            sentences.append(self.normal(phrases.FREE_AIR, "free_air"))
         if self.chance(0.06):
             tissues = self.normal(phrases.SOFT_TISSUES, "soft_tissues")
             if "abdomen" in tissues.text:
                 tissues = tissues._replace(parts={"abdomen": tissues.text})
-            said.append(tissues)
-        return said
+            sentences.append(tissues)
+        return sentences
 
 
 def _slots(name: str, findings: Findings) -> dict[str, str]:
