@@ -95,7 +95,9 @@ def test_a_file_of_another_declaration_is_named_with_its_line(tmp_path):
     path.write_text(json.dumps(whole) + "\n" + json.dumps(other) + "\n")
     records = read_jsonl(path, Study, THREE)
     assert next(records).reference == THREE.annotation({"pleura": "No effusion."})
-    with pytest.raises(UserError, match=r"test\.jsonl:2: .*reference: annotation.heart: no such") as error:
+    with pytest.raises(
+        UserError, match=r"test\.jsonl:2: .*reference: annotation.heart: no such"
+    ) as error:
         next(records)
     assert "\n" not in str(error.value)
 
