@@ -90,7 +90,8 @@ class ChatServer:
             answer if status == "200 OK" else {"error": {"message": status}}
         ).encode()
         return (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(content)}\r\n\r\n".encode()
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
+            f"{extra}Content-Length: {len(content)}\r\n\r\n".encode()
             + content
         )
 

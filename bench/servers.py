@@ -50,12 +50,15 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 # all axes of mrope_section.
 TEXT_HALF = """
 import sys
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2VLForConditionalGeneration
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2VLForConditionalGeneration
 folder, out = sys.argv[1:]
 read = Qwen2VLForConditionalGeneration.from_pretrained(folder).float()
 config = read.config.text_config.to_dict()
 del config["rope_parameters"]["mrope_section"]
-model = Qwen2ForCausalLM(Qwen2Config(**{key: config[key] for key in config if key not in ("model_type", "dtype")}))
+for key in ("model_type", "dtype"):
+    config.pop(key, None)
+model = Qwen2ForCausalLM(Qwen2Config(**config))
 model.model.load_state_dict(read.model.language_model.state_dict())
 model.save_pretrained(out)
 tokenizer = AutoTokenizer.from_pretrained(folder)
