@@ -22,6 +22,8 @@ repro: .venv/.installed-pipeline,vlm,llm
 green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 
 test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,test .venv/.installed-green-score
+	ruff check -q
+	ruff format -q --check
 	mypy
 	pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

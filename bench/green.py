@@ -17,8 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from generate import stock  # bench/generate.py
-
 from xraygen import judges
 from xraygen.engines import answers, decoding
 from xraygen.judges.green.answers import prompt
@@ -90,6 +88,8 @@ def upstream(model: str, pairs: list[tuple[str, str]]) -> tuple[float, list[str]
 
 
 def main() -> None:
+    from generate import stock  # bench/generate.py
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -89,7 +89,8 @@ class RegionNames:
         return regions.pop() if len(regions) == 1 else None
 
     def filed(self, said: Mapping[str, str]) -> dict[str, str]:
-        """An annotation out of texts under other names: of those that name a declared region."""
+        """The annotation in texts under other names; those that name no declared region are left
+        out."""
         found: dict[str, list[str]] = {}
         for name, text in said.items():
             region = self.region_of(name)

@@ -43,7 +43,7 @@ def read(folder: Path) -> Shown | None:
     if not path.is_file():
         if (folder / ADAPTER).is_file():
             raise UserError(
-                f"{path}: missing, so nobody can tell what this adapter was trained on; "
+                f"{path}: missing, so it is unknown what this adapter was shown in training; "
                 "run `dvc repro finetune`, or write the file: "
                 '{"params": {"prompt": ..., "inputs": ..., "max_views": ..., "max_pixels": ...}}'
             )

@@ -2,7 +2,8 @@
 checkpoints. Ours: batches of similar length, a loss over completions only, when dev is evaluated,
 and which checkpoint counts.
 
-On the same rows trl's SFTTrainer takes 2.0 to 2.2 times as long on a CPU.
+On the same rows trl's SFTTrainer took 2.0 to 2.2 times as long on a CPU. That was against CPU
+layers of the project's own, since removed; against stock ones it has not been measured.
 """
 
 import math

@@ -38,7 +38,7 @@ ROUNDS = 6  # at most; in each what failed is sent again
 FIRST = 8  # questions with views, at most, that are sent before the cost of a view is known
 _PATIENCE = 1.0, 60.0  # seconds between two looks, at first and at most
 _ENDED = ("completed", "failed", "expired", "cancelled")
-_NOT_SENT = "not sent: of those with views that were sent first, none was answered"
+_NOT_SENT = "not sent: none of the first questions with views was answered"
 
 
 class Batches:

@@ -71,7 +71,7 @@ class Exchange:
 
     def find(self, question: Question) -> Reply | None:
         """The stored reply. An unreadable one of an earlier run does not count: server or model may
-        have been mended since.
+        have been fixed since.
         """
         reply = self.paid(question.key)
         if reply is None or not (question.key in self._final or reply.is_read(self.names)):

@@ -68,8 +68,8 @@ def asked_here(params: "GreenSettings", checkpoint: Checkpoint | None) -> dict:
 
 
 def asked_of_server(params: "GreenSettings") -> dict:
-    """The same for a server. Its address stands for its precision and the commit that it serves,
-    which it does not tell."""
+    """The same for a server. It does not report its precision or the commit that it serves, so its
+    address stands for both."""
     named = {"model": identity(params.model), "revision": params.revision, "end": params.end}
     server = {"server": (params.base_url or "").rstrip("/"), "answer_tokens": LONGEST}
     return named | server | {"decoding": "greedy"}
