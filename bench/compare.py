@@ -1,10 +1,10 @@
 """The comparison of approaches at two sizes: seconds and peak memory, each in its own process.
 
-python bench/compare.py [STUDIES APPROACHES ...]
+    python bench/compare.py [STUDIES APPROACHES ...]
 
 By default 100,000 studies x 9 approaches and 300 x 20. Prints one JSON line. The approaches differ,
-and are silent in some regions, each in others, so that token F1 takes the general path. `holds`:
-regional differences that hold, of all.
+and each is silent in other regions, so that token F1 takes the general code path. `holds`: how many
+of regional differences that are significant.
 """
 
 import json

@@ -1,20 +1,20 @@
-"""Fine-tuning: `xraygen.training.finetune` against a loop written by hand, on the same studies and
-with as many tokens in a batch, in one run. Prints one JSON line.
+"""Fine-tuning: `xraygen.training.finetune` against a hand-written loop, on the same studies and
+with the same number of tokens in a batch. Prints one JSON line.
 
     python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora]
         [--batch-tokens 4096] [--rounds 3]
 
-Run in the project's folder. Ours is trained for two passes. The plain loop (see plain_loop.py)
-trains the same matrices for one pass, as all of its passes cost the same, by one optimizer step a
-batch, with transformers' own loss, which takes logits for every position. Both are timed from the
-end of their first step, without loading, encoding and evaluating dev; to ours is added what it
-takes to precompute the views. As a shared machine is not equally fast all the time, they take turns
-in each round: printed is the round with the middle ratio, and in `all_rounds` the ratio of each.
-tiny is models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and studies as long as
-those of IU X-Ray, and is meant for a GPU.
+Run in the project's folder. Ours trains for two passes. The plain loop (see plain_loop.py) trains
+the same matrices for one pass, because all its passes cost the same, with one optimizer step a
+batch and with transformers' own loss, which computes logits at every position. Both are timed from
+the end of their first step, without loading, encoding and evaluating dev; the time to precompute
+the views is added to ours. Because the speed of a shared machine varies, they take turns in each
+round: printed are the round with the median ratio, and the ratios of all in `all_rounds`. tiny is
+models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and studies as long as those of
+IU X-Ray, and is meant for a GPU.
 
 `loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain
-is transformers' own, of one study at a time, in float32.
+is transformers' own, one study at a time, in float32.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """The judge green against green-score's own class, and against one call of transformers' `generate`
-for each of its batches: the same pairs, the same model, in one run.
+for each of its batches: the same pairs and the same model, in one run.
 
     python bench/green.py [--model FOLDER] [--pairs FILE.csv]     FILE: columns reference, candidate
 
 Without --model a small Llama with random weights is made and saved first; its end token is made
-likelier, so that answers end. With the real model, on a GPU, the same command measures what counts.
-On a CPU both run in full precision: rounding to half precision depends on the shape of a batch, and
-with random weights that is enough to turn one word into another. Prints one JSON line.
+more likely, so that answers end. With the real model, on a GPU, the same command measures what
+counts. On a CPU both run at full precision: rounding to half precision depends on the shape of a
+batch, and with random weights that is enough to change words. Prints one JSON line.
 """
 
 import argparse

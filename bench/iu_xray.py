@@ -1,15 +1,16 @@
-"""The main job on the real collection: seconds to prepare and to fit, and how near the router's
-words come to the curators'.
+"""The main task on the real collection: seconds to prepare and to fit, and the agreement of the
+router's wording with the curators'.
 
     python bench/iu_xray.py ../shared/iu-xray [--answers ../shared/recorded/gpt-4o-mini_test.csv]
         [--finetune [NAME=VALUE ...] [--processes 2]]
 
 Works in a temporary folder with the settings of params.yaml and prints one JSON line. `token_f1` is
-on dev, test and test_novel; with --answers (columns id, report and any number of response_... with
-a JSON object), also on the studies of that file, for the router and for each recorded response;
-with --finetune, also for the small model that ships, fine-tuned with the settings of docs/vlm.md
-for this collection and two cores, other values in JSON, with greedy answers and with samples, and
-how long that took. The stage trains, in so many processes with a core each.
+on dev, test and test_novel. With --answers (columns id, report and any number of response_... with
+a JSON object), it is also on the studies of that file, for the router and for each recorded
+response. With --finetune, it is also of the small model that ships, fine-tuned with the settings of
+docs/vlm.md for this collection and two cores, or with other values in JSON, with greedy answers and
+with samples; the time of that is printed too. --processes: the number of training processes, with a
+core each.
 """
 
 import argparse

@@ -3,11 +3,11 @@ once. Prints one JSON line.
 
     python bench/llm.py [--reports 1000] [--one-by-one 50] [--many 100000]
 
-`share_of_limit`: reports a second to the 160 that the server can answer, once libraries are loaded;
-`times_faster`: than the official client in a plain loop, measured on so many reports.
-`requests_per_report`: where 20 % of requests fail by turns: 429 with Retry-After, 500, cut
-connection, time-out, empty answer, cut JSON. `grown_mib`: resident memory after `--many` reports,
-from a server without delay, less that after a tenth of them.
+`share_of_limit`: reports a second, as a share of the 160 that the server can answer, once libraries
+are loaded. `times_faster`: than the official client in a plain loop over --one-by-one reports.
+`requests_per_report`: when 20 % of the requests fail, in turn by 429 with Retry-After, 500, cut
+connection, time-out, empty answer and cut JSON. `grown_mib`: growth of resident memory from a tenth
+of --many reports to all of them, with a server without delay.
 """
 
 import argparse
@@ -90,7 +90,8 @@ class ChatServer:
             answer if status == "200 OK" else {"error": {"message": status}}
         ).encode()
         return (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(content)}\r\n\r\n".encode()
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
+            f"{extra}Content-Length: {len(content)}\r\n\r\n".encode()
             + content
         )
 

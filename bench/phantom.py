@@ -1,11 +1,11 @@
 """Speed of the phantom source, and how often its reports repeat; or a long stream of generated
 cases.
 
-python bench/phantom.py [--studies 1000] [--size 224]         one JSON line python bench/phantom.py
---cases 1000000 --out cases.jsonl     cases (id and report), in constant memory
+    python bench/phantom.py [--studies 1000] [--size 224]         # one JSON line
+    python bench/phantom.py --cases 1000000 --out cases.jsonl     # cases, in constant memory
 
-`studies_per_second` and `seconds` are of studies with both views written, on all cores;
-`texts_per_second` of findings, report and reference alone, on one. `*_repeated`: share of reports
+`studies_per_second` and `seconds` are for studies with both views written, on all cores;
+`texts_per_second` for findings, report and reference alone, on one. `*_repeated`: share of reports
 that another of the first 1,000 studies has word for word.
 """
 

@@ -4,10 +4,10 @@ from their pictures alone.
     python bench/pictures.py [--train 2500] [--test 600] [--model models/tiny-qwen2-vl]
 
 Settings of params.yaml with `inputs: image`, two passes in batches of 4,096 tokens. Prints one JSON
-line: the share of test studies in which the annotation names the right heart size (of five),
-mediastinal width, and effusion, pneumothorax, consolidation and nodule (present or not, and the
-side); the same where every study is shown the pictures of another; and the share that the best
-constant answer gets right.
+line: the share of test studies whose annotation has the right heart size (of five), mediastinal
+width, and effusion, pneumothorax, consolidation and nodule (present or not, and the side); the same
+when every study is shown the pictures of another; and the share that the best constant answer gets
+right.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""What finetune.py and generate.py share: studies, Qwen2-VL-2B with random weights, and how things
-are measured.
+"""What finetune.py and generate.py share: studies, Qwen2-VL-2B with random weights, and
+measurement.
 
-The other side is what one writes by hand around transformers: batches in the order given, padded to
-their longest study, the model and its own loss as they come, in the precision that `auto` chooses.
+The plain side is what one writes by hand around transformers: batches in the given order, padded to
+their longest study, the stock model and its own loss, at the precision that `auto` chooses.
 
-Each side runs in its own process, so that neither hides the other's memory. What is being done is
-said on stderr, with its seconds, so that a run that is cut off tells where it was. Operations are
-counted once for both, by torch's FlopCounterMode over single examples with eager attention: useful
-tokens alone, no padding, and logits for no more columns than needed. The peak is that of a large
-matrix product on the same device, in the precision in which the side computes.
+Each side runs in its own process, so that the memory of one does not hide that of the other.
+Progress is printed on stderr with its seconds, so that an interrupted run shows where it was.
+Operations are counted once for both, by torch's FlopCounterMode over single examples with eager
+attention: useful tokens alone, no padding, and logits for no more columns than needed. The peak is
+that of a large matrix product on the same device, at the precision in which the side computes.
 """
 
 import argparse

@@ -4,8 +4,8 @@ judged a second on one core.
     OMP_NUM_THREADS=1 python bench/proxy.py [--recorded ../shared/recorded] [--pairs 4000]
 
 Speed is measured on made-up pairs of one to three sentences a side, somewhat longer than the
-recorded ones; no sentence occurs twice, so that nothing is remembered between them. Without the
-folder of recorded answers the agreement is left out. Prints one JSON line.
+recorded ones. No sentence occurs twice, so that caches do not help. Without the folder of recorded
+answers the agreement is skipped. Prints one JSON line.
 """
 
 import argparse

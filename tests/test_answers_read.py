@@ -185,8 +185,10 @@ def unescaped(text: str) -> str:
 
 
 REASONS = (
-    r"no JSON|damaged JSON|the JSON of the answer (names no region|ends too early|has text under a key that is no region: )"
-    r"|the answer (ended while still thinking|only repeats the form|contradicts itself)|\w+: (not a text|half of a)"
+    r"no JSON|damaged JSON|the JSON of the answer (names no region|ends too early|"
+    r"has text under a key that is no region: )"
+    r"|the answer (ended while still thinking|only repeats the form|contradicts itself)|"
+    r"\w+: (not a text|half of a)"
 )
 
 

@@ -60,7 +60,8 @@ def test_another_value_is_an_error_that_names_both(tmp_path, key):
         as_trained(approach(**TRAINED | {key: OTHER[key]}), folder, "params.yaml: approaches.mine")
     said = str(error.value)
     assert said.startswith(
-        f"params.yaml: approaches.mine.{key} is {OTHER[key]!r}, but {folder} was trained with {TRAINED[key]!r}"
+        f"params.yaml: approaches.mine.{key} is {OTHER[key]!r},"
+        f" but {folder} was trained with {TRAINED[key]!r}"
     )
     assert "training.json" in said and "\n" not in said
 
@@ -199,7 +200,10 @@ def test_a_model_cannot_be_evaluated_with_other_inputs_than_it_was_trained_on(ro
         done = subprocess.run(
             [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True
         )
-        expected = f"error: params.yaml: approaches.mine.inputs is 'image+report', but {project / model} was trained with 'report'"
+        expected = (
+            "error: params.yaml: approaches.mine.inputs is 'image+report',"
+            f" but {project / model} was trained with 'report'"
+        )
         assert (
             done.returncode == 2
             and done.stderr.startswith(expected)
@@ -226,7 +230,7 @@ def test_it_is_shown_what_it_was_trained_on_merged_too(root, project, monkeypatc
         with pytest.raises(
             UserError, match="approaches.mine.max_views is 1, but .* was trained with 2"
         ):
-            annotator_of(params.load("params.yaml"), "mine", project).annotate
+            _ = annotator_of(params.load("params.yaml"), "mine", project).annotate
 
 
 @pytest.mark.slow

@@ -428,7 +428,10 @@ def test_what_is_collected_while_another_looks_for_it_is_not_sent_again(
 
 def test_a_killed_process_leaves_no_lock(chat_server, annotator, here):
     (here / ".cache").mkdir()
-    code = "import fcntl, os; f = open('.cache/batches.lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    code = (
+        "import fcntl, os; f = open('.cache/batches.lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        " os.kill(os.getpid(), 9)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=here).returncode == -9
     assert lungs(list(annotator(chat_server())(CASES))) == REPORTS
 
@@ -515,7 +518,8 @@ def test_answers_that_a_server_has_lost_are_asked_for_anew(
     monkeypatch.setattr(Batches, "_wait", lose)
     with pytest.raises(
         UserError,
-        match="has lost the answers of batch batch-2; run again to send its questions again, and pay for them again",
+        match="has lost the answers of batch batch-2; run again to send its questions again,"
+        " and pay for them again",
     ):
         list(annotator(server, model="another")(CASES))
     assert len(server.batches) == 3 and not list((here / ".cache/batches").iterdir()), (
@@ -655,7 +659,8 @@ def test_the_most_that_it_may_cost_is_reckoned_before_anything_is_sent(chat_serv
     }  # 0.05 a question at half the price
     with pytest.raises(
         UserError,
-        match="12 questions may cost up to 0.6000 US dollars, more than llm.max_cost_usd.*none of them is sent",
+        match="12 questions may cost up to 0.6000 US dollars,"
+        " more than llm.max_cost_usd.*none of them is sent",
     ):
         list(annotator(server, **price, max_cost_usd=0.59)(CASES))
     assert not server.batches and not server.files

@@ -39,9 +39,13 @@ from xraygen.prompting.conversation import PROMPT
 from xraygen.training.finetune import finetune
 from xraygen.training.params import FinetuneParams
 
-PARTS = "{% for part in turn['content'] %}{{ part['text'] if part['type'] == 'text' else 'IMAGE' }}{% endfor %}"
+PARTS = (
+    "{% for part in turn['content'] %}"
+    "{{ part['text'] if part['type'] == 'text' else 'IMAGE' }}{% endfor %}"
+)
 GEMMA_CHAT = (
-    "{{ bos_token }}{% for turn in messages %}<start_of_turn>{{ 'model' if turn['role'] == 'assistant' else turn['role'] }}\n"
+    "{{ bos_token }}{% for turn in messages %}<start_of_turn>"
+    "{{ 'model' if turn['role'] == 'assistant' else turn['role'] }}\n"
     + PARTS.replace("IMAGE", "<start_of_image>")
     + "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )

@@ -79,7 +79,8 @@ from xraygen.training.finetune import finetune
 from xraygen.training.params import FinetuneParams
 
 train, dev = (list(read_jsonl(f"{split}.jsonl", Study)) for split in ("train", "dev"))
-metrics = finetune(FinetuneParams.model_validate_json(sys.argv[1]), train, dev, Path(), Path("adapter"), Path("curves"))
+settings = FinetuneParams.model_validate_json(sys.argv[1])
+metrics = finetune(settings, train, dev, Path(), Path("adapter"), Path("curves"))
 if metrics:
     write_json("metrics.json", metrics)
 """

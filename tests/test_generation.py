@@ -109,10 +109,12 @@ from xraygen.core.errors import one_line
 from xraygen.engines.generation import Placement, Task, generate
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background has it ignored
+    # A shell that starts the tests in the background makes them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with one_line():
         task = Task(sys.argv[1], None, -1, 2000, 1)
-        for index, _ in generate(task, Placement(["cpu", "cpu"], "float32", ""), [[5, 6], *([[7] * 1500] * 50)]):
+        prompts = [[5, 6], *([[7] * 1500] * 50)]
+        for index, _ in generate(task, Placement(["cpu", "cpu"], "float32", ""), prompts):
             print(index, flush=True)
 """
 

@@ -412,7 +412,8 @@ for commit in ("1" * 40, "2" * 40, "1" * 40):
     refs.write_text(commit)
     asked = Green(GreenSettings(model=model)).plan(pairs).asked
     said.append([asked, Green(GreenSettings(model=model)).judge(pairs)[0].completion])
-    assert Green(GreenSettings(model=model, revision=commit)).plan(pairs).asked == 0, "the branch and its commit are one"
+    pinned = Green(GreenSettings(model=model, revision=commit))
+    assert pinned.plan(pairs).asked == 0, "the branch and its commit are one"
 print(json.dumps(said))
 """
 

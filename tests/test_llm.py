@@ -286,7 +286,7 @@ def test_a_case_with_nothing_to_ask_about_is_a_failed_record_in_its_place(chat_s
         ('{"LUNG": ["Clear."], "heart": null}', 1, None),
     ],
 )
-def test_only_an_answer_that_lacks_something_is_asked_again_and_by_a_later_run_only_one_that_cannot_be_read(
+def test_incomplete_answers_are_retried_and_by_a_later_run_only_unreadable_ones(
     chat_server, annotator, impatient, text, tries, error
 ):
     server = chat_server(script=[{"text": text}] * 4)
@@ -443,7 +443,8 @@ def test_above_the_share_of_failures_it_stops_with_a_summary(chat_server, annota
     server = chat_server(script=lambda number: {"text": "I cannot."})
     with pytest.raises(
         UserError,
-        match="20 of 20 cases have no annotation, more than llm.max_failed.* 20 no JSON in the answer",
+        match="20 of 20 cases have no annotation, more than llm.max_failed.*"
+        " 20 no JSON in the answer",
     ):
         list(bounded(annotator(server))(CASES))
     assert len(server.asked) < 4 * (20 + 16), "after so many as tell, the rest is not asked"
@@ -801,8 +802,8 @@ def test_a_plan_tells_requests_tokens_and_cost_and_needs_neither_key_nor_server(
     assert plan[:5] == (42, 1, 1, 0, 40) and server.asked == []
     assert plan.cost == pytest.approx((plan.tokens_in * 100 + plan.tokens_out * 200) / 1e6)
     assert (
-        "42 cases: 1 with nothing to ask about, 1 repeated, 0 answered before; 40 requests to m, about"
-        in str(plan)
+        "42 cases: 1 with nothing to ask about, 1 repeated, 0 answered before;"
+        " 40 requests to m, about" in str(plan)
     )
     assert "US dollars" in str(plan) and "no price for m" in str(annotator(server).plan(cases))
     batch = annotator(server, **price, mode="batch").plan(cases)
@@ -950,7 +951,8 @@ def test_a_checkpoint_in_this_process_is_shown_the_same_turns(project, settings,
     assert processor.tokenizer.decode(row["input_ids"]) == (
         "<|im_start|>system\nAnnotate.<|im_end|>\n"
         "<|im_start|>user\nIn JSON.\nReport: Effusion.<|im_end|>\n"
-        '<|im_start|>assistant\n{"bone": "", "heart": "", "lung": "Effusion.", "mediastinal": "", "others": ""}<|im_end|>\n'
+        '<|im_start|>assistant\n{"bone": "", "heart": "", "lung": "Effusion.", "mediastinal": "",'
+        ' "others": ""}<|im_end|>\n'
         "<|im_start|>user\nIn JSON.\nReport: Report 0.<|im_end|>\n<|im_start|>assistant\n"
     )
     with torch.inference_mode():

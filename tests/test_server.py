@@ -187,7 +187,7 @@ def test_a_mistake_of_the_caller_stops_the_asking_and_keeps_its_name(completion_
 # How many at a time
 
 
-def test_the_gate_halves_once_for_what_was_under_way_together_and_grows_by_one_for_as_many_successes():
+def test_the_gate_halves_once_per_round_of_requests_and_grows_by_one_per_round_of_successes():
     gate = Gate(16)
     start = time.monotonic()
     gate.back_off(start)
