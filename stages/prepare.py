@@ -18,8 +18,11 @@ def main(raw: str) -> None:
     name = settings.data.source
     kind = sources.kind(name, "params.yaml: data.source")
     source = kind(settings.data.settings[name], settings.regions)
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    studies, incidents = source.read(root / raw, root / out / "images", root)
+    images = root / out / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    studies, incidents = source.read(root / raw, images, root)
+    if not any(images.iterdir()):  # DVC would warn of an empty folder before every stage
+        (images / ".none").touch()
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
         split: prepare.draw(
