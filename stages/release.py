@@ -5,6 +5,7 @@ metrics/release.json.
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators import release
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import one_line
@@ -12,7 +13,6 @@ from xraygen.core.files import replacing
 from xraygen.core.progress import progress
 from xraygen.core.study import Study, read_json, read_jsonl, write_jsonl, write_metrics
 from xraygen.core.tables import write_csv
-from xraygen.evaluation import release
 
 OUT = Path("data/release")
 

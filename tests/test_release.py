@@ -13,6 +13,7 @@ import yaml
 from conftest import REGIONS, annotation, annotator_of
 
 from xraygen import judges, params
+from xraygen.annotators import release
 from xraygen.annotators.recorded import RecordedSettings
 from xraygen.annotators.router import router
 from xraygen.annotators.router.annotator import RouterSettings
@@ -24,7 +25,7 @@ from xraygen.core.study import (
     write_json,
     write_jsonl,
 )
-from xraygen.evaluation import evaluate, release
+from xraygen.evaluation import evaluate
 from xraygen.evaluation.compare import report_of
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import scores_of

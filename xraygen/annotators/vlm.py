@@ -151,7 +151,7 @@ class Vlm(Annotator):
                 "max_new_tokens": settings.max_new_tokens,
                 "beams": settings.beams,
                 "samples": settings.samples,
-                "regions": list(self.reader.spoken.regions),
+                "regions": {name: r.also for name, r in self.reader.spoken.regions.root.items()},
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )

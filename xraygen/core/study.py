@@ -18,6 +18,7 @@ from xraygen.core.files import replacing
 if TYPE_CHECKING:
     from xraygen.core.regions import Regions
 
+VERSUS = " vs "  # between the names of two approaches, which contain no spaces
 SPLITS = ("train", "dev", "test", "val")
 
 Split = Literal["train", "dev", "test", "val"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tabulate import tabulate
 
-from xraygen.evaluation.compare import VERSUS
+from xraygen.core.study import VERSUS
 
 COST = "cost_usd_per_1000_reports"
 ABOUT = """\

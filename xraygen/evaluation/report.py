@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from tabulate import tabulate
 
-from xraygen.core.study import AnnotationRecord, Judgement, Study
-from xraygen.evaluation.compare import VERSUS
+from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
