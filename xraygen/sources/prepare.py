@@ -58,12 +58,14 @@ def check(studies: Sequence[Study], regions: Regions, source: str) -> None:
                 f"source {source}: study {study.id}: the reference has not the declared regions in "
                 "their order; make it with `regions.annotation(texts)`"
             )
-        if study.patient and study.split != "val":
-            if split_of.setdefault(study.patient, study.split) != study.split:
-                raise UserError(
-                    f"source {source}: the patient of study {study.id} is in {study.split} and in "
-                    f"{split_of[study.patient]}; put all studies of a patient into one split"
-                )
+        if study.patient is None or study.split == "val":
+            continue
+        first = split_of.setdefault(study.patient, study.split)
+        if first != study.split:
+            raise UserError(
+                f"source {source}: the patient of study {study.id} is in {study.split} and in "
+                f"{first}; put all studies of a patient into one split"
+            )
 
 
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:

@@ -38,7 +38,7 @@ class Exchange:
             "temperature": 0,
         }
         self.kept = Answers(asked | {"regions": list(project.regions)})
-        # Replies that were paid for when regions were not declared yet; used where they can be read.
+        # Replies paid for before regions were declared; they count where they can be read.
         self.earlier = Answers(asked)
         self._direct_price = Price(0, 0)
         self.price: Price | None = None
