@@ -23,8 +23,9 @@ from xraygen.annotators.reader import Reader
 from xraygen.annotators.router.annotator import RouterAnnotator, RouterSettings
 from xraygen.annotators.router.router import RouterParams, fit
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
-from xraygen.core.study import AnnotationRecord, Case, Study, read_jsonl
+from xraygen.core.study import AnnotationRecord, Case, Study
 from xraygen.evaluation import evaluate, release
 from xraygen.evaluation.scores import scores_of
 from xraygen.judges.constant import fit as fit_constant

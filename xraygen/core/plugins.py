@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import first_problem
+from xraygen.core.json_lines import first_problem
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from xraygen.core.characters import decode
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
-from xraygen.core.study import Case, first_problem
+from xraygen.core.json_lines import first_problem
+from xraygen.core.study import Case
 
 _MAX_FIELD = 10_000_000
 _MAX_NAME = 60
