@@ -10,17 +10,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
-
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from xraygen.annotators.as_trained import as_trained
-from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
+from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.reader import Reader
+from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.pictures import UnreadablePicture
-from xraygen.core.study import AnnotationRecord, Case, NonEmpty
+from xraygen.core.study import AnnotationRecord, Case
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
 from xraygen.prompting import (
@@ -32,7 +31,6 @@ from xraygen.prompting import (
     silence,
     training_record,
 )
-from xraygen.prompting.conversation import Inputs
 from xraygen.prompting.json_answer import is_whole
 from xraygen.prompting.region_names import RegionNames
 
@@ -46,43 +44,6 @@ _CIRCLING = 64  # an answer is ended if its last tokens, this many, repeat somet
 _SHARED = (
     64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
 )
-
-
-class VlmSettings(Settings):
-    """A vision-language model, base or fine-tuned.
-
-    `reads`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, used
-    instead of the folder, at `revision`.
-    `inputs`, `prompt`, `max_views`, `max_pixels`: what the model is shown of a case: its views, its
-    report or both; at most `max_views` views, frontal first, of at most `max_pixels` pixels each
-    (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
-    these are read from its training.json, and an approach that states another value is refused
-    (`as_trained`). For a base model they have to be stated; `prompt` has a default.
-    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times
-    beams or samples.
-    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
-    answers and take for each region the text most like all of them; 0 = none, and always with
-    beams. `four_bit`: weights in NF4, for a small GPU.
-    """
-
-    reads: ModelFolder
-    hub: NonEmpty | None = None
-    revision: NonEmpty | None = None
-    inputs: Inputs | None = None
-    prompt: NonEmpty | None = None
-    max_views: PositiveInt | None = None
-    max_pixels: Annotated[int, Field(ge=28 * 28)] | None = None
-    max_batch_tokens: PositiveInt
-    max_new_tokens: PositiveInt
-    beams: PositiveInt = 1
-    samples: NonNegativeInt = 0
-    four_bit: bool = False
-
-    @model_validator(mode="after")
-    def _beams_or_samples(self) -> VlmSettings:
-        if self.samples and self.beams > 1:
-            raise ValueError("give either beams or samples")
-        return self
 
 
 class Vlm(Annotator):
