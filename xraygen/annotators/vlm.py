@@ -94,7 +94,6 @@ class Vlm(Annotator):
         # answers too.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
-            num_beams=settings.beams,
             max_new_tokens=settings.max_new_tokens,
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id,
@@ -110,7 +109,6 @@ class Vlm(Annotator):
                 "commit": getattr(self.model.config, "_commit_hash", None),
                 "device": [self.model.device.type, str(self.model.dtype), settings.four_bit],
                 "max_new_tokens": settings.max_new_tokens,
-                "beams": settings.beams,
                 "samples": settings.samples,
                 "regions": list(self.reader.spoken.regions),
                 "workings": workings() | {"annotator": sha256(code)},
@@ -175,7 +173,7 @@ class Vlm(Annotator):
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Decoded]:
         """The answers to each row, in order. Batches are of similar length, the longest first;
-        `max_batch_tokens` bounds rows times the longest prompt with its answer, times beams or
+        `max_batch_tokens` bounds rows times the longest prompt with its answer, times
         samples. It is halved when memory runs out.
 
         A batch is stored and found as a whole: in another batch, rounding may change an answer.
@@ -187,7 +185,7 @@ class Vlm(Annotator):
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
             length = len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens
-            length *= max(self.settings.beams, self.settings.samples)
+            length *= max(1, self.settings.samples)
             chosen = waiting[-max(1, self.max_batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
@@ -198,7 +196,7 @@ class Vlm(Annotator):
                     raise
                 if len(chosen) == 1:
                     where = self.model.device
-                    remedy = "lower max_pixels, max_views, samples, beams or max_new_tokens"
+                    remedy = "lower max_pixels, max_views, samples or max_new_tokens"
                     raise UserError(
                         f"{where}: out of memory with a single case; {remedy}"
                     ) from None
@@ -219,10 +217,9 @@ class Vlm(Annotator):
         from xraygen.engines.model import QWEN
 
         model = self.model
-        beams = self.settings.beams
         each = self.settings.samples or 1
         shared = 0
-        if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN:
+        if len(rows) > 1 and model.config.model_type in QWEN:
             shared = encoding.shared_tokens(rows)
         if shared < _SHARED:
             shared = 0
@@ -237,30 +234,15 @@ class Vlm(Annotator):
         ends = _Ends(
             self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
         )
-        if beams > 1:
-            out = self._beam_search(batch, ends)
-        else:
-            answers = decode(
-                model,
-                batch,
-                lambda row, said: ends(said),
-                model.generation_config,
-                self.settings.samples,
-            )
-            out = [answer for _, answer in sorted(answers)]
+        answers = decode(
+            model,
+            batch,
+            lambda row, said: ends(said),
+            model.generation_config,
+            self.settings.samples,
+        )
+        out = [answer for _, answer in sorted(answers)]
         return [self._decode(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
-
-    def _beam_search(self, batch: dict[str, torch.Tensor], ends: _Ends) -> list[list[int]]:
-        import torch
-
-        begin = batch["input_ids"].shape[1]
-
-        def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
-            done = [ends(said) for said in tokens[:, begin:].tolist()]
-            return torch.tensor(done, device=tokens.device)
-
-        with torch.inference_mode():
-            return self.model.generate(**batch, stopping_criteria=[stop])[:, begin:].tolist()
 
     def _decode(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Decoded:
         tokenizer = self.processor.tokenizer
@@ -273,12 +255,10 @@ class Vlm(Annotator):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if is_whole(text, self.reader.spoken):
+            if last in self.ends or is_whole(text, self.reader.spoken):
                 stopped.append("")
-            elif _circles(tokens):  # before looking at `last`: beam search pads with an end token
+            elif _circles(tokens):
                 stopped.append("the answer only repeated itself")
-            elif last in self.ends:
-                stopped.append("")
             else:
                 stopped.append(f"the answer had not ended after {limit:,} tokens")
         usage: dict[str, float] = {

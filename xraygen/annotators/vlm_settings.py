@@ -1,10 +1,8 @@
 """The settings of an approach of the annotator `vlm`."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from xraygen.annotators.base import ModelFolder, Settings
 from xraygen.core.study import NonEmpty
@@ -22,10 +20,9 @@ class VlmSettings(Settings):
     these are read from its training.json, and an approach that states another value is refused
     (`as_trained`). For a base model they have to be stated; `prompt` has a default.
     `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times
-    beams or samples.
-    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
-    answers and take for each region the text most like all of them; 0 = none, and always with
-    beams. `four_bit`: weights in NF4, for a small GPU.
+    samples.
+    `samples`: draw this many answers and take for each region the text most like all of them; 0 =
+    one greedy answer. `four_bit`: weights in NF4, for a small GPU.
     """
 
     reads: ModelFolder
@@ -37,12 +34,5 @@ class VlmSettings(Settings):
     max_pixels: Annotated[int, Field(ge=28 * 28)] | None = None
     max_batch_tokens: PositiveInt
     max_new_tokens: PositiveInt
-    beams: PositiveInt = 1
     samples: NonNegativeInt = 0
     four_bit: bool = False
-
-    @model_validator(mode="after")
-    def _beams_or_samples(self) -> VlmSettings:
-        if self.samples and self.beams > 1:
-            raise ValueError("give either beams or samples")
-        return self
