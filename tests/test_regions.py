@@ -394,7 +394,8 @@ def blocks() -> list[dict]:
 
 
 def test_the_blocks_of_the_page_can_be_pasted():
-    first, seven = map(Regions.model_validate, blocks())
+    first, five, seven = map(Regions.model_validate, blocks())
+    assert five == REGIONS
     assert first.scored == ("airways", "pleura")
     assert RegionNames(seven).region_of("Hila and mediastinum") == "hila_mediastinum"
     for key, region in {"bone": "musculoskeletal", "heart": "cardiovascular"}.items():
