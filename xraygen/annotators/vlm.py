@@ -81,7 +81,7 @@ class Vlm(Annotator):
         except ImportError as error:
             raise UserError(
                 f"the annotator vlm needs more packages ({error}); "
-                "install them with `pip install -e '.[vlm]'`"
+                "install them with `pip install -c constraints.txt -e '.[vlm]'`"
             ) from None
 
         self.model, self.processor = load(

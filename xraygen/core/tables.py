@@ -262,7 +262,7 @@ def _parquet_rows(
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise UserError(
-            f"{path}: reading Parquet takes pyarrow: pip install 'xraygen[parquet]'"
+            f"{path}: reading Parquet takes pyarrow: pip install -c constraints.txt -e '.[parquet]'"
         ) from None
     number = 0
     try:
