@@ -24,7 +24,8 @@ import plain_loop
 
 from xraygen import params
 from xraygen.core.errors import one_line
-from xraygen.core.study import Study, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Study
 from xraygen.engines import answers
 from xraygen.prompting import encoding
 

@@ -32,7 +32,8 @@ from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.router import router
 from xraygen.annotators.vlm import Vlm
-from xraygen.core.study import Annotation, Study, read_json, write_jsonl
+from xraygen.core.json_lines import read_json, write_jsonl
+from xraygen.core.study import Annotation, Study
 from xraygen.language.text import token_f1
 from xraygen.sources import prepare
 from xraygen.sources.iu_xray.fetch import fetch_iu_xray

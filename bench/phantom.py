@@ -19,7 +19,8 @@ from pathlib import Path
 
 from xraygen import params
 from xraygen.core.errors import one_line
-from xraygen.core.study import Case, write_jsonl
+from xraygen.core.json_lines import write_jsonl
+from xraygen.core.study import Case
 from xraygen.sources.phantom import PhantomSettings, phantom, read
 
 

@@ -20,7 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from xraygen import params
 from xraygen.annotators.router import choice, router
-from xraygen.core.study import Study, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Study
 from xraygen.sources.phantom import phantom
 
 RUNS = 5

@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from tabulate import tabulate
 
 from xraygen.core.errors import UserError, one_line
-from xraygen.core.study import Judgement, NonEmpty, first_problem
+from xraygen.core.json_lines import first_problem
+from xraygen.core.study import Judgement, NonEmpty
 from xraygen.core.tables import read_rows
 from xraygen.evaluation.resampling import compare, macro
 from xraygen.evaluation.scores import StudyScores, by_study, summarise

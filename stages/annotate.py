@@ -12,8 +12,9 @@ from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import UserError, one_line
+from xraygen.core.json_lines import read_jsonl, write_jsonl, write_metrics
 from xraygen.core.progress import progress
-from xraygen.core.study import AnnotationRecord, Study, read_jsonl, write_jsonl, write_metrics
+from xraygen.core.study import AnnotationRecord, Study
 
 
 def main(name: str, *dry_run: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from xraygen import params
 from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
-from xraygen.core.study import Agreement, read_json, read_jsonl, write_json
+from xraygen.core.json_lines import read_json, read_jsonl, write_json
+from xraygen.core.study import Agreement
 from xraygen.core.tables import write_csv
 from xraygen.evaluation import compare, overview, report, results
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from xraygen import judges, params
 from xraygen.core.errors import one_line
-from xraygen.core.study import AnnotationRecord, Study, write_json, write_jsonl, write_metrics
+from xraygen.core.json_lines import write_json, write_jsonl, write_metrics
+from xraygen.core.study import AnnotationRecord, Study
 from xraygen.evaluation import evaluate
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from xraygen import params
 from xraygen.core.errors import one_line
-from xraygen.core.study import Study, read_jsonl, write_json, write_metrics
+from xraygen.core.json_lines import read_jsonl, write_json, write_metrics
+from xraygen.core.study import Study
 from xraygen.training.finetune import finetune
 
 

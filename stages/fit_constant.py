@@ -5,7 +5,8 @@ from pathlib import Path
 from xraygen import judges, params
 from xraygen.annotators.constant import save
 from xraygen.core.errors import one_line
-from xraygen.core.study import Study, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Study
 from xraygen.judges.constant import fit
 
 if __name__ == "__main__":

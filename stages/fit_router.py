@@ -5,7 +5,8 @@ from pathlib import Path
 from xraygen import params
 from xraygen.annotators.router import router
 from xraygen.core.errors import one_line
-from xraygen.core.study import Study, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Study
 
 if __name__ == "__main__":
     with one_line():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xraygen import params, sources
 from xraygen.core.errors import one_line
-from xraygen.core.study import write_jsonl, write_metrics
+from xraygen.core.json_lines import write_jsonl, write_metrics
 from xraygen.sources import prepare
 
 

@@ -10,8 +10,9 @@ from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
+from xraygen.core.json_lines import read_json, read_jsonl, write_jsonl, write_metrics
 from xraygen.core.progress import progress
-from xraygen.core.study import Study, read_json, read_jsonl, write_jsonl, write_metrics
+from xraygen.core.study import Study
 from xraygen.core.tables import write_csv
 
 OUT = Path("data/release")

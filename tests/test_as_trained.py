@@ -16,7 +16,8 @@ from xraygen.annotators.as_trained import as_prompted, as_trained
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.vlm import VlmSettings
 from xraygen.core.errors import UserError
-from xraygen.core.study import Case, Study, read_json, write_json, write_jsonl
+from xraygen.core.json_lines import read_json, write_json, write_jsonl
+from xraygen.core.study import Case, Study
 
 TRAINED = {
     "prompt": "Name what is seen, by region.",

@@ -302,7 +302,7 @@ def test_values_that_cannot_be_read_are_not_quoted(tmp_path):
 def test_a_missing_package_ends_the_run_and_names_the_extra(name, missing):
     command = [sys.executable, "-c", OPENED_WITHOUT, str(sample(name)), *missing]
     said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
-    assert said.startswith("True") and "pip install 'xraygen[dicom]'" in said
+    assert said.startswith("True") and "pip install -c constraints.txt -e '.[dicom]'" in said
 
 
 # The projection, and nothing else

@@ -13,7 +13,8 @@ from conftest import annotation
 from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, is_being_written, replacing, replacing_folder
-from xraygen.core.study import AnnotationRecord, write_jsonl
+from xraygen.core.json_lines import write_jsonl
+from xraygen.core.study import AnnotationRecord
 
 
 def test_nothing_half_written_stands_at_the_path(tmp_path):

@@ -20,14 +20,8 @@ from PIL import Image as Pictures
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import (
-    Image,
-    Study,
-    first_problem,
-    read_json,
-    read_jsonl,
-    write_jsonl,
-)
+from xraygen.core.json_lines import first_problem, read_json, read_jsonl, write_jsonl
+from xraygen.core.study import Image, Study
 from xraygen.sources.phantom import draw, phantom
 
 torch = pytest.importorskip("torch")
@@ -74,7 +68,8 @@ PARAMS = FinetuneParams(
 RUN = """
 import sys
 from pathlib import Path
-from xraygen.core.study import Study, read_jsonl, write_json
+from xraygen.core.json_lines import read_jsonl, write_json
+from xraygen.core.study import Study
 from xraygen.training.finetune import finetune
 from xraygen.training.params import FinetuneParams
 

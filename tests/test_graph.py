@@ -21,8 +21,9 @@ from pydantic import field_validator
 from xraygen import judges, sources
 from xraygen.annotators import load
 from xraygen.annotators.base import Annotator
+from xraygen.core.json_lines import read_jsonl, write_jsonl
 from xraygen.core.plugins import resolve
-from xraygen.core.study import Record, Study, read_jsonl, write_jsonl
+from xraygen.core.study import Record, Study
 from xraygen.params import Params
 
 ENVIRONMENT = os.environ | {

@@ -28,7 +28,8 @@ from green_score import GREEN
 from xraygen import judges
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity
-from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl, write_jsonl
+from xraygen.core.json_lines import read_jsonl, write_jsonl
+from xraygen.core.study import AnnotationRecord, Judgement, Study
 from xraygen.engines.answers import Answers
 from xraygen.judges.green.answers import as_published, cleaned, conversation, prompt, read
 from xraygen.judges.green.asking import tokenizer_of

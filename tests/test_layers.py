@@ -31,13 +31,11 @@ def modules() -> dict[str, Path]:
     }
 
 
-def imports(path: Path, known: dict[str, Path], everywhere: bool) -> set[str]:
-    """The modules of the package that a file imports: at its top, or also within functions and for
-    type checkers.
-    """
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules that a file of the package imports, also in functions and for type checkers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()
-    for node in ast.walk(tree) if everywhere else tree.body:
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             named = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in named if name in known} or {node.module}
@@ -52,8 +50,9 @@ def layer(module: str) -> str:
 
 
 def test_no_module_imports_one_that_imports_it():
+    """Lazy imports and those for type checkers too."""
     known = modules()
-    uses = {name: imports(path, known, everywhere=False) for name, path in known.items()}
+    uses = {name: imports(path, known) for name, path in known.items()}
 
     def reached(start: str) -> set[str]:
         seen, waiting = set(), list(uses[start])
@@ -73,7 +72,7 @@ def test_imports_go_down_and_seams_do_not_meet():
     for name, path in known.items():
         if name == "xraygen":
             continue
-        for used in imports(path, known, everywhere=True) - {"xraygen"}:
+        for used in imports(path, known) - {"xraygen"}:
             above, below = layer(name), layer(used)
             if above != below and FLOOR[below] >= FLOOR[above]:
                 wrong.append(f"{name} -> {used}")

@@ -29,15 +29,8 @@ from xraygen.annotators.llm.llm import Llm
 from xraygen.annotators.llm.params import LlmParams, TokenPrice
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
-from xraygen.core.study import (
-    AnnotationRecord,
-    Case,
-    Image,
-    Study,
-    read_json,
-    read_jsonl,
-    write_jsonl,
-)
+from xraygen.core.json_lines import read_json, read_jsonl, write_jsonl
+from xraygen.core.study import AnnotationRecord, Case, Image, Study
 from xraygen.engines.answers import Answers
 
 FORMS = forms_of(REGIONS)

@@ -7,7 +7,7 @@ import pytest
 from conftest import REGIONS
 
 from xraygen.annotators.release import metrics as release_metrics
-from xraygen.core.study import write_metrics
+from xraygen.core.json_lines import write_metrics
 from xraygen.evaluation.evaluate import metrics
 
 COLUMNS = ("macro", *REGIONS.scored)

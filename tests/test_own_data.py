@@ -14,7 +14,8 @@ import yaml
 from conftest import ChatServer
 from test_graph import clone_of, run
 
-from xraygen.core.study import Study, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Study
 
 JUDGE = '''\
 """A judge of the user's."""

@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Case, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Case
 from xraygen.language.text import sentences, tokens
 from xraygen.sources.phantom import Phantom, PhantomSettings, draw, phantom, read
 from xraygen.sources.phantom.film import curve

@@ -15,7 +15,8 @@ from conftest import REGIONS, annotation
 from xraygen import params
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.errors import UserError
-from xraygen.core.study import Case, Study, write_jsonl
+from xraygen.core.json_lines import write_jsonl
+from xraygen.core.study import Case, Study
 from xraygen.prompting.conversation import completion
 from xraygen.prompting.prompts import Nearest, Prompts
 

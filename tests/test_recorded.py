@@ -17,13 +17,8 @@ from conftest import REGIONS, annotation, parse, project_of
 from xraygen import params
 from xraygen.annotators.recorded import Recorded, RecordedSettings
 from xraygen.core.errors import UserError
-from xraygen.core.study import (
-    AnnotationRecord,
-    Case,
-    Study,
-    read_jsonl,
-    write_jsonl,
-)
+from xraygen.core.json_lines import read_jsonl, write_jsonl
+from xraygen.core.study import AnnotationRecord, Case, Study
 from xraygen.language.text import token_f1
 from xraygen.sources.iu_xray import read as iu_xray
 from xraygen.sources.iu_xray.text_files import ANNOTATIONS, TEXT_FILES

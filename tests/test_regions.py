@@ -24,8 +24,9 @@ from xraygen.annotators.reader import Reader
 from xraygen.annotators.router.annotator import RouterAnnotator, RouterSettings
 from xraygen.annotators.router.router import RouterParams, fit
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
-from xraygen.core.study import AnnotationRecord, Case, Study, read_jsonl
+from xraygen.core.study import AnnotationRecord, Case, Study
 from xraygen.evaluation import evaluate
 from xraygen.evaluation.scores import scores_of
 from xraygen.judges.constant import fit as fit_constant
@@ -394,7 +395,8 @@ def blocks() -> list[dict]:
 
 
 def test_the_blocks_of_the_page_can_be_pasted():
-    first, seven = map(Regions.model_validate, blocks())
+    first, five, seven = map(Regions.model_validate, blocks())
+    assert five == REGIONS
     assert first.scored == ("airways", "pleura")
     assert RegionNames(seven).region_of("Hila and mediastinum") == "hila_mediastinum"
     for key, region in {"bone": "musculoskeletal", "heart": "cardiovascular"}.items():

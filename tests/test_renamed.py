@@ -1,5 +1,6 @@
 """Keys of params.yaml under their former names."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from xraygen import params
 from xraygen.annotators.base import Annotator, Settings
 from xraygen.core.errors import UserError
-from xraygen.renamed import RENAMED
+from xraygen.renamed import REMOVED, RENAMED
 
 
 class Mine(Annotator):
@@ -45,7 +46,36 @@ def test_a_former_name_is_answered_with_the_one_it_has_now(content, tmp_path, ol
         assert name in holder, f"{RENAMED[old]} is not in params.yaml"
         holder = holder[name]
     section[key] = 1
-    assert problem(content, tmp_path) == f"{'.'.join([*sections, key])}: renamed to {RENAMED[old]}"
+    assert problem(content, tmp_path) == f"{'.'.join([*sections, key])} is now {RENAMED[old]}"
+
+
+@pytest.mark.parametrize("old", REMOVED)
+def test_a_key_that_is_gone_is_named(content, tmp_path, old):
+    *sections, key = old.replace("*", "vlm-base").split(".")
+    section = content
+    for name in sections:
+        section = section[name]
+    section[key] = 1
+    assert problem(content, tmp_path) == f"{'.'.join([*sections, key])} is gone: delete it"
+
+
+def test_all_former_names_are_answered_at_once(content, tmp_path):
+    """An old file is brought up to date in one go, not with a run for each key."""
+    content["finetune"] = {"rate": 1, "swaps": 2}
+    content["approaches"] = {name: {"model": "m", "beams": 2} for name in ("a", "b")}
+    del content["regions"]
+    assert problem(content, tmp_path) == (
+        "finetune.swaps is now word_swap_rate; finetune.rate is now learning_rate; "
+        "approaches.a.model is now reads; approaches.b.model is now reads; "
+        "approaches.a.beams is gone: delete it; approaches.b.beams is gone: delete it; "
+        "regions: missing; docs/regions.md has the section to copy"
+    )
+
+
+def test_the_section_to_copy_is_in_the_docs(content, root):
+    text = (root / "docs/regions.md").read_text()
+    blocks = re.findall(r"```yaml\n(regions:\n.*?)```", text, re.DOTALL)
+    assert {"regions": content["regions"]} in [yaml.safe_load(block) for block in blocks]
 
 
 def test_a_key_that_never_was_is_still_an_unknown_one(content, tmp_path):

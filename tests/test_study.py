@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import (
-    SPLITS,
-    AnnotationRecord,
-    Case,
-    ErrorCounts,
-    Image,
-    Judgement,
-    Study,
-    read_jsonl,
-    write_jsonl,
-)
+from xraygen.core.json_lines import read_jsonl, write_jsonl
+from xraygen.core.study import SPLITS, AnnotationRecord, Case, ErrorCounts, Image, Judgement, Study
 
 text = st.text(max_size=40)
 annotations = st.builds(annotation, **{region: text for region in REGIONS})

@@ -127,8 +127,9 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
     from xraygen import params
     from xraygen.annotators.base import Project
     from xraygen.annotators.load import load
+    from xraygen.core.json_lines import read_jsonl, write_jsonl
     from xraygen.core.progress import progress
-    from xraygen.core.study import AnnotationRecord, read_jsonl, write_jsonl
+    from xraygen.core.study import AnnotationRecord
     from xraygen.core.tables import read_cases
 
     if dry_run == (out is not None):

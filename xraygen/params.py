@@ -18,9 +18,10 @@ from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.load import settings_of
 from xraygen.annotators.router.router import RouterParams
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import first_problem
 from xraygen.core.plugins import settings_by_name
 from xraygen.core.regions import Regions
-from xraygen.core.study import Record, first_problem
+from xraygen.core.study import Record
 from xraygen.evaluation.params import CompareParams, EvaluateParams
 from xraygen.sources.prepare import DataParams
 from xraygen.training.params import FinetuneParams

@@ -1,4 +1,4 @@
-"""Keys of params.yaml that have another name now, so that an error can say which."""
+"""Keys of params.yaml that have another name now, or are gone, so that an error can say so."""
 
 from collections.abc import Iterator
 
@@ -28,13 +28,22 @@ RENAMED = {
     "approaches.*.model": "reads",
     "approaches.*.batch_tokens": "max_batch_tokens",
 }
+REMOVED = ("approaches.*.beams",)
 
 
 def check(content: dict, file: str) -> None:
-    """UserError: the first key of `content` that has been renamed, and its name now."""
+    """UserError, in one line: all keys of `content` that have been renamed, with their names now,
+    or removed; and a missing section `regions`, which there was not always.
+    """
+    problems = []
     for old, new in RENAMED.items():
-        for key in _found(content, old.split(".")):
-            raise UserError(f"{file}: {key}: renamed to {new}")
+        problems += [f"{key} is now {new}" for key in _found(content, old.split("."))]
+    for old in REMOVED:
+        problems += [f"{key} is gone: delete it" for key in _found(content, old.split("."))]
+    if "regions" not in content:
+        problems.append("regions: missing; docs/regions.md has the section to copy")
+    if problems:
+        raise UserError(f"{file}: {'; '.join(problems)}")
 
 
 def _found(section: object, path: list[str]) -> Iterator[str]:

@@ -1,18 +1,13 @@
 """A fine-tuned model is asked in the way it was trained: settings that differ are refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from xraygen.annotators.llm.params import LlmParams
+from xraygen.annotators.llm.settings import LlmSettings
+from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.prompting import training_record
 from xraygen.prompting.conversation import PROMPT
-
-if TYPE_CHECKING:
-    from xraygen.annotators.llm.params import LlmParams
-    from xraygen.annotators.llm.settings import LlmSettings
-    from xraygen.annotators.vlm import VlmSettings
 
 
 def as_trained(approach: VlmSettings, name: str, where: str = "the approach") -> VlmSettings:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Field
 
+from xraygen.annotators.llm.params import LlmParams
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty, Record
-
-if TYPE_CHECKING:
-    from xraygen.annotators.llm.params import LlmParams
 
 
 def _in_the_project(path: str) -> str:

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_json, write_json
 from xraygen.core.regions import Regions
-from xraygen.core.study import Annotation, AnnotationRecord, Case, read_json, write_json
+from xraygen.core.study import Annotation, AnnotationRecord, Case
 
 _FILE = "constant.json"
 

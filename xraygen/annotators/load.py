@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.core import plugins
 from xraygen.core.errors import UserError
-from xraygen.core.study import AnnotationRecord, Case, first_problem
+from xraygen.core.json_lines import first_problem
+from xraygen.core.study import AnnotationRecord, Case
 
 BUILT_IN = {
     "constant": "xraygen.annotators.constant:Constant",

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from xraygen.annotators.as_trained import as_prompted
 from xraygen.annotators.base import Project
-from xraygen.annotators.vlm import Vlm, VlmSettings
+from xraygen.annotators.llm.settings import LlmSettings
+from xraygen.annotators.vlm import Vlm
+from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.prompting import conversation, encoding
 from xraygen.prompting.prompts import Prompts
 
 if TYPE_CHECKING:
     import torch
-
-    from xraygen.annotators.llm.settings import LlmSettings
 
 
 class Local(Vlm):

@@ -70,7 +70,7 @@ class Recorded(Annotator):
         if not self.by_columns and find_spec("json_repair") is None:
             raise UserError(
                 "answers as JSON need the package json-repair; "
-                "install it with `pip install -e '.[vlm]'`"
+                "install it with `pip install -c constraints.txt -e '.[vlm]'`"
             )
         self.answers: dict[str, tuple[str, str]] = {}  # with why it was stopped, or ""
         path = project.root / self.file

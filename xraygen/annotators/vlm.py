@@ -10,17 +10,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
-
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from xraygen.annotators.as_trained import as_trained
-from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
+from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.reader import Reader
+from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.pictures import UnreadablePicture
-from xraygen.core.study import AnnotationRecord, Case, NonEmpty
+from xraygen.core.study import AnnotationRecord, Case
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
 from xraygen.prompting import (
@@ -32,7 +31,6 @@ from xraygen.prompting import (
     silence,
     training_record,
 )
-from xraygen.prompting.conversation import Inputs
 from xraygen.prompting.json_answer import is_whole
 from xraygen.prompting.region_names import RegionNames
 
@@ -46,43 +44,6 @@ _CIRCLING = 64  # an answer is ended if its last tokens, this many, repeat somet
 _SHARED = (
     64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
 )
-
-
-class VlmSettings(Settings):
-    """A vision-language model, base or fine-tuned.
-
-    `reads`: the folder of a base or an adapter. `hub`: a model's name on the Hugging Face hub, used
-    instead of the folder, at `revision`.
-    `inputs`, `prompt`, `max_views`, `max_pixels`: what the model is shown of a case: its views, its
-    report or both; at most `max_views` views, frontal first, of at most `max_pixels` pixels each
-    (784 to an image token of Qwen2-VL). A fine-tuned model is shown what it was trained on, so
-    these are read from its training.json, and an approach that states another value is refused
-    (`as_trained`). For a base model they have to be stated; `prompt` has a default.
-    `max_batch_tokens`: in memory at a time: rows times the longest prompt with its answer, times
-    beams or samples.
-    `beams`: 1 = greedy decoding; more = beam search of this width. `samples`: draw this many
-    answers and take for each region the text most like all of them; 0 = none, and always with
-    beams. `four_bit`: weights in NF4, for a small GPU.
-    """
-
-    reads: ModelFolder
-    hub: NonEmpty | None = None
-    revision: NonEmpty | None = None
-    inputs: Inputs | None = None
-    prompt: NonEmpty | None = None
-    max_views: PositiveInt | None = None
-    max_pixels: Annotated[int, Field(ge=28 * 28)] | None = None
-    max_batch_tokens: PositiveInt
-    max_new_tokens: PositiveInt
-    beams: PositiveInt = 1
-    samples: NonNegativeInt = 0
-    four_bit: bool = False
-
-    @model_validator(mode="after")
-    def _beams_or_samples(self) -> VlmSettings:
-        if self.samples and self.beams > 1:
-            raise ValueError("give either beams or samples")
-        return self
 
 
 class Vlm(Annotator):
@@ -120,7 +81,7 @@ class Vlm(Annotator):
         except ImportError as error:
             raise UserError(
                 f"the annotator vlm needs more packages ({error}); "
-                "install them with `pip install -e '.[vlm]'`"
+                "install them with `pip install -c constraints.txt -e '.[vlm]'`"
             ) from None
 
         self.model, self.processor = load(
@@ -133,7 +94,6 @@ class Vlm(Annotator):
         # answers too.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
-            num_beams=settings.beams,
             max_new_tokens=settings.max_new_tokens,
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id,
@@ -149,7 +109,6 @@ class Vlm(Annotator):
                 "commit": getattr(self.model.config, "_commit_hash", None),
                 "device": [self.model.device.type, str(self.model.dtype), settings.four_bit],
                 "max_new_tokens": settings.max_new_tokens,
-                "beams": settings.beams,
                 "samples": settings.samples,
                 "regions": {name: r.also for name, r in self.reader.spoken.regions.root.items()},
                 "workings": workings() | {"annotator": sha256(code)},
@@ -214,7 +173,7 @@ class Vlm(Annotator):
 
     def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Decoded]:
         """The answers to each row, in order. Batches are of similar length, the longest first;
-        `max_batch_tokens` bounds rows times the longest prompt with its answer, times beams or
+        `max_batch_tokens` bounds rows times the longest prompt with its answer, times
         samples. It is halved when memory runs out.
 
         A batch is stored and found as a whole: in another batch, rounding may change an answer.
@@ -226,7 +185,7 @@ class Vlm(Annotator):
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
             length = len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens
-            length *= max(self.settings.beams, self.settings.samples)
+            length *= max(1, self.settings.samples)
             chosen = waiting[-max(1, self.max_batch_tokens // length) :]
             key = "\n".join(keys[i] for i in chosen)
             try:
@@ -237,7 +196,7 @@ class Vlm(Annotator):
                     raise
                 if len(chosen) == 1:
                     where = self.model.device
-                    remedy = "lower max_pixels, max_views, samples, beams or max_new_tokens"
+                    remedy = "lower max_pixels, max_views, samples or max_new_tokens"
                     raise UserError(
                         f"{where}: out of memory with a single case; {remedy}"
                     ) from None
@@ -258,10 +217,9 @@ class Vlm(Annotator):
         from xraygen.engines.model import QWEN
 
         model = self.model
-        beams = self.settings.beams
         each = self.settings.samples or 1
         shared = 0
-        if len(rows) > 1 and beams == 1 and model.config.model_type in QWEN:
+        if len(rows) > 1 and model.config.model_type in QWEN:
             shared = encoding.shared_tokens(rows)
         if shared < _SHARED:
             shared = 0
@@ -276,30 +234,15 @@ class Vlm(Annotator):
         ends = _Ends(
             self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
         )
-        if beams > 1:
-            out = self._beam_search(batch, ends)
-        else:
-            answers = decode(
-                model,
-                batch,
-                lambda row, said: ends(said),
-                model.generation_config,
-                self.settings.samples,
-            )
-            out = [answer for _, answer in sorted(answers)]
+        answers = decode(
+            model,
+            batch,
+            lambda row, said: ends(said),
+            model.generation_config,
+            self.settings.samples,
+        )
+        out = [answer for _, answer in sorted(answers)]
         return [self._decode(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
-
-    def _beam_search(self, batch: dict[str, torch.Tensor], ends: _Ends) -> list[list[int]]:
-        import torch
-
-        begin = batch["input_ids"].shape[1]
-
-        def stop(tokens: torch.Tensor, scores, **kwargs) -> torch.Tensor:
-            done = [ends(said) for said in tokens[:, begin:].tolist()]
-            return torch.tensor(done, device=tokens.device)
-
-        with torch.inference_mode():
-            return self.model.generate(**batch, stopping_criteria=[stop])[:, begin:].tolist()
 
     def _decode(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Decoded:
         tokenizer = self.processor.tokenizer
@@ -312,12 +255,10 @@ class Vlm(Annotator):
                 last = tokens.pop()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             texts.append(text)
-            if is_whole(text, self.reader.spoken):
+            if last in self.ends or is_whole(text, self.reader.spoken):
                 stopped.append("")
-            elif _circles(tokens):  # before looking at `last`: beam search pads with an end token
+            elif _circles(tokens):
                 stopped.append("the answer only repeated itself")
-            elif last in self.ends:
-                stopped.append("")
             else:
                 stopped.append(f"the answer had not ended after {limit:,} tokens")
         usage: dict[str, float] = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _MAGIC = b"DICM"  # after a preamble of 128 bytes
-_REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
+_REMEDY = "is a DICOM image; install what reads it: pip install -c constraints.txt -e '.[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
 _DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom would inflate it whole, whatever the size

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Record, first_problem
+from xraygen.core.json_lines import first_problem
+from xraygen.core.study import Record
 
 T = TypeVar("T")
 _CLASS = re.compile(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*")

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from xraygen.core.characters import decode
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
-from xraygen.core.study import Case, first_problem
+from xraygen.core.json_lines import first_problem
+from xraygen.core.study import Case
 
 _MAX_FIELD = 10_000_000
 _MAX_NAME = 60
@@ -261,7 +262,7 @@ def _parquet_rows(
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise UserError(
-            f"{path}: reading Parquet takes pyarrow: pip install 'xraygen[parquet]'"
+            f"{path}: reading Parquet takes pyarrow: pip install -c constraints.txt -e '.[parquet]'"
         ) from None
     number = 0
     try:

@@ -107,7 +107,7 @@ def client_library():
     except ImportError as error:
         raise UserError(
             f"asking a server needs one more package ({error}); "
-            "install it with `pip install -e '.[llm]'`"
+            "install it with `pip install -c constraints.txt -e '.[llm]'`"
         ) from None
     return openai
 

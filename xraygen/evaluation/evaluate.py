@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
-from xraygen.core.study import AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.core.study import AnnotationRecord, Judgement, Study
 from xraygen.evaluation.scores import columns_of, scores_of, summarise
 from xraygen.judges import Judge, opinions
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Annotation, AnnotationRecord, Judgement, Study, read_jsonl
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.study import Annotation, AnnotationRecord, Judgement, Study
 from xraygen.evaluation.scores import StudyScores, scores_of
 
 JUDGED = ("dev", "test")

@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import PositiveInt, field_validator
 
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
-from xraygen.core.study import Case, NonEmpty, Record, Study, read_jsonl
+from xraygen.core.study import Case, NonEmpty, Record, Study
 from xraygen.prompting.conversation import completion
 
 TRAIN = "data/prepared/train.jsonl"

@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import NonEmpty, Record, first_problem
+from xraygen.core.json_lines import first_problem
+from xraygen.core.study import NonEmpty, Record
 from xraygen.engines.model import ADAPTER
 from xraygen.prompting.conversation import Inputs
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xraygen.core.errors import UserError
 from xraygen.core.files import sha256
-from xraygen.core.study import read_json, write_json
+from xraygen.core.json_lines import read_json, write_json
 
 _SEAL = "files.json"
 

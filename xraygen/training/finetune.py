@@ -23,7 +23,8 @@ from pathlib import Path
 from xraygen import __version__
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, replacing_folder, sha256
-from xraygen.core.study import Study, read_json
+from xraygen.core.json_lines import read_json
+from xraygen.core.study import Study
 from xraygen.engines import generation
 from xraygen.engines.answers import cache_folder
 from xraygen.engines.model import commit_of, workings

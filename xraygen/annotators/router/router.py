@@ -32,8 +32,9 @@ from xraygen.annotators.router.routing import LEVELS, Routing, Shares, feature_n
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
+from xraygen.core.json_lines import write_json
 from xraygen.core.regions import Regions
-from xraygen.core.study import Annotation, Record, Study, write_json
+from xraygen.core.study import Annotation, Record, Study
 from xraygen.language.alignment import Aligner, Words, as_sentence, words
 from xraygen.language.text import sentences
 

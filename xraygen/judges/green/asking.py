@@ -2,16 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
 from xraygen.engines.generation import Task, generate, loading, placement
 from xraygen.engines.server import Refusal, Server, complete
 from xraygen.judges.green.answers import conversation
 from xraygen.judges.green.origin import LIMIT, LONGEST, Checkpoint
-
-if TYPE_CHECKING:
-    from xraygen.judges.green.green import GreenSettings
+from xraygen.judges.green.settings import GreenSettings
 
 KEY = "GREEN_API_KEY"  # the environment variable with the server's API key
 LLAMA_END = "</s>"
@@ -21,7 +18,7 @@ Answered = Callable[[int, str | Refusal], None]
 
 
 def on_server(
-    settings: "GreenSettings", base_url: str, questions: Sequence[str], answered: Answered
+    settings: GreenSettings, base_url: str, questions: Sequence[str], answered: Answered
 ) -> None:
     """UserError: as `complete`."""
     server = Server(base_url, settings.model, KEY, settings.concurrency)
@@ -33,7 +30,7 @@ def on_server(
 
 
 def in_process(
-    settings: "GreenSettings",
+    settings: GreenSettings,
     checkpoint: Checkpoint | None,
     questions: Sequence[str],
     answered: Answered,
@@ -68,7 +65,7 @@ def in_process(
         answered(index, text)
 
 
-def tokenizer_of(settings: "GreenSettings"):
+def tokenizer_of(settings: GreenSettings):
     """The checkpoint's tokenizer. It puts the same tokens around a text as green-score did with the
     transformers of its time: Llama's a beginning and an end, Phi's (CodeGen) neither. transformers
     5 drops the beginning when asked for the end.

@@ -6,36 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
-
-from pydantic import AfterValidator, PositiveInt
+from typing import ClassVar, NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.progress import progress_bar
-from xraygen.core.study import NonEmpty, Record
 from xraygen.engines.answers import Answers
-from xraygen.engines.server import Refusal, no_password
+from xraygen.engines.server import Refusal
 from xraygen.judges import Judge, Opinion, decide
 from xraygen.judges.green import asking, origin
 from xraygen.judges.green.answers import cleaned, prompt, read
 from xraygen.judges.green.origin import Checkpoint
+from xraygen.judges.green.settings import GreenSettings
 
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
-
-
-class GreenSettings(Record):
-    """`model`: any GREEN checkpoint, a name on the Hugging Face hub or a folder, at `revision`.
-    `base_url`: an OpenAI-compatible server that serves `model` under this name; None = in this
-    process. `end`: the model's end-of-sequence token, which a server has to be told. `batch`: pairs
-    at a time in this process. `concurrency`: requests at a time to a server.
-    """
-
-    model: NonEmpty = "StanfordAIMI/GREEN-RadLlama2-7b"
-    revision: NonEmpty = "main"
-    base_url: Annotated[str, AfterValidator(no_password)] | None = None
-    end: NonEmpty = "</s>"
-    batch: PositiveInt = 16
-    concurrency: PositiveInt = 32
 
 
 class Plan(NamedTuple):

@@ -5,13 +5,11 @@ differently, and so may the next commit of a branch.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from xraygen.core.files import identity
 from xraygen.engines.generation import Task, loading, placement
-
-if TYPE_CHECKING:
-    from xraygen.judges.green.green import GreenSettings
+from xraygen.judges.green.settings import GreenSettings
 
 LIMIT = 2048  # tokens of prompt and answer together, as in green-score
 LONGEST = 1024  # tokens of an answer from a server, at most; real answers have about 400
@@ -55,7 +53,7 @@ def current_checkpoint(model: str, revision: str) -> Checkpoint | None:
     return local_checkpoint(model, revision)
 
 
-def asked_here(params: "GreenSettings", checkpoint: Checkpoint | None) -> dict:
+def asked_here(params: GreenSettings, checkpoint: Checkpoint | None) -> dict:
     """What shapes an answer of this process, apart from the prompt. UserError: the folder holds no
     checkpoint."""
     model = {"model": identity(params.model), "decoding": "greedy"}
@@ -67,7 +65,7 @@ def asked_here(params: "GreenSettings", checkpoint: Checkpoint | None) -> dict:
     return asked | {"commit": checkpoint.commit, "device": device, "precision": place.dtype}
 
 
-def asked_of_server(params: "GreenSettings") -> dict:
+def asked_of_server(params: GreenSettings) -> dict:
     """The same for a server. It does not report its precision or the commit that it serves, so its
     address stands for both."""
     named = {"model": identity(params.model), "revision": params.revision, "end": params.end}
@@ -75,7 +73,7 @@ def asked_of_server(params: "GreenSettings") -> dict:
     return named | server | {"decoding": "greedy"}
 
 
-def asked_elsewhere(params: "GreenSettings") -> dict:
+def asked_elsewhere(params: GreenSettings) -> dict:
     """The same for imported answers. That they are this model's is what the user says."""
     named = {"model": identity(params.model), "revision": params.revision}
     return named | {"decoding": "greedy", "imported": True}

@@ -17,8 +17,9 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import first_problem
 from xraygen.core.regions import Regions
-from xraygen.core.study import Study, first_problem
+from xraygen.core.study import Study
 from xraygen.core.tables import has_no_value, read_rows
 from xraygen.sources import Incident, prepare
 from xraygen.sources.table.edit import edit
