@@ -70,6 +70,20 @@ PLAIN = {
         ),
         # one study for each patient: the patient's id is still not taken for the study's
         ({"patient_id": lambda n: f"P{n}", "no": lambda n: n} | PLAIN | {"id": "x"}, {"id": "no"}),
+        # what is about a patient is not the patient's id
+        (
+            PLAIN
+            | {
+                "patient_age": lambda n: 20 + n % 30,
+                "PatientAge": lambda n: 20 + n % 30,
+                "patient_class": lambda n: ("inpatient", "ward", "emergency")[n % 3],
+            },
+            {"patient": None, "ignored": ("patient_age", "PatientAge", "patient_class")},
+        ),
+        *(
+            (PLAIN | {"patient_age": lambda n: n, name: lambda n: f"P{n // 4}"}, {"patient": name})
+            for name in ("PatientID", "patient no", "anon_subject_key", "mrn", "pat_nr", "Patients")
+        ),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
             {
@@ -282,6 +296,15 @@ def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, t
     said = run(file)
     assert "drawn by patient" in said and "note: split: 'split' is not used" in said
     assert "P1" not in said
+
+
+def test_gaps_in_a_column_guessed_to_be_the_patient_are_said(project, tmp_path):
+    gaps = PLAIN | {"patient_id": lambda n: "" if n in (0, 1, 2, 3) else f"P{n}"}
+    file = table(tmp_path / "mine.csv", rows(**gaps))
+    said = run(file)
+    # Row 0 has no reference, and is released whether its patient is known or not.
+    assert "'patient_id' is a guess, and empty in 3 rows" in said and "patient: null" in said
+    assert "is a guess" not in run(file, {"patient": "patient_id"}, force=True)
 
 
 @pytest.mark.parametrize(

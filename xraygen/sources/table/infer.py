@@ -9,6 +9,7 @@ from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture
 from xraygen.sources.table.cells import read_list, read_split, understands_projection
 from xraygen.sources.table.names import (
     ID_NAMES,
+    OF_PATIENT,
     PATIENT_NAMES,
     PROJECTION_NAMES,
     REPORT_NAMES,
@@ -160,7 +161,7 @@ def _id(profile: Profile, names: Sequence[str], report: str) -> str | None:
         known = key(name) in ID_NAMES
         if unique or (known and _one_report_each(profile, name, report)):
             rank = ID_NAMES.index(key(name)) if known else len(ID_NAMES)
-            of_patient = bool(PATIENT_NAMES.fullmatch(key(name)))
+            of_patient = bool(OF_PATIENT.fullmatch(key(name)))
             best.append((of_patient, rank, place, name))
     return min(best)[-1] if best else None
 
@@ -187,5 +188,5 @@ def _patient(profile: Profile, names: Sequence[str]) -> str | None:
         >= ALMOST_ALL
         and profile.distinct(name) > 2  # sex, in or out
     ]
-    # A patient's age or birth date is told apart by how many different ones there are.
+    # The one that tells most patients apart.
     return max(named, key=profile.distinct, default=None)

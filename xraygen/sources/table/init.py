@@ -127,6 +127,13 @@ def _try_out(
     splits = prepare.split(studies, data.seed, data.dev_share)
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")
+    gaps = sum(one.kind == "patient_missing" for one in incidents)
+    if gaps and "patient" not in given:
+        notes.append(
+            f"patient: '{columns.patient}' is a guess, and empty in {gaps:,} rows with a "
+            "reference, which are excluded; name another column with --patient, or set "
+            "patient: null in data.settings.table to use them"
+        )
     asked = len(splits["dev"]) + len(splits["test"])
     if asked > _MANY:
         notes.append(

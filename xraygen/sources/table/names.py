@@ -7,7 +7,11 @@ ID_NAMES = """
     accession accession_number accessionnumber case_id caseid case series_id
 """.split()
 _PATIENT = r"(?:patients?|pacientes?|pazienti?|subjects?|sujets?|sujetos?|persons?|mrn|pid|pat)"
-PATIENT_NAMES = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?.*)?")
+_ID = r"(?:ids?|identifiers?|no|nr|num|numbers?|key|uid|code|hash)"
+# An id of a patient: not an age, a class or a birth date.
+PATIENT_NAMES = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?{_ID})*")
+# Whatever is about a patient is the last choice for the id of a study.
+OF_PATIENT = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?.*)?")
 PROJECTION_NAMES = re.compile(r"(?:.*[_ -])?(?:projection|view|view_?position)s?")
 REPORT_NAMES = (
     "report report_text radiology_report full_report reporttext findings text narrative".split()
