@@ -298,6 +298,34 @@ def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, t
     assert "P1" not in said
 
 
+@pytest.mark.parametrize(
+    "count, columns, said",
+    [
+        (2, {}, "2 studies with a reference are too few to draw test from.*it takes 3"),
+        (5, {}, "left for dev: train has 4 .* it takes at least 6"),
+        (20, {"patient": lambda n: f"P{n // 12}"}, "left for dev: train has 8 .* two patients"),
+        (9, {"split": lambda n: ("train", "test")[n > 3]}, "left for dev: train has 4 "),
+    ],
+)
+def test_too_few_studies_for_dev_or_test_are_refused(project, tmp_path, count, columns, said):
+    before = (project / "params.yaml").read_bytes()
+    curated = PLAIN | {"ref_devices": SAID[0]} | columns
+    with pytest.raises(UserError, match=said):
+        named = {"patient": "patient"} if "patient" in columns else {}
+        run(table(tmp_path / "mine.csv", rows(count, **curated)), named)
+    assert (project / "params.yaml").read_bytes() == before and not (project / "data").exists()
+
+
+def test_few_studies_in_dev_or_test_are_said(project, tmp_path):
+    curated = PLAIN | {"ref_devices": SAID[0]}
+    said = run(table(tmp_path / "mine.csv", rows(120, **curated)))
+    assert "note: splits: 10 in dev are too few" in said
+    said = run(table(tmp_path / "other.csv", rows(260, **curated)), force=True)
+    assert "too few" not in said, said
+    said = run(table(tmp_path / "third.csv", rows(7, **curated)), force=True)
+    assert "note: splits: 1 in dev and 1 in test are too few" in said
+
+
 def test_gaps_in_a_column_guessed_to_be_the_patient_are_said(project, tmp_path):
     gaps = PLAIN | {"patient_id": lambda n: "" if n in (0, 1, 2, 3) else f"P{n}"}
     file = table(tmp_path / "mine.csv", rows(**gaps))
