@@ -222,6 +222,15 @@ def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
     assert "Liver" not in said, "what a report says is not printed"
 
 
+def test_a_description_can_be_edited_as_text(project, tmp_path):
+    run(table(tmp_path / "mine.csv", rows(**PLAIN)))
+    text = (project / "params.yaml").read_text()
+    assert "\n  devices:\n    about: what it says about devices\n" in text
+    mine = "tubes, lines, and whatever else was put in"
+    (project / "params.yaml").write_text(text.replace("what it says about devices", mine))
+    assert params.load().regions.root["devices"].about == mine
+
+
 def test_the_same_table_gives_the_same_bytes(project, tmp_path):
     file = table(tmp_path / "mine.csv", rows(**PLAIN))
     said = run(file)
