@@ -257,6 +257,38 @@ def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_pat
     assert "nearest" in params.load().approaches, "an approach that the user added stays"
 
 
+def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_path):
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    run(file)
+    text = (project / "params.yaml").read_text()
+    mine = """devices:
+    # a comment of mine
+    about: tubes, lines
+    also: [tube, line]   # as models say
+    scored: false
+
+  # the other
+"""
+    changed = text.replace("devices:\n    about: what it says about devices\n", mine)
+    (project / "params.yaml").write_text(changed)
+    kept = params.load().regions.root["devices"]
+    more = PLAIN | {"ref_air": SAID[2]}
+    said = run(table(tmp_path / "mine.csv", rows(**more)), force=True)
+    after = params.load().regions
+    assert after.root["devices"] == kept and kept.also == ("tube", "line") and not kept.scored
+    assert after.names == ("devices", "abdomen", "air")
+    assert "regions declares 3, devices, abdomen as before" in said
+    tail = text[text.index("\nfit_router:") :]
+    assert (project / "params.yaml").read_text().endswith(tail)
+
+
+def test_what_is_said_of_the_regions_that_ship_is_not_kept(project, tmp_path):
+    assert params.load().regions.root["lung"].also
+    run(table(tmp_path / "mine.csv", rows(**PLAIN, ref_lung=SAID[2])))
+    lung = params.load().regions.root["lung"]
+    assert lung.about == "what it says about lung" and not lung.also
+
+
 def test_another_file_of_the_same_name_is_not_overwritten(project, tmp_path):
     lying = table(project / "data/raw/table/mine.csv", rows(3, id=1))
     before = lying.read_bytes()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML, RoundTripRepresenter
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from xraygen.core.files import replacing
@@ -38,6 +38,7 @@ def edit(
 
     `dropped`: approaches to leave out. `first`: the project had another source, so its prompt is
     made one for any regions, and fine-tuning, whose model no approach uses any more, is cut short.
+    Otherwise regions that are declared already keep what is said of them.
     """
     yaml = YAML()
     yaml.Representer = _Representer
@@ -49,8 +50,14 @@ def edit(
     if content["data"].get("settings") is None:
         content["data"]["settings"] = CommentedMap()
     content["data"]["settings"]["table"] = CommentedMap(settings.model_dump())
-    declared = {name: CommentedMap(about=region.about) for name, region in regions.root.items()}
-    changes.append(f"regions declares {len(regions)}; {_ABOUT}")
+    before = {} if first else content["regions"]
+    declared = {}
+    for name, region in regions.root.items():
+        kept = before.get(name)
+        declared[name] = _uncommented(kept) if kept else CommentedMap(about=region.about)
+    same = [name for name in declared if name in before]
+    as_before = f", {', '.join(same)} as before" if same else ""
+    changes.append(f"regions declares {len(regions)}{as_before}; {_ABOUT}")
     for name in dropped:
         del content["approaches"][name]
     if first:
@@ -83,6 +90,15 @@ def edit(
         # A section's blank line before it goes with the last approach that is left out.
         file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text))
     return changes
+
+
+def _uncommented(region: Mapping) -> CommentedMap:
+    """A region's settings without comments, which may belong to what came after it."""
+    plain = CommentedMap(region)
+    if "also" in plain:
+        plain["also"] = CommentedSeq(plain["also"])
+        plain["also"].fa.set_flow_style()
+    return plain
 
 
 def _dumped(yaml: YAML, content: Mapping) -> str:
