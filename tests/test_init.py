@@ -191,7 +191,8 @@ def table(path: Path, made: list[dict]) -> Path:
 def run(file: Path, given=(), reference=(), force: bool = False) -> str:
     settings = params.load()
     approaches = settings.approaches.keys()
-    return init(file, dict(given), reference, settings.data, approaches, Path.cwd(), force)
+    root = Path.cwd()
+    return init(file, dict(given), reference, settings.data, approaches, root, params.parse, force)
 
 
 def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
@@ -287,6 +288,29 @@ def test_what_is_said_of_the_regions_that_ship_is_not_kept(project, tmp_path):
     run(table(tmp_path / "mine.csv", rows(**PLAIN, ref_lung=SAID[2])))
     lung = params.load().regions.root["lung"]
     assert lung.about == "what it says about lung" and not lung.also
+
+
+def test_an_approach_that_names_other_regions_is_refused_before_anything_is_written(
+    project, tmp_path
+):
+    text = (project / "params.yaml").read_text()
+    mine = """
+  mine:
+    annotator: llm
+    reads: models/tiny-qwen2-vl
+    system: As in the example.
+    user: "{report}"
+    examples: [{report: Heart normal., annotation: {heart: Heart normal.}}]
+
+evaluate:"""
+    (project / "params.yaml").write_text(text.replace("\nevaluate:", mine))
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    done = CliRunner().invoke(main, ["init", str(file)])
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
+    for words in ("approaches.mine.examples.0.annotation.heart", "nothing was written. Take"):
+        assert words in done.stderr
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
 def test_another_file_of_the_same_name_is_not_overwritten(project, tmp_path):

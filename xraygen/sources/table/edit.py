@@ -1,15 +1,13 @@
-"""Writing what was inferred of a table into params.yaml, whose comments stay."""
+"""What was inferred of a table, put into the text of params.yaml, whose comments stay."""
 
 import io
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ruamel.yaml import YAML, RoundTripRepresenter
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from xraygen.core.files import replacing
 from xraygen.core.regions import Regions
 from xraygen.sources.table.table import TableSettings
 
@@ -31,10 +29,10 @@ _Representer.add_representer(
 )
 
 
-def edit(
-    path: Path, settings: TableSettings, regions: Regions, dropped: Sequence[str], first: bool
-) -> list[str]:
-    """Make `path` one for the table, atomically; returns what was changed, a line for each change.
+def edited(
+    text: str, settings: TableSettings, regions: Regions, dropped: Sequence[str], first: bool
+) -> tuple[str, list[str]]:
+    """The text of params.yaml made one for the table, and a line for each change.
 
     `dropped`: approaches to leave out. `first`: the project had another source, so its prompt is
     made one for any regions, and fine-tuning, whose model no approach uses any more, is cut short.
@@ -44,7 +42,7 @@ def edit(
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096
-    content = yaml.load(path.read_text(encoding="utf-8"))
+    content = yaml.load(text)
     changes = ["data.source is table, described in data.settings.table"]
     content["data"]["source"] = "table"
     if content["data"].get("settings") is None:
@@ -86,10 +84,8 @@ def edit(
                 content["finetune"]["targets"] = ["language"]
             changes.append("finetune.inputs is report, as there are no images")
     text = _with_regions(_dumped(yaml, content), _dumped(yaml, {"regions": declared}))
-    with replacing(path) as file:
-        # A section's blank line before it goes with the last approach that is left out.
-        file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text))
-    return changes
+    # A section's blank line before it goes with the last approach that is left out.
+    return re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text), changes
 
 
 def _uncommented(region: Mapping) -> CommentedMap:
