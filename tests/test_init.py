@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -239,6 +240,23 @@ def test_the_same_table_gives_the_same_bytes(project, tmp_path):
     again = run(file, force=True)
     assert (project / "params.yaml").read_bytes() == written
     assert again.splitlines()[:10] == said.splitlines()[:10]
+
+
+def test_what_is_removed_is_said_and_only_once_params_are_written(project, tmp_path):
+    (project / "data/annotations/rules").mkdir(parents=True)
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    (project / f".params.yaml.{os.getpid()}.part").mkdir()  # so it cannot be written
+    with pytest.raises(UserError, match="params.yaml"):
+        run(file)
+    for name in DROPPED:
+        assert (project / f"metrics/scores/{name}.json").exists()
+    assert (project / "data/annotations/rules").exists()
+    (project / f".params.yaml.{os.getpid()}.part").rmdir()
+    (line,) = [line for line in run(file).splitlines() if line.startswith("removed")]
+    for name in DROPPED:
+        assert f"metrics/scores/{name}.json" in line and f"metrics/usage/{name}.json" in line
+    assert "data/annotations/rules" in line and "data/annotations/nearest" not in line
+    assert "router" not in line
 
 
 def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_path):

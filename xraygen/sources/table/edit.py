@@ -60,10 +60,12 @@ def edited(
         del content["approaches"][name]
     if first:
         left = ", ".join(content["approaches"])
-        changes.append(
-            f"approaches has {left}, not {', '.join(dropped)}, which name other regions or take "
-            "a fine-tuned model; docs/own-data.md says how to add them"
-        )
+        if dropped:
+            changes.append(
+                f"approaches has {left}, not {', '.join(dropped)}, which name other regions or "
+                "take a fine-tuned model; `git show HEAD:params.yaml` has them, and "
+                "docs/own-data.md says how to add them"
+            )
         brief = content["approaches"].get("brief")
         if brief is not None and "{regions}" not in brief.get("system", ""):
             brief["system"] = LiteralScalarString(_SYSTEM)

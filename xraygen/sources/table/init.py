@@ -96,8 +96,8 @@ def init(
         _bring(file, target, link=False)
     with replacing(path) as written:
         written.write(text)
-    _remove_results(dropped, root)
-    return "\n".join(_report(file, result, changes))
+    removed = _remove_results(dropped, root)
+    return "\n".join(_report(file, result, changes, removed))
 
 
 def _try_out(
@@ -211,16 +211,26 @@ def _is_linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _remove_results(dropped: Iterable[str], root: Path) -> None:
-    """Of approaches that are left out: `compare` refuses what is left of them."""
+def _remove_results(dropped: Iterable[str], root: Path) -> list[str]:
+    """Of approaches that are left out, because `compare` refuses what is left of them; returns
+    what there was, below `root`.
+    """
+    removed = []
     for name in dropped:
         for folder in ("data/annotations", "data/judgements"):
-            shutil.rmtree(root / folder / name, ignore_errors=True)
+            if (root / folder / name).is_dir():
+                shutil.rmtree(root / folder / name, ignore_errors=True)
+                removed.append(f"{folder}/{name}")
         for folder in ("metrics/scores", "metrics/usage"):
-            (root / folder / f"{name}.json").unlink(missing_ok=True)
+            if (root / folder / f"{name}.json").exists():
+                (root / folder / f"{name}.json").unlink()
+                removed.append(f"{folder}/{name}.json")
+    return removed
 
 
-def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]:
+def _report(
+    file: Path, result: Result, changes: Sequence[str], removed: Sequence[str]
+) -> Iterable[str]:
     settings, studies = result.settings, result.studies
     patients = len({study.patient for study in studies if study.patient})
     of_patients = f" of {patients:,} patients" if patients else ""
@@ -252,6 +262,8 @@ def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]
         yield f"note: {note}"
     for change in changes:
         yield f"params.yaml: {change}"
+    if removed:
+        yield f"removed, as these approaches are left out: {', '.join(removed)}"
     yield "Next: correct in params.yaml what was guessed wrong, and run: dvc repro"
 
 
