@@ -382,6 +382,32 @@ def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, t
 
 
 @pytest.mark.parametrize(
+    "name, words, said",
+    [
+        ("split", ("train", "internal test", "external"), "external, internal test, train"),
+        ("Fold", ("fold_a", "fold_b", "holdout"), "fold_a, fold_b, holdout"),
+        ("data_set", tuple("gfedcba"), "a, b, c, d, e"),
+        ("phase", ("first", "a phase that is described at length"), "first"),
+    ],
+)
+def test_a_column_of_splits_with_other_words_is_said_to_be_ignored(
+    project, tmp_path, name, words, said
+):
+    columns = PLAIN | {name: lambda n: words[n % len(words)]}
+    file = table(tmp_path / "mine.csv", rows(**columns))
+    assert (
+        f"note: split: '{name}' is ignored, and splits are drawn, because its words ({said})"
+        in (run(file))
+    )
+
+
+def test_columns_that_are_not_splits_or_are_used_have_no_note_about_splits(project, tmp_path):
+    columns = PLAIN | {"settings": "a", "subset": lambda n: ("train", "test")[n % 8 == 1]}
+    said = run(table(tmp_path / "mine.csv", rows(**columns)))
+    assert "split       subset" in said and "note: split:" not in said
+
+
+@pytest.mark.parametrize(
     "count, columns, said",
     [
         (2, {}, "2 studies with a reference are too few to draw test from.*it takes 3"),

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture
 from xraygen.sources.table.cells import read_list, read_split, understands_projection
@@ -14,17 +15,21 @@ from xraygen.sources.table.names import (
     PROJECTION_NAMES,
     REPORT_NAMES,
     SECTION_NAMES,
+    SPLIT_PARTS,
     key,
+    parts,
 )
 from xraygen.sources.table.profile import ALMOST_ALL, Profile
 from xraygen.sources.table.references import by_region, json_column, json_regions, references
 
 _HALF = 0.5
+_SHOWN = 5  # cells in a note
+_SHORT = 20  # characters: longer ones may be about a patient
 
 
 class Columns(NamedTuple):
     """The column for each purpose. `reference`: one with JSON, or {region: column}. `also`: other
-    columns that might be the report.
+    columns that might be the report. `notes`: what the user may want to correct.
     """
 
     id: str
@@ -37,6 +42,7 @@ class Columns(NamedTuple):
     regions: tuple[str, ...]
     ignored: tuple[str, ...]
     also: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def infer(
@@ -76,6 +82,8 @@ def infer(
         columns = by_region(reference or references(profile, free(), report))
         regions = tuple(columns)
         used = {*taken.values(), *columns.values()}
+    ignored = tuple(name for name in profile.cells if name not in used)
+    notes = [] if taken["split"] else _ignored_splits(profile, ignored)
     return Columns(
         id=id,
         report=report,
@@ -85,8 +93,9 @@ def infer(
         split=taken["split"],
         reference=columns,
         regions=regions,
-        ignored=tuple(name for name in profile.cells if name not in used),
+        ignored=ignored,
         also=tuple(name for name in reports if name not in used),
+        notes=tuple(notes),
     )
 
 
@@ -121,6 +130,22 @@ def _split(profile: Profile, names: Sequence[str]) -> str | None:
         if understood >= ALMOST_ALL and {"train", "test"} <= words:
             return name
     return None
+
+
+def _ignored_splits(profile: Profile, names: Iterable[str]) -> list[str]:
+    """A note for each column that is named as a split but has other words than train and test."""
+    notes = []
+    for name in names:
+        if not SPLIT_PARTS.intersection(parts(name)):
+            continue
+        words = sorted({" ".join(printable(str(cell)).split()) for cell in profile.cells[name]})
+        shown = [word for word in words if len(word) <= _SHORT][:_SHOWN]
+        has = f" ({', '.join(shown)})" if shown else ""
+        notes.append(
+            f"split: '{name}' is ignored, and splits are drawn, because its words{has} are not "
+            "train, test and optionally dev; to use it, change them in the file"
+        )
+    return notes
 
 
 def _projection(profile: Profile, names: Sequence[str]) -> str | None:

@@ -126,7 +126,7 @@ def _try_out(
         reference=columns.reference,
         seed=data.seed,
     )
-    notes = []
+    notes = list(columns.notes)
     while True:
         try:
             table = Table(settings, regions)

@@ -21,6 +21,7 @@ SECTION_NAMES = re.compile(
     r"(?:.*[_ -])?(?:report|text|findings?|impressions?|conclusions?|indications?|history|"
     r"technique|comparisons?|examinations?|exam|problems?|mesh|diagnos[ei]s|comments?)"
 )
+SPLIT_PARTS = frozenset("split splits fold folds set partition subset phase".split())
 REFERENCE_NAMES = frozenset(
     "ref reference references annotation annotations annotated curated curator gold label labels "
     "region regions target manual".split()
