@@ -126,6 +126,43 @@ def test_columns_are_told_by_name_and_content(columns, expected):
     assert {key: found[key] for key in expected} == expected
 
 
+def test_copies_of_the_report_are_not_references():
+    copies = {
+        "report_en": report,
+        "ref_all": report,
+        "overview": lambda n: report(n).replace("seen", "visible"),
+    }
+    found = infer(rows(**PLAIN, **copies), {})
+    assert found.reference == {"devices": "ref_devices", "abdomen": "ref_abdomen"}
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    by_content = {"Devices": SAID[0], "Abdomen": lambda n: SAID[1] if n % 2 else ""}
+    found = infer(rows(**plain, **by_content, **copies), {})
+    assert found.reference == {"Devices": "Devices", "Abdomen": "Abdomen"}
+    assert {"report_en", "overview"} <= set(found.ignored)
+    with pytest.raises(UserError, match="no column seems to hold references"):
+        infer(rows(**plain, **copies), {})
+    # A curator's text about all there is, and long, but in other words, is a reference.
+    own = "The devices and the abdomen are unremarkable in this film of today."
+    assert infer(rows(**plain, gold_a=own, gold_b=SAID[0]), {}).regions == ("a", "b")
+
+
+def test_a_misspelt_key_is_not_a_region():
+    def curated(number: int) -> str:
+        slip = {"abdomn": SAID[1]} if number % 50 == 7 else {"abdomen": SAID[1]}
+        rare = {"devices": SAID[0]} if number % 20 == 0 else {}
+        return json.dumps(slip | {"air": SAID[2]} | rare)
+
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    found = infer(rows(100, **plain, reference=curated), {})
+    assert set(found.regions) == {"abdomen", "air", "devices"}
+    (note,) = [note for note in found.notes if note.startswith("regions: ")]
+    assert "abdomn in 2;" in note
+    # One of 20 is not rare, and among keys of which all are rare none is a slip.
+    assert "abdomn" in infer(rows(20, **plain, reference=curated), {}).regions
+    alone = infer(rows(30, **plain, r=lambda n: json.dumps({f"part {n}": "said."})), {})
+    assert len(alone.regions) == 30
+
+
 def test_what_the_user_names_is_taken():
     table = rows(**PLAIN, mine=lambda n: f"B{n}", summary=report)
     named = {"id": "mine", "report": "summary"}

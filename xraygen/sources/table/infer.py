@@ -74,9 +74,10 @@ def infer(
     taken.setdefault("patient", _patient(profile, free()))
 
     columns: str | dict[str, str]
+    rare: dict[str, int] = {}
     if with_json and (not reference or len(reference) == 1):
         columns = with_json
-        regions = json_regions(profile, with_json)
+        regions, rare = json_regions(profile, with_json)
         used = {*taken.values(), with_json}
     else:
         columns = by_region(reference or references(profile, free(), report))
@@ -84,6 +85,13 @@ def infer(
         used = {*taken.values(), *columns.values()}
     ignored = tuple(name for name in profile.cells if name not in used)
     notes = [] if taken["split"] else _ignored_splits(profile, ignored)
+    if rare:
+        shown = ", ".join(f"{key} in {count:,}" for key, count in list(rare.items())[:_SHOWN])
+        more = f" and {len(rare) - _SHOWN:,} more" if len(rare) > _SHOWN else ""
+        notes.append(
+            f"regions: hardly any reference has these keys, which are not declared: {shown}{more}; "
+            "declare under regions in params.yaml what is no misspelling"
+        )
     return Columns(
         id=id,
         report=report,
