@@ -126,6 +126,42 @@ def test_columns_are_told_by_name_and_content(columns, expected):
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    "names, regions",
+    [
+        (("lung_findings", "heart_findings"), ("lung", "heart")),
+        (("findings_lung", "Heart text"), ("lung", "Heart")),
+        (("ref_lung_text", "ref_heart_text"), ("lung", "heart")),
+        (("lung_findings", "lung_impression"), ("lung_findings", "lung_impression")),
+    ],
+)
+def test_a_region_is_what_is_left_of_a_columns_name(names, regions):
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    said = dict(zip(names, SAID, strict=False))
+    assert infer(rows(**plain, **said), {}).regions == regions
+
+
+def test_sections_of_the_report_are_not_references_unless_named():
+    sections = {
+        "Final Impression": SAID[0],
+        "clinical_history": SAID[1],
+        "reason for exam": SAID[2],
+        "Diagnosis": SAID[0],
+    }
+    found = infer(rows(**PLAIN, **sections), {})
+    assert found.regions == ("devices", "abdomen")
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    with pytest.raises(UserError, match="no column seems to hold references"):
+        infer(rows(**plain, **sections), {})
+    assert infer(rows(**plain, **sections), {}, ["Diagnosis"]).regions == ("Diagnosis",)
+
+
+def test_text_that_is_ignored_is_named():
+    notes = infer(rows(**PLAIN, ward="North wing, second floor.", age=lambda n: n), {}).notes
+    assert [note for note in notes if note.startswith("reference: ") and ": ward;" in note]
+    assert not infer(rows(**PLAIN), {}).notes
+
+
 def test_copies_of_the_report_are_not_references():
     copies = {
         "report_en": report,

@@ -14,13 +14,19 @@ from xraygen.sources.table.names import (
     PATIENT_NAMES,
     PROJECTION_NAMES,
     REPORT_NAMES,
-    SECTION_NAMES,
     SPLIT_PARTS,
+    is_section,
     key,
     parts,
 )
 from xraygen.sources.table.profile import ALMOST_ALL, Profile
-from xraygen.sources.table.references import by_region, json_column, json_regions, references
+from xraygen.sources.table.references import (
+    by_region,
+    is_text,
+    json_column,
+    json_regions,
+    references,
+)
 
 _HALF = 0.5
 _SHOWN = 5  # cells in a note
@@ -85,6 +91,13 @@ def infer(
         used = {*taken.values(), *columns.values()}
     ignored = tuple(name for name in profile.cells if name not in used)
     notes = [] if taken["split"] else _ignored_splits(profile, ignored)
+    also = tuple(name for name in reports if name not in used)
+    texts = [name for name in ignored if is_text(profile, name) and name not in also]
+    if texts:
+        notes.append(
+            f"reference: columns of text that are ignored: {', '.join(texts)}; if one is a "
+            "reference, name each column of references with --reference"
+        )
     if rare:
         shown = ", ".join(f"{key} in {count:,}" for key, count in list(rare.items())[:_SHOWN])
         more = f" and {len(rare) - _SHOWN:,} more" if len(rare) > _SHOWN else ""
@@ -102,7 +115,7 @@ def infer(
         reference=columns,
         regions=regions,
         ignored=ignored,
-        also=tuple(name for name in reports if name not in used),
+        also=also,
         notes=tuple(notes),
     )
 
@@ -177,7 +190,7 @@ def _reports(profile: Profile, names: Sequence[str]) -> list[str]:
         return known, -profile.words(name)
 
     ranked = sorted(texts, key=rank)
-    sections = [name for name in ranked if SECTION_NAMES.fullmatch(key(name))]
+    sections = [name for name in ranked if is_section(name)]
     return ranked[:1] + [name for name in sections if name not in ranked[:1]]
 
 

@@ -1,14 +1,13 @@
 """Which columns hold references, and the regions that they name."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from xraygen.core.errors import UserError
 from xraygen.language.text import tokens
-from xraygen.sources.table.names import REFERENCE_NAMES, SECTION_NAMES, key, parts
+from xraygen.sources.table.names import REFERENCE_NAMES, is_section, parts, region_of
 from xraygen.sources.table.profile import Profile
 
 _OVERLAP = 0.5  # of a reference's words that are in the report
@@ -58,7 +57,7 @@ def references(profile: Profile, names: Sequence[str], report: str) -> list[str]
     """Text columns that are named as references, or else those that repeat what the report says;
     without copies of the report.
     """
-    overlaps = {name: _overlap(profile, name, report) for name in names if _is_text(profile, name)}
+    overlaps = {name: _overlap(profile, name, report) for name in names if is_text(profile, name)}
     texts = [
         name
         for name, (said, length) in overlaps.items()
@@ -67,11 +66,7 @@ def references(profile: Profile, names: Sequence[str], report: str) -> list[str]
     named = [name for name in texts if REFERENCE_NAMES.intersection(parts(name))]
     if len(named) > 1:
         return named
-    repeated = [
-        name
-        for name in texts
-        if not SECTION_NAMES.fullmatch(key(name)) and overlaps[name][0] >= _OVERLAP
-    ]
+    repeated = [name for name in texts if not is_section(name) and overlaps[name][0] >= _OVERLAP]
     if not repeated:
         raise UserError(
             "no column seems to hold references, that is text by region, and without them there is "
@@ -80,7 +75,7 @@ def references(profile: Profile, names: Sequence[str], report: str) -> list[str]
     return repeated
 
 
-def _is_text(profile: Profile, name: str) -> bool:
+def is_text(profile: Profile, name: str) -> bool:
     return profile.words(name) >= 1.5
 
 
@@ -99,13 +94,9 @@ def _overlap(profile: Profile, name: str, report: str) -> tuple[float, float]:
 
 
 def by_region(columns: Iterable[str]) -> dict[str, str]:
-    """{region: column}: the columns' names without the words that only say what they are."""
+    """{region: column}; whole names where two columns would be one region."""
     columns = list(columns)
-    short = {}
-    for column in columns:
-        words = [part for part in re.split(r"[\W_]+", column.strip()) if part]
-        kept = [word for word in words if word.casefold() not in REFERENCE_NAMES]
-        short[column] = "_".join(kept or words)
+    short = {column: region_of(column) for column in columns}
     if len({name.casefold() for name in short.values()}) < len(columns):
         return {column: column for column in columns}
     return {name: column for column, name in short.items()}
