@@ -208,6 +208,8 @@ def test_what_the_user_names_is_taken():
         "summary",
         {"abdomen": "ref_abdomen"},
     )
+    with pytest.raises(UserError, match="--reference ref_abdomen: is given 2 times"):
+        infer(table, {}, ["ref_abdomen", "ref_devices", "ref_abdomen"])
     with pytest.raises(UserError, match="no column 'hers'; there are: id, report"):
         infer(table, {"id": "hers"})
 

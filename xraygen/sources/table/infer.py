@@ -1,6 +1,6 @@
 """Which column of a table is what, guessed from names and contents."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -63,6 +63,9 @@ def infer(
     """
     profile = Profile(rows)
     _check_names(profile, (*given.values(), *reference))
+    for column, count in Counter(reference).items():
+        if count > 1:
+            raise UserError(f"--reference {column}: is given {count} times; name a column once")
     taken: dict[str, str | None] = dict(given)
 
     def free() -> list[str]:
