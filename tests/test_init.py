@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -125,6 +126,79 @@ def test_columns_are_told_by_name_and_content(columns, expected):
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    "names, regions",
+    [
+        (("lung_findings", "heart_findings"), ("lung", "heart")),
+        (("findings_lung", "Heart text"), ("lung", "Heart")),
+        (("ref_lung_text", "ref_heart_text"), ("lung", "heart")),
+        (("lung_findings", "lung_impression"), ("lung_findings", "lung_impression")),
+    ],
+)
+def test_a_region_is_what_is_left_of_a_columns_name(names, regions):
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    said = dict(zip(names, SAID, strict=False))
+    assert infer(rows(**plain, **said), {}).regions == regions
+
+
+def test_sections_of_the_report_are_not_references_unless_named():
+    sections = {
+        "Final Impression": SAID[0],
+        "clinical_history": SAID[1],
+        "reason for exam": SAID[2],
+        "Diagnosis": SAID[0],
+    }
+    found = infer(rows(**PLAIN, **sections), {})
+    assert found.regions == ("devices", "abdomen")
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    with pytest.raises(UserError, match="no column seems to hold references"):
+        infer(rows(**plain, **sections), {})
+    assert infer(rows(**plain, **sections), {}, ["Diagnosis"]).regions == ("Diagnosis",)
+
+
+def test_text_that_is_ignored_is_named():
+    notes = infer(rows(**PLAIN, ward="North wing, second floor.", age=lambda n: n), {}).notes
+    assert [note for note in notes if note.startswith("reference: ") and ": ward;" in note]
+    assert not infer(rows(**PLAIN), {}).notes
+
+
+def test_copies_of_the_report_are_not_references():
+    copies = {
+        "report_en": report,
+        "ref_all": report,
+        "overview": lambda n: report(n).replace("seen", "visible"),
+    }
+    found = infer(rows(**PLAIN, **copies), {})
+    assert found.reference == {"devices": "ref_devices", "abdomen": "ref_abdomen"}
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    by_content = {"Devices": SAID[0], "Abdomen": lambda n: SAID[1] if n % 2 else ""}
+    found = infer(rows(**plain, **by_content, **copies), {})
+    assert found.reference == {"Devices": "Devices", "Abdomen": "Abdomen"}
+    assert {"report_en", "overview"} <= set(found.ignored)
+    with pytest.raises(UserError, match="no column seems to hold references"):
+        infer(rows(**plain, **copies), {})
+    # A curator's text about all there is, and long, but in other words, is a reference.
+    own = "The devices and the abdomen are unremarkable in this film of today."
+    assert infer(rows(**plain, gold_a=own, gold_b=SAID[0]), {}).regions == ("a", "b")
+
+
+def test_a_misspelt_key_is_not_a_region():
+    def curated(number: int) -> str:
+        slip = {"abdomn": SAID[1]} if number % 50 == 7 else {"abdomen": SAID[1]}
+        rare = {"devices": SAID[0]} if number % 20 == 0 else {}
+        return json.dumps(slip | {"air": SAID[2]} | rare)
+
+    plain = {key: PLAIN[key] for key in ("id", "report")}
+    found = infer(rows(100, **plain, reference=curated), {})
+    assert set(found.regions) == {"abdomen", "air", "devices"}
+    (note,) = [note for note in found.notes if note.startswith("regions: ")]
+    assert "abdomn in 2;" in note
+    # One of 20 is not rare, and among keys of which all are rare none is a slip.
+    assert "abdomn" in infer(rows(20, **plain, reference=curated), {}).regions
+    alone = infer(rows(30, **plain, r=lambda n: json.dumps({f"part {n}": "said."})), {})
+    assert len(alone.regions) == 30
+
+
 def test_what_the_user_names_is_taken():
     table = rows(**PLAIN, mine=lambda n: f"B{n}", summary=report)
     named = {"id": "mine", "report": "summary"}
@@ -134,6 +208,8 @@ def test_what_the_user_names_is_taken():
         "summary",
         {"abdomen": "ref_abdomen"},
     )
+    with pytest.raises(UserError, match="--reference ref_abdomen: is given 2 times"):
+        infer(table, {}, ["ref_abdomen", "ref_devices", "ref_abdomen"])
     with pytest.raises(UserError, match="no column 'hers'; there are: id, report"):
         infer(table, {"id": "hers"})
 
@@ -191,7 +267,8 @@ def table(path: Path, made: list[dict]) -> Path:
 def run(file: Path, given=(), reference=(), force: bool = False) -> str:
     settings = params.load()
     approaches = settings.approaches.keys()
-    return init(file, dict(given), reference, settings.data, approaches, Path.cwd(), force)
+    root = Path.cwd()
+    return init(file, dict(given), reference, settings.data, approaches, root, params.parse, force)
 
 
 def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
@@ -240,6 +317,23 @@ def test_the_same_table_gives_the_same_bytes(project, tmp_path):
     assert again.splitlines()[:10] == said.splitlines()[:10]
 
 
+def test_what_is_removed_is_said_and_only_once_params_are_written(project, tmp_path):
+    (project / "data/annotations/rules").mkdir(parents=True)
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    (project / f".params.yaml.{os.getpid()}.part").mkdir()  # so it cannot be written
+    with pytest.raises(UserError, match="params.yaml"):
+        run(file)
+    for name in DROPPED:
+        assert (project / f"metrics/scores/{name}.json").exists()
+    assert (project / "data/annotations/rules").exists()
+    (project / f".params.yaml.{os.getpid()}.part").rmdir()
+    (line,) = [line for line in run(file).splitlines() if line.startswith("removed")]
+    for name in DROPPED:
+        assert f"metrics/scores/{name}.json" in line and f"metrics/usage/{name}.json" in line
+    assert "data/annotations/rules" in line and "data/annotations/nearest" not in line
+    assert "router" not in line
+
+
 def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_path):
     run(table(tmp_path / "mine.csv", rows(**PLAIN)))
     text = (project / "params.yaml").read_text()
@@ -255,6 +349,61 @@ def test_a_second_table_takes_force_and_leaves_approaches_alone(project, tmp_pat
     run(newer, force=True)
     assert (project / "data/raw/table/mine.csv").read_bytes() == newer.read_bytes()
     assert "nearest" in params.load().approaches, "an approach that the user added stays"
+
+
+def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_path):
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    run(file)
+    text = (project / "params.yaml").read_text()
+    mine = """devices:
+    # a comment of mine
+    about: tubes, lines
+    also: [tube, line]   # as models say
+    scored: false
+
+  # the other
+"""
+    changed = text.replace("devices:\n    about: what it says about devices\n", mine)
+    (project / "params.yaml").write_text(changed)
+    kept = params.load().regions.root["devices"]
+    more = PLAIN | {"ref_air": SAID[2]}
+    said = run(table(tmp_path / "mine.csv", rows(**more)), force=True)
+    after = params.load().regions
+    assert after.root["devices"] == kept and kept.also == ("tube", "line") and not kept.scored
+    assert after.names == ("devices", "abdomen", "air")
+    assert "regions declares 3, devices, abdomen as before" in said
+    tail = text[text.index("\nfit_router:") :]
+    assert (project / "params.yaml").read_text().endswith(tail)
+
+
+def test_what_is_said_of_the_regions_that_ship_is_not_kept(project, tmp_path):
+    assert params.load().regions.root["lung"].also
+    run(table(tmp_path / "mine.csv", rows(**PLAIN, ref_lung=SAID[2])))
+    lung = params.load().regions.root["lung"]
+    assert lung.about == "what it says about lung" and not lung.also
+
+
+def test_an_approach_that_names_other_regions_is_refused_before_anything_is_written(
+    project, tmp_path
+):
+    text = (project / "params.yaml").read_text()
+    mine = """
+  mine:
+    annotator: llm
+    reads: models/tiny-qwen2-vl
+    system: As in the example.
+    user: "{report}"
+    examples: [{report: Heart normal., annotation: {heart: Heart normal.}}]
+
+evaluate:"""
+    (project / "params.yaml").write_text(text.replace("\nevaluate:", mine))
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    file = table(tmp_path / "mine.csv", rows(**PLAIN))
+    done = CliRunner().invoke(main, ["init", str(file)])
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
+    for words in ("approaches.mine.examples.0.annotation.heart", "nothing was written. Take"):
+        assert words in done.stderr
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
 def test_another_file_of_the_same_name_is_not_overwritten(project, tmp_path):
@@ -305,6 +454,32 @@ def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, t
     said = run(file)
     assert "drawn by patient" in said and "note: split: 'split' is not used" in said
     assert "P1" not in said
+
+
+@pytest.mark.parametrize(
+    "name, words, said",
+    [
+        ("split", ("train", "internal test", "external"), "external, internal test, train"),
+        ("Fold", ("fold_a", "fold_b", "holdout"), "fold_a, fold_b, holdout"),
+        ("data_set", tuple("gfedcba"), "a, b, c, d, e"),
+        ("phase", ("first", "a phase that is described at length"), "first"),
+    ],
+)
+def test_a_column_of_splits_with_other_words_is_said_to_be_ignored(
+    project, tmp_path, name, words, said
+):
+    columns = PLAIN | {name: lambda n: words[n % len(words)]}
+    file = table(tmp_path / "mine.csv", rows(**columns))
+    assert (
+        f"note: split: '{name}' is ignored, and splits are drawn, because its words ({said})"
+        in (run(file))
+    )
+
+
+def test_columns_that_are_not_splits_or_are_used_have_no_note_about_splits(project, tmp_path):
+    columns = PLAIN | {"settings": "a", "subset": lambda n: ("train", "test")[n % 8 == 1]}
+    said = run(table(tmp_path / "mine.csv", rows(**columns)))
+    assert "split       subset" in said and "note: split:" not in said
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import REGIONS
 
+from xraygen import params
 from xraygen.core.study import Study
 from xraygen.sources import prepare
 from xraygen.sources.iu_xray import read as iu_xray
@@ -45,7 +46,7 @@ def test_iu_xray_reads_the_same_through_a_table(tmp_path, root):
 
     shutil.copy(root / "params.yaml", tmp_path)
     data = prepare.DataParams(source="phantom", settings={}, seed=0, dev_share=0.1, sample={})
-    said = init(folder / "iu.jsonl", {}, [], data, [], tmp_path)
+    said = init(folder / "iu.jsonl", {}, [], data, [], tmp_path, check=params.parse)
     for words in ("report      report", "split       split", "images      images: "):
         assert words in said, said
     settings = TableSettings(

@@ -106,7 +106,18 @@ def init(file: Path, reference: tuple[str, ...], force: bool, **named: str | Non
     given = {purpose: column for purpose, column in named.items() if column}
     settings = params.load()
     approaches = settings.approaches.keys()
-    click.echo(init(file, given, reference, settings.data, approaches, Path.cwd(), force))
+    click.echo(
+        init(
+            file,
+            given,
+            reference,
+            settings.data,
+            approaches,
+            root=Path.cwd(),
+            check=params.parse,
+            force=force,
+        )
+    )
 
 
 @main.command()

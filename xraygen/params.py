@@ -45,10 +45,19 @@ def load(path: Path | str = "params.yaml") -> Params:
     missing or of the wrong type.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run this in the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path | str = "params.yaml") -> Params:
+    """Check the text of a params.yaml; errors as those of `load`."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no sections; restore it with `git checkout {path}`")

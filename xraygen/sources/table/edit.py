@@ -1,15 +1,13 @@
-"""Writing what was inferred of a table into params.yaml, whose comments stay."""
+"""What was inferred of a table, put into the text of params.yaml, whose comments stay."""
 
 import io
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ruamel.yaml import YAML, RoundTripRepresenter
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from xraygen.core.files import replacing
 from xraygen.core.regions import Regions
 from xraygen.sources.table.table import TableSettings
 
@@ -31,34 +29,43 @@ _Representer.add_representer(
 )
 
 
-def edit(
-    path: Path, settings: TableSettings, regions: Regions, dropped: Sequence[str], first: bool
-) -> list[str]:
-    """Make `path` one for the table, atomically; returns what was changed, a line for each change.
+def edited(
+    text: str, settings: TableSettings, regions: Regions, dropped: Sequence[str], first: bool
+) -> tuple[str, list[str]]:
+    """The text of params.yaml made one for the table, and a line for each change.
 
     `dropped`: approaches to leave out. `first`: the project had another source, so its prompt is
     made one for any regions, and fine-tuning, whose model no approach uses any more, is cut short.
+    Otherwise regions that are declared already keep what is said of them.
     """
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096
-    content = yaml.load(path.read_text(encoding="utf-8"))
+    content = yaml.load(text)
     changes = ["data.source is table, described in data.settings.table"]
     content["data"]["source"] = "table"
     if content["data"].get("settings") is None:
         content["data"]["settings"] = CommentedMap()
     content["data"]["settings"]["table"] = CommentedMap(settings.model_dump())
-    declared = {name: CommentedMap(about=region.about) for name, region in regions.root.items()}
-    changes.append(f"regions declares {len(regions)}; {_ABOUT}")
+    before = {} if first else content["regions"]
+    declared = {}
+    for name, region in regions.root.items():
+        kept = before.get(name)
+        declared[name] = _uncommented(kept) if kept else CommentedMap(about=region.about)
+    same = [name for name in declared if name in before]
+    as_before = f", {', '.join(same)} as before" if same else ""
+    changes.append(f"regions declares {len(regions)}{as_before}; {_ABOUT}")
     for name in dropped:
         del content["approaches"][name]
     if first:
         left = ", ".join(content["approaches"])
-        changes.append(
-            f"approaches has {left}, not {', '.join(dropped)}, which name other regions or take "
-            "a fine-tuned model; docs/own-data.md says how to add them"
-        )
+        if dropped:
+            changes.append(
+                f"approaches has {left}, not {', '.join(dropped)}, which name other regions or "
+                "take a fine-tuned model; `git show HEAD:params.yaml` has them, and "
+                "docs/own-data.md says how to add them"
+            )
         brief = content["approaches"].get("brief")
         if brief is not None and "{regions}" not in brief.get("system", ""):
             brief["system"] = LiteralScalarString(_SYSTEM)
@@ -79,10 +86,17 @@ def edit(
                 content["finetune"]["targets"] = ["language"]
             changes.append("finetune.inputs is report, as there are no images")
     text = _with_regions(_dumped(yaml, content), _dumped(yaml, {"regions": declared}))
-    with replacing(path) as file:
-        # A section's blank line before it goes with the last approach that is left out.
-        file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text))
-    return changes
+    # A section's blank line before it goes with the last approach that is left out.
+    return re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text), changes
+
+
+def _uncommented(region: Mapping) -> CommentedMap:
+    """A region's settings without comments, which may belong to what came after it."""
+    plain = CommentedMap(region)
+    if "also" in plain:
+        plain["also"] = CommentedSeq(plain["also"])
+        plain["also"].fa.set_flow_style()
+    return plain
 
 
 def _dumped(yaml: YAML, content: Mapping) -> str:

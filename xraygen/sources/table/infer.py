@@ -1,9 +1,10 @@
 """Which column of a table is what, guessed from names and contents."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture
 from xraygen.sources.table.cells import read_list, read_split, understands_projection
@@ -13,18 +14,28 @@ from xraygen.sources.table.names import (
     PATIENT_NAMES,
     PROJECTION_NAMES,
     REPORT_NAMES,
-    SECTION_NAMES,
+    SPLIT_PARTS,
+    is_section,
     key,
+    parts,
 )
 from xraygen.sources.table.profile import ALMOST_ALL, Profile
-from xraygen.sources.table.references import by_region, json_column, json_regions, references
+from xraygen.sources.table.references import (
+    by_region,
+    is_text,
+    json_column,
+    json_regions,
+    references,
+)
 
 _HALF = 0.5
+_SHOWN = 5  # cells in a note
+_SHORT = 20  # characters: longer ones may be about a patient
 
 
 class Columns(NamedTuple):
     """The column for each purpose. `reference`: one with JSON, or {region: column}. `also`: other
-    columns that might be the report.
+    columns that might be the report. `notes`: what the user may want to correct.
     """
 
     id: str
@@ -37,6 +48,7 @@ class Columns(NamedTuple):
     regions: tuple[str, ...]
     ignored: tuple[str, ...]
     also: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def infer(
@@ -51,6 +63,9 @@ def infer(
     """
     profile = Profile(rows)
     _check_names(profile, (*given.values(), *reference))
+    for column, count in Counter(reference).items():
+        if count > 1:
+            raise UserError(f"--reference {column}: is given {count} times; name a column once")
     taken: dict[str, str | None] = dict(given)
 
     def free() -> list[str]:
@@ -68,14 +83,31 @@ def infer(
     taken.setdefault("patient", _patient(profile, free()))
 
     columns: str | dict[str, str]
+    rare: dict[str, int] = {}
     if with_json and (not reference or len(reference) == 1):
         columns = with_json
-        regions = json_regions(profile, with_json)
+        regions, rare = json_regions(profile, with_json)
         used = {*taken.values(), with_json}
     else:
         columns = by_region(reference or references(profile, free(), report))
         regions = tuple(columns)
         used = {*taken.values(), *columns.values()}
+    ignored = tuple(name for name in profile.cells if name not in used)
+    notes = [] if taken["split"] else _ignored_splits(profile, ignored)
+    also = tuple(name for name in reports if name not in used)
+    texts = [name for name in ignored if is_text(profile, name) and name not in also]
+    if texts:
+        notes.append(
+            f"reference: columns of text that are ignored: {', '.join(texts)}; if one is a "
+            "reference, name each column of references with --reference"
+        )
+    if rare:
+        shown = ", ".join(f"{key} in {count:,}" for key, count in list(rare.items())[:_SHOWN])
+        more = f" and {len(rare) - _SHOWN:,} more" if len(rare) > _SHOWN else ""
+        notes.append(
+            f"regions: hardly any reference has these keys, which are not declared: {shown}{more}; "
+            "declare under regions in params.yaml what is no misspelling"
+        )
     return Columns(
         id=id,
         report=report,
@@ -85,8 +117,9 @@ def infer(
         split=taken["split"],
         reference=columns,
         regions=regions,
-        ignored=tuple(name for name in profile.cells if name not in used),
-        also=tuple(name for name in reports if name not in used),
+        ignored=ignored,
+        also=also,
+        notes=tuple(notes),
     )
 
 
@@ -123,6 +156,22 @@ def _split(profile: Profile, names: Sequence[str]) -> str | None:
     return None
 
 
+def _ignored_splits(profile: Profile, names: Iterable[str]) -> list[str]:
+    """A note for each column that is named as a split but has other words than train and test."""
+    notes = []
+    for name in names:
+        if not SPLIT_PARTS.intersection(parts(name)):
+            continue
+        words = sorted({" ".join(printable(str(cell)).split()) for cell in profile.cells[name]})
+        shown = [word for word in words if len(word) <= _SHORT][:_SHOWN]
+        has = f" ({', '.join(shown)})" if shown else ""
+        notes.append(
+            f"split: '{name}' is ignored, and splits are drawn, because its words{has} are not "
+            "train, test and optionally dev; to use it, change them in the file"
+        )
+    return notes
+
+
 def _projection(profile: Profile, names: Sequence[str]) -> str | None:
     def understood(cell: object) -> bool:
         return all(map(understands_projection, read_list(cell)))
@@ -144,7 +193,7 @@ def _reports(profile: Profile, names: Sequence[str]) -> list[str]:
         return known, -profile.words(name)
 
     ranked = sorted(texts, key=rank)
-    sections = [name for name in ranked if SECTION_NAMES.fullmatch(key(name))]
+    sections = [name for name in ranked if is_section(name)]
     return ranked[:1] + [name for name in sections if name not in ranked[:1]]
 
 

@@ -10,20 +10,21 @@ import filecmp
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
+from xraygen.core.files import replacing
 from xraygen.core.json_lines import first_problem
 from xraygen.core.regions import Regions
 from xraygen.core.study import Study
 from xraygen.core.tables import has_no_value, read_rows
 from xraygen.sources import Incident, prepare
 from xraygen.sources.groups import fewest
-from xraygen.sources.table.edit import edit
+from xraygen.sources.table.edit import edited
 from xraygen.sources.table.infer import Columns, infer
 from xraygen.sources.table.table import Table, TableSettings, UnfitSetting
 
@@ -52,13 +53,15 @@ def init(
     data: prepare.DataParams,
     approaches: Collection[str],
     root: Path,
+    check: Callable[[str], object],
     force: bool = False,
 ) -> str:
     """Set the project in `root` up for `file`; returns what was inferred, in lines.
 
     `given`: columns that the user names, by purpose; `reference`: those of the reference. `data`:
-    the section of params.yaml; `approaches`: the names in the other. UserError: the file cannot be
-    understood, or the project is set up for a table and `force` is not given.
+    the section of params.yaml; `approaches`: the names in the other. `check`: raises UserError for
+    a text of params.yaml that cannot be loaded. UserError: the file cannot be understood, the
+    project is set up for a table and `force` is not given, or an approach does not fit the regions.
     """
     if "table" in data.settings and not force:
         raise UserError(
@@ -67,7 +70,24 @@ def init(
         )
     result = _try_out(file, given, reference, data)
     raw = root / RAW
-    if not file.resolve().is_relative_to(raw.resolve()):
+    in_place = file.resolve().is_relative_to(raw.resolve())
+    if in_place:
+        where = file.resolve().relative_to(raw.resolve()).as_posix()
+        settings = result.settings.model_copy(update={"file": where})
+        result = result._replace(settings=settings)
+    first = data.source != "table"
+    dropped = [name for name in DROPPED if name in approaches] if first else []
+    path = root / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    text, changes = edited(text, result.settings, result.regions, dropped, first)
+    try:
+        check(text)
+    except UserError as error:
+        raise UserError(
+            f"{error}; nothing was written. Take what names other regions out of params.yaml, run "
+            "init, and put it back with the new ones"
+        ) from None
+    if not in_place:
         target = raw / file.name
         if target.exists() and not filecmp.cmp(file, target, shallow=False) and not force:
             raise UserError(f"{target}: is there already and differs; replace it with --force")
@@ -75,14 +95,10 @@ def init(
         for name in sorted(images):
             _bring(file.parent / name, raw / name, link=True)
         _bring(file, target, link=False)
-    else:
-        where = file.resolve().relative_to(raw.resolve()).as_posix()
-        settings = result.settings.model_copy(update={"file": where})
-        result = result._replace(settings=settings)
-    first = data.source != "table"
-    dropped = _drop(approaches, root) if first else []
-    changes = edit(root / "params.yaml", result.settings, result.regions, dropped, first)
-    return "\n".join(_report(file, result, changes))
+    with replacing(path) as written:
+        written.write(text)
+    removed = _remove_results(dropped, root)
+    return "\n".join(_report(file, result, changes, removed))
 
 
 def _try_out(
@@ -111,7 +127,7 @@ def _try_out(
         reference=columns.reference,
         seed=data.seed,
     )
-    notes = []
+    notes = list(columns.notes)
     while True:
         try:
             table = Table(settings, regions)
@@ -196,18 +212,26 @@ def _is_linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _drop(approaches: Iterable[str], root: Path) -> list[str]:
-    """The approaches to leave out, when nothing of them is left: `compare` refuses what is."""
-    dropped = [name for name in DROPPED if name in approaches]
+def _remove_results(dropped: Iterable[str], root: Path) -> list[str]:
+    """Of approaches that are left out, because `compare` refuses what is left of them; returns
+    what there was, below `root`.
+    """
+    removed = []
     for name in dropped:
         for folder in ("data/annotations", "data/judgements"):
-            shutil.rmtree(root / folder / name, ignore_errors=True)
+            if (root / folder / name).is_dir():
+                shutil.rmtree(root / folder / name, ignore_errors=True)
+                removed.append(f"{folder}/{name}")
         for folder in ("metrics/scores", "metrics/usage"):
-            (root / folder / f"{name}.json").unlink(missing_ok=True)
-    return dropped
+            if (root / folder / f"{name}.json").exists():
+                (root / folder / f"{name}.json").unlink()
+                removed.append(f"{folder}/{name}.json")
+    return removed
 
 
-def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]:
+def _report(
+    file: Path, result: Result, changes: Sequence[str], removed: Sequence[str]
+) -> Iterable[str]:
     settings, studies = result.settings, result.studies
     patients = len({study.patient for study in studies if study.patient})
     of_patients = f" of {patients:,} patients" if patients else ""
@@ -239,6 +263,8 @@ def _report(file: Path, result: Result, changes: Sequence[str]) -> Iterable[str]
         yield f"note: {note}"
     for change in changes:
         yield f"params.yaml: {change}"
+    if removed:
+        yield f"removed, as these approaches are left out: {', '.join(removed)}"
     yield "Next: correct in params.yaml what was guessed wrong, and run: dvc repro"
 
 

@@ -16,11 +16,17 @@ PROJECTION_NAMES = re.compile(r"(?:.*[_ -])?(?:projection|view|view_?position)s?
 REPORT_NAMES = (
     "report report_text radiology_report full_report reporttext findings text narrative".split()
 )
-# Parts of a report that a table may also have in columns of their own.
-SECTION_NAMES = re.compile(
-    r"(?:.*[_ -])?(?:report|text|findings?|impressions?|conclusions?|indications?|history|"
-    r"technique|comparisons?|examinations?|exam|problems?|mesh|diagnos[ei]s|comments?)"
+# Words for a part of a report, or for the report, that a table may have in a column of its own.
+_SECTION_WORDS = frozenset(
+    "report reports reporttext text texts finding findings impression impressions conclusion "
+    "conclusions indication indications history technique comparison comparisons examination "
+    "examinations exam problem problems mesh diagnosis diagnoses comment comments".split()
 )
+_QUALIFIERS = frozenset(
+    "clinical clean final free full original patient preliminary radiology raw reason for "
+    "of the study".split()
+)
+SPLIT_PARTS = frozenset("split splits fold folds set partition subset phase".split())
 REFERENCE_NAMES = frozenset(
     "ref reference references annotation annotations annotated curated curator gold label labels "
     "region regions target manual".split()
@@ -33,3 +39,16 @@ def key(name: str) -> str:
 
 def parts(name: str) -> list[str]:
     return [part for part in re.split(r"[\W_]+", key(name)) if part]
+
+
+def is_section(name: str) -> bool:
+    """Whether a column is named for a part of a report, and not for a region in it too."""
+    words = set(parts(name))
+    return bool(words & _SECTION_WORDS) and words <= _SECTION_WORDS | _QUALIFIERS
+
+
+def region_of(column: str) -> str:
+    """A column's name without the words that only say what it is: `lung` of `ref_lung_findings`."""
+    words = [part for part in re.split(r"[\W_]+", column.strip()) if part]
+    without = REFERENCE_NAMES | _SECTION_WORDS
+    return "_".join([word for word in words if word.casefold() not in without] or words)
