@@ -1,4 +1,4 @@
-"""`xraygen reproduce`: published numbers out of recorded answers, what conventions make of them,
+"""`recipes.published_conventions`: published numbers out of recorded answers, what conventions make of them,
 and what is refused.
 """
 
