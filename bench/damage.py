@@ -129,7 +129,7 @@ def to_csv(rows: list[list]) -> bytes:
 
 
 def load(folder: Path, images: int) -> Files:
-    """The text files of a real collection and its first so many images."""
+    """The text files of a real collection and the first `images` images."""
     pictures = sorted(
         path for path in folder.joinpath("images").glob("*.png") if identify_image(path)
     )[:images]
@@ -452,7 +452,7 @@ def main() -> None:
     parser.add_argument(
         "--from", dest="source", type=Path, help="a folder with the real text files and images/"
     )
-    parser.add_argument("--images", type=int, default=20, help="at most so many of its images")
+    parser.add_argument("--images", type=int, default=20, help="of its images, at most")
     arguments = parser.parse_args()
     files = load(arguments.source, arguments.images) if arguments.source else compose()
     result = run(files, arguments.count, arguments.seed)

@@ -32,7 +32,7 @@ KEY = "BENCH_KEY"
 
 
 class ChatServer:
-    """`every`: of so many requests one fails, by TURNS."""
+    """`every`: one request in this many fails, in the ways of TURNS by turns."""
 
     def __init__(self, delay: float, every: int | None):
         self.delay, self.every, self.asked, self.free = delay, every, 0, asyncio.Semaphore(MOST)

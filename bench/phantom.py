@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--texts", type=int, default=10_000)
-    parser.add_argument("--cases", type=int, help="write so many cases instead")
+    parser.add_argument("--cases", type=int, help="write this many cases instead")
     parser.add_argument("--out", type=Path, default=Path("cases.jsonl"))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

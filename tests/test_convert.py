@@ -93,6 +93,7 @@ def test_open_i(tmp_path):
     put(tmp_path / "r/5.xml", xml("CXR5", "Fibrosis à droite.").encode("latin-1"))
     put(tmp_path / "r/6.xml", xml("CXR1", "Heart of normal size.", "CXR1_1_IM-1-3001", "CXR1_9"))
     put(tmp_path / "r/7.xml", xml("CXR7", "Clear.").encode("utf-16"))
+    put(tmp_path / "r/9.xml", xml("CXR9", "Clear.").encode("utf-16")[:-1])
     os.mkfifo(tmp_path / "r/8.xml")
     put(tmp_path / "r/._1.xml", b"\0\5\26\7")  # macOS
     studies, result = converted("open-i", tmp_path)
@@ -103,15 +104,16 @@ def test_open_i(tmp_path):
             "images": [{"path": "images/CXR1_1_IM-1-3001.png", "projection": "unknown"}],
         },
         "CXR5": {"id": "CXR5", "report": "Fibrosis à droite.", "images": []},
+        "CXR7": {"id": "CXR7", "report": "Clear.", "images": []},
     }
     assert kinds(result.excluded) == {
         "no_findings": 1,
-        "file_malformed": 1,
+        "file_malformed": 2,
         "entry_malformed": 1,
         "id_duplicate": 1,
-        "file_unreadable": 2,
+        "file_unreadable": 1,
     }
-    assert kinds(result.repairs) == {"encoding": 1, "image_missing": 2} and result.units == 8
+    assert kinds(result.repairs) == {"encoding": 2, "image_missing": 2} and result.units == 9
 
 
 def test_entities_are_refused_before_they_blow_up(tmp_path):
@@ -479,7 +481,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     ("content", "problem"),
     [
         (b'{"train": [', "not JSON"),
-        ('{"train": []}'.encode("utf-16"), "UTF-16"),
+        ('{"train": []}'.encode("utf-16")[:-1], "not JSON"),
         (b"[]", "not R2Gen's form"),
         (b'{"train": {}}', "not R2Gen's form"),
         (b"[" * 100_000, "not JSON"),
@@ -496,7 +498,7 @@ def test_json_of_another_form_is_refused(tmp_path, content, problem):
         (b"uid,impression\n1,x\n", "no column named findings"),
         (b'uid,findings\n1,"a "quoted" word"\n', "damaged CSV near line 2"),
         (b'uid,findings\n1,"never closed\n2,x\n', "damaged CSV near line"),
-        ("uid,findings\n1,x\n".encode("utf-16"), "UTF-16"),
+        ("uid,findings\n1,x\n".encode("utf-16")[:-1], "cannot be read"),
         (b"", "no column named uid"),
     ],
 )
@@ -504,6 +506,18 @@ def test_a_table_of_which_rows_might_be_lost_is_refused(tmp_path, content, probl
     put(tmp_path / "indiana_reports.csv", content)
     put(tmp_path / "indiana_projections.csv", "uid,filename,projection\n")
     assert problem in refused("kaggle-iu", tmp_path)
+
+
+def test_utf_16_is_read(tmp_path):
+    """A table and JSON, as programs for Windows save them."""
+    put(tmp_path / "k/indiana_reports.csv", 'uid,findings\n1,"Größe\nnormal"\n'.encode("utf-16"))
+    put(tmp_path / "k/indiana_projections.csv", "uid,filename,projection\n")
+    studies, result = converted("kaggle-iu", tmp_path / "k")
+    assert studies["CXR1"]["report"] == "Größe normal" and kinds(result.repairs) == {"encoding": 1}
+    entry = {"id": "a", "report": "Größe normal"}
+    put(tmp_path / "r/annotation.json", json.dumps({"val": [entry]}).encode("utf-16"))
+    studies, result = converted("r2gen", tmp_path / "r")
+    assert studies["a"]["split"] == "dev" and kinds(result.repairs) == {"encoding": 1}
 
 
 def test_a_damaged_gzip_is_refused(tmp_path):

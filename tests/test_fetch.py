@@ -186,8 +186,8 @@ def test_killed_halfway_and_run_again_it_is_complete(tmp_path):
 
 @contextlib.contextmanager
 def serving(files: dict[str, bytes], cut: int | None = None):
-    """(URL, the paths asked for) of an HTTP server; with `cut`, connections break after so many
-    bytes of a body.
+    """(URL, the paths asked for) of an HTTP server; with `cut`, connections break after
+    that many bytes of a body.
     """
     asked = []
 

@@ -440,7 +440,7 @@ def test_above_the_share_of_failures_it_stops_with_a_summary(chat_server, annota
         " 20 no JSON in the answer",
     ):
         list(bounded(annotator(server))(CASES))
-    assert len(server.asked) < 4 * (20 + 16), "after so many as tell, the rest is not asked"
+    assert len(server.asked) < 4 * (20 + 16), "once enough have failed, the rest is not asked"
     with pytest.raises(
         UserError, match="2 of 3 cases have no annotation.* 2 400: so the server says: 400"
     ):

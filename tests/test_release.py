@@ -140,6 +140,31 @@ def test_a_comparison_of_other_approaches_is_refused():
         release.choose(dict.fromkeys(by_name, LEARNED), by_name, {"a vs c": pair(0.1, 0, 1)})
 
 
+def test_dev_was_used_for_what_the_approaches_take(root):
+    """Checkpoints are selected for a fine-tuned model alone, prompts for a language model."""
+    shipped = params.load(root / "params.yaml").approaches
+    whole = ["checkpoint selection in fine-tuning", "prompt selection"]
+
+    def said(*names: str) -> tuple[list[str], str]:
+        by_name = {name: scores(0.5 + 0.1 * place) for place, name in enumerate(names)}
+        pairs = {f"{names[-1]} vs {names[-2]}": pair(0.1, 0.0, 0.2)} if len(names) > 1 else {}
+        facts = release.choose({name: shipped[name] for name in names}, by_name, pairs)
+        text = release.readme(facts | {"studies": 2, "failed": 0})
+        assert ("fine-tuned approach more" in text) == ("checkpoint" in text)
+        (line,) = [line for line in text.splitlines() if line.startswith("- Dev was used for ")]
+        return facts["dev_used_for"][:-1], line
+
+    assert said("router")[0] == []
+    assert said("router")[1] == (
+        "- Dev was used for the final choice of the approach, so scores on dev are optimistic."
+    )
+    assert said("router", "vlm-base")[0] == []
+    assert said("brief", "router")[0] == whole[1:]
+    assert said("vlm-finetuned", "router")[0] == whole[:1]
+    assert said("vlm-finetuned", "rules")[0] == whole
+    assert " selection and the final choice" in said("rules", "router")[1]
+
+
 def made(split: str, first: int, count: int) -> list[Study]:
     reports = [phantom(0, first + k) for k in range(count)]
     return [
@@ -273,7 +298,7 @@ def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):
     assert f"Margin over the next, verbatim: {facts['margin']:.3f} [{low:.3f}, {high:.3f}]" in text
     for use in facts["dev_used_for"]:
         assert use in text
-    assert {"checkpoint", "prompt", "choice"} <= set(" ".join(facts["dev_used_for"]).split())
+    assert facts["dev_used_for"] == ["the final choice of the approach"]
     assert (
         "**learned**" in text
         and "proxy, the embedded approximation" in text

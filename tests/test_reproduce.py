@@ -1,5 +1,5 @@
-"""`xraygen reproduce`: published numbers out of recorded answers, what conventions make of them,
-and what is refused.
+"""`recipes.published_conventions`: published numbers out of recorded answers, what conventions make
+of them, and what is refused.
 """
 
 import csv

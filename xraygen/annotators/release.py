@@ -25,12 +25,20 @@ class Released(Record):
     judge: str
 
 
-# What dev has been used for by the time the score of the chosen approach on it is reported.
-DEV_USED_FOR = (
-    "checkpoint selection in fine-tuning",
-    "prompt selection",
-    "the final choice of the approach",
-)
+CHECKPOINT_SELECTION = "checkpoint selection in fine-tuning"
+_FINE_TUNED = "models/adapter"  # what the stage finetune writes
+
+
+def dev_used_for(approaches: Mapping[str, "Settings"]) -> list[str]:
+    """What dev has been used for by the time the score of the chosen one of these approaches on it
+    is reported.
+    """
+    uses = []
+    if any(approach.reads == _FINE_TUNED for approach in approaches.values()):
+        uses.append(CHECKPOINT_SELECTION)
+    if any(approach.annotator == "llm" for approach in approaches.values()):
+        uses.append("prompt selection")
+    return [*uses, "the final choice of the approach"]
 
 
 def choose(
@@ -68,7 +76,7 @@ def choose(
     chosen |= {key: macro[best][key] for key in ("score", "ci_low", "ci_high")}
     if len(ranked) > 1:
         chosen |= {"runner_up": ranked[1]} | _margin(best, ranked[1], pairs)
-    chosen |= {"dev_used_for": list(DEV_USED_FOR)}
+    chosen |= {"dev_used_for": dev_used_for(approaches)}
     return chosen | ({"left_out": recorded} if recorded else {})
 
 
@@ -145,6 +153,10 @@ def readme(facts: dict) -> str:
         judge += ", the embedded approximation of GREEN"
     score = _interval(facts["score"], facts["ci_low"], facts["ci_high"])
     *uses, last_use = facts["dev_used_for"]
+    used = f"{', '.join(uses)} and {last_use}" if uses else last_use
+    optimistic = f"Dev was used for {used}, so scores on dev are optimistic"
+    if CHECKPOINT_SELECTION in uses:
+        optimistic += ", and those of a fine-tuned approach more than others"
     lines = [
         f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their "
         "column `error` says why.",
@@ -152,8 +164,7 @@ def readme(facts: dict) -> str:
         "dev.",
         f"Judge: {judge}.",
         f"Macro score on dev: {score}. Scores on test are in reports/comparison.md.",
-        f"Dev was used for {', '.join(uses)} and {last_use}, so scores on dev are optimistic, and "
-        "those of a fine-tuned approach more than others.",
+        f"{optimistic}.",
     ]
     if "margin" in facts and facts["margin"] is None:
         lines.append(

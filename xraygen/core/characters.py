@@ -17,15 +17,29 @@ def decode(data: bytes) -> tuple[str, str | None]:
     UTF-16 is recognized by its byte order mark. Bytes that are not UTF-8 are read as Windows-1252,
     of which Latin-1 is a part. UnicodeDecodeError: damaged UTF-16.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16"), "UTF-16"
-    text = data.decode("utf-8-sig", "surrogateescape")
-    stray = _NOT_UTF8.findall(text)
-    if not stray:
+    encoding = encoding_of(data)
+    if encoding == "utf-16":
+        return data.decode(encoding), "UTF-16"
+    text = data.decode(encoding, "surrogateescape")
+    first = _NOT_UTF8.search(text)
+    if first is None:
         return text, None
-    line = text.count("\n", 0, text.index(stray[0])) + 1
-    problem = f"{len(stray)} bytes are not UTF-8, the first in line {line}; read as Windows-1252"
-    return _NOT_UTF8.sub(_windows_1252, text), problem
+    line = text.count("\n", 0, first.start()) + 1
+    text, count = as_windows_1252(text)
+    return text, f"{count} bytes are not UTF-8, the first in line {line}; read as Windows-1252"
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding, by the byte order mark that a file may start with."""
+    utf_16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if utf_16 else "utf-8-sig"
+
+
+def as_windows_1252(text: str) -> tuple[str, int]:
+    """A text that was decoded with `surrogateescape`, with Windows-1252's characters for the bytes
+    that are not UTF-8, and the number of these bytes.
+    """
+    return _NOT_UTF8.subn(_windows_1252, text)
 
 
 def _windows_1252(stray: re.Match[str]) -> str:

@@ -11,18 +11,11 @@ from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.progress import progress
 from xraygen.core.study import Projection
-from xraygen.core.tables import has_no_value
+from xraygen.core.tables import has_no_value, text_of_id
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts import LAYOUTS
-from xraygen.sources.layouts.reading import (
-    Draft,
-    View,
-    clean,
-    counts,
-    excluded,
-    repaired,
-    split_of,
-)
+from xraygen.sources.layouts.reading import KINDS, Draft, View, clean, counts, excluded, split_of
 from xraygen.sources.walk import files_below
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", "")  # the best first
@@ -71,14 +64,12 @@ def convert(layout: str, folder: Path, out: Path) -> Conversion:
             f"move it there, or write to {folder / out.name}"
         )
     reader = LAYOUTS[layout]
-    repairs: list[Incident] = []
-    outcomes = _Outcomes(ImageFiles(folder, home, repairs), repairs)
-    for outcome in progress(reader.read(folder, repairs), "convert", reader.UNIT):
+    log = Log(KINDS)
+    outcomes = _Outcomes(ImageFiles(folder, home, log), log)
+    for outcome in progress(reader.read(folder, log), "convert", reader.UNIT):
         outcomes.add(outcome)
     studies = outcomes.studies()
-    result = Conversion(
-        reader.UNIT, outcomes.units, len(studies), outcomes.excluded, outcomes.repairs
-    )
+    result = Conversion(reader.UNIT, outcomes.units, len(studies), outcomes.excluded, log.incidents)
     if not studies:
         counted = "; ".join(str(result).splitlines())
         raise UserError(f"{folder}: no study is left, nothing was written. {counted}")
@@ -91,8 +82,8 @@ def convert(layout: str, folder: Path, out: Path) -> Conversion:
 class _Outcomes:
     """Studies by id as they are read, and what was excluded; ids that repeat are sorted out."""
 
-    def __init__(self, images: "ImageFiles", repairs: list[Incident]):
-        self.images, self.repairs = images, repairs
+    def __init__(self, images: "ImageFiles", log: Log):
+        self.images, self.log = images, log
         self.units = 0
         self.excluded: list[Incident] = []
         self._studies: dict[str, dict] = {}
@@ -131,16 +122,16 @@ class _Outcomes:
         if not report:
             return excluded("no_findings", id, "the report has none")
         if replaced:
-            self.repairs.append(repaired("text_characters", id, "replaced by blanks"))
+            self.log.repaired("text_characters", id, "replaced")
         study = {"id": id, "report": report, "images": self.images.of(id, draft.views)}
         if (patient := _text_of_id(draft.patient)) is not None:
             study["patient"] = patient
         elif not has_no_value(draft.patient):
-            self.repairs.append(repaired("patient_unknown", id, "the study has no patient"))
+            self.log.repaired("patient_unknown", id, "the study has no patient")
         if (split := split_of(draft.split)) is not None:
             study["split"] = split
         elif not has_no_value(draft.split):
-            self.repairs.append(repaired("split_unknown", id, "the study has no split"))
+            self.log.repaired("split_unknown", id, "the study has no split")
         return study
 
 
@@ -151,13 +142,11 @@ def _identifier(value: object) -> str | None:
 
 
 def _text_of_id(value: object) -> str | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or has_no_value(value):
+    """None where this is neither text nor a whole number, or has characters that are none."""
+    id = None if isinstance(value, bool) or has_no_value(value) else text_of_id(value)
+    if not isinstance(id, str):
         return None
-    text, replaced = clean(value)
+    text, replaced = clean(id)
     return None if replaced else text
 
 
@@ -168,8 +157,8 @@ class ImageFiles:
     found, and nothing outside the folder can be.
     """
 
-    def __init__(self, folder: Path, home: Path, repairs: list[Incident]):
-        self._home, self._repairs = home, repairs
+    def __init__(self, folder: Path, home: Path, log: Log):
+        self._home, self._log = home, log
         self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
         outside: list[Path] = []
         for path in files_below(folder, _is_image_name, outside, home):
@@ -177,18 +166,18 @@ class ImageFiles:
             if _is_utf_8(str(name)):
                 self._by_stem[_stem(name.name)].append(name)
             else:
-                repairs.append(excluded("image_name", str(name), "rename it"))
+                log.excluded("image_name", str(name), "rename it")
         for path in outside:
             if path.is_dir() or _is_image_name(path.name):
                 link = path.relative_to(home).as_posix()
-                repairs.append(excluded("image_outside", link, "a link; put the files there"))
+                log.excluded("image_outside", link, "a link; put the files there")
 
     def of(self, id: str, views: tuple[View, ...]) -> list[dict[str, str]]:
         images = []
         for view in views:
             name = self._find(id, view.path)
             if name is None:
-                self._repairs.append(excluded("image_missing", id, "not below the folder"))
+                self._log.excluded("image_missing", id, "not below the folder")
             else:
                 images.append({"path": name, "projection": self._projection(name, view)})
         return images
@@ -208,7 +197,7 @@ class ImageFiles:
             if name.parent.parts[len(name.parent.parts) - len(parents) :] == parents
         ]
         if len(found) > 1:
-            self._repairs.append(repaired("image_ambiguous", id, f"{len(found)} files match"))
+            self._log.repaired("image_ambiguous", id, f"{len(found)} files match")
         best = min(found, key=lambda name: (_rank(name), len(name.parts), name), default=None)
         return None if best is None else str(best)
 

@@ -6,6 +6,12 @@ from collections.abc import Collection, Mapping
 from xraygen.sources import Incident
 
 
+def incident(kinds: Mapping[str, str], action: str, kind: str, id: str, detail: str) -> Incident:
+    """One of the `kinds` that a log lists."""
+    assert kinds[kind].startswith(action), kind
+    return Incident(action=action, kind=kind, id=shown(id), detail=shown(detail))
+
+
 class Log:
     """`kinds`: {kind: "repaired: ..." or "excluded: ..."}. `expected`: kinds that are no damage."""
 
@@ -15,10 +21,7 @@ class Log:
         self.incidents: list[Incident] = []
 
     def _add(self, action: str, kind: str, id: str, detail: str) -> None:
-        assert self.kinds[kind].startswith(action), kind
-        self.incidents.append(
-            Incident(action=action, kind=kind, id=shown(id), detail=shown(detail))
-        )
+        self.incidents.append(incident(self.kinds, action, kind, id, detail))
 
     def repaired(self, kind: str, id: str, detail: str) -> None:
         self._add("repaired", kind, id, detail)

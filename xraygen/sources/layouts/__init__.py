@@ -1,7 +1,7 @@
 """Readers of public collections, by the name of their layout: `xraygen convert LAYOUT FOLDER`.
 
-Each has UNIT, what it counts, and read(folder, incidents), which yields one Draft or Incident for
-each unit and appends what it repaired to `incidents`.
+Each has UNIT, what it counts, and read(folder, log), which yields one Draft or Incident for each
+unit and tells `log` what it repaired.
 """
 
 from xraygen.sources.layouts import (

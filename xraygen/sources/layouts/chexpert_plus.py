@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import Draft, View, excluded, grouped, one_file, read_rows
 
 UNIT = "studies"
@@ -17,10 +18,10 @@ UNIT = "studies"
 _COLUMNS = ("path_to_image", "section_findings", "frontal_lateral", "deid_patient_id", "split")
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     remedy = "get it from Stanford AIMI"
     path = one_file(folder, "df_chexpert_plus_*.csv", "df_chexpert_plus_*.csv.gz", remedy=remedy)
-    return grouped(map(_image, read_rows(path, _COLUMNS, (), incidents)))
+    return grouped(map(_image, read_rows(path, _COLUMNS, (), log)))
 
 
 def _image(row: dict[str, str] | Incident) -> Draft | Incident:

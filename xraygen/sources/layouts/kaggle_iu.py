@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import Draft, View, excluded, one_file, read_rows
 
 UNIT = "rows"
@@ -18,19 +19,19 @@ UNIT = "rows"
 _UID = re.compile(r"0*([0-9]+?)(?:\.0*)?")  # pandas writes 1000.0 where the column has a gap
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     remedy = "get it from Kaggle, raddar/chest-xrays-indiana-university"
     reports = one_file(folder, "indiana_reports.csv", remedy=remedy)
     projections = one_file(folder, "indiana_projections.csv", remedy=remedy)
     views: dict[str, list[View]] = defaultdict(list)
-    for row in read_rows(projections, ("uid", "filename", "projection"), (), incidents):
+    for row in read_rows(projections, ("uid", "filename", "projection"), (), log):
         if isinstance(row, Incident):
-            incidents.append(row)
+            log.incidents.append(row)
         elif uid := _UID.fullmatch(row["uid"]):
             views[uid[1]].append(View(row["filename"], row["projection"]))
         else:
-            incidents.append(excluded("row_malformed", row["where"], "uid is not a number"))
-    for row in read_rows(reports, ("uid", "findings"), (), incidents):
+            log.excluded("row_malformed", row["where"], "uid is not a number")
+    for row in read_rows(reports, ("uid", "findings"), (), log):
         if isinstance(row, Incident):
             yield row
         elif uid := _UID.fullmatch(row["uid"]):

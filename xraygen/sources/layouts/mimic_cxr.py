@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import (
     Draft,
     View,
     optional_file,
     read_rows,
-    repaired,
     text_files,
 )
 
@@ -35,14 +35,14 @@ _HEADING = re.compile(
 )
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
-    splits = {row["study_id"]: row["split"] for row in _table(folder, "split", incidents)}
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
+    splits = {row["study_id"]: row["split"] for row in _table(folder, "split", log)}
     views: dict[str, list[View]] = defaultdict(list)
-    for row in _table(folder, "metadata", incidents):
+    for row in _table(folder, "metadata", log):
         study = row["study_id"]
         views[study].append(View(f"s{study}/{row['dicom_id']}", row["ViewPosition"]))
     remedy = "no report s<number>.txt below it; extract the reports there"
-    for path, text in text_files(folder, _REPORT.fullmatch, remedy, incidents):
+    for path, text in text_files(folder, _REPORT.fullmatch, remedy, log):
         if isinstance(text, Incident):
             yield text
             continue
@@ -69,16 +69,16 @@ def findings(report: str) -> str:
     )
 
 
-def _table(folder: Path, name: str, incidents: list[Incident]) -> Iterator[dict[str, str]]:
+def _table(folder: Path, name: str, log: Log) -> Iterator[dict[str, str]]:
     """The usable rows of a table; that others are not, or that it is missing, are incidents."""
     needed = {"split": ("study_id", "split"), "metadata": ("study_id", "dicom_id", "ViewPosition")}
     file = f"mimic-cxr-2.0.0-{name}.csv"
     path = optional_file(folder, file, f"{file}.gz")
     if path is None:
-        incidents.append(repaired("table_missing", file, "not below the folder"))
+        log.repaired("table_missing", file, "not below the folder")
         return
-    for row in read_rows(path, needed[name], (), incidents):
+    for row in read_rows(path, needed[name], (), log):
         if isinstance(row, Incident):
-            incidents.append(row)
+            log.incidents.append(row)
         else:
             yield row

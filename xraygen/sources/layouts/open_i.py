@@ -10,14 +10,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import Draft, View, excluded, text_files
 
 UNIT = "files"
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     remedy = "no .xml file below it; extract NLMCXR_reports.tgz there"
-    for path, text in text_files(folder, _is_xml, remedy, incidents):
+    for path, text in text_files(folder, _is_xml, remedy, log):
         name = path.relative_to(folder).as_posix()
         yield text if isinstance(text, Incident) else _study(text, name)
 

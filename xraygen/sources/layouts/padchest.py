@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import Draft, View, grouped, one_file, read_rows
 
 UNIT = "studies"
@@ -17,10 +18,10 @@ UNIT = "studies"
 _COLUMNS = ("ImageID", "StudyID", "PatientID", "Projection", "Report")
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     names = ("PADCHEST_chest_x_ray_images_labels_*.csv", "PADCHEST_chest_x_ray_images_labels_*.gz")
     path = one_file(folder, *names, remedy="get it from BIMCV")
-    return grouped(map(_image, read_rows(path, _COLUMNS, (), incidents)))
+    return grouped(map(_image, read_rows(path, _COLUMNS, (), log)))
 
 
 def _image(row: dict[str, str] | Incident) -> Draft | Incident:

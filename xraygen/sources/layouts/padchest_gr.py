@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xraygen.core.errors import UserError
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import (
     Draft,
     View,
@@ -24,16 +25,16 @@ from xraygen.sources.layouts.reading import (
 UNIT = "entries"
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     path = one_file(folder, "grounded_reports_*.json", remedy="get it from BIMCV")
     table = one_file(folder, "master_table.csv", remedy="unzip master_table.csv.zip there")
-    entries = read_json(path, incidents)
+    entries = read_json(path, log)
     if not isinstance(entries, list):
         raise UserError(f"{path}: not PadChest-GR's form, a list of studies")
     about: dict[str, dict[str, str]] = {}
-    for row in read_rows(table, ("StudyID", "PatientID", "split"), (), incidents):
+    for row in read_rows(table, ("StudyID", "PatientID", "split"), (), log):
         if isinstance(row, Incident):
-            incidents.append(row)
+            log.incidents.append(row)
         else:
             about.setdefault(row["StudyID"], row)
     for number, entry in enumerate(entries):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xraygen.core.errors import UserError
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import (
     Draft,
     excluded,
@@ -23,9 +24,9 @@ from xraygen.sources.layouts.reading import (
 UNIT = "studies"
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     path = one_file(folder, "annotation.json", remedy="it comes with R2Gen's data")
-    content = read_json(path, incidents)
+    content = read_json(path, log)
     splits = content.items() if isinstance(content, dict) else ()
     if not splits or not all(isinstance(entries, list) for _, entries in splits):
         raise UserError(f"{path}: not R2Gen's form, an object with the lists train, val and test")

@@ -4,7 +4,6 @@ A reader yields one outcome for each unit of its collection (a file, an entry, a
 several rows): a Draft, or the Incident that excludes it. So every unit is accounted for.
 """
 
-import codecs
 import csv
 import gzip
 import json
@@ -15,8 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from xraygen.core.characters import as_windows_1252, decode, encoding_of, printable
 from xraygen.core.errors import UserError
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log, incident
+from xraygen.sources.table.cells import read_split
 from xraygen.sources.walk import files_below
 
 KINDS = {  # every kind of incident; ids are study ids, file:place or paths
@@ -24,7 +26,7 @@ KINDS = {  # every kind of incident; ids are study ids, file:place or paths
     "entry_malformed": "excluded: an entry without a usable id, or not of the layout's form",
     "row_malformed": "excluded: a row with more or fewer cells than the header",
     "file_malformed": "excluded: a file that is damaged, or that declares entities",
-    "file_unreadable": "excluded: a file that cannot be opened, or is UTF-16",
+    "file_unreadable": "excluded: a file that cannot be opened",
     "file_outside": "excluded: a link to a file outside the folder",
     "id_duplicate": "excluded: a study that is in the collection already, with the same content",
     "id_conflict": "excluded: studies with one id and different content; which is right is unknown",
@@ -32,29 +34,11 @@ KINDS = {  # every kind of incident; ids are study ids, file:place or paths
     "image_name": "excluded: an image whose path is not UTF-8",
     "image_outside": "excluded: a link, to an image or to a folder, that leads out of the folder",
     "image_ambiguous": "repaired: several files match; PNG goes first, then JPEG, TIFF, DICOM",
-    "encoding": "repaired: bytes that are not UTF-8, read as Windows-1252, one incident a file",
+    "encoding": "repaired: a file that is not UTF-8, read as UTF-16 or Windows-1252",
     "text_characters": "repaired: control characters or halves of surrogate pairs, replaced",
     "split_unknown": "repaired: a split of another name than train, dev, test or val; left out",
     "patient_unknown": "repaired: a patient that is neither text nor a whole number; left out",
     "table_missing": "repaired: an optional table is missing, and with it splits or images",
-}
-
-# What a Windows program meant by bytes 80 to 9f; five of them are unassigned there.
-_WINDOWS_1252 = {
-    code: character
-    for code in range(0x80, 0xA0)
-    if (character := bytes([code]).decode("cp1252", "ignore"))
-}
-_STRAY = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as surrogateescape decodes them
-_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_SPLITS = {
-    "train": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validate": "dev",
-    "validation": "dev",
-    "test": "test",
 }
 
 
@@ -77,18 +61,8 @@ class Draft(NamedTuple):
 
 
 def excluded(kind: str, id: str, detail: str) -> Incident:
-    assert KINDS[kind].startswith("excluded"), kind
-    return Incident(action="excluded", kind=kind, id=_printable(id), detail=_printable(detail))
-
-
-def repaired(kind: str, id: str, detail: str) -> Incident:
-    assert KINDS[kind].startswith("repaired"), kind
-    return Incident(action="repaired", kind=kind, id=_printable(id), detail=_printable(detail))
-
-
-def _printable(text: str) -> str:
-    """File names may hold any bytes, records only what UTF-8 can say."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """The outcome for a unit that is excluded as a whole; a log has what else was damaged."""
+    return incident(KINDS, "excluded", kind, id, detail)
 
 
 def split_of(name: object) -> str | None:
@@ -96,12 +70,13 @@ def split_of(name: object) -> str | None:
 
     Every collection's validation split is dev here: what one chooses approaches by.
     """
-    return _SPLITS.get(name.strip().casefold()) if isinstance(name, str) else None
+    split = read_split(name)
+    return "dev" if split == "val" else split
 
 
 def clean(text: str) -> tuple[str, bool]:
     """(The text on one line, whether characters had to be replaced)."""
-    replaced = _UNPRINTABLE.sub(" ", text.translate(_WINDOWS_1252))
+    replaced = printable(text)
     return " ".join(replaced.split()), replaced != text
 
 
@@ -130,7 +105,7 @@ def all_files(folder: Path, *names: str) -> list[Path]:
 
 
 def text_files(
-    folder: Path, wanted: Callable[[str], object], remedy: str, incidents: list[Incident]
+    folder: Path, wanted: Callable[[str], object], remedy: str, log: Log
 ) -> Iterator[tuple[Path, str | Incident]]:
     """Every wanted file below the folder with its text, or with the incident that excludes it.
 
@@ -145,58 +120,44 @@ def text_files(
         name = path.relative_to(folder).as_posix()
         yield path, excluded("file_outside", name, "a link; put the file there")
     for path in paths:
-        yield path, _file_text(path, path.relative_to(folder).as_posix(), incidents)
+        yield path, _file_text(path, path.relative_to(folder).as_posix(), log)
 
 
-def _file_text(path: Path, name: str, incidents: list[Incident]) -> str | Incident:
+def _file_text(path: Path, name: str, log: Log) -> str | Incident:
     if not path.is_file():  # a pipe would be waited for
         return excluded("file_unreadable", name, "a broken link, or not a file")
     try:
         data = path.read_bytes()
     except OSError as error:
         return excluded("file_unreadable", name, str(error.strerror))
-    if _is_utf_16(data):
-        return excluded("file_unreadable", name, "UTF-16")
-    return _decoded(data, name, incidents)
+    try:
+        return _decoded(data, name, log)
+    except UnicodeDecodeError:
+        return excluded("file_malformed", name, "damaged UTF-16")
 
 
-def _decoded(data: bytes, name: str, incidents: list[Incident]) -> str:
-    """UTF-8, or where it is not, Windows-1252 for the bytes that are not."""
-    text = data.decode("utf-8-sig", "surrogateescape")
-    return "".join(_repaired_lines([text], name, incidents))
+def _decoded(data: bytes, name: str, log: Log) -> str:
+    """UnicodeDecodeError: damaged UTF-16."""
+    text, problem = decode(data)
+    if problem:
+        log.repaired("encoding", name, problem)
+    return text
 
 
-def _repaired_lines(lines: Iterable[str], name: str, incidents: list[Incident]) -> Iterator[str]:
-    strays = 0
-    for line in lines:
-        if not line.isascii() and _STRAY.search(line):
-            line, count = _STRAY.subn(_as_windows_1252, line)
-            strays += count
-        yield line
-    if strays:
-        incidents.append(repaired("encoding", name, f"{strays:,} bytes are not UTF-8"))
-
-
-def _as_windows_1252(stray: re.Match) -> str:
-    code = ord(stray[0]) - 0xDC00
-    return _WINDOWS_1252.get(code, chr(code))
-
-
-def read_json(path: Path, incidents: list[Incident]) -> object:
+def read_json(path: Path, log: Log) -> object:
     """The content of a JSON file; NaN is None. UserError: it cannot be read, or is damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    _refuse_utf_16(data, path)
     try:
-        return json.loads(_decoded(data, path.name, incidents), parse_constant=lambda name: None)
+        return json.loads(_decoded(data, path.name, log), parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}; the file is damaged, get it again") from None
 
 
 def read_rows(
-    path: Path, needed: Sequence[str], optional: Sequence[str], incidents: list[Incident]
+    path: Path, needed: Sequence[str], optional: Sequence[str], log: Log
 ) -> Iterator[dict[str, str] | Incident]:
     """Rows of a CSV file, which may be gzipped, with the columns `needed`, `optional` and `where`
     ("file:line"). An optional column that is not there reads as "".
@@ -207,9 +168,12 @@ def read_rows(
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rb") as file:
-            _refuse_utf_16(file.read(2), path)
-        with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(_repaired_lines(file, path.name, incidents), strict=True)
+            encoding = encoding_of(file.read(2))
+        errors = "strict" if encoding == "utf-16" else "surrogateescape"
+        with opened(path, "rt", encoding=encoding, errors=errors, newline="") as file:
+            if encoding == "utf-16":
+                log.repaired("encoding", path.name, "UTF-16")
+            reader = csv.reader(_repaired_lines(file, path.name, log), strict=True)
             header = [name.strip() for name in next(reader, [])]
             if missing := [name for name in needed if name not in header]:
                 raise UserError(f"{path}: no column named {missing[0]}; is it the right file?")
@@ -224,17 +188,18 @@ def read_rows(
                     yield excluded("row_malformed", where, detail)
     except csv.Error as error:
         raise UserError(f"{path}: damaged CSV near line {reader.line_num}: {error}") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
-def _refuse_utf_16(data: bytes, path: Path) -> None:
-    if _is_utf_16(data):
-        raise UserError(f"{path}: is UTF-16; save it as UTF-8, or get it again")
-
-
-def _is_utf_16(data: bytes) -> bool:
-    return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+def _repaired_lines(lines: Iterable[str], name: str, log: Log) -> Iterator[str]:
+    strays = 0
+    for line in lines:
+        text, count = (line, 0) if line.isascii() else as_windows_1252(line)
+        strays += count
+        yield text
+    if strays:
+        log.repaired("encoding", name, f"{strays:,} bytes are not UTF-8; read as Windows-1252")
 
 
 # --- entries
@@ -278,8 +243,8 @@ def counts(incidents: Iterable[Incident]) -> str:
     """Kinds with their counts and the least id as an example, the most frequent kind first."""
     found = list(incidents)
     firsts: dict[str, str] = {}
-    for incident in found:
-        firsts[incident.kind] = min(firsts.get(incident.kind, incident.id), incident.id)
-    kinds = Counter(incident.kind for incident in found)
+    for one in found:
+        firsts[one.kind] = min(firsts.get(one.kind, one.id), one.id)
+    kinds = Counter(one.kind for one in found)
     ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {kind} (e.g. {firsts[kind]})" for kind, count in ordered)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xraygen.core.errors import UserError
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import (
     Draft,
     excluded,
@@ -23,14 +24,14 @@ from xraygen.sources.layouts.reading import (
 UNIT = "entries"
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     files = {split: _file(folder, split) for split in ("train", "valid", "test")}
     if not any(files.values()):
         raise UserError(f"{folder}: no train_metadata_view_position.json or the like below it")
     for split, path in files.items():
         if path is None:
             continue
-        content = read_json(path, incidents)
+        content = read_json(path, log)
         if not isinstance(content, dict):
             raise UserError(f"{path}: not ReXGradient's form, an object of studies by id")
         for id, entry in content.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xraygen.core.errors import UserError
 from xraygen.sources import Incident
+from xraygen.sources.incident_log import Log
 from xraygen.sources.layouts.reading import (
     Draft,
     all_files,
@@ -25,12 +26,12 @@ UNIT = "entries"
 _PATIENT = re.compile(r"(patient\d+)_study\d+")
 
 
-def read(folder: Path, incidents: list[Incident]) -> Iterator[Draft | Incident]:
+def read(folder: Path, log: Log) -> Iterator[Draft | Incident]:
     paths = all_files(folder, "ReXRank_*.json")
     if not paths:
         raise UserError(f"{folder}: no ReXRank_*.json below it; get one from ReXrank's repository")
     for path in paths:
-        content = read_json(path, incidents)
+        content = read_json(path, log)
         if not isinstance(content, dict):
             raise UserError(f"{path}: not ReXrank's form, an object of studies by id")
         for id, entry in content.items():
