@@ -238,6 +238,23 @@ def test_a_deflated_file_is_refused_before_it_is_inflated(tmp_path):
     assert "transfer syntax" in refusal(path)
 
 
+def test_a_deflated_file_is_refused_wherever_its_header_says_so(tmp_path, monkeypatch):
+    path = write(tmp_path / "x.dcm", RAMP)
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    content = path.read_bytes()
+    syntax = content.index(b"\x02\0\x10\0UI")
+    private = b"\x02\0\x02\x01OB\0\0" + struct.pack("<I", 70_000) + bytes(70_000)
+    path.write_bytes(content[:syntax] + private + content[syntax:])
+
+    def inflate(*_, **__):
+        raise AssertionError("inflated")
+
+    monkeypatch.setattr("zlib.decompress", inflate)
+    assert "transfer syntax" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("name", "marker", "offset", "size"),
     [("MR2_J2KI.dcm", b"\xff\x4f\xff\x51", 8, ">2I"), ("JPEG-LL.dcm", b"\xff\xc3", 5, ">2H")],

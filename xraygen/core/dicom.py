@@ -23,7 +23,6 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
-_DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom would inflate it whole, whatever the size
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
 _TAGS = (
@@ -108,7 +107,7 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
     try:
         # From memory: from a file, a damaged length could make it read gigabytes.
         content = path.read_bytes()
-        if _DEFLATED in content[:1000]:
+        if _is_deflated(content):
             raise DicomError("its transfer syntax is not read; export it uncompressed")
         return dcmread(io.BytesIO(content), specific_tags=list(tags), stop_before_pixels=not pixels)
     except DicomError:
@@ -117,6 +116,24 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
         raise DicomError(error.strerror or "cannot be read") from None
     except Exception as error:
         raise DicomError(f"not DICOM, or damaged ({type(error).__name__})") from None
+
+
+def _is_deflated(content: bytes) -> bool:
+    """Whether pydicom would inflate the whole file, whatever the size. Decided as pydicom does, by
+    all of the file meta group.
+    """
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    file = io.BytesIO(content)
+    read_preamble(file, force=False)
+    meta = read_dataset(
+        file,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, representation, length: tag.group != 2,
+    )
+    return meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
 
 
 def _refuse(dataset: "Dataset", path: Path) -> None:
