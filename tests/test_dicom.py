@@ -268,6 +268,36 @@ def test_a_compressed_image_larger_than_its_header_says_is_refused(
     assert "another size" in refusal(tmp_path / "x.dcm")
 
 
+def test_fill_bytes_hide_no_size_of_a_compressed_image(tmp_path):
+    whole = sample("JPEG-LL.dcm").read_bytes()
+    frame = whole.index(b"\xff\xc3")
+    filled = bytearray(whole[:frame] + b"\xff\xff" + whole[frame:])
+    length = filled.rindex(b"\xfe\xff\x00\xe0", 0, frame) + 4  # of the item that holds the frame
+    struct.pack_into("<I", filled, length, struct.unpack_from("<I", filled, length)[0] + 2)
+    path = tmp_path / "x.dcm"
+    path.write_bytes(filled)
+    assert (grey(path) == grey(sample("JPEG-LL.dcm"))).all()
+    struct.pack_into(">2H", filled, frame + 2 + 5, 2000, 2000)
+    path.write_bytes(filled)
+    assert "another size" in refusal(path)
+    filled[frame] = 0  # some decoders search for the next marker
+    path.write_bytes(filled)
+    assert "cannot be read" in refusal(path)
+
+
+def test_a_second_header_hides_no_size_of_a_compressed_image(tmp_path):
+    content = sample("MR2_J2KI.dcm").read_bytes()
+    start = content.index(b"\xff\x4f\xff\x51")
+    hidden = bytearray(content[start : start + 60])
+    struct.pack_into(">2I", hidden, 8, 2000, 2000)
+    length = content.rindex(b"\xfe\xff\x00\xe0", 0, start) + 4
+    changed = bytearray(content[:start] + hidden + content[start:])
+    longer = struct.unpack_from("<I", changed, length)[0] + len(hidden)
+    struct.pack_into("<I", changed, length, longer)
+    (tmp_path / "x.dcm").write_bytes(changed)
+    assert "another size" in refusal(tmp_path / "x.dcm")
+
+
 def test_damaged_headers_are_refused_or_read_and_never_quoted(tmp_path, capfd):
     whole = bytearray(write(tmp_path / "whole", RAMP).read_bytes())
     start = whole.index(b"PN") - 4

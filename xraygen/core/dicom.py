@@ -24,7 +24,8 @@ _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
-_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
+# SOFn and DHP: precision, height, width
+_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xDE, 0xF7} - {0xC4, 0xC8, 0xCC}
 _TAGS = (
     "BitsAllocated", "BitsStored", "Columns", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "HighBit", "ModalityLUTSequence", "NumberOfFrames", "PhotometricInterpretation", "PixelData",
@@ -140,6 +141,7 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
     """DicomError or UserError for an unsupported file, before its pixels are decoded."""
     from PIL import Image as Pictures
     from pydicom.pixels import get_decoder
+    from pydicom.uid import RLELossless
 
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -163,29 +165,42 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
         raise DicomError("its transfer syntax is not read; export it uncompressed") from None
     if not available:
         raise UserError(f"{path}: {_REMEDY}")
-    if syntax.is_compressed and _compressed_size(dataset) not in (None, (rows, columns)):
-        raise DicomError("its compressed image is of another size than its header says")
+    # A run-length stream states no size: its decoder fills the size of the header.
+    if syntax.is_encapsulated and syntax != RLELossless:
+        sizes = _compressed_sizes(dataset)
+        if not sizes:
+            raise DicomError("the size of its compressed image cannot be read")
+        if sizes != {(rows, columns)}:
+            raise DicomError("its compressed image is of another size than its header says")
 
 
-def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
-    """(height, width) in the header of the JPEG or JPEG 2000 stream, for which decoders allocate
-    memory; None for other streams.
+def _compressed_sizes(dataset: "Dataset") -> set[tuple[int, int]]:
+    """(height, width) in the headers of the JPEG or JPEG 2000 stream, for which decoders allocate
+    memory; none if the stream is damaged. A JPEG 2000 file may hold further streams in its boxes.
     """
     from pydicom.encaps import generate_frames
 
     try:
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        if not frame.startswith(b"\xff\xd8") and (match := _JPEG_2000.search(frame)):
-            right, bottom, left, top = struct.unpack(">4I", match[1])
-            return bottom - top, right - left
-        offset = 2
-        while frame.startswith(b"\xff\xd8") and frame[offset] == 0xFF:
-            if frame[offset + 1] in _JPEG_FRAMES:
-                return struct.unpack_from(">2H", frame, offset + 5)
+        if frame.startswith(b"\xff\xd8"):
+            return {_jpeg_size(frame)}
+        areas = [struct.unpack(">4I", match[1]) for match in _JPEG_2000.finditer(frame)]
+    except Exception:  # on damaged bytes pydicom raises anything
+        return set()
+    return {(bottom - top, right - left) for right, bottom, left, top in areas}
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int]:
+    """ValueError, IndexError or struct.error: the frame is damaged."""
+    offset = 2
+    while frame[offset] == 0xFF:
+        if frame[offset + 1] == 0xFF:  # any number of these may precede a marker
+            offset += 1
+        elif frame[offset + 1] in _JPEG_FRAMES:
+            return struct.unpack_from(">2H", frame, offset + 5)
+        else:
             offset += 2 + struct.unpack_from(">H", frame, offset + 2)[0]
-    except Exception:  # damaged, which the decoder will find
-        return None
-    return None
+    raise ValueError("no marker")
 
 
 def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
