@@ -210,6 +210,16 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypa
     assert open_picture(path).size == (64, 64)  # as large as Pillow itself reads
 
 
+def test_an_image_of_too_many_pixels_is_refused_whatever_pillow_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", None)
+    path = write(tmp_path / "x.dcm", RAMP)
+    content = path.read_bytes()
+    for tag in (b"\x28\0\x10\0US\2\0", b"\x28\0\x11\0US\2\0"):  # Rows, Columns
+        content = content.replace(tag + struct.pack("<H", 64), tag + struct.pack("<H", 7072))
+    path.write_bytes(content)
+    assert "limit of 50,000,000" in refusal(path)
+
+
 def test_damaged_files_are_refused_whatever_is_cut(tmp_path):
     whole = write(tmp_path / "whole", RAMP, WindowCenter=9, WindowWidth=9).read_bytes()
     path = tmp_path / "cut.dcm"

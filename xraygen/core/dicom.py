@@ -23,6 +23,7 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
+_MOST_PIXELS = 50_000_000  # twice a mammogram; decoded and rescaled they take about 2 GB
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
 # SOFn and DHP: precision, height, width
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xDE, 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -153,8 +154,9 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
         raise DicomError("it has no image, or its header is damaged") from None
     if frames > 1:
         raise DicomError(f"it has {frames} frames; export one of them as a file")
-    if Pictures.MAX_IMAGE_PIXELS and rows * columns > 2 * Pictures.MAX_IMAGE_PIXELS:
-        raise DicomError(f"{rows} x {columns} pixels are more than Pillow's limit")
+    limit = min(_MOST_PIXELS, 2 * (Pictures.MAX_IMAGE_PIXELS or _MOST_PIXELS))
+    if rows * columns > limit:
+        raise DicomError(f"{rows} x {columns} pixels are more than the limit of {limit:,}")
     if samples == 1 and meaning not in ("MONOCHROME1", "MONOCHROME2"):
         raise DicomError("its photometric interpretation is not read; export it as PNG")
     if samples > 1 and bits != 8:
