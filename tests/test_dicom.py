@@ -125,7 +125,13 @@ def test_the_first_of_several_windows_is_used(tmp_path):
     assert (grey(first) == grey(only)).all()
 
 
-@pytest.mark.parametrize("header", [{}, {"WindowCenter": 5, "WindowWidth": 0}])
+UNUSABLE = [{"WindowCenter": "nan"}, {"WindowCenter": "inf"}, {"WindowWidth": "nan"}]
+UNUSABLE += [{"WindowWidth": "inf"}, {"WindowWidth": "1e308"}, {"WindowWidth": 0}]
+
+
+@pytest.mark.parametrize(
+    "header", [{}, *({"WindowCenter": 5, "WindowWidth": 9} | wrong for wrong in UNUSABLE)]
+)
 def test_without_a_window_values_are_scaled_as_in_a_png_of_16_bits(tmp_path, header):
     marked = RAMP.copy()
     marked[:4, :4] = 0  # a burnt-in mark
@@ -137,6 +143,19 @@ def test_without_a_window_values_are_scaled_as_in_a_png_of_16_bits(tmp_path, hea
 def test_8_bits_stay_as_they_are(tmp_path):
     pixels = np.arange(64, 128, dtype=np.uint8).reshape(8, 8)
     assert (grey(write(tmp_path / "x.dcm", pixels)) == pixels).all()
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.5, 3])
+def test_rescaled_8_bits_are_scaled_to_what_is_there(tmp_path, slope):
+    pixels = np.arange(64, 128, dtype=np.uint8).reshape(8, 8)
+    film = grey(write(tmp_path / "x.dcm", pixels, RescaleSlope=slope, RescaleIntercept=0))
+    assert film.min() == 0 and film.max() == 255 and (np.diff(film.ravel()) > 0).all()
+
+
+def test_a_rescale_that_changes_nothing_leaves_8_bits_as_they_are(tmp_path):
+    pixels = np.arange(64, 128, dtype=np.uint8).reshape(8, 8)
+    path = write(tmp_path / "x.dcm", pixels, RescaleSlope=1, RescaleIntercept=0)
+    assert (grey(path) == pixels).all()
 
 
 def test_signed_values_with_a_sigmoid(tmp_path):

@@ -5,6 +5,7 @@ message or a log. Formulas: DICOM PS3.3, C.11.1 (rescale) and C.11.2 (values of 
 """
 
 import io
+import math
 import re
 import struct
 import warnings
@@ -23,6 +24,7 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install 'xraygen[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
+_FAR = 50  # widths from the center of a window, where a sigmoid has its ends too
 _MOST_PIXELS = 50_000_000  # twice a mammogram; decoded and rescaled they take about 2 GB
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
 # SOFn and DHP: precision, height, width
@@ -58,10 +60,11 @@ def read_dicom(path: Path) -> "Picture":
     """An image as an 8-bit picture, grey (mode L) or RGB: rescaled, with its first VOI lookup table
     or window applied, and MONOCHROME1 inverted.
 
-    If it has neither, values of more than 8 bits are scaled as in other formats. DicomError: the
-    file is damaged, too large, has several frames, or is of an unsupported kind. UserError: a
-    package is missing.
+    If it has neither, values of more than 8 bits, and rescaled ones, are scaled as in other
+    formats. DicomError: the file is damaged, too large, has several frames, or is of an unsupported
+    kind. UserError: a package is missing.
     """
+    import numpy as np
     from PIL import Image as Pictures
 
     dataset = _dataset(path, _TAGS)
@@ -72,7 +75,9 @@ def read_dicom(path: Path) -> "Picture":
         pixels = pixel_array(dataset)
         if dataset.SamplesPerPixel > 1:
             return Pictures.fromarray(pixels)
-        return Pictures.fromarray(_grey(apply_modality_lut(pixels, dataset), dataset))
+        values = apply_modality_lut(pixels, dataset)
+        rescaled = not np.array_equal(values, pixels)
+        return Pictures.fromarray(_grey(values, rescaled, dataset))
     except Exception as error:  # on damaged bytes decoders raise anything
         raise DicomError(f"its pixels cannot be decoded ({type(error).__name__})") from None
 
@@ -205,8 +210,8 @@ def _jpeg_size(frame: bytes) -> tuple[int, int]:
     raise ValueError("no marker")
 
 
-def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
-    """Rescaled values (height, width) as 0 (black) to 255 (white)."""
+def _grey(values: "np.ndarray", rescaled: bool, dataset: "Dataset") -> "np.ndarray":
+    """Values (height, width), which are as stored or rescaled, as 0 (black) to 255 (white)."""
     import numpy as np
 
     from xraygen.core.depth import to_8_bits
@@ -216,7 +221,7 @@ def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
         shares = _looked_up(values, dataset)
     elif (window := _window(dataset)) is not None:
         shares = _windowed(values, dataset, *window)
-    elif dataset.BitsStored > 8 or values.min() < 0 or values.max() > 255:
+    elif rescaled or dataset.BitsStored > 8 or values.min() < 0 or values.max() > 255:
         return to_8_bits(values, inverted)
     else:
         shares = values / (2**dataset.BitsStored - 1)
@@ -244,7 +249,9 @@ def _looked_up(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
 
 
 def _window(dataset: "Dataset") -> tuple[float, float] | None:
-    """(center, width) of the first window; None if there is none, or if its width is below 1."""
+    """(center, width) of the first window; None if there is none, if its width is below 1, or if it
+    is not finite.
+    """
     try:
         center, width = (
             float(value if dataset[name].VM == 1 else value[0])
@@ -253,7 +260,8 @@ def _window(dataset: "Dataset") -> tuple[float, float] | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return (center, width) if width >= 1 else None
+    reaches = abs(center) + _FAR * width
+    return (center, width) if width >= 1 and math.isfinite(reaches) else None
 
 
 def _windowed(
@@ -263,6 +271,6 @@ def _windowed(
     import numpy as np
     from pydicom.pixels import apply_windowing
 
-    ends = np.array([center - 50 * width, center + 50 * width])  # far outside, also of a sigmoid
+    ends = np.array([center - _FAR * width, center + _FAR * width])
     darkest, brightest = apply_windowing(ends, dataset)
     return (apply_windowing(values, dataset) - darkest) / (brightest - darkest)
