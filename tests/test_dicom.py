@@ -125,7 +125,13 @@ def test_the_first_of_several_windows_is_used(tmp_path):
     assert (grey(first) == grey(only)).all()
 
 
-@pytest.mark.parametrize("header", [{}, {"WindowCenter": 5, "WindowWidth": 0}])
+UNUSABLE = [{"WindowCenter": "nan"}, {"WindowCenter": "inf"}, {"WindowWidth": "nan"}]
+UNUSABLE += [{"WindowWidth": "inf"}, {"WindowWidth": "1e308"}, {"WindowWidth": 0}]
+
+
+@pytest.mark.parametrize(
+    "header", [{}, *({"WindowCenter": 5, "WindowWidth": 9} | wrong for wrong in UNUSABLE)]
+)
 def test_without_a_window_values_are_scaled_as_in_a_png_of_16_bits(tmp_path, header):
     marked = RAMP.copy()
     marked[:4, :4] = 0  # a burnt-in mark
@@ -137,6 +143,19 @@ def test_without_a_window_values_are_scaled_as_in_a_png_of_16_bits(tmp_path, hea
 def test_8_bits_stay_as_they_are(tmp_path):
     pixels = np.arange(64, 128, dtype=np.uint8).reshape(8, 8)
     assert (grey(write(tmp_path / "x.dcm", pixels)) == pixels).all()
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.5, 3])
+def test_rescaled_8_bits_are_scaled_to_what_is_there(tmp_path, slope):
+    pixels = np.arange(64, 128, dtype=np.uint8).reshape(8, 8)
+    film = grey(write(tmp_path / "x.dcm", pixels, RescaleSlope=slope, RescaleIntercept=0))
+    assert film.min() == 0 and film.max() == 255 and (np.diff(film.ravel()) > 0).all()
+
+
+def test_a_rescale_that_changes_nothing_leaves_8_bits_as_they_are(tmp_path):
+    pixels = np.arange(64, 128, dtype=np.uint8).reshape(8, 8)
+    path = write(tmp_path / "x.dcm", pixels, RescaleSlope=1, RescaleIntercept=0)
+    assert (grey(path) == pixels).all()
 
 
 def test_signed_values_with_a_sigmoid(tmp_path):
@@ -210,6 +229,16 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypa
     assert open_picture(path).size == (64, 64)  # as large as Pillow itself reads
 
 
+def test_an_image_of_too_many_pixels_is_refused_whatever_pillow_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", None)
+    path = write(tmp_path / "x.dcm", RAMP)
+    content = path.read_bytes()
+    for tag in (b"\x28\0\x10\0US\2\0", b"\x28\0\x11\0US\2\0"):  # Rows, Columns
+        content = content.replace(tag + struct.pack("<H", 64), tag + struct.pack("<H", 7072))
+    path.write_bytes(content)
+    assert "limit of 50,000,000" in refusal(path)
+
+
 def test_damaged_files_are_refused_whatever_is_cut(tmp_path):
     whole = write(tmp_path / "whole", RAMP, WindowCenter=9, WindowWidth=9).read_bytes()
     path = tmp_path / "cut.dcm"
@@ -238,6 +267,23 @@ def test_a_deflated_file_is_refused_before_it_is_inflated(tmp_path):
     assert "transfer syntax" in refusal(path)
 
 
+def test_a_deflated_file_is_refused_wherever_its_header_says_so(tmp_path, monkeypatch):
+    path = write(tmp_path / "x.dcm", RAMP)
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    content = path.read_bytes()
+    syntax = content.index(b"\x02\0\x10\0UI")
+    private = b"\x02\0\x02\x01OB\0\0" + struct.pack("<I", 70_000) + bytes(70_000)
+    path.write_bytes(content[:syntax] + private + content[syntax:])
+
+    def inflate(*_, **__):
+        raise AssertionError("inflated")
+
+    monkeypatch.setattr("zlib.decompress", inflate)
+    assert "transfer syntax" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("name", "marker", "offset", "size"),
     [("MR2_J2KI.dcm", b"\xff\x4f\xff\x51", 8, ">2I"), ("JPEG-LL.dcm", b"\xff\xc3", 5, ">2H")],
@@ -248,6 +294,36 @@ def test_a_compressed_image_larger_than_its_header_says_is_refused(
     content = bytearray(sample(name).read_bytes())
     struct.pack_into(size, content, content.index(marker) + offset, 2000, 2000)
     (tmp_path / "x.dcm").write_bytes(content)
+    assert "another size" in refusal(tmp_path / "x.dcm")
+
+
+def test_fill_bytes_hide_no_size_of_a_compressed_image(tmp_path):
+    whole = sample("JPEG-LL.dcm").read_bytes()
+    frame = whole.index(b"\xff\xc3")
+    filled = bytearray(whole[:frame] + b"\xff\xff" + whole[frame:])
+    length = filled.rindex(b"\xfe\xff\x00\xe0", 0, frame) + 4  # of the item that holds the frame
+    struct.pack_into("<I", filled, length, struct.unpack_from("<I", filled, length)[0] + 2)
+    path = tmp_path / "x.dcm"
+    path.write_bytes(filled)
+    assert (grey(path) == grey(sample("JPEG-LL.dcm"))).all()
+    struct.pack_into(">2H", filled, frame + 2 + 5, 2000, 2000)
+    path.write_bytes(filled)
+    assert "another size" in refusal(path)
+    filled[frame] = 0  # some decoders search for the next marker
+    path.write_bytes(filled)
+    assert "cannot be read" in refusal(path)
+
+
+def test_a_second_header_hides_no_size_of_a_compressed_image(tmp_path):
+    content = sample("MR2_J2KI.dcm").read_bytes()
+    start = content.index(b"\xff\x4f\xff\x51")
+    hidden = bytearray(content[start : start + 60])
+    struct.pack_into(">2I", hidden, 8, 2000, 2000)
+    length = content.rindex(b"\xfe\xff\x00\xe0", 0, start) + 4
+    changed = bytearray(content[:start] + hidden + content[start:])
+    longer = struct.unpack_from("<I", changed, length)[0] + len(hidden)
+    struct.pack_into("<I", changed, length, longer)
+    (tmp_path / "x.dcm").write_bytes(changed)
     assert "another size" in refusal(tmp_path / "x.dcm")
 
 

@@ -5,6 +5,7 @@ message or a log. Formulas: DICOM PS3.3, C.11.1 (rescale) and C.11.2 (values of 
 """
 
 import io
+import math
 import re
 import struct
 import warnings
@@ -23,9 +24,11 @@ _MAGIC = b"DICM"  # after a preamble of 128 bytes
 _REMEDY = "is a DICOM image; install what reads it: pip install -c constraints.txt -e '.[dicom]'"
 _FRONTAL = frozenset("frontal pa ap posteroanterior anteroposterior aphorizontal apaxial".split())
 _LATERAL = frozenset("lateral l ll rl leftlateral rightlateral xtablelateral".split())
-_DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom would inflate it whole, whatever the size
+_FAR = 50  # widths from the center of a window, where a sigmoid has its ends too
+_MOST_PIXELS = 50_000_000  # twice a mammogram; decoded and rescaled they take about 2 GB
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(.{16})", re.DOTALL)  # SOC, SIZ: sizes, offsets
-_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOFn: precision, height, width
+# SOFn and DHP: precision, height, width
+_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xDE, 0xF7} - {0xC4, 0xC8, 0xCC}
 _TAGS = (
     "BitsAllocated", "BitsStored", "Columns", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "HighBit", "ModalityLUTSequence", "NumberOfFrames", "PhotometricInterpretation", "PixelData",
@@ -57,10 +60,11 @@ def read_dicom(path: Path) -> "Picture":
     """An image as an 8-bit picture, grey (mode L) or RGB: rescaled, with its first VOI lookup table
     or window applied, and MONOCHROME1 inverted.
 
-    If it has neither, values of more than 8 bits are scaled as in other formats. DicomError: the
-    file is damaged, too large, has several frames, or is of an unsupported kind. UserError: a
-    package is missing.
+    If it has neither, values of more than 8 bits, and rescaled ones, are scaled as in other
+    formats. DicomError: the file is damaged, too large, has several frames, or is of an unsupported
+    kind. UserError: a package is missing.
     """
+    import numpy as np
     from PIL import Image as Pictures
 
     dataset = _dataset(path, _TAGS)
@@ -71,7 +75,9 @@ def read_dicom(path: Path) -> "Picture":
         pixels = pixel_array(dataset)
         if dataset.SamplesPerPixel > 1:
             return Pictures.fromarray(pixels)
-        return Pictures.fromarray(_grey(apply_modality_lut(pixels, dataset), dataset))
+        values = apply_modality_lut(pixels, dataset)
+        rescaled = not np.array_equal(values, pixels)
+        return Pictures.fromarray(_grey(values, rescaled, dataset))
     except Exception as error:  # on damaged bytes decoders raise anything
         raise DicomError(f"its pixels cannot be decoded ({type(error).__name__})") from None
 
@@ -108,7 +114,7 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
     try:
         # From memory: from a file, a damaged length could make it read gigabytes.
         content = path.read_bytes()
-        if _DEFLATED in content[:1000]:
+        if _is_deflated(content):
             raise DicomError("its transfer syntax is not read; export it uncompressed")
         return dcmread(io.BytesIO(content), specific_tags=list(tags), stop_before_pixels=not pixels)
     except DicomError:
@@ -119,10 +125,29 @@ def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset
         raise DicomError(f"not DICOM, or damaged ({type(error).__name__})") from None
 
 
+def _is_deflated(content: bytes) -> bool:
+    """Whether pydicom would inflate the whole file, whatever the size. Decided as pydicom does, by
+    all of the file meta group.
+    """
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    file = io.BytesIO(content)
+    read_preamble(file, force=False)
+    meta = read_dataset(
+        file,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, representation, length: tag.group != 2,
+    )
+    return meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+
+
 def _refuse(dataset: "Dataset", path: Path) -> None:
     """DicomError or UserError for an unsupported file, before its pixels are decoded."""
     from PIL import Image as Pictures
     from pydicom.pixels import get_decoder
+    from pydicom.uid import RLELossless
 
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -134,8 +159,9 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
         raise DicomError("it has no image, or its header is damaged") from None
     if frames > 1:
         raise DicomError(f"it has {frames} frames; export one of them as a file")
-    if Pictures.MAX_IMAGE_PIXELS and rows * columns > 2 * Pictures.MAX_IMAGE_PIXELS:
-        raise DicomError(f"{rows} x {columns} pixels are more than Pillow's limit")
+    limit = min(_MOST_PIXELS, 2 * (Pictures.MAX_IMAGE_PIXELS or _MOST_PIXELS))
+    if rows * columns > limit:
+        raise DicomError(f"{rows} x {columns} pixels are more than the limit of {limit:,}")
     if samples == 1 and meaning not in ("MONOCHROME1", "MONOCHROME2"):
         raise DicomError("its photometric interpretation is not read; export it as PNG")
     if samples > 1 and bits != 8:
@@ -146,33 +172,46 @@ def _refuse(dataset: "Dataset", path: Path) -> None:
         raise DicomError("its transfer syntax is not read; export it uncompressed") from None
     if not available:
         raise UserError(f"{path}: {_REMEDY}")
-    if syntax.is_compressed and _compressed_size(dataset) not in (None, (rows, columns)):
-        raise DicomError("its compressed image is of another size than its header says")
+    # A run-length stream states no size: its decoder fills the size of the header.
+    if syntax.is_encapsulated and syntax != RLELossless:
+        sizes = _compressed_sizes(dataset)
+        if not sizes:
+            raise DicomError("the size of its compressed image cannot be read")
+        if sizes != {(rows, columns)}:
+            raise DicomError("its compressed image is of another size than its header says")
 
 
-def _compressed_size(dataset: "Dataset") -> tuple[int, int] | None:
-    """(height, width) in the header of the JPEG or JPEG 2000 stream, for which decoders allocate
-    memory; None for other streams.
+def _compressed_sizes(dataset: "Dataset") -> set[tuple[int, int]]:
+    """(height, width) in the headers of the JPEG or JPEG 2000 stream, for which decoders allocate
+    memory; none if the stream is damaged. A JPEG 2000 file may hold further streams in its boxes.
     """
     from pydicom.encaps import generate_frames
 
     try:
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        if not frame.startswith(b"\xff\xd8") and (match := _JPEG_2000.search(frame)):
-            right, bottom, left, top = struct.unpack(">4I", match[1])
-            return bottom - top, right - left
-        offset = 2
-        while frame.startswith(b"\xff\xd8") and frame[offset] == 0xFF:
-            if frame[offset + 1] in _JPEG_FRAMES:
-                return struct.unpack_from(">2H", frame, offset + 5)
+        if frame.startswith(b"\xff\xd8"):
+            return {_jpeg_size(frame)}
+        areas = [struct.unpack(">4I", match[1]) for match in _JPEG_2000.finditer(frame)]
+    except Exception:  # on damaged bytes pydicom raises anything
+        return set()
+    return {(bottom - top, right - left) for right, bottom, left, top in areas}
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int]:
+    """ValueError, IndexError or struct.error: the frame is damaged."""
+    offset = 2
+    while frame[offset] == 0xFF:
+        if frame[offset + 1] == 0xFF:  # any number of these may precede a marker
+            offset += 1
+        elif frame[offset + 1] in _JPEG_FRAMES:
+            return struct.unpack_from(">2H", frame, offset + 5)
+        else:
             offset += 2 + struct.unpack_from(">H", frame, offset + 2)[0]
-    except Exception:  # damaged, which the decoder will find
-        return None
-    return None
+    raise ValueError("no marker")
 
 
-def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
-    """Rescaled values (height, width) as 0 (black) to 255 (white)."""
+def _grey(values: "np.ndarray", rescaled: bool, dataset: "Dataset") -> "np.ndarray":
+    """Values (height, width), which are as stored or rescaled, as 0 (black) to 255 (white)."""
     import numpy as np
 
     from xraygen.core.depth import to_8_bits
@@ -182,7 +221,7 @@ def _grey(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
         shares = _looked_up(values, dataset)
     elif (window := _window(dataset)) is not None:
         shares = _windowed(values, dataset, *window)
-    elif dataset.BitsStored > 8 or values.min() < 0 or values.max() > 255:
+    elif rescaled or dataset.BitsStored > 8 or values.min() < 0 or values.max() > 255:
         return to_8_bits(values, inverted)
     else:
         shares = values / (2**dataset.BitsStored - 1)
@@ -210,7 +249,9 @@ def _looked_up(values: "np.ndarray", dataset: "Dataset") -> "np.ndarray":
 
 
 def _window(dataset: "Dataset") -> tuple[float, float] | None:
-    """(center, width) of the first window; None if there is none, or if its width is below 1."""
+    """(center, width) of the first window; None if there is none, if its width is below 1, or if it
+    is not finite.
+    """
     try:
         center, width = (
             float(value if dataset[name].VM == 1 else value[0])
@@ -219,7 +260,8 @@ def _window(dataset: "Dataset") -> tuple[float, float] | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return (center, width) if width >= 1 else None
+    reaches = abs(center) + _FAR * width
+    return (center, width) if width >= 1 and math.isfinite(reaches) else None
 
 
 def _windowed(
@@ -229,6 +271,6 @@ def _windowed(
     import numpy as np
     from pydicom.pixels import apply_windowing
 
-    ends = np.array([center - 50 * width, center + 50 * width])  # far outside, also of a sigmoid
+    ends = np.array([center - _FAR * width, center + _FAR * width])
     darkest, brightest = apply_windowing(ends, dataset)
     return (apply_windowing(values, dataset) - darkest) / (brightest - darkest)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -18,6 +19,9 @@ from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.json_lines import first_problem
 from xraygen.core.study import Case
+
+if TYPE_CHECKING:
+    from pyarrow import Array
 
 _MAX_FIELD = 10_000_000
 _MAX_NAME = 60
@@ -269,12 +273,27 @@ def _parquet_rows(
         with parquet.ParquetFile(path) as file:
             names = _names(file.schema_arrow.names, needed, optional, str(path))
             for batch in file.iter_batches():
-                for row in batch.to_pylist():
+                columns = [
+                    _values(column, f"{path}: the column '{name}'", number)
+                    for name, column in zip(names, batch.columns, strict=True)
+                ]
+                for cells in zip(*columns, strict=True):
                     number += 1
-                    yield number, dict(zip(names, row.values(), strict=True))
-    except (ArrowException, OSError) as error:
+                    yield number, dict(zip(names, cells, strict=True))
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: cannot be read after row {number}: {problem}") from None
+
+
+def _values(column: "Array", what: str, number: int) -> list:
+    """The values of a column after row `number`. UserError: one has no counterpart in Python, such
+    as text that is not UTF-8 or a date after the year 9999. The error does not quote it.
+    """
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError) as error:
+        problem = f"cannot be read after row {number} ({type(error).__name__})"
+        raise UserError(f"{what} {problem}; repair or drop it") from None
 
 
 def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
