@@ -1,6 +1,5 @@
 """What core.tables understands of files that users bring, and what it refuses in one line."""
 
-import os
 from datetime import datetime
 
 import pytest
