@@ -83,7 +83,14 @@ PLAIN = {
         ),
         *(
             (PLAIN | {"patient_age": lambda n: n, name: lambda n: f"P{n // 4}"}, {"patient": name})
-            for name in ("PatientID", "patient no", "anon_subject_key", "mrn", "pat_nr", "Patients")
+            for name in (
+                "PatientID",
+                "patient no",
+                "anon_subject_key",
+                "mrn",
+                "pat_nr",
+                "Patienten-Nr.",
+            )
         ),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
@@ -357,9 +364,11 @@ def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_p
     text = (project / "params.yaml").read_text()
     mine = """devices:
     # a comment of mine
-    about: tubes, lines
     also: [tube, line]   # as models say
     scored: false
+    about: |
+      tubes,
+      lines
 
   # the other
 """
@@ -503,11 +512,11 @@ def test_too_few_studies_for_dev_or_test_are_refused(project, tmp_path, count, c
 def test_few_studies_in_dev_or_test_are_said(project, tmp_path):
     curated = PLAIN | {"ref_devices": SAID[0]}
     said = run(table(tmp_path / "mine.csv", rows(120, **curated)))
-    assert "note: splits: 10 in dev are too few" in said
+    assert "note: splits: with 10 in dev and 24 in test, only great differences" in said
     said = run(table(tmp_path / "other.csv", rows(260, **curated)), force=True)
-    assert "too few" not in said, said
+    assert "note: splits" not in said, said
     said = run(table(tmp_path / "third.csv", rows(7, **curated)), force=True)
-    assert "note: splits: 1 in dev and 1 in test are too few" in said
+    assert "note: splits: with 1 in dev and 1 in test, only" in said
 
 
 def test_gaps_in_a_column_guessed_to_be_the_patient_are_said(project, tmp_path):
