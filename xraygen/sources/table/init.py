@@ -176,7 +176,8 @@ def _refuse_no_dev(file: Path, splits: Mapping[str, list[Study]], share: float) 
         return
     raise UserError(
         f"{file}: no study is left for dev: train has {len(train):,} with a reference, and "
-        f"data.dev_share is {share}; it takes at least {fewest(share)}, of at least two patients"
+        f"data.dev_share is {share}; add some, so that train has at least {fewest(share)}, of two "
+        "patients or more"
     )
 
 
