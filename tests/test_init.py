@@ -164,7 +164,7 @@ def test_sections_of_the_report_are_not_references_unless_named():
 
 
 def test_text_that_is_ignored_is_named():
-    notes = infer(rows(**PLAIN, ward="North wing, second floor.", age=lambda n: n), {}).notes
+    notes = infer(rows(**PLAIN, ward="North wing, second floor.", impression=report), {}).notes
     assert [note for note in notes if note.startswith("reference: ") and ": ward;" in note]
     assert not infer(rows(**PLAIN), {}).notes
 
@@ -366,13 +366,12 @@ def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_p
     # a comment of mine
     also: [tube, line]   # as models say
     scored: false
-    about: |
-      tubes,
-      lines
+    about: tubes, lines
 
   # the other
 """
     changed = text.replace("devices:\n    about: what it says about devices\n", mine)
+    changed = changed.replace("what it says about abdomen", "|\n      liver,\n      spleen")
     (project / "params.yaml").write_text(changed)
     kept = params.load().regions.root["devices"]
     more = PLAIN | {"ref_air": SAID[2]}
@@ -380,9 +379,12 @@ def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_p
     after = params.load().regions
     assert after.root["devices"] == kept and kept.also == ("tube", "line") and not kept.scored
     assert after.names == ("devices", "abdomen", "air")
+    assert after.root["abdomen"].about == "liver,\nspleen\n"
     assert "regions declares 3, devices, abdomen as before" in said
     tail = text[text.index("\nfit_router:") :]
-    assert (project / "params.yaml").read_text().endswith(tail)
+    written = (project / "params.yaml").read_text()
+    assert written.endswith("\n  air:\n    about: what it says about air\n" + tail)
+    assert "\n\n  air:" not in written, "the blank line belongs to the next section"
 
 
 def test_what_is_said_of_the_regions_that_ship_is_not_kept(project, tmp_path):

@@ -93,7 +93,6 @@ def edited(
 def _uncommented(region: Mapping) -> CommentedMap:
     """A region's settings without comments, which may belong to what came after it."""
     plain = CommentedMap(region)
-    plain["about"] = str(region["about"])  # a block of text also carries the comment after it
     if "also" in plain:
         plain["also"] = CommentedSeq(plain["also"])
         plain["also"].fa.set_flow_style()
