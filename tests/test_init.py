@@ -83,7 +83,14 @@ PLAIN = {
         ),
         *(
             (PLAIN | {"patient_age": lambda n: n, name: lambda n: f"P{n // 4}"}, {"patient": name})
-            for name in ("PatientID", "patient no", "anon_subject_key", "mrn", "pat_nr", "Patients")
+            for name in (
+                "PatientID",
+                "patient no",
+                "anon_subject_key",
+                "mrn",
+                "pat_nr",
+                "Patienten-Nr.",
+            )
         ),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
@@ -157,7 +164,7 @@ def test_sections_of_the_report_are_not_references_unless_named():
 
 
 def test_text_that_is_ignored_is_named():
-    notes = infer(rows(**PLAIN, ward="North wing, second floor.", age=lambda n: n), {}).notes
+    notes = infer(rows(**PLAIN, ward="North wing, second floor.", impression=report), {}).notes
     assert [note for note in notes if note.startswith("reference: ") and ": ward;" in note]
     assert not infer(rows(**PLAIN), {}).notes
 
@@ -357,13 +364,14 @@ def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_p
     text = (project / "params.yaml").read_text()
     mine = """devices:
     # a comment of mine
-    about: tubes, lines
     also: [tube, line]   # as models say
     scored: false
+    about: tubes, lines
 
   # the other
 """
     changed = text.replace("devices:\n    about: what it says about devices\n", mine)
+    changed = changed.replace("what it says about abdomen", "|\n      liver,\n      spleen")
     (project / "params.yaml").write_text(changed)
     kept = params.load().regions.root["devices"]
     more = PLAIN | {"ref_air": SAID[2]}
@@ -371,9 +379,12 @@ def test_force_keeps_what_is_said_of_regions_that_are_still_there(project, tmp_p
     after = params.load().regions
     assert after.root["devices"] == kept and kept.also == ("tube", "line") and not kept.scored
     assert after.names == ("devices", "abdomen", "air")
+    assert after.root["abdomen"].about == "liver,\nspleen\n"
     assert "regions declares 3, devices, abdomen as before" in said
     tail = text[text.index("\nfit_router:") :]
-    assert (project / "params.yaml").read_text().endswith(tail)
+    written = (project / "params.yaml").read_text()
+    assert written.endswith("\n  air:\n    about: what it says about air\n" + tail)
+    assert "\n\n  air:" not in written, "the blank line belongs to the next section"
 
 
 def test_what_is_said_of_the_regions_that_ship_is_not_kept(project, tmp_path):
@@ -486,7 +497,7 @@ def test_columns_that_are_not_splits_or_are_used_have_no_note_about_splits(proje
     "count, columns, said",
     [
         (2, {}, "2 studies with a reference are too few to draw test from.*it takes 3"),
-        (5, {}, "left for dev: train has 4 .* it takes at least 6"),
+        (5, {}, "left for dev: train has 4 .* at least 6"),
         (20, {"patient": lambda n: f"P{n // 12}"}, "left for dev: train has 8 .* two patients"),
         (9, {"split": lambda n: ("train", "test")[n > 3]}, "left for dev: train has 4 "),
     ],
@@ -503,11 +514,11 @@ def test_too_few_studies_for_dev_or_test_are_refused(project, tmp_path, count, c
 def test_few_studies_in_dev_or_test_are_said(project, tmp_path):
     curated = PLAIN | {"ref_devices": SAID[0]}
     said = run(table(tmp_path / "mine.csv", rows(120, **curated)))
-    assert "note: splits: 10 in dev are too few" in said
+    assert "note: splits: with 10 in dev and 24 in test, only great differences" in said
     said = run(table(tmp_path / "other.csv", rows(260, **curated)), force=True)
-    assert "too few" not in said, said
+    assert "note: splits" not in said, said
     said = run(table(tmp_path / "third.csv", rows(7, **curated)), force=True)
-    assert "note: splits: 1 in dev and 1 in test are too few" in said
+    assert "note: splits: with 1 in dev and 1 in test, only" in said
 
 
 def test_gaps_in_a_column_guessed_to_be_the_patient_are_said(project, tmp_path):

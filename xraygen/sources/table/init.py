@@ -1,8 +1,8 @@
 """`xraygen init FILE`: from a table of the user's to a project that compares approaches on it.
 
 What is inferred is first tried: the table is read with it where it lies. Then the table and its
-images are brought into data/raw/table, and params.yaml is replaced last, so that a run that fails
-or is killed leaves the project's settings as they were.
+images are brought into data/raw/table, and params.yaml is replaced, so that a run that fails or is
+killed leaves the project's settings as they were. Last go the results of approaches that do.
 """
 
 import contextlib
@@ -145,11 +145,11 @@ def _try_out(
             columns = columns._replace(ignored=(*columns.ignored, column))
     splits = prepare.split(studies, data.seed, data.dev_share)
     _refuse_no_dev(file, splits, data.dev_share)
-    few = [f"{len(splits[name])} in {name}" for name in ("dev", "test") if _is_small(splits[name])]
-    if few:
+    sizes = {name: len(splits[name]) for name in ("dev", "test")}
+    if min(sizes.values()) < _FEW:
         notes.append(
-            f"splits: {' and '.join(few)} are too few to tell approaches apart; aim for at least "
-            f"{_FEW} with a reference in each, 200 for differences of a few points"
+            f"splits: with {sizes['dev']:,} in dev and {sizes['test']:,} in test, only great "
+            f"differences between approaches can be told; aim for at least {_FEW} in each"
         )
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")
@@ -170,10 +170,6 @@ def _try_out(
     return Result(count, columns, settings, regions, studies, incidents, splits, notes)
 
 
-def _is_small(studies: Sequence[Study]) -> bool:
-    return len(studies) < _FEW
-
-
 def _refuse_no_dev(file: Path, splits: Mapping[str, list[Study]], share: float) -> None:
     """UserError: dev got nothing of train, and the release could not choose an approach."""
     train = splits["train"]
@@ -181,7 +177,8 @@ def _refuse_no_dev(file: Path, splits: Mapping[str, list[Study]], share: float) 
         return
     raise UserError(
         f"{file}: no study is left for dev: train has {len(train):,} with a reference, and "
-        f"data.dev_share is {share}; it takes at least {fewest(share)}, of at least two patients"
+        f"data.dev_share is {share}; add some, so that train has at least {fewest(share)}, of two "
+        "patients or more"
     )
 
 

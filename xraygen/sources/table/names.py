@@ -6,10 +6,13 @@ ID_NAMES = """
     id study_id studyid study uid report_id reportid exam_id examid exam
     accession accession_number accessionnumber case_id caseid case series_id
 """.split()
-_PATIENT = r"(?:patients?|pacientes?|pazienti?|subjects?|sujets?|sujetos?|persons?|mrn|pid|pat)"
-_ID = r"(?:ids?|identifiers?|no|nr|num|numbers?|key|uid|code|hash)"
+_PATIENT = (
+    r"(?:patient(?:s|en)?|pacientes?|paziente|pazienti|subjects?|sujets?|sujetos?|persons?|mrn|pid|"
+    r"pat)"
+)
+_ID = r"(?:ids?|identifiers?|no|nr|num|numbers?|nummer|numero|key|uid|code|hash)"
 # An id of a patient: not an age, a class or a birth date.
-PATIENT_NAMES = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?{_ID})*")
+PATIENT_NAMES = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ .-]?{_ID})*[_ .-]*")
 # Whatever is about a patient is the last choice for the id of a study.
 OF_PATIENT = re.compile(rf"(?:.*[_ -])?{_PATIENT}(?:[_ -]?.*)?")
 PROJECTION_NAMES = re.compile(r"(?:.*[_ -])?(?:projection|view|view_?position)s?")
