@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.files import refuse_other_than_file
 from xraygen.sources import Incident
 from xraygen.sources.walk import files_below
 
@@ -184,6 +185,7 @@ def _as_windows_1252(stray: re.Match) -> str:
 
 def read_json(path: Path, incidents: list[Incident]) -> object:
     """The content of a JSON file; NaN is None. UserError: it cannot be read, or is damaged."""
+    refuse_other_than_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -204,6 +206,7 @@ def read_rows(
     UserError: the file cannot be read, a needed column is missing, or a quote is out of place,
     where rows might be swallowed.
     """
+    refuse_other_than_file(path)
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rb") as file:
