@@ -90,6 +90,8 @@ def test_the_last_line_of_a_quoted_report_may_begin_with_a_size(tmp_path):
         '6,"clear,clear\n7,clear,clear\n",clear',
         '6,"clear,clear\n7,clear",clear',  # as far as the quote that ends the cell
         '6,clear,"clear\n7,clear,clear"',
+        '6,"clear,clear\n7,45M,clear\n9,clear",clear',
+        '6,2 cm,"clear\n7,3 cm,clear\n9,3 cm,clear"',  # a column of sizes
     ],
 )
 def test_a_quoted_line_with_the_separators_of_a_row_is_one(tmp_path, cells):

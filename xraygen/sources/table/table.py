@@ -202,12 +202,14 @@ class Table(Source):
             if not isinstance(content, dict):
                 raise ValueError(f"the reference is {type(content).__name__}, not an object")
             given = {key: text for key, text in content.items() if key in self.regions.names}
-            if content and not given:
+            if not given and not all(map(_is_absent, content.values())):
                 raise ValueError("the reference has none of the regions of params.yaml")
             if len(given) < len(content):
                 log.repaired("reference_unknown_key", id, where)
             if _cleaned(given) != given:  # JSON spells characters that a file cannot hold
                 log.repaired("text_characters", id, where)
+            if content and all(map(_is_absent, given.values())):
+                return None  # a struct of Parquet has every key in every row
         texts = {region: _said(text, region) for region, text in given.items()}
         return self.regions.annotation(texts)
 
@@ -273,6 +275,11 @@ def _is_null(cell: object) -> bool:
     silent.
     """
     return cell != "" and has_no_value(cell)
+
+
+def _is_absent(text: object) -> bool:
+    """Whether a value of JSON is null or NaN; a text, such as "none", is what a curator wrote."""
+    return text is None or text != text
 
 
 def _said(text: object, region: str) -> str:
