@@ -253,7 +253,7 @@ class Table(Source):
         if len({study.patient or study.id for study in curated}) < 2:
             by = "patients" if self.settings.patient else "studies"
             raise UserError(f"{path}: fewer than two {by} have a reference; it takes two splits")
-        test = draw_share(curated, self.settings.test_share, self.settings.seed, "test")
+        test = draw_share(curated, self.settings.test_share, self.settings.seed, "test", least=1)
         return [
             study.model_copy(update={"split": "test"}) if study.id in test else study
             for study in studies
