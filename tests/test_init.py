@@ -496,9 +496,9 @@ def test_columns_that_are_not_splits_or_are_used_have_no_note_about_splits(proje
 @pytest.mark.parametrize(
     "count, columns, said",
     [
-        (2, {}, "2 studies with a reference are too few to draw test from.*it takes 3"),
+        (2, {}, "left for dev: train has 1 .* at least 6"),
         (5, {}, "left for dev: train has 4 .* at least 6"),
-        (20, {"patient": lambda n: f"P{n // 12}"}, "left for dev: train has 8 .* two patients"),
+        (20, {"patient": lambda n: f"P{n // 12}"}, "left for dev: train has 12 .* two patients"),
         (9, {"split": lambda n: ("train", "test")[n > 3]}, "left for dev: train has 4 "),
     ],
 )

@@ -170,3 +170,9 @@ def identity(model: str) -> str:
 def _is_relevant(name: Path) -> bool:
     hidden = any(part.startswith(".") for part in name.parts)
     return not hidden and not any(name.match(pattern) for pattern in _IRRELEVANT)
+
+
+def refuse_other_than_file(path: Path) -> None:
+    """UserError: the path leads to something that is not a file; a pipe would block for ever."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a file")

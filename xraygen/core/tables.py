@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from xraygen.core.characters import decode
 from xraygen.core.errors import UserError
-from xraygen.core.files import replacing
+from xraygen.core.files import refuse_other_than_file, replacing
 from xraygen.core.json_lines import first_problem
 from xraygen.core.study import Case
+from xraygen.core.swallowed import shape, swallows_a_row
 
 if TYPE_CHECKING:
     from pyarrow import Array
@@ -71,6 +72,7 @@ def read_rows(
     damaged line is skipped ("row_malformed"), an object may be without some columns, and lone
     surrogates are left to the caller.
     """
+    refuse_other_than_file(path)
     kind = path.suffix.lower()
     if kind == ".parquet":
         yield from _parquet_rows(path, needed, optional)
@@ -174,7 +176,7 @@ def _table_rows(
             start = reader.line_num + 1
             if not cells:
                 continue
-            if damaged and _swallows_a_row(cells, separator, shapes):
+            if damaged and swallows_a_row(cells, separator, len(names), shapes):
                 raise UserError(
                     f"{path}:{number}: a quote that is opened here swallows rows; repair that line"
                 )
@@ -187,7 +189,7 @@ def _table_rows(
                     damaged("row_malformed", f"{path.name}:{number}", problem)
                 continue
             if needed:
-                shapes[_shape(cells[names.index(needed[0])])] += 1
+                shapes[shape(cells[names.index(needed[0])])] += 1
             yield number, dict(zip(names, cells, strict=True))
     except csv.Error as error:
         # A quote that is never closed is noticed only at the end of the file.
@@ -212,21 +214,6 @@ def _cells(line: str, separator: str) -> list[str]:
         return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
         return []
-
-
-def _shape(id: str) -> str:
-    """An id with each run of digits and each run of letters replaced by one of them."""
-    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", id.strip()))
-
-
-def _swallows_a_row(cells: Sequence[str], separator: str, shapes: Counter[str]) -> bool:
-    """Whether a line within a cell looks like a row: it begins with what looks like an id."""
-    for cell in cells:
-        for line in cell.splitlines()[1:]:
-            shape = _shape(line.partition(separator)[0])
-            if line.count(separator) and "0" in shape and shapes[shape] > 1:
-                return True
-    return False
 
 
 def _jsonl_rows(

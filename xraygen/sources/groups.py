@@ -15,20 +15,32 @@ def place(key: str, seed: int, purpose: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{purpose}\0{key}".encode()).digest()
 
 
-def draw_share(studies: Iterable[Study], share: float, seed: int, purpose: str) -> set[str]:
-    """The ids of about `share` of the studies: all studies of a patient or none, and of at least
-    one patient none. A study without a patient is drawn by its id.
+def draw_share(
+    studies: Iterable[Study], share: float, seed: int, purpose: str, least: int = 0
+) -> set[str]:
+    """The ids of about `share` of the studies, and of `least` if that is more: all studies of a
+    patient or none, and of at least one patient none. A study without a patient is drawn by its id.
+
+    Patients are taken in the order of their places. One is skipped if the count would be further
+    above what is wanted with them than it is below it without them. If all are, the one with the
+    fewest studies is taken.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for study in studies:
         groups[study.patient or study.id].append(study.id)
-    wanted = round(share * sum(map(len, groups.values())))
+    wanted = max(least, round(share * sum(map(len, groups.values()))))
+    if not wanted or len(groups) < 2:
+        return set()
     drawn: set[str] = set()
-    for key in sorted(groups, key=lambda key: place(key, seed, purpose))[:-1]:
-        if len(drawn) >= wanted:
+    remaining = sorted(groups, key=lambda key: place(key, seed, purpose))
+    for key in tuple(remaining):
+        missing = wanted - len(drawn)
+        if missing <= 0 or len(remaining) == 1:
             break
-        drawn.update(groups[key])
-    return drawn
+        if len(groups[key]) - missing <= missing:
+            drawn.update(groups[key])
+            remaining.remove(key)
+    return drawn or set(min((groups[key] for key in remaining), key=lambda group: len(group)))
 
 
 def fewest(share: float) -> int:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from xraygen.core.characters import as_windows_1252, decode, encoding_of, printable
 from xraygen.core.errors import UserError
+from xraygen.core.files import refuse_other_than_file
 from xraygen.sources import Incident
 from xraygen.sources.incident_log import Log, incident
 from xraygen.sources.table.cells import read_split
@@ -146,6 +147,7 @@ def _decoded(data: bytes, name: str, log: Log) -> str:
 
 def read_json(path: Path, log: Log) -> object:
     """The content of a JSON file; NaN is None. UserError: it cannot be read, or is damaged."""
+    refuse_other_than_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -165,6 +167,7 @@ def read_rows(
     UserError: the file cannot be read, a needed column is missing, or a quote is out of place,
     where rows might be swallowed.
     """
+    refuse_other_than_file(path)
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rb") as file:

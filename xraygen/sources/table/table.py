@@ -19,7 +19,7 @@ from xraygen.core.regions import Regions
 from xraygen.core.study import NonEmpty, Record, Share, Study
 from xraygen.core.tables import has_no_value, read_rows, text_of_id, unique_keys
 from xraygen.sources import Collection, Source
-from xraygen.sources.groups import draw_share, fewest
+from xraygen.sources.groups import draw_share
 from xraygen.sources.incident_log import Log
 from xraygen.sources.table.cells import read_split, read_views
 from xraygen.sources.table.images import View, images_of
@@ -205,12 +205,14 @@ class Table(Source):
             if not isinstance(content, dict):
                 raise ValueError(f"the reference is {type(content).__name__}, not an object")
             given = {key: text for key, text in content.items() if key in self.regions.names}
-            if content and not given:
+            if not given and not all(map(_is_absent, content.values())):
                 raise ValueError("the reference has none of the regions of params.yaml")
             if len(given) < len(content):
                 log.repaired("reference_unknown_key", id, where)
             if _cleaned(given) != given:  # JSON spells characters that a file cannot hold
                 log.repaired("text_characters", id, where)
+            if content and all(map(_is_absent, given.values())):
+                return None  # a struct of Parquet has every key in every row
         texts = {region: _said(text, region) for region, text in given.items()}
         return self.regions.annotation(texts)
 
@@ -254,13 +256,7 @@ class Table(Source):
         if len({study.patient or study.id for study in curated}) < 2:
             by = "patients" if self.settings.patient else "studies"
             raise UserError(f"{path}: fewer than two {by} have a reference; it takes two splits")
-        share = self.settings.test_share
-        test = draw_share(curated, share, self.settings.seed, "test")
-        if not test:
-            raise UserError(
-                f"{path}: {len(curated):,} studies with a reference are too few to draw test from; "
-                f"with a test_share of {share} it takes {fewest(share)}"
-            )
+        test = draw_share(curated, self.settings.test_share, self.settings.seed, "test", least=1)
         return [
             study.model_copy(update={"split": "test"}) if study.id in test else study
             for study in studies
@@ -282,6 +278,11 @@ def _is_null(cell: object) -> bool:
     silent.
     """
     return cell != "" and has_no_value(cell)
+
+
+def _is_absent(text: object) -> bool:
+    """Whether a value of JSON is null or NaN; a text, such as "none", is what a curator wrote."""
+    return text is None or text != text
 
 
 def _said(text: object, region: str) -> str:
