@@ -1,16 +1,15 @@
-"""Generation as annotators do it, against batches that read every prompt from its first token.
+"""Generation as annotators and GREEN do it, against `generate` of transformers on the same batches.
 
     python bench/generate.py [--approaches vlm-base brief examples rules nearest] [--rounds 3]
     python bench/generate.py --size 2b [--examples 128] [--batch 32]
 
 Run in the project's folder, without --size 2b after `dvc repro`. Prints one JSON line. Both sides
-are transformers' `generate` with the same rows in a batch; ours reads once what all prompts of a
-batch begin with. tiny annotates the studies of dev and test by approaches of params.yaml. Each side
-runs in its own process, and they take turns in each round: of each the median seconds, without
-loading, and of CPU time. `same_answers`: share of cases that both sides answer alike.
-
-2b has the size of Qwen2-VL-2B, random weights and cases as long as those of IU X-Ray, each answer
-as long as the case's reference. It has one side and is meant for a GPU.
+have the same rows in a batch, the same stop rule and the same model; stock computes every row until
+the last of its batch has ended. tiny annotates the studies of dev and test by approaches of
+params.yaml. 2b has the size of Qwen2-VL-2B, random weights and cases as long as those of IU X-Ray,
+each answer as long as the case's reference, and is meant for a GPU. Each side runs in its own
+process, and they take turns in each round: of each the median seconds, without loading, and of CPU
+time. `same_answers`: share of cases that both sides answer alike.
 """
 
 import json
@@ -18,6 +17,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import plain_loop
@@ -32,13 +32,32 @@ from xraygen.prompting import encoding
 APPROACHES = ("vlm-base", "vlm-finetuned", "brief", "examples", "rules", "nearest")
 
 
+def stock(model, batch: dict, stop, config, samples: int = 0) -> Iterator[tuple[int, list[int]]]:
+    """As `decoding.decode`, by one call of `generate`."""
+    import torch
+
+    begin, lengths = batch["input_ids"].shape[1], {}
+
+    def ended(tokens: torch.Tensor, scores, **_) -> torch.Tensor:
+        for row, said in enumerate(tokens[:, begin:].tolist()):
+            if row not in lengths and stop(row, said):
+                lengths[row] = len(said)
+        return torch.tensor([row in lengths for row in range(len(tokens))], device=tokens.device)
+
+    with torch.inference_mode():
+        out = model.generate(**batch, generation_config=config, stopping_criteria=[ended])
+    for row, said in enumerate(out[:, begin:].tolist()):
+        yield row, said[: lengths.get(row)]
+
+
 def annotated(side: str, name: str) -> dict:
     """All cases of dev and test by one approach of params.yaml."""
     from xraygen.annotators.base import Project
     from xraygen.annotators.load import load
+    from xraygen.engines import decoding
 
     if side == "stock":
-        encoding.shared_tokens = lambda rows: 0
+        decoding.decode = stock
     settings = params.load()
     project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
     cases = [
@@ -63,14 +82,14 @@ def annotated(side: str, name: str) -> dict:
     }
 
 
-def generated(changed: dict, studies: list[Study], folder: Path, size: int) -> dict:
+def generated(side: str, changed: dict, studies: list[Study], folder: Path, size: int) -> dict:
     """Batches of `size` by the large model, each answer as long as the reference."""
     from transformers import GenerationConfig
 
-    from xraygen.engines.decoding import decode
+    from xraygen.engines import decoding
     from xraygen.engines.model import load
 
-    with plain_loop.doing("load the model"):
+    with plain_loop.doing(f"{side}: load the model"):
         model, processor = load(changed["base"], max_pixels=changed["max_pixels"])
     pad = processor.tokenizer.pad_token_id
     shown = folder, "image+report", changed["prompt"], changed["max_views"]
@@ -78,6 +97,7 @@ def generated(changed: dict, studies: list[Study], folder: Path, size: int) -> d
     ends = [len(encoding.answer(processor.tokenizer, study.reference)) for study in studies]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
     model.generation_config.eos_token_id = None  # random weights may say it at any time
+    decode = stock if side == "stock" else decoding.decode
     said: dict[int, list[int]] = {}
 
     def generate(chosen: list[int], most: int) -> None:
@@ -90,10 +110,10 @@ def generated(changed: dict, studies: list[Study], folder: Path, size: int) -> d
         of = decode(model, batch, lambda row, tokens: len(tokens) == ends[chosen[row]], config)
         said.update((chosen[row], tokens) for row, tokens in of)
 
-    with plain_loop.doing("warm up"):
+    with plain_loop.doing(f"{side}: warm up"):
         generate(order[:2], 4)
     start, cpu = plain_loop.now(), time.process_time()
-    with plain_loop.doing("generate"):
+    with plain_loop.doing(f"{side}: generate"):
         for at in range(0, len(order), size):
             chosen = order[at : at + size]
             generate(chosen, max(ends[i] for i in chosen))
@@ -106,23 +126,23 @@ def generated(changed: dict, studies: list[Study], folder: Path, size: int) -> d
     }
 
 
-def compared(rounds: int, name: str) -> dict:
+def compared(rounds: int, function, *arguments) -> dict:
     done: dict[str, list[dict]] = {"ours": [], "stock": []}
     for _ in range(rounds):
         for side in done:
-            done[side].append(plain_loop.in_child(annotated, side, name))
+            done[side].append(plain_loop.in_child(function, side, *arguments))
     result = {"device": done["ours"][0]["device"], "cases": done["ours"][0]["cases"]}
     median = {}
     for side, of in done.items():
-        for what in ("seconds", "cpu_seconds"):
-            median[side, what] = statistics.median(one[what] for one in of)
-            result[f"{side}_{what}"] = round(median[side, what], 2)
+        for name in ("seconds", "cpu_seconds"):
+            median[side, name] = statistics.median(one[name] for one in of)
+            result[f"{side}_{name}"] = round(median[side, name], 2)
         result[f"{side}_tokens_per_second"] = round(of[0]["tokens"] / median[side, "seconds"], 1)
         result[f"{side}_peak_memory_gib"] = max(one["gib"] for one in of)
     pairs = list(zip(done["ours"][0]["answers"], done["stock"][0]["answers"], strict=True))
     result["same_answers"] = round(sum(ours == other for ours, other in pairs) / len(pairs), 4)
-    for what, short in (("seconds", "times_faster"), ("cpu_seconds", "times_less_cpu")):
-        result[short] = round(median["stock", what] / median["ours", what], 2)
+    for name, short in (("seconds", "times_faster"), ("cpu_seconds", "times_less_cpu")):
+        result[short] = round(median["stock", name] / median["ours", name], 2)
     return result
 
 
@@ -133,15 +153,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.size == "tiny":
-        of = {name: compared(arguments.rounds, name) for name in arguments.approaches}
+        of = {name: compared(arguments.rounds, annotated, name) for name in arguments.approaches}
     else:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name).resolve()
             studies, changed = plain_loop.prepare(arguments, folder)
-            given = changed, studies, folder, arguments.batch
-            of = plain_loop.in_child(generated, *given)
-        of["tokens_per_second"] = round(of["tokens"] / of["seconds"], 1)
-        del of["answers"]
+            of = compared(arguments.rounds, generated, changed, studies, folder, arguments.batch)
     print(json.dumps({"size": arguments.size, "threads": os.cpu_count()} | of))
 
 

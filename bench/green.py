@@ -1,5 +1,5 @@
-"""The judge green against green-score's own class, which also generates in batches: the same pairs,
-the same model, in one run.
+"""The judge green against green-score's own class, and against one call of transformers' `generate`
+for each of its batches: the same pairs, the same model, in one run.
 
     python bench/green.py [--model FOLDER] [--pairs FILE.csv]     FILE: columns reference, candidate
 
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from xraygen import judges
+from xraygen.engines import answers, decoding
 from xraygen.judges.green.answers import prompt
 from xraygen.judges.green.green import Green, GreenSettings
 
@@ -87,6 +88,8 @@ def upstream(model: str, pairs: list[tuple[str, str]]) -> tuple[float, list[str]
 
 
 def main() -> None:
+    from generate import stock  # bench/generate.py
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,6 +114,10 @@ def main() -> None:
         asked_again = Green(GreenSettings(model=model)).plan(pairs).asked
         judges.opinions(pairs, Green(GreenSettings(model=model)))
         again = time.perf_counter() - start
+        decoding.decode, answers.cache_folder = stock, lambda: Path(folder) / "stock"
+        start = time.perf_counter()
+        judges.opinions(pairs, Green(GreenSettings(model=model, batch=arguments.batch)))
+        batched = time.perf_counter() - start
         theirs, completions = upstream(model, pairs)
         os.chdir(here)
     asked = {
@@ -135,8 +142,10 @@ def main() -> None:
                 "mean_completion_characters": round(sum(map(len, asked.values())) / len(asked)),
                 "green_score_seconds": round(theirs, 2),
                 "xraygen_seconds": round(ours, 2),
+                "stock_seconds": round(batched, 2),
                 "again_seconds": round(again, 2),
                 "times_faster": round(theirs / ours, 2),
+                "times_faster_than_stock": round(batched / ours, 2),
             }
         )
     )

@@ -42,7 +42,7 @@ def main(name: str, *dry_run: str) -> None:
     # Printed rather than tracked, because it differs from run to run.
     if "seconds" in asked:
         seconds = asked.pop("seconds")
-        print(f"{name}: {seconds:,.1f} s, {asked['requests']:,} requests", file=sys.stderr)
+        print(f"{name}: {seconds:,.1f} s, {asked.get('requests', 0):,} requests", file=sys.stderr)
     write_metrics(f"metrics/usage/{name}.json", counts | asked)
 
 

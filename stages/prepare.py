@@ -23,6 +23,7 @@ def main(raw: str) -> None:
     studies, incidents = source.read(root / raw, images, root)
     if not any(images.iterdir()):  # DVC would warn of an empty folder before every stage
         (images / ".none").touch()
+    prepare.check(studies, settings.regions, name)
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
         split: prepare.draw(

@@ -5,6 +5,7 @@ metrics/release.json.
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators import release
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import one_line
@@ -13,7 +14,6 @@ from xraygen.core.json_lines import read_json, read_jsonl, write_jsonl, write_me
 from xraygen.core.progress import progress
 from xraygen.core.study import Study
 from xraygen.core.tables import write_csv
-from xraygen.evaluation import release
 
 OUT = Path("data/release")
 

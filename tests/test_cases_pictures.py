@@ -321,7 +321,7 @@ def test_a_study_with_such_a_picture_is_excluded_from_training_and_counted(
 
 
 class Scripted(Annotator):
-    """Answers with the given records, whatever the cases."""
+    """Answers with the given records, one for each case."""
 
     def __init__(self, records: list[AnnotationRecord], pictures_only: bool) -> None:
         super().__init__(Settings(annotator="scripted", reads="nothing"), project_of(Path.cwd()))
@@ -332,7 +332,8 @@ class Scripted(Annotator):
         return "unreadable_pictures" in record.usage or not self.pictures_only
 
     def __call__(self, cases):
-        yield from self.records
+        for _, record in zip(cases, self.records, strict=True):
+            yield record
 
 
 def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int | str:
@@ -348,7 +349,8 @@ def outcome(kinds: str, pictures_only: bool = True, share: float = 0.05) -> int 
     }
     try:
         given = Scripted([records[kind] for kind in kinds], pictures_only)
-        return len(list(Checked(given, share)([])))
+        cases = [Case(id=kind, report="x") for kind in kinds]
+        return len(list(Checked(given, share)(cases)))
     except UserError as error:
         return str(error)
 

@@ -279,25 +279,36 @@ def test_a_padded_batch_answers_as_each_case_alone(studies):
     )
 
 
-def test_each_row_ends_where_its_own_stop_says_and_answers_as_it_would_alone(studies):
+def test_rows_leave_the_batch_as_they_end_and_answer_as_they_would_alone(studies):
     annotate = vlm(APPROACH, Path())
     rows = [annotate.row(one.case()) for one in studies]
     pad = annotate.processor.tokenizer.pad_token_id
     limits = [12 + len(row["input_ids"]) % 17 for row in rows]  # rows end one by one
     config = GenerationConfig(max_new_tokens=max(limits), pad_token_id=pad)
     annotate.model.generation_config.eos_token_id = None  # an answer ends nowhere else
-    ended = list(
-        decoding.decode(
-            annotate.model,
-            encoding.collate(rows, pad),
-            lambda row, said: len(said) == limits[row],
-            config,
+    shapes = []
+
+    def look(_, args, given) -> None:
+        shapes.append(tuple(given["input_ids"].shape))
+
+    with annotate.model.register_forward_pre_hook(look, with_kwargs=True):
+        ended = list(
+            decoding.decode(
+                annotate.model,
+                encoding.collate(rows, pad),
+                lambda row, said: len(said) == limits[row],
+                config,
+            )
         )
-    )
-    assert [len(said) for _, said in ended] == sorted(limits) and len(set(limits)) > 4
+    lengths = [len(said) for _, said in ended]
+    assert lengths == sorted(limits) and len(set(limits)) > 4
     said = dict(ended)
     assert [len(said[row]) for row in range(9)] == limits
     assert all(chosen_up_to_rounding(annotate.model, row, said[at]) for at, row in enumerate(rows))
+    assert len(shapes) == max(limits), "no token is computed twice"
+    assert {tokens for _, tokens in shapes[1:]} == {1}, "the cache goes along"
+    computed = [rows for rows, _ in shapes]
+    assert computed == sorted(computed, reverse=True) and computed[-1] < 9 / 4
 
 
 def test_samples_are_drawn_by_the_numbers_of_their_places(studies):

@@ -70,6 +70,20 @@ PLAIN = {
         ),
         # one study for each patient: the patient's id is still not taken for the study's
         ({"patient_id": lambda n: f"P{n}", "no": lambda n: n} | PLAIN | {"id": "x"}, {"id": "no"}),
+        # what is about a patient is not the patient's id
+        (
+            PLAIN
+            | {
+                "patient_age": lambda n: 20 + n % 30,
+                "PatientAge": lambda n: 20 + n % 30,
+                "patient_class": lambda n: ("inpatient", "ward", "emergency")[n % 3],
+            },
+            {"patient": None, "ignored": ("patient_age", "PatientAge", "patient_class")},
+        ),
+        *(
+            (PLAIN | {"patient_age": lambda n: n, name: lambda n: f"P{n // 4}"}, {"patient": name})
+            for name in ("PatientID", "patient no", "anon_subject_key", "mrn", "pat_nr", "Patients")
+        ),
         # an image a row: the id is the study's, though the image's own is different in every row
         (
             {
@@ -208,6 +222,15 @@ def test_the_project_is_set_up_and_comments_stay(project, tmp_path):
     assert "Liver" not in said, "what a report says is not printed"
 
 
+def test_a_description_can_be_edited_as_text(project, tmp_path):
+    run(table(tmp_path / "mine.csv", rows(**PLAIN)))
+    text = (project / "params.yaml").read_text()
+    assert "\n  devices:\n    about: what it says about devices\n" in text
+    mine = "tubes, lines, and whatever else was put in"
+    (project / "params.yaml").write_text(text.replace("what it says about devices", mine))
+    assert params.load().regions.root["devices"].about == mine
+
+
 def test_the_same_table_gives_the_same_bytes(project, tmp_path):
     file = table(tmp_path / "mine.csv", rows(**PLAIN))
     said = run(file)
@@ -282,6 +305,43 @@ def test_a_split_that_divides_patients_is_not_used_unless_it_is_named(project, t
     said = run(file)
     assert "drawn by patient" in said and "note: split: 'split' is not used" in said
     assert "P1" not in said
+
+
+@pytest.mark.parametrize(
+    "count, columns, said",
+    [
+        (2, {}, "2 studies with a reference are too few to draw test from.*it takes 3"),
+        (5, {}, "left for dev: train has 4 .* it takes at least 6"),
+        (20, {"patient": lambda n: f"P{n // 12}"}, "left for dev: train has 8 .* two patients"),
+        (9, {"split": lambda n: ("train", "test")[n > 3]}, "left for dev: train has 4 "),
+    ],
+)
+def test_too_few_studies_for_dev_or_test_are_refused(project, tmp_path, count, columns, said):
+    before = (project / "params.yaml").read_bytes()
+    curated = PLAIN | {"ref_devices": SAID[0]} | columns
+    with pytest.raises(UserError, match=said):
+        named = {"patient": "patient"} if "patient" in columns else {}
+        run(table(tmp_path / "mine.csv", rows(count, **curated)), named)
+    assert (project / "params.yaml").read_bytes() == before and not (project / "data").exists()
+
+
+def test_few_studies_in_dev_or_test_are_said(project, tmp_path):
+    curated = PLAIN | {"ref_devices": SAID[0]}
+    said = run(table(tmp_path / "mine.csv", rows(120, **curated)))
+    assert "note: splits: 10 in dev are too few" in said
+    said = run(table(tmp_path / "other.csv", rows(260, **curated)), force=True)
+    assert "too few" not in said, said
+    said = run(table(tmp_path / "third.csv", rows(7, **curated)), force=True)
+    assert "note: splits: 1 in dev and 1 in test are too few" in said
+
+
+def test_gaps_in_a_column_guessed_to_be_the_patient_are_said(project, tmp_path):
+    gaps = PLAIN | {"patient_id": lambda n: "" if n in (0, 1, 2, 3) else f"P{n}"}
+    file = table(tmp_path / "mine.csv", rows(**gaps))
+    said = run(file)
+    # Row 0 has no reference, and is released whether its patient is known or not.
+    assert "'patient_id' is a guess, and empty in 3 rows" in said and "patient: null" in said
+    assert "is a guess" not in run(file, {"patient": "patient_id"}, force=True)
 
 
 @pytest.mark.parametrize(

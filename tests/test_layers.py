@@ -103,3 +103,26 @@ def test_files_are_small():
         for path in sorted((ROOT / folder).rglob("*.py")):
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+def test_stages_that_run_a_class_of_the_users_depend_on_plugins():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    depends = {
+        name for name, stage in stages.items() if "plugins" in stage.get("do", stage)["deps"]
+    }
+    assert depends == {"prepare", "fit_constant", "annotate", "evaluate", "release"}
+
+
+def test_the_container_gets_what_the_graph_depends_on():
+    """.dockerignore lets in every dependency that is not itself made by a stage."""
+    allowed = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    ]
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    for name, stage in yaml.safe_load(text)["stages"].items():
+        for dep in stage.get("do", stage)["deps"]:
+            made = dep.startswith(("data/", "metrics", "reports", "$")) or dep == "models"
+            inside = any(dep == path or dep.startswith(f"{path}/") for path in allowed)
+            assert made or inside, f"{name}: {dep} is not in .dockerignore"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import REGIONS
 
+from xraygen.annotators.release import metrics as release_metrics
 from xraygen.core.json_lines import write_metrics
 from xraygen.evaluation.evaluate import metrics
-from xraygen.evaluation.release import metrics as release_metrics
 
 COLUMNS = ("macro", *REGIONS.scored)
 

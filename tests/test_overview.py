@@ -64,7 +64,8 @@ def test_the_sign_is_that_of_the_approach_whichever_comes_first_in_params():
 def test_without_a_floor_or_repeated_reports_there_is_nothing_to_hold_against():
     alone = COMPARISON | {"repeated": None}
     found = rows(table(alone, USAGE, None))
-    assert found["mine"][1:3] == ["–", "–"] and "*curators*" not in found
+    assert found["mine"] == ["0.750 [0.700, 0.800]", "–", "1.23"] and "*curators*" not in found
+    assert "repeated" not in table(alone, USAGE, None).lower()
     ElementTree.fromstring(figure(alone, None))
 
 

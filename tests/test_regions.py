@@ -16,6 +16,7 @@ from conftest import REGIONS, ROOT, project_of
 from pydantic import ValidationError
 
 from xraygen import params
+from xraygen.annotators import release
 from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.annotators.llm.dialect import forms_of
 from xraygen.annotators.load import Checked
@@ -26,7 +27,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case, Study
-from xraygen.evaluation import evaluate, release
+from xraygen.evaluation import evaluate
 from xraygen.evaluation.scores import scores_of
 from xraygen.judges.constant import fit as fit_constant
 from xraygen.judges.proxy.proxy import Proxy

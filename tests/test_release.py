@@ -13,13 +13,14 @@ import yaml
 from conftest import REGIONS, annotation, annotator_of
 
 from xraygen import judges, params
+from xraygen.annotators import release
 from xraygen.annotators.recorded import RecordedSettings
 from xraygen.annotators.router import router
 from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json, read_jsonl, write_json, write_jsonl
 from xraygen.core.study import Study
-from xraygen.evaluation import evaluate, release
+from xraygen.evaluation import evaluate
 from xraygen.evaluation.compare import report_of
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import scores_of

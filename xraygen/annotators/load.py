@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import ValidationError
@@ -20,6 +20,7 @@ BUILT_IN = {
     "llm": "xraygen.annotators.llm.llm:Llm",
     "recorded": "xraygen.annotators.recorded:Recorded",
 }
+_RELEASED = ("models", "plugins")  # folders that the stage release depends on
 _FEW = 20  # failures from which on their share is checked
 
 
@@ -31,9 +32,15 @@ def settings_of(content: object, where: str) -> Settings:
         raise UserError(f"{where}: has no `annotator`; there are {', '.join(BUILT_IN)}")
     kind = plugins.resolve(content["annotator"], BUILT_IN, Annotator, f"{where}.annotator")
     try:
-        return kind.Settings.model_validate(content)
+        settings = kind.Settings.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{where}.{first_problem(error)}") from None
+    if content["annotator"] not in BUILT_IN and settings.reads.split("/")[0] not in _RELEASED:
+        raise UserError(
+            f"{where}.reads: {settings.reads} is not in models/ or plugins/, which the stage "
+            "release depends on; move it there"
+        )
+    return settings
 
 
 def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
@@ -79,13 +86,22 @@ class Checked(Annotator):
         return self.annotate.shows_pictures
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """UserError: a larger share has failed, upon which no more are asked; or an annotation has
-        a region that is not declared.
+        """UserError: a larger share has failed, upon which no more are asked; an annotation has a
+        region that is not declared; or the records are not those of the cases, one each, in order.
         """
+        waiting: deque[str] = deque()
+
+        def noted() -> Iterator[Case]:
+            for case in cases:
+                waiting.append(case.id)
+                yield case
+
         done = 0
         answers: Counter[str | None] = Counter()
         pictures: Counter[str | None] = Counter()
-        for record in self.annotate(cases):
+        asked = noted()
+        for record in self.annotate(asked):
+            self._match(record, waiting.popleft() if waiting else None)
             done += 1
             if record.annotation is None and self.counts_as_failed(record):
                 reasons = pictures if record.usage.get("unreadable_pictures") else answers
@@ -93,8 +109,23 @@ class Checked(Annotator):
             if answers.total() + pictures.total() >= _FEW:
                 self._check(done, answers + pictures)
             yield self._complete(record)
+        if left := waiting.popleft() if waiting else next(asked, None):
+            self._match(None, left if isinstance(left, str) else left.id)
         many_pictures = pictures.total() >= min(_FEW, done)
         self._check(done, answers + pictures if many_pictures else answers)
+
+    def _match(self, record: AnnotationRecord | None, expected: str | None) -> None:
+        """A class of the user's may yield anything."""
+        if not isinstance(record, AnnotationRecord | None):
+            raise UserError(
+                f"{self.project.where}: yields {type(record).__name__}, not an AnnotationRecord"
+            )
+        if record is None or record.id != expected:
+            found = "no record" if record is None else f"a record of {record.id}"
+            raise UserError(
+                f"{self.project.where}: {found} where that of {expected or 'no case'} was due; an "
+                "annotator yields one record for each case, in order"
+            )
 
     def _complete(self, record: AnnotationRecord) -> AnnotationRecord:
         if record.annotation is None:

@@ -110,7 +110,7 @@ class Vlm(Annotator):
                 "device": [self.model.device.type, str(self.model.dtype), settings.four_bit],
                 "max_new_tokens": settings.max_new_tokens,
                 "samples": settings.samples,
-                "regions": list(self.reader.spoken.regions),
+                "regions": {name: r.also for name, r in self.reader.spoken.regions.root.items()},
                 "workings": workings() | {"annotator": sha256(code)},
             }
         )

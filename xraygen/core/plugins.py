@@ -1,17 +1,20 @@
 """A name in params.yaml: either built in, or a class of the user's as `package.module:Class`."""
 
-import pkgutil
+import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import first_problem
+from xraygen.core.study import Record
 
 T = TypeVar("T")
+_CLASS = re.compile(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*")
 
 
 def resolve(name: str, built_in: Mapping[str, str], base: type[T], where: str) -> type[T]:
@@ -20,20 +23,32 @@ def resolve(name: str, built_in: Mapping[str, str], base: type[T], where: str) -
 
     UserError: the name is neither built in nor a class that can be imported.
     """
-    if name not in built_in and ":" not in name:
+    target = built_in.get(name, name) if isinstance(name, str) else ""
+    if not _CLASS.fullmatch(target):
         raise UserError(
             f"{where}: no {name!r}; there are {', '.join(built_in)}, or name a class as "
             "package.module:Class"
         )
     here = str(Path.cwd())
-    if here not in sys.path:  # as it is for `python -m`, but not for the command xraygen
-        sys.path.insert(0, here)
+    if name not in built_in and here not in sys.path:  # it is for `python -m`, not for `xraygen`
+        sys.path.append(here)
+    module, _, attributes = target.partition(":")
     try:
-        found = pkgutil.resolve_name(built_in.get(name, name))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{where}: {name}: cannot be imported: {error}") from None
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            raise UserError(f"{where}: {name}: cannot be imported: {error}") from None
+        raise  # an import within the module: a bug, which keeps its traceback
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            raise UserError(f"{where}: {name}: cannot be imported: there is no {attribute}")
+        found = getattr(found, attribute)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"{where}: {name}: not a subclass of {base.__module__}.{base.__name__}")
+    if not issubclass(getattr(found, "Settings", Record), Record):
+        raise UserError(
+            f"{where}: {name}: Settings is not a subclass of {Record.__module__}.Record"
+        )
     return found
 
 

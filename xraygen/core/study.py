@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+VERSUS = " vs "  # between the names of two approaches, which contain no spaces
 SPLITS = ("train", "dev", "test", "val")
 
 Split = Literal["train", "dev", "test", "val"]

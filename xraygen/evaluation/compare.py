@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from xraygen.core.study import Agreement
+from xraygen.core.study import VERSUS, Agreement
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import (
     bootstrap,
@@ -20,8 +20,6 @@ from xraygen.evaluation.resampling import (
     permutations_needed,
 )
 from xraygen.evaluation.scores import MEASURES, StudyScores, rounded
-
-VERSUS = " vs "  # between two names, which contain no spaces
 
 
 def report_of(

@@ -1,44 +1,54 @@
 """The first table and the figure of a comparison: score, floor, curators' agreement and cost."""
 
 import io
+import textwrap
 from collections.abc import Mapping
 
 from tabulate import tabulate
 
-from xraygen.evaluation.compare import VERSUS
+from xraygen.core.study import VERSUS
 
 COST = "cost_usd_per_1000_reports"
-ABOUT = """\
-*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how much of that
-a constant text does not get; bold where it is significant. *Repeated reports*: token F1 on the
-{n:,} test studies whose report other studies have too, next to what *curators* get there against
-each other. *Cost*: US dollars for 1,000 reports; – where no server is asked."""
+ABOUT = (
+    "*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how much of"
+    " that a constant text does not get; bold where it is significant."
+)
+ABOUT_REPEATED = (
+    " *Repeated reports*: token F1 on the {studies:,} test studies whose report other studies have"
+    " too, next to what *curators* get there against each other."
+)
+ABOUT_COST = " *Cost*: US dollars for 1,000 reports; – where no server is asked."
 
 
 def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str:
     """`comparison`: the content of reports/comparison.json; `usage`: that of metrics/usage, by
     approach; `floor`: the approach that gives every case the same answer, if there is one.
     """
-    rows = []
     repeated = comparison["repeated"]
+    columns: dict[str, list[str]] = {
+        "approach": [],
+        "score": [],
+        "above the floor": [],
+        "repeated reports": [],
+        "cost": [],
+    }
     for name, content in comparison["approaches"].items():
-        agreed = repeated["approaches"][name]["macro"]["token_f1"] if repeated else None
         cost = usage[name].get(COST)
-        rows.append(
-            [
-                name,
-                _with_interval(content["test"]["macro"], "score"),
-                _above(comparison["pairs"]["test"], name, floor),
-                _number(agreed),
-                "–" if cost is None else f"{cost:.2f}",
-            ]
-        )
+        columns["approach"].append(name)
+        columns["score"].append(_with_interval(content["test"]["macro"], "score"))
+        columns["above the floor"].append(_above(comparison["pairs"]["test"], name, floor))
+        columns["cost"].append("–" if cost is None else f"{cost:.2f}")
+        if repeated:
+            agreed = repeated["approaches"][name]["macro"]["token_f1"]
+            columns["repeated reports"].append(_number(agreed))
     if repeated:
+        columns["approach"].append("*curators*")
         agreed = _with_interval(repeated["curators"]["macro"], "token_f1")
-        rows.append(["*curators*", "", "", agreed, ""])
-    headers = ["approach", "score", "above the floor", "repeated reports", "cost"]
-    about = ABOUT.format(n=repeated["studies"] if repeated else 0)
-    return f"{tabulate(rows, headers, tablefmt='github', disable_numparse=True)}\n\n{about}"
+        columns["repeated reports"].append(agreed)
+    about = ABOUT + (ABOUT_REPEATED.format(**repeated) if repeated else "") + ABOUT_COST
+    shown = {name: cells for name, cells in columns.items() if cells}
+    made = tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+    return f"{made}\n\n{textwrap.fill(about, 100)}"
 
 
 def _above(pairs: dict, name: str, floor: str | None) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from tabulate import tabulate
 
-from xraygen.core.study import AnnotationRecord, Judgement, Study
-from xraygen.evaluation.compare import VERSUS
+from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
@@ -37,7 +36,7 @@ METHOD = (
 DETECTABLE = """\
 With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of
 {token_f1[median]:.3f} in macro token F1 is detected with power {power:g} (paired z-test at
-{alpha:g} over the {pairs:,} pairs), if the two approaches differ from study to study as the median
+{alpha:g} over {pairs:,} {noun}), if the two approaches differ from study to study as the median
 pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f}
 over all pairs."""
 TOO_FEW = """\
@@ -113,7 +112,12 @@ def _sensitivity(detectable: dict, studies: int, pairs: int, params: ComparePara
     if not all(detectable.values()):
         return None
     return DETECTABLE.format(
-        studies=studies, pairs=pairs, power=params.power, alpha=params.alpha, **detectable
+        studies=studies,
+        pairs=pairs,
+        noun="pair" if pairs == 1 else "pairs",
+        power=params.power,
+        alpha=params.alpha,
+        **detectable,
     )
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
+from xraygen.core.errors import UserError
 from xraygen.core.plugins import resolve
 from xraygen.core.study import ErrorCounts, Listed, Record, Verdict
 
@@ -101,5 +102,19 @@ def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
             decided[pair] = opinion
         else:
             asked.append(pair)
-    decided |= zip(asked, judge.judge(asked), strict=True)
+    given = judge.judge(asked)
+    _check(given, len(asked), judge.name)
+    decided |= zip(asked, given, strict=True)
     return [decided[pair] for pair in pairs]
+
+
+def _check(given: Sequence[Opinion], pairs: int, name: str) -> None:
+    """A judge of the user's may return anything."""
+    if len(given) != pairs:
+        raise UserError(f"judge {name}: {len(given):,} opinions of {pairs:,} pairs; one for each")
+    for opinion in given:
+        if not isinstance(opinion, Opinion):
+            raise UserError(f"judge {name}: returned {type(opinion).__name__}, not an Opinion")
+        score = opinion.score
+        if score is not None and not (isinstance(score, float | int) and 0 <= score <= 1):
+            raise UserError(f"judge {name}: score {score!r} is not between 0 and 1, or None")

@@ -1,6 +1,7 @@
 """Drawing studies by patient, so that no patient is in two of the splits that are compared."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -28,3 +29,8 @@ def draw_share(studies: Iterable[Study], share: float, seed: int, purpose: str) 
             break
         drawn.update(groups[key])
     return drawn
+
+
+def fewest(share: float) -> int:
+    """The smallest number of studies of which `draw_share` draws one."""
+    return math.floor(0.5 / share) + 1

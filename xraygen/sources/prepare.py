@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import PositiveInt, field_validator
 
+from xraygen.core.errors import UserError
+from xraygen.core.regions import Regions
 from xraygen.core.study import (
     SPLITS,
     Agreement,
@@ -38,6 +40,32 @@ class DataParams(Record):
     @classmethod
     def _every_split(cls, sample: dict) -> dict:
         return {split: sample.get(split) for split in SPLITS}
+
+
+def check(studies: Sequence[Study], regions: Regions, source: str) -> None:
+    """What every source has to keep, also one of the user's. UserError: an id occurs twice, a
+    reference does not have the declared regions, or a patient is in two of train, dev and test,
+    which would leak test into training.
+    """
+    seen: set[str] = set()
+    split_of: dict[str, str] = {}
+    for study in studies:
+        if study.id in seen:
+            raise UserError(f"source {source}: two studies have the id {study.id}")
+        seen.add(study.id)
+        if study.reference is not None and tuple(study.reference) != regions.names:
+            raise UserError(
+                f"source {source}: study {study.id}: the reference has not the declared regions in "
+                "their order; make it with `regions.annotation(texts)`"
+            )
+        if study.patient is None or study.split == "val":
+            continue
+        first = split_of.setdefault(study.patient, study.split)
+        if first != study.split:
+            raise UserError(
+                f"source {source}: the patient of study {study.id} is in {study.split} and in "
+                f"{first}; put all studies of a patient into one split"
+            )
 
 
 def draw(studies: Iterable[Study], count: int | None, seed: int, purpose: str) -> list[Study]:

@@ -205,9 +205,10 @@ class Batches:
         """The batches with any of these questions: of another run, which is at work, or ended or
         was killed before it had the replies.
         """
+        asked = (self.exchange.kept.asked, self.exchange.earlier.asked)
         found = []
         for batch in sent_batches(self.folder):
-            if batch.asked != self.exchange.kept.asked or not missing & batch.questions.keys():
+            if batch.asked not in asked or not missing & batch.questions.keys():
                 continue
             batch.id = batch.id or self._id_at_server(batch.name)
             if batch.id:

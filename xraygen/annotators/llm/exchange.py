@@ -31,15 +31,15 @@ class Exchange:
         self.questions = Questions(settings, project)
         self.names = RegionNames(project.regions)
         self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
-        self.kept = Answers(
-            {
-                "base_url": llm.base_url,
-                "model": llm.model,
-                "max_tokens": llm.max_tokens,
-                "temperature": 0,
-                "regions": list(project.regions),
-            }
-        )
+        asked = {
+            "base_url": llm.base_url,
+            "model": llm.model,
+            "max_tokens": llm.max_tokens,
+            "temperature": 0,
+        }
+        self.kept = Answers(asked | {"regions": list(project.regions)})
+        # Replies paid for before regions were declared; they count where they can be read.
+        self.earlier = Answers(asked)
         self._direct_price = Price(0, 0)
         self.price: Price | None = None
         if price := llm.prices.get(llm.model):
@@ -100,7 +100,7 @@ class Exchange:
 
     def _stored(self, key: str) -> tuple[Reply | None, str | None]:
         """(the reply, the text that it is stored as)"""
-        text = self.kept.find([key]).get(key)
+        text = self.kept.find([key]).get(key) or self.earlier.find([key]).get(key)
         return (Reply(**json.loads(text)) if text else None), text
 
     def cost(self, reply: Reply) -> float:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML, RoundTripRepresenter
@@ -48,11 +48,8 @@ def edit(
     content["data"]["source"] = "table"
     if content["data"].get("settings") is None:
         content["data"]["settings"] = CommentedMap()
-    content["data"]["settings"]["table"] = _flat(settings.model_dump())
-    # Into the same mapping, which carries the comments before the next section.
-    content["regions"].clear()
-    for name, region in regions.root.items():
-        content["regions"][name] = _flat({"about": region.about})
+    content["data"]["settings"]["table"] = CommentedMap(settings.model_dump())
+    declared = {name: CommentedMap(about=region.about) for name, region in regions.root.items()}
     changes.append(f"regions declares {len(regions)}; {_ABOUT}")
     for name in dropped:
         del content["approaches"][name]
@@ -81,17 +78,22 @@ def edit(
             if content["finetune"]["targets"] != ["language"]:  # there is nothing to learn to see
                 content["finetune"]["targets"] = ["language"]
             changes.append("finetune.inputs is report, as there are no images")
-    text = io.StringIO()
-    yaml.dump(content, text)
+    text = _with_regions(_dumped(yaml, content), _dumped(yaml, {"regions": declared}))
     with replacing(path) as file:
         # A section's blank line before it goes with the last approach that is left out.
-        file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text.getvalue()))
+        file.write(re.sub(r"(?<!\n)\n(?=evaluate:\n)", "\n\n", text))
     return changes
 
 
-def _flat(values: dict) -> CommentedMap:
-    """A mapping on one line where it is short, as YAML writes it in braces."""
-    mapping = CommentedMap(values)
-    if len(str(values)) < 80:
-        mapping.fa.set_flow_style()
-    return mapping
+def _dumped(yaml: YAML, content: Mapping) -> str:
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
+
+
+def _with_regions(text: str, section: str) -> str:
+    """`text` with `section` for its own. As text, because ruamel.yaml keeps the blank line and the
+    comments before the next section within the last of the regions that are replaced.
+    """
+    indented = r"(?:(?:#.*|[ \t]*)\n)*[ \t]+\S.*\n"
+    return re.sub(rf"(?m)^regions:.*\n(?:{indented})*", lambda _: section, text, count=1)

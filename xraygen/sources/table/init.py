@@ -22,6 +22,7 @@ from xraygen.core.regions import Regions
 from xraygen.core.study import Study
 from xraygen.core.tables import has_no_value, read_rows
 from xraygen.sources import Incident, prepare
+from xraygen.sources.groups import fewest
 from xraygen.sources.table.edit import edit
 from xraygen.sources.table.infer import Columns, infer
 from xraygen.sources.table.table import Table, TableSettings, UnfitSetting
@@ -30,6 +31,7 @@ RAW = Path("data/raw/table")
 # Of the approaches that ship, those that are about the regions or models of the data that ships.
 DROPPED = ("vlm-base", "vlm-finetuned", "examples", "rules", "nearest")
 _MANY = 1000
+_FEW = 20
 
 
 class Result(NamedTuple):
@@ -126,8 +128,22 @@ def _try_out(
             settings = settings.model_copy(update=dict.fromkeys(without))
             columns = columns._replace(ignored=(*columns.ignored, column))
     splits = prepare.split(studies, data.seed, data.dev_share)
+    _refuse_no_dev(file, splits, data.dev_share)
+    few = [f"{len(splits[name])} in {name}" for name in ("dev", "test") if _is_small(splits[name])]
+    if few:
+        notes.append(
+            f"splits: {' and '.join(few)} are too few to tell approaches apart; aim for at least "
+            f"{_FEW} with a reference in each, 200 for differences of a few points"
+        )
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")
+    gaps = sum(one.kind == "patient_missing" for one in incidents)
+    if gaps and "patient" not in given:
+        notes.append(
+            f"patient: '{columns.patient}' is a guess, and empty in {gaps:,} rows with a "
+            "reference, which are excluded; name another column with --patient, or set "
+            "patient: null in data.settings.table to use them"
+        )
     asked = len(splits["dev"]) + len(splits["test"])
     if asked > _MANY:
         notes.append(
@@ -136,6 +152,21 @@ def _try_out(
         )
     count = len(rows) + sum(one.kind == "row_malformed" for one in incidents)
     return Result(count, columns, settings, regions, studies, incidents, splits, notes)
+
+
+def _is_small(studies: Sequence[Study]) -> bool:
+    return len(studies) < _FEW
+
+
+def _refuse_no_dev(file: Path, splits: Mapping[str, list[Study]], share: float) -> None:
+    """UserError: dev got nothing of train, and the release could not choose an approach."""
+    train = splits["train"]
+    if splits["dev"]:
+        return
+    raise UserError(
+        f"{file}: no study is left for dev: train has {len(train):,} with a reference, and "
+        f"data.dev_share is {share}; it takes at least {fewest(share)}, of at least two patients"
+    )
 
 
 def _bring(source: Path, target: Path, link: bool) -> None:

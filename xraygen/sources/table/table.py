@@ -19,7 +19,7 @@ from xraygen.core.regions import Regions
 from xraygen.core.study import NonEmpty, Record, Share, Study
 from xraygen.core.tables import has_no_value, read_rows, text_of_id, unique_keys
 from xraygen.sources import Collection, Source
-from xraygen.sources.groups import draw_share
+from xraygen.sources.groups import draw_share, fewest
 from xraygen.sources.incident_log import Log
 from xraygen.sources.table.cells import read_split, read_views
 from xraygen.sources.table.images import View, images_of
@@ -113,10 +113,13 @@ class Table(Source):
             drafts = self._drawn(drafts, path)
         for split in ("train", "test"):
             if not any(study.split == split for study in drafts):
+                column = self.settings.split
+                remedy = f"give '{column}' some, or draw with split: null" if column else "add some"
                 raise UnfitSetting(
                     "split",
                     f"{path}: no {split} study with a reference is left: "
-                    f"{log.counts() or 'none is given'}; check data.settings.table in params.yaml",
+                    f"{log.counts() or 'none is given'}; {remedy}, or check data.settings.table in "
+                    "params.yaml",
                 )
         views = {study.id: _views(rows[study.id]) for study in drafts}
         owners = {study.id: study.patient or study.id for study in drafts}
@@ -251,7 +254,13 @@ class Table(Source):
         if len({study.patient or study.id for study in curated}) < 2:
             by = "patients" if self.settings.patient else "studies"
             raise UserError(f"{path}: fewer than two {by} have a reference; it takes two splits")
-        test = draw_share(curated, self.settings.test_share, self.settings.seed, "test")
+        share = self.settings.test_share
+        test = draw_share(curated, share, self.settings.seed, "test")
+        if not test:
+            raise UserError(
+                f"{path}: {len(curated):,} studies with a reference are too few to draw test from; "
+                f"with a test_share of {share} it takes {fewest(share)}"
+            )
         return [
             study.model_copy(update={"split": "test"}) if study.id in test else study
             for study in studies

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.study import Annotation, AnnotationRecord, NonEmpty, Record
-from xraygen.evaluation.compare import VERSUS
+from xraygen.core.study import VERSUS, Annotation, AnnotationRecord, NonEmpty, Record
 
 if TYPE_CHECKING:
     from xraygen.annotators.base import Settings
