@@ -481,7 +481,7 @@ def test_parquet_without_its_library_names_what_to_install(tmp_path, monkeypatch
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "data/raw/table").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"\.\[parquet\]"):
+    with pytest.raises(UserError, match=r"-c constraints.txt -e '\.\[parquet\]'"):
         read(tmp_path, b"PAR1", "mine.parquet")
 
 
