@@ -8,7 +8,9 @@ from click.testing import CliRunner
 
 from xraygen.cli import main
 from xraygen.core.errors import UserError
-from xraygen.core.tables import read_rows
+from xraygen.core.regions import Regions
+from xraygen.core.tables import read_rows, text_of_id
+from xraygen.sources.table.table import Table, TableSettings
 
 
 def refused(path, needed=("id", "report")) -> str:
@@ -120,3 +122,31 @@ def test_convert_does_not_wait_for_a_pipe(tmp_path, layout, name):
     out = tmp_path / "out.jsonl"
     done = CliRunner().invoke(main, ["convert", layout, str(tmp_path), "--out", str(out)])
     assert done.exit_code == 2 and f"{name}: not a file" in done.output and not out.exists()
+
+
+# --- ids
+
+
+@pytest.mark.parametrize(
+    "written", ["12", "12.0", "12.00", " 12.0 ", "\u200b12", "12\ufeff", 12, 12.0]
+)
+def test_one_id_written_in_several_ways_is_one(written):
+    assert text_of_id(written) == "12"
+
+
+@pytest.mark.parametrize("id", ["1.5", "1.0.0", "S1.0", "007", ".0", "1.", "1.0a", "ä 1"])
+def test_other_ids_stay_as_they_are(id):
+    assert text_of_id(id) == id
+
+
+def test_a_patient_written_as_a_whole_and_as_a_decimal_number_is_in_one_split(tmp_path):
+    patients = ["1", "1.0", "2", "2.0", "3\u200b", "3"] * 5
+    rows = [f"S{number},Clear.,{patient},Clear." for number, patient in enumerate(patients)]
+    text = "\n".join(["id,report,patient,lung", *rows]) + "\n"
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    settings = TableSettings(file="x.csv", patient="patient", reference={"lung": "lung"})
+    regions = Regions.model_validate({"lung": {"about": "lungs"}})
+    studies = Table(settings, regions).read(tmp_path, tmp_path / "drawn", tmp_path).studies
+    assert {study.patient for study in studies} == {"1", "2", "3"}
+    test = {study.patient for study in studies if study.split == "test"}
+    assert not test & {study.patient for study in studies if study.split == "train"}

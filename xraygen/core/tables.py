@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_FIELD = 10_000_000
 _MAX_NAME = 60
+_WHOLE = re.compile(r"^(\d+)\.0+$")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's own first line
 _PICTURE_NAME = re.compile(
@@ -330,9 +332,12 @@ def _leaves_its_folder(path: str) -> bool:
 
 
 def text_of_id(id: object) -> object:
-    """An id as text: pandas writes 1000 as 1000.0 where the column has a gap."""
+    """An id, of a study or a patient, as text without invisible characters. pandas writes 1000 as
+    1000.0 where the column has a gap, in a CSV file too.
+    """
     if isinstance(id, str):
-        return id.strip()
+        visible = "".join(char for char in id if unicodedata.category(char) != "Cf").strip()
+        return _WHOLE.sub(r"\1", visible)
     if isinstance(id, float) and id.is_integer():
         id = int(id)
     return str(id) if isinstance(id, int) else id
