@@ -40,7 +40,8 @@ def draw_share(
         if len(groups[key]) - missing <= missing:
             drawn.update(groups[key])
             remaining.remove(key)
-    return drawn or set(min((groups[key] for key in remaining), key=lambda group: len(group)))
+    smallest = min(remaining, key=lambda key: len(groups[key]))
+    return drawn or set(groups[smallest])
 
 
 def fewest(share: float) -> int:
