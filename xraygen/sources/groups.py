@@ -39,4 +39,4 @@ def draw_share(
         if len(groups[key]) - missing <= missing:
             drawn.update(groups[key])
             remaining.remove(key)
-    return drawn or set(min((groups[key] for key in remaining), key=len))
+    return drawn or set(groups[min(remaining, key=lambda key: len(groups[key]))])
