@@ -1,5 +1,5 @@
 """Judging annotations: nothing is dropped, nothing passes unnoticed, and what an annotator says
-does not hang on the reference.
+does not depend on the reference.
 """
 
 import numpy as np

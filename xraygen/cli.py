@@ -85,7 +85,7 @@ def convert(layout: str, folder: Path, out: Path) -> None:
 
 @main.command()
 @click.argument("file", type=FILE)
-@click.option("--id", help="The column with an id of its own for each study.")
+@click.option("--id", help="The column with the unique id of each study.")
 @click.option("--report", help="The column with the text of the report.")
 @click.option("--images", help="The column with paths of images, below the folder of FILE.")
 @click.option("--patient", help="The column that tells patients apart.")
