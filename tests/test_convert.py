@@ -1,4 +1,4 @@
-"""`xraygen convert`: each layout from a miniature of its own, damage included; every unit is
+"""`xraygen convert`: each layout from its own miniature, damage included; every unit is
 counted.
 """
 

@@ -486,7 +486,7 @@ def test_the_heart_is_as_wide_as_its_grade_says():
 
 @pytest.mark.parametrize("k", KS)
 def test_pictures_look_like_chest_films(k):
-    """Lungs darker than mediastinum and abdomen, air beside the neck black, and no grade of light
+    """Lungs darker than mediastinum and abdomen, air around the neck black, and no grade of light
     missing.
     """
     frontal, lateral = views(k)

@@ -35,7 +35,7 @@ def problem(content: dict, folder: Path) -> str:
 
 @pytest.mark.parametrize("old", RENAMED)
 def test_a_former_name_is_answered_with_the_one_it_has_now(content, tmp_path, old):
-    """Also beside the new one, where `-S old=value` puts it, and the new one is a real key."""
+    """Also next to the new one, where `-S old=value` puts it, and the new one is a real key."""
     *sections, key = old.replace("*", "vlm-base").split(".")
     new = RENAMED[old].split(".")
     section = content

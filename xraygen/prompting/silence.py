@@ -14,9 +14,9 @@ _STATED = (
     "|specified|provided|given|included|available|recorded|listed|covered|referenced"
 )
 _PARTS = (
-    "the|this|these|any|other|additional|further|such|specific|explicit|relevant|particular|separate"
-    "|regions?|areas?|parts?|structures?|bones?|bony|osseous|skeletal|hearts?|cardiac|lungs?"
-    "|pulmonary|pleural?|mediastinum|mediastinal|hila|hilar|others?|and|or"
+    "the|this|these|any|other|additional|further|such|specific|explicit|relevant|particular"
+    "|separate|regions?|areas?|parts?|structures?|bones?|bony|osseous|skeletal|hearts?|cardiac"
+    "|lungs?|pulmonary|pleural?|mediastinum|mediastinal|hila|hilar|others?|and|or"
 )
 _NOUNS = (
     "findings?|information|info|data|details?|observations?|statements?|text|content|annotations?"

@@ -1,7 +1,7 @@
 """Phantom studies: drawn, worded and annotated by a seeded generator, in any number, without
 download or licence.
 
-Study k of a seed depends on (seed, k) alone. Each split counts k from a start of its own, so that
+Study k of a seed depends on (seed, k) alone. Each split counts k from its own start, so that
 adding training studies leaves the test studies unchanged.
 """
 

@@ -79,7 +79,7 @@ def infer(
     taken.setdefault("report", reports[0] if reports else None)
     report = _needed(taken["report"], "the text of a report", "--report")
     taken.setdefault("id", _id(profile, free(), report))
-    id = _needed(taken["id"], "an id of its own for each study", "--id")
+    id = _needed(taken["id"], "a unique id for each study", "--id")
     taken.setdefault("patient", _patient(profile, free()))
 
     columns: str | dict[str, str]

@@ -19,7 +19,7 @@ PROJECTION_NAMES = re.compile(r"(?:.*[_ -])?(?:projection|view|view_?position)s?
 REPORT_NAMES = (
     "report report_text radiology_report full_report reporttext findings text narrative".split()
 )
-# Words for a part of a report, or for the report, that a table may have in a column of its own.
+# Words for a part of a report, or for the report, that a table may have in a separate column.
 _SECTION_WORDS = frozenset(
     "report reports reporttext text texts finding findings impression impressions conclusion "
     "conclusions indication indications history technique comparison comparisons examination "
