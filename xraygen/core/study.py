@@ -24,6 +24,7 @@ Verdict = Literal[
     "failed",
 ]
 Category = Literal["a", "b", "c", "d", "e", "f"]
+Support = Literal["verbatim", "reworded", "unsupported"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -86,13 +87,26 @@ class Study(Record):
         return Case(id=self.id, report=self.report, images=self.images)
 
 
+class Evidence(Record):
+    """What the text of a region rests on. `support`: how the report supports it, None where the
+    region has no text. `spans`: the parts of the report that it came from, as (start, end) in
+    characters. `confidence`: in [0, 1], that the region is right, None where the annotator gives
+    none.
+    """
+
+    support: Support | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class AnnotationRecord(Record):
-    """An annotator's answer to one case: `annotation`, or None and the `error` that prevented
-    it.
+    """An annotator's answer to one case: `annotation`, or None and the `error` that prevented it.
+    `evidence`: by region; annotators give confidences, and the rest is added to what they return.
     """
 
     id: NonEmpty
     annotation: Annotation | None
+    evidence: dict[str, Evidence] = {}
     error: str | None = None
     raw: str = ""
     usage: dict[str, float] = {}
@@ -123,6 +137,18 @@ class Listed(Record):
     insignificant: dict[Category, tuple[str, ...]] = {}
 
 
+class Clinical(Record):
+    """The abnormal findings of a pair, by name, and the clinical `score` that follows from their
+    significance: in [-1, 1], 1 = every abnormal finding and nothing false, 0 = no better than a
+    normal template.
+    """
+
+    score: float
+    matched: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    invented: tuple[str, ...] = ()
+
+
 class Judgement(Record):
     """A judge's verdict on one (reference, candidate) pair. `score` is in [0, 1], or None if the
     pair could not be scored.
@@ -138,6 +164,7 @@ class Judgement(Record):
     errors: ErrorCounts | None = None
     explanation: str | None = None
     listed: Listed | None = None
+    clinical: Clinical | None = None
     completion: str | None = None
     judge: str
     annotation_error: str | None = None

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.plugins import resolve
-from xraygen.core.study import ErrorCounts, Listed, Record, Verdict
+from xraygen.core.study import Clinical, ErrorCounts, Listed, Record, Verdict
 
 BUILT_IN = {
     "proxy": "xraygen.judges.proxy.proxy:Proxy",
@@ -20,7 +20,8 @@ COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
 class Opinion(NamedTuple):
     """`score`: in [0, 1], None if the pair could not be scored. `matched_findings`, `errors`:
     counts, None if the judge does not count. `explanation`: its reasons. `listed`: the findings
-    that it named. `completion`: its full answer.
+    that it named. `clinical`: on abnormal findings alone, None if the judge does not tell.
+    `completion`: its full answer.
     """
 
     score: float | None
@@ -30,6 +31,7 @@ class Opinion(NamedTuple):
     listed: Listed | None = None
     completion: str | None = None
     verdict: Verdict = "judged"
+    clinical: Clinical | None = None
 
     def columns(self) -> dict:
         """The opinion as a row with `COLUMNS`, of which one is for each category of errors."""
@@ -55,6 +57,12 @@ class Judge(ABC):
         """One opinion for each (reference, candidate), in order; neither is empty, and they
         differ.
         """
+
+    def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
+        """The abnormal findings of each (reference, candidate), in order; a side may be empty, and
+        they may be equal. None: this judge does not tell.
+        """
+        return [None] * len(pairs)
 
     def about(self) -> str:
         """The line under every table made with this judge."""
@@ -105,6 +113,9 @@ def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
     given = judge.judge(asked)
     _check(given, len(asked), judge.name)
     decided |= zip(asked, given, strict=True)
+    distinct = list(decided)
+    for pair, clinical in zip(distinct, judge.clinical(distinct), strict=True):
+        decided[pair] = decided[pair]._replace(clinical=clinical)
     return [decided[pair] for pair in pairs]
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.progress import progress_bar
+from xraygen.core.study import Clinical
 from xraygen.engines.answers import Answers
 from xraygen.engines.server import Refusal
 from xraygen.judges import Judge, Opinion, decide
@@ -17,6 +18,7 @@ from xraygen.judges.green import asking, origin
 from xraygen.judges.green.answers import cleaned, prompt, read
 from xraygen.judges.green.origin import Checkpoint
 from xraygen.judges.green.settings import GreenSettings
+from xraygen.judges.proxy.clinical import assess
 
 SECONDS_A_PAIR = (1.8, 2.7)  # of green-score itself on a data-centre GPU
 
@@ -102,6 +104,10 @@ class Green(Judge):
             opinions |= self._ask(missing)
         _check_answered([opinions[question] for question in missing], some_found=bool(found))
         return [opinions[question] for question in prompts]
+
+    def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
+        """By the reader of the judge proxy: GREEN does not say which findings are abnormal."""
+        return [assess(*pair) for pair in pairs]
 
     def _ask(self, about: Mapping[str, tuple[str, str]]) -> dict[str, Opinion]:
         """The opinions on new questions, {question: (reference, candidate)}. Answers are stored as

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xraygen.core.study import Listed
+from xraygen.core.study import Clinical, Listed
 from xraygen.judges import Judge, Opinion
+from xraygen.judges.proxy.clinical import assess
 from xraygen.judges.proxy.comparison import Comparison, counts
 from xraygen.judges.proxy.features import FEATURES, features
 from xraygen.language.text import sentences, tokens, without_list_markers
@@ -188,6 +189,9 @@ class Proxy(Judge):
             for position, score in zip(unscored, found, strict=True):
                 opinions[position] = opinions[position]._replace(score=score)
         return opinions
+
+    def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
+        return [assess(*map(without_list_markers, pair)) for pair in pairs]
 
     @staticmethod
     def about() -> str:
