@@ -183,7 +183,8 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
 @click.option(
     "--out",
     type=OUTPUT,
-    help="CSV file to write: the rows of PAIRS with score, verdict and counts added.",
+    help="CSV file to write: the rows of PAIRS with score, verdict, counts and abnormal findings "
+    "added.",
 )
 @click.option(
     "--dry-run",

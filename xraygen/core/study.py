@@ -24,6 +24,7 @@ Verdict = Literal[
     "failed",
 ]
 Category = Literal["a", "b", "c", "d", "e", "f"]
+Measure = Literal["score", "clinical", "token_f1"]
 Support = Literal["verbatim", "reworded", "unsupported"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
