@@ -20,9 +20,9 @@ _KEPT = 10  # names of misses and of inventions in reports/comparison.json
 _SHOWN = 3  # names in a table
 FINDING_HEADERS = ("recall", "precision", "misses", "inventions")
 ABOUT = """\
-A reference is *abnormal* if the judge finds an abnormal finding in it; *pairs* are regions of
-studies. Means are over pairs, intervals over studies. On abnormal references a text that calls
-everything normal has a clinical score of 0, on normal ones of 1.
+A reference is *abnormal* if the judge finds anything of clinical significance in it; *pairs* are
+regions of studies. Means are over pairs, intervals over studies. On abnormal references a text that
+calls everything normal has a clinical score of 0, on normal ones of 1.
 """
 ABOUT_FINDINGS = """\
 *Recall*: the share of the references' abnormal findings that the approach reports; *precision*: the

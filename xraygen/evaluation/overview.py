@@ -19,8 +19,8 @@ ABOUT = (
 ABOUT_CLINICAL = (
     " *Clinical*: abnormal findings alone, weighted by clinical significance (after CRIMSON, arXiv"
     " 2603.06183): 1 = all reported and none invented, negative = more wrong than right. *Clinical"
-    " on abnormal*: the mean over the {n:,} pairs of study and region whose reference has an"
-    " abnormal finding; calling everything normal gets 0 there, and 1 elsewhere."
+    " on abnormal*: the mean over the {n:,} pairs of study and region whose reference has a"
+    " significant finding; calling everything normal gets 0 there, and 1 elsewhere."
 )
 ABOUT_REPEATED = (
     " *Repeated reports*: token F1 on the {studies:,} test studies whose report other studies have"

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Judgement, Measure, Study
+from xraygen.core.study import Clinical, Judgement, Measure, Study
 from xraygen.evaluation.resampling import bootstrap, intervals, means
 from xraygen.language.text import token_f1
 
@@ -24,7 +24,7 @@ class StudyScores:
     `score`: right silence counts 1, a pair that could not be scored is NaN. `as_published`: the
     convention of green-score 0.0.12, where both count 0. `token_f1`: NaN where both sides are
     empty. `clinical`: in [-1, 1], 1 where neither side has an abnormal finding. `abnormal`: 1 where
-    the reference has one, else 0. Both are NaN where the judge does not tell.
+    the reference has a significant one, else 0. Both are NaN where the judge does not tell.
     """
 
     ids: tuple[str, ...]
@@ -74,7 +74,7 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
             _as_published(judgement),
             token_f1(judgement.reference, judgement.candidate),
             None if clinical is None else clinical.score,
-            None if clinical is None else bool(clinical.matched or clinical.missed),
+            None if clinical is None else _is_abnormal(clinical),
         )
         row[:, column[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
@@ -83,6 +83,15 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
         np.moveaxis(rows, 1, 0)
     )
     return StudyScores(ids, score, as_published, f1, clinical_score, abnormal, tuple(regions))
+
+
+def _is_abnormal(clinical: Clinical) -> bool:
+    """Whether the reference has a finding of clinical significance; any abnormal finding, where the
+    judge does not weigh them.
+    """
+    if clinical.present is None:
+        return bool(clinical.matched or clinical.missed)
+    return clinical.present > 0
 
 
 def _as_published(judgement: Judgement) -> float | None:
