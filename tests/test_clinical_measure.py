@@ -2,6 +2,7 @@
 they say is shown for abnormal and normal references apart.
 """
 
+import copy
 import csv
 import re
 import subprocess
@@ -18,6 +19,7 @@ from xraygen import judges, params
 from xraygen.annotators import release
 from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import write_metrics
 from xraygen.core.study import AnnotationRecord, Clinical, Judgement, Study
 from xraygen.evaluation import abnormal, evaluate, overview, report
 from xraygen.evaluation.compare import report_of
@@ -282,8 +284,12 @@ def test_the_figure_and_the_plotted_table_have_clinical(comparison):
     assert [(row["clinical"], row["clinical_on_abnormal"]) for row in rows] == [(0.875, 0), (1, 1)]
 
 
-def test_the_metrics_have_three_numbers_on_disease(comparison):
+def test_the_metrics_have_three_numbers_on_disease_and_a_study_set_is_still_a_line(
+    comparison, tmp_path
+):
     shown = evaluate.metrics(comparison["approaches"]["bland"])
+    write_metrics(tmp_path / "scores.json", evaluate.metrics(comparison["approaches"]["terse"]))
+    assert len((tmp_path / "scores.json").read_text().splitlines()) == 6
     assert shown["test"]["macro"]["clinical"] == 0.875
     assert shown["test"]["abnormal"] == {"clinical": 0, "recall": 0, "precision": None}
     assert all(shown["test"][region].keys() == {"score"} for region in REGIONS.scored)
@@ -398,6 +404,19 @@ def test_the_release_goes_by_the_measure(comparison):
     assert "by macro token F1 on dev" in release.readme(
         facts["token_f1"] | {"studies": 2, "failed": 0}
     )
+
+
+def test_of_approaches_that_are_clinically_equal_the_best_score_is_released(comparison):
+    router = RouterSettings(annotator="router", reads="models/router", wording="learned")
+    scores = copy.deepcopy(comparison["approaches"])
+    scores["bland"]["dev"]["macro"]["clinical"] = scores["terse"]["dev"]["macro"]["clinical"]
+    scores["a"] = copy.deepcopy(scores["terse"])
+    approaches = dict.fromkeys(scores, router)
+    pairs = comparison["pairs"]["dev"] | {
+        "a vs bland": comparison["pairs"]["dev"]["bland vs terse"]
+    }
+    chosen = release.choose(approaches, scores, pairs, "clinical")
+    assert (chosen["approach"], chosen["runner_up"]) == ("bland", "a")
 
 
 def test_a_release_by_what_no_judgement_has_is_refused(silent):

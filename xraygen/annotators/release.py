@@ -54,9 +54,9 @@ def choose(
     pairs: Mapping[str, dict],
     measure: Measure = "score",
 ) -> dict:
-    """The facts of the choice: the approach that is best on dev by the macro of `measure`, the
-    first by name among equals, and its paired comparison with the next one. `scores`, `pairs`: the
-    keys `approaches` and `pairs.dev` of reports/comparison.json.
+    """The facts of the choice: the approach that is best on dev by the macro of `measure`, among
+    equals the one with the best score, then the first by name; and its paired comparison with the
+    next one. `scores`, `pairs`: the keys `approaches` and `pairs.dev` of reports/comparison.json.
 
     Approaches of the annotator recorded are excluded, because they have no answers to studies that
     nobody asked them about; they are named. UserError: no other approach has this measure on dev,
@@ -73,7 +73,7 @@ def choose(
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted(
         (name for name in macro if macro[name].get(measure) is not None),
-        key=lambda name: (-macro[name][measure], name),
+        key=lambda name: (-macro[name][measure], -(macro[name]["score"] or 0), name),
     )
     if not ranked:
         raise UserError(
