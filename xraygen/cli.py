@@ -183,7 +183,8 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
 @click.option(
     "--out",
     type=OUTPUT,
-    help="CSV file to write: the rows of PAIRS with score, verdict and counts added.",
+    help="CSV file to write: the rows of PAIRS with score, verdict, counts and abnormal findings "
+    "added.",
 )
 @click.option(
     "--dry-run",
@@ -214,7 +215,10 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
         from xraygen.judges.green.green import given
 
         opinions = [
-            given(row["reference"], row["candidate"], row.get("completion") or "") for row in rows
+            given(row["reference"], row["candidate"], row.get("completion") or "")._replace(
+                clinical=clinical
+            )
+            for row, clinical in zip(rows, judge.clinical(sides), strict=True)
         ]
         about = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
     else:

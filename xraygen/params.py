@@ -77,6 +77,10 @@ def parse(text: str, path: Path | str = "params.yaml") -> Params:
         params = Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error)}") from None
+    chosen = params.evaluate
+    tells_nothing = judges.kind(chosen.judge).clinical is judges.Judge.clinical
+    if chosen.measure == "clinical" and tells_nothing:
+        raise UserError(f"{path}: {judges.NO_CLINICAL.format(name=chosen.judge)}")
     for name, settings in params.approaches.items():
         try:
             settings.check_regions(params.regions)

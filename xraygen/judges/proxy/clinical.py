@@ -22,10 +22,10 @@ def assess_comparison(comparison: Comparison) -> Clinical:
     missed = [finding for finding in missed if finding.positive]
     invented = comparison.false
     correct = sum(weight(one) for one, _ in pairs)
+    present = correct + sum(map(weight, missed))
     return Clinical(
-        score=clinical_score(
-            correct + sum(map(weight, missed)), correct, sum(map(weight, invented))
-        ),
+        score=clinical_score(present, correct, sum(map(weight, invented))),
+        present=present,
         matched=tuple(one.key for one, _ in pairs),
         missed=tuple(finding.key for finding in missed),
         invented=tuple(finding.key for finding in invented),
@@ -43,4 +43,4 @@ def clinical_score(present: float, correct: float, false: float) -> float:
     wrong = false - correct
     if wrong > 0:
         return round(-wrong / (1 + wrong), 4)
-    return round(-wrong / present, 4) if present else 1.0
+    return round((correct - false) / present, 4) if present else 1.0
