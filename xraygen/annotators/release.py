@@ -48,9 +48,9 @@ def choose(
     among equals, and its paired comparison with the next one. `scores`, `pairs`: the keys
     `approaches` and `pairs.dev` of reports/comparison.json.
 
-    Approaches of the annotator recorded are excluded, because they have no answers to studies that
-    nobody asked them about; they are named. UserError: no other approach has a score on dev, or the
-    comparison is of other approaches.
+    Approaches of the annotator recorded, and cascades of them, are excluded, because they have no
+    answers to studies that nobody asked them about; they are named. UserError: no other approach
+    has a score on dev, or the comparison is of other approaches.
     """
     absent = sorted(approaches.keys() - scores.keys())
     if absent:
@@ -58,7 +58,9 @@ def choose(
             f"reports/comparison.json: no scores of {absent[0]}; run `dvc repro compare`"
         )
     recorded = sorted(
-        name for name, approach in approaches.items() if approach.annotator == "recorded"
+        name
+        for name, approach in approaches.items()
+        if any(one.annotator == "recorded" for one in [approach, *approach.parts(approaches)])
     )
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted(

@@ -18,6 +18,9 @@ ABOUT_REPEATED = (
     " too, next to what *curators* get there against each other."
 )
 ABOUT_COST = " *Cost*: US dollars for 1,000 reports; – where no server is asked."
+ABOUT_PASSED_ON = (
+    " *Passed on*: share of the cases that a cascade's first approach left to the next."
+)
 
 
 def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str:
@@ -31,13 +34,17 @@ def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str
         "above the floor": [],
         "repeated reports": [],
         "cost": [],
+        "passed on": [],
     }
+    has_cascade = any("passed_on" in used for used in usage.values())
     for name, content in comparison["approaches"].items():
         cost = usage[name].get(COST)
         columns["approach"].append(name)
         columns["score"].append(_with_interval(content["test"]["macro"], "score"))
         columns["above the floor"].append(_above(comparison["pairs"]["test"], name, floor))
         columns["cost"].append("–" if cost is None else f"{cost:.2f}")
+        if has_cascade:
+            columns["passed on"].append(_passed_on(usage[name]))
         if repeated:
             agreed = repeated["approaches"][name]["macro"]["token_f1"]
             columns["repeated reports"].append(_number(agreed))
@@ -46,6 +53,7 @@ def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str
         agreed = _with_interval(repeated["curators"]["macro"], "token_f1")
         columns["repeated reports"].append(agreed)
     about = ABOUT + (ABOUT_REPEATED.format(**repeated) if repeated else "") + ABOUT_COST
+    about += ABOUT_PASSED_ON if has_cascade else ""
     shown = {name: cells for name, cells in columns.items() if cells}
     made = tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
     return f"{made}\n\n{textwrap.fill(about, 100)}"
@@ -60,6 +68,10 @@ def _above(pairs: dict, name: str, floor: str | None) -> str:
         return "–"
     shown = f"{found['difference'] if ahead in pairs else -found['difference']:+.3f}"
     return f"**{shown}**" if found["holds"] else shown
+
+
+def _passed_on(used: Mapping) -> str:
+    return f"{used['passed_on'] / used['cases']:.1%}" if "passed_on" in used else "–"
 
 
 def _number(value: float | None) -> str:
