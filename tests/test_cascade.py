@@ -287,6 +287,7 @@ def test_the_table_shows_the_share_passed_on():
     assert "passed on" not in overview.table(comparison, {name: {} for name in names}, None)
 
 
+@pytest.mark.slow
 def test_the_stage_asks_the_server_about_what_is_passed_on_and_never_twice(tmp_path, chat_server):
     """python -m stages.annotate: a real server behind the second approach."""
     pytest.importorskip("openai")
