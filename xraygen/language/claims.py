@@ -11,6 +11,8 @@ clause, as in NegEx (Chapman et al., J Biomed Inform 34(5), 2001).
 import re
 from functools import lru_cache
 
+from xraygen.language.alignment import Words
+
 NORMAL = "normal"
 ABNORMAL = "abnormal"
 _ENLARGED = "enlarged"
@@ -83,7 +85,6 @@ _ENDING = re.compile(
 )
 
 
-@lru_cache(50_000)
 def _terms_of(word: str) -> tuple[str, ...]:
     """What a word in lower case claims, apart from negation."""
     if word in _CLAIMS:
@@ -96,6 +97,7 @@ def _terms_of(word: str) -> tuple[str, ...]:
     return (stem if len(stem) > 3 else word,)
 
 
+@lru_cache(50_000)
 def claims_of(word: str, negated: bool) -> tuple[str, ...]:
     """What a word in lower case claims."""
     if not negated:
@@ -119,7 +121,8 @@ _CLAUSE = re.compile(
 )
 _AHEAD = re.compile(
     r"\b(?:no(?! the\b| there\b)|not|without|nor|neither|never|denies"
-    r"|(?:free|clear|devoid|absence|lack) of|free from|negative for)\b(?! longer)(?!(?: \w+){0,2} (?:change|changed)\b)"
+    r"|(?:free|clear|devoid|absence|lack) of|free from|negative for)\b(?! longer)"
+    r"(?!(?: (?:significant|interval|appreciable|definite|substantial|significantly))* changed?\b)"
 )
 _BEHIND = re.compile(
     r"\b(?:not|no longer)(?: (?:be|definitely|clearly|well|otherwise))?"
@@ -128,15 +131,24 @@ _BEHIND = re.compile(
 )
 
 
-def negated_parts(sentence: str) -> list[tuple[int, int]]:
-    """The parts of a sentence in lower case, as (start, end), that a negation is about: the rest of
-    its clause, or what comes before "is not seen".
+_CUES = frozenset(
+    "no not without nor neither never denies free clear devoid absence lack negative absent none"
+    .split()
+)
+
+
+def negations(sentence: Words) -> list[bool]:
+    """Whether a negation is about each word of a sentence: about the rest of its clause, or about
+    what comes before "is not seen".
     """
-    borders = [0, *(match.start() for match in _CLAUSE.finditer(sentence)), len(sentence)]
+    if _CUES.isdisjoint(sentence.lower):
+        return [False] * len(sentence.lower)
+    text = sentence.text.lower()
+    borders = [0, *(match.start() for match in _CLAUSE.finditer(text)), len(text)]
     parts = []
     for start, end in zip(borders, borders[1:], strict=False):
-        if behind := _BEHIND.search(sentence, start, end):
+        if behind := _BEHIND.search(text, start, end):
             parts.append((start, behind.start()))
-        elif ahead := _AHEAD.search(sentence, start, end):
+        elif ahead := _AHEAD.search(text, start, end):
             parts.append((ahead.end(), end))
-    return parts
+    return [any(begin <= at < end for begin, end in parts) for at, _ in sentence.spans]

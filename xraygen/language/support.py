@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from xraygen.core.study import Support
 from xraygen.language.alignment import Aligner, Words, words
-from xraygen.language.claims import GRADES, SIDES, claims_of, negated_parts
+from xraygen.language.claims import GRADES, SIDES, claims_of, negations
 from xraygen.language.text import sentences
 
 Span = tuple[int, int]
@@ -53,7 +53,7 @@ class _Sentence(NamedTuple):
 
 
 class Report:
-    """A report that texts are compared with."""
+    """A report that texts are compared with. `Report(report).support(text)`"""
 
     def __init__(self, report: str) -> None:
         given = sentences(report)
@@ -61,9 +61,10 @@ class Report:
         self._places = list(_places(report, given))
 
     def support(self, text: str) -> Supported:
+        """A report without a word supports nothing and contradicts nothing: None."""
         worst = 0
         spans: list[Span] = []
-        read = _read_all(text)
+        read = _read_all(text) if self._sentences else ()
         for sentence in read:
             if verbatim := self._verbatim(sentence):
                 spans.append(verbatim)
@@ -84,7 +85,7 @@ class Report:
             while at >= 0:
                 first = source.key.count(" ", 0, at)
                 there = source.by_word[first : first + length]
-                if all(map(_is_within, sentence.by_word, there)):
+                if there == sentence.by_word or all(map(_is_within, sentence.by_word, there)):
                     return self._span(number, first, first + length - 1)
                 at = source.key.find(sentence.key, at + 1)
         return None
@@ -128,11 +129,8 @@ def _read_all(text: str) -> tuple[_Sentence, ...]:
 @lru_cache(20_000)
 def _read(sentence: str) -> _Sentence:
     given = words(sentence)
-    parts = negated_parts(given.text.lower())
-    by_word = tuple(
-        claims_of(word, any(begin <= start < end for begin, end in parts))
-        for word, (start, _) in zip(given.lower, given.spans, strict=True)
-    )
+    negated = negations(given)
+    by_word = tuple(map(claims_of, given.lower, negated))
     flat = [(claim, at) for at, claims in enumerate(by_word) for claim in claims]
     claims = Words(
         given.text, tuple(claim for claim, _ in flat), tuple(given.spans[at] for _, at in flat)
@@ -186,9 +184,9 @@ def _word_that_claims(source: _Sentence, sentence: _Sentence, claim: int) -> int
     for at, made in enumerate(source.claims.lower):
         if made == wanted and _agree(qualified, source.qualified[at]):
             return source.word[at]
-    if _REDACTED in source.lower:
-        return _redacted(source, sentence, sentence.word[claim])
-    return None
+    if wanted[0] == "-" or wanted in _QUALIFYING or _REDACTED not in source.lower:
+        return None
+    return _redacted(source, sentence, sentence.word[claim])
 
 
 def _agree(said: frozenset[str], reported: frozenset[str]) -> bool:
