@@ -80,9 +80,7 @@ GRADES = frozenset(
 _QUALIFIERS = GRADES | frozenset("acut activ new focal significant definit suspici gross".split())
 # Words about findings as such, which say something only where they are negated.
 _GENERIC = frozenset("finding findings change changes".split())
-_ENDING = re.compile(
-    r"(?:ation|ment|ness|ally|edly|ies|ied|ing|ion|ous|ed|ly|al|ic|or|e|y|i)+$"
-)
+_ENDING = re.compile(r"(?:ation|ment|ness|ally|edly|ies|ied|ing|ion|ous|ed|ly|al|ic|or|e|y|i)+$")
 
 
 def _terms_of(word: str) -> tuple[str, ...]:
@@ -132,8 +130,9 @@ _BEHIND = re.compile(
 
 
 _CUES = frozenset(
-    "no not without nor neither never denies free clear devoid absence lack negative absent none"
-    .split()
+    """
+    no not without nor neither never denies free clear devoid absence lack negative absent none
+    """.split()
 )
 
 

@@ -10,6 +10,7 @@ sentences of the report. A text is what the worst of its sentences is.
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from xraygen.core.study import Support
@@ -23,7 +24,8 @@ _ALIGNER = Aligner([])  # has learned no exchanges: claims.py has those
 _QUALIFYING = SIDES | GRADES
 _GROUP_ENDS = re.compile(r"[,;:.]|\b(?:and|or|with|but)\b")
 _REDACTED = "xxxx"  # stands for a word that was removed for privacy
-_BETWEEN = r"\s.{0,8}?"
+_LONG = 40  # characters of a line that may have been wrapped
+_BETWEEN = r"\s.{0,8}?"  # where a list marker was taken out
 
 
 class Supported(NamedTuple):
@@ -36,10 +38,10 @@ class Supported(NamedTuple):
 
 
 class _Sentence(NamedTuple):
-    """`length`: in characters. `lower`: its words. `spans`: where each is in the sentence as given. `key`: the words with a
-    space before and after each. `by_word`: what each word claims. `claims`: the same in one row, as
-    the words of a text. `word`: the index of the word behind each claim. `qualified`: the sides and
-    grades that go with each claim.
+    """`length`: in characters. `lower`: its words. `spans`: where each is in the sentence as given.
+    `key`: the words with a space before and after each. `by_word`: what each word claims. `claims`:
+    the same in one row, as the words of a text. `word`: the index of the word behind each claim.
+    `qualified`: the sides and grades that go with each claim.
     """
 
     length: int
@@ -56,9 +58,10 @@ class Report:
     """A report that texts are compared with. `Report(report).support(text)`"""
 
     def __init__(self, report: str) -> None:
-        given = sentences(report)
+        self._report = _unwrapped(report)
+        given = sentences(self._report)
         self._sentences = [_read(sentence) for sentence in given]
-        self._places = list(_places(report, given))
+        self._places = list(_places(self._report, given))
 
     def support(self, text: str) -> Supported:
         """A report without a word supports nothing and contradicts nothing: None."""
@@ -73,7 +76,7 @@ class Report:
                 spans += parts
             else:
                 worst = 2
-        return Supported(_ORDER[worst] if read else None, _disjoint(spans))
+        return Supported(_ORDER[worst] if read else None, self._joined(spans))
 
     def _verbatim(self, sentence: _Sentence) -> Span | None:
         """Where the report has these words, and they claim the same: "pneumothorax" does not in "no
@@ -95,22 +98,51 @@ class Report:
         said = set(sentence.claims.lower)
         if not said:
             return []
-        numbers = [
+        related = [
             number
             for number, source in enumerate(self._sentences)
             if not said.isdisjoint(source.claims.lower)
         ]
-        if not numbers:
+        if not related:
             return None
-        sources = [self._sentences[number] for number in numbers]
-        path = _ALIGNER.path(sentence.claims, [source.claims for source in sources])
+        sources = [self._sentences[number].claims for number in related]
+        path = _ALIGNER.path(sentence.claims, sources)
+        assigned = [related[choice] for choice in path]
+        # Instead of what the alignment prefers, the sentence that may have lost the missing word.
+        redacted = [n for n in related if _REDACTED in self._sentences[n].lower]
+        others = ([number] * len(assigned) for number in redacted)
+        tried = (self._claimed(sentence, numbers, related) for numbers in (assigned, *others))
+        return next((spans for spans in tried if spans is not None), None)
+
+    def _claimed(
+        self, sentence: _Sentence, assigned: list[int], related: list[int]
+    ) -> list[Span] | None:
+        """The parts of the report that make the claims of a sentence, each in the sentence of the
+        report that it is assigned to; None if one is not there. What is absent may also be stated
+        in another sentence, because it has no side or grade that could be another's.
+        """
         found: dict[int, list[int]] = {}
-        for claim, choice in enumerate(path):
-            word = _word_that_claims(sources[choice], sentence, claim)
-            if word is None:
+        for claim, number in enumerate(assigned):
+            is_negated = sentence.claims.lower[claim][0] == "-"
+            for place in (number, *related) if is_negated else (number,):
+                word = _word_that_claims(self._sentences[place], sentence, claim)
+                if word is not None:
+                    found.setdefault(place, []).append(word)
+                    break
+            else:
                 return None
-            found.setdefault(numbers[choice], []).append(word)
         return [self._span(number, min(at), max(at)) for number, at in sorted(found.items())]
+
+    def _joined(self, spans: list[Span]) -> tuple[Span, ...]:
+        """Sorted, and as one where no word is between them."""
+        result: list[Span] = []
+        for start, end in sorted(spans):
+            before = result[-1][1] if result else -1
+            if result and (start <= before or not words(self._report[before:start]).lower):
+                result[-1] = (result[-1][0], max(end, before))
+            else:
+                result.append((start, end))
+        return tuple(result)
 
     def _span(self, number: int, first: int, last: int) -> Span:
         """From the first word to the last one of a sentence."""
@@ -123,7 +155,7 @@ class Report:
 
 @lru_cache(20_000)
 def _read_all(text: str) -> tuple[_Sentence, ...]:
-    return tuple(_read(sentence) for sentence in sentences(text))
+    return tuple(_read(sentence) for sentence in sentences(_unwrapped(text)))
 
 
 @lru_cache(20_000)
@@ -210,6 +242,21 @@ def _redacted(source: _Sentence, sentence: _Sentence, word: int) -> int | None:
     return None
 
 
+def _unwrapped(text: str) -> str:
+    """The text with a space for each line break inside a sentence: after a long line without a full
+    stop, before a lower-case letter. Offsets stay the same.
+    """
+    if "\n" not in text:
+        return text
+    lines = text.split("\n")
+    result = lines[0]
+    for line, following in pairwise(lines):
+        bare = line.rstrip()
+        is_wrapped = len(bare) >= _LONG and bare[-1] not in ".!?;:" and following[:1].islower()
+        result += (" " if is_wrapped else "\n") + following
+    return result
+
+
 def _places(report: str, given: Sequence[str]) -> Iterator[Span]:
     """Where each sentence is in the report."""
     end = 0
@@ -222,13 +269,3 @@ def _places(report: str, given: Sequence[str]) -> Iterator[Span]:
             found = re.compile(pattern, re.DOTALL).search(report, end)
             start, end = found.span() if found else (end, end)
         yield start, end
-
-
-def _disjoint(spans: list[Span]) -> tuple[Span, ...]:
-    result: list[Span] = []
-    for start, end in sorted(spans):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((start, end))
-    return tuple(result)
