@@ -2,24 +2,33 @@
 split.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.study import VERSUS, Annotation, AnnotationRecord, NonEmpty, Record
+from xraygen.core.study import (
+    VERSUS,
+    Annotation,
+    AnnotationRecord,
+    Evidence,
+    NonEmpty,
+    Record,
+)
 
 if TYPE_CHECKING:
     from xraygen.annotators.base import Settings
 
 
 class Released(Record):
-    """A study in val.jsonl: its annotation, or the error that prevented it, the approach that made
-    it, and the judge by which that was chosen.
+    """A study in val.jsonl: its annotation and what that rests on, or the error that prevented it,
+    the approach that made it, and the judge by which that was chosen.
     """
 
     id: NonEmpty
     annotation: Annotation | None
+    evidence: dict[str, Evidence]
     error: str | None
     approach: str
     judge: str
@@ -127,6 +136,7 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
     return Released(
         id=record.id,
         annotation=record.annotation,
+        evidence=record.evidence,
         error=record.error,
         approach=chosen["approach"],
         judge=chosen["judge"],
@@ -135,13 +145,17 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
 
 def columns(regions: Regions) -> tuple[str, ...]:
     """The columns of val.csv."""
-    return ("id", *regions, "error", "approach", "judge")
+    return ("id", *regions, "error", "approach", "judge", "evidence")
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
-    """The rows of val.csv. The regions of a failed study are empty, and its error says why."""
+    """The rows of val.csv. The regions of a failed study are empty, and its error says why. The
+    column `evidence` has JSON, as val.jsonl.
+    """
     return [
-        member.model_dump(exclude={"annotation"}) | regions.annotation(member.annotation or {})
+        member.model_dump(exclude={"annotation"})
+        | regions.annotation(member.annotation or {})
+        | {"evidence": json.dumps(member.model_dump(mode="json")["evidence"])}
         for member in members
     ]
 

@@ -130,6 +130,8 @@ def metrics(summary: dict) -> dict:
             continue
         result[name] = {column: {"score": cells[column]["score"]} for column in columns_of(cells)}
         result[name]["macro"]["token_f1"] = cells["macro"]["token_f1"]
+        if "support" in cells:
+            result[name]["unsupported"] = cells["support"]["unsupported"]
         result[name]["failed_annotations"] = cells["failed_annotations"]
         result[name]["unscored_pairs"] = cells["macro"]["unscored"]
     return result
