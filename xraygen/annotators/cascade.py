@@ -5,10 +5,11 @@ Only the regions below the threshold are replaced. Cases go through in windows, 
 approach is handed a stream, which it batches as it likes, and memory stays bounded.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice, tee
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
@@ -94,12 +95,19 @@ class Cascade(Annotator):
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         answered = self._answered(cases)
         while window := list(islice(answered, _WINDOW)):
-            passed_on = (one.case for one in window if one.unsure)
-            answers = self.then(passed_on) if any(one.unsure for one in window) else iter(())
+            self._cases += len(window)
+            if any(one.unsure for one in window):
+                yield from self._with_second(window)
+            else:
+                yield from (_kept(one.record) for one in window)
+
+    def _with_second(self, window: list[_Answered]) -> Iterator[AnnotationRecord]:
+        passed_on = (one.case for one in window if one.unsure)
+        # Closed also when this ends early, so that requests under way are not lost.
+        with contextlib.closing(cast(Generator, self.then(passed_on))) as answers:
             for one in window:
-                self._cases += 1
                 yield self._merged(one, next(answers)) if one.unsure else _kept(one.record)
-            next(answers, None)  # lets it close what it opened
+            next(answers, None)  # there is none left; lets it finish
 
     def _answered(self, cases: Iterable[Case]) -> Iterator[_Answered]:
         cases, same_cases = tee(cases)
@@ -186,7 +194,7 @@ class Cascade(Annotator):
         first, then = self.settings.first, self.settings.then
         if self.first.asks_server:
             cases = list(cases)
-            return f"{first}: {self.first.plan(cases)}\n{then}, at most: {self.then.plan(cases)}"
+            return f"{first}: {self.first.plan(cases)}; {then}, at most: {self.then.plan(cases)}"
         counted = Counter(cases=0, passed_on=0)
 
         def passed_on() -> Iterator[Case]:

@@ -174,7 +174,8 @@ def name_of(found: Found) -> str:
     """The name by which the reader of the proxy knows it, so that findings can be counted together;
     else the model's own.
     """
-    return _known_name(" ".join(found.name.lower().split()))
+    name = found.name.encode("utf-8", "replace").decode()  # half a character cannot be written
+    return _known_name(" ".join(name.lower().split()))
 
 
 @lru_cache(maxsize=4096)
