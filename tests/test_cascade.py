@@ -3,6 +3,7 @@ region, in the order of the cases.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from itertools import count
@@ -10,6 +11,7 @@ from itertools import count
 import pytest
 import yaml
 from conftest import ROOT, annotation, project_of
+from test_graph import run
 
 from xraygen import params
 from xraygen.annotators import cascade, release
@@ -258,6 +260,21 @@ def test_annotations_made_with_other_settings_of_a_part_are_refused():
         changed = approaches | {part: approaches[part].model_copy(update={"reads": "models/x"})}
         with pytest.raises(UserError, match="dvc repro --force --single-item annotate@both"):
             results.refuse_stale(usage, changed)
+
+
+@pytest.mark.slow
+def test_its_stage_depends_on_what_trains_the_models_of_both(root, tmp_path):
+    pytest.importorskip("dvc")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(root / name, tmp_path)
+    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    entry = {"annotator": "cascade", "reads": "models", "first": "router", "then": "vlm-finetuned"}
+    content["approaches"]["both"] = entry | {"below": 0.8}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    run(tmp_path, "dvc", "init", "--no-scm", "-q")
+    edges = run(tmp_path, "dvc", "dag", "annotate@both", "--dot")
+    for stage in ("fit_router", "finetune"):
+        assert f'"{stage}" -> "annotate@both"' in edges
 
 
 def test_a_cascade_of_recorded_answers_is_not_released():
