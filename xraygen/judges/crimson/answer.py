@@ -7,9 +7,9 @@ its attributes, and `clinical_score` combines what is matched, present and false
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -133,44 +133,74 @@ def _repaired(text: str) -> object:
         return None
 
 
+class _Compared(NamedTuple):
+    """`wrong`: errors by id of the reference's finding, which has an entry for each matched one."""
+
+    present: Sequence[Found]
+    matched: Sequence[Found]
+    missed: Sequence[Found]
+    invented: Sequence[Found]
+    wrong: Mapping[str, Sequence[Wrong]]
+
+
 def opinion_of(answer: Answer, completion: str) -> Opinion:
     """Score, counts and findings. The score is the clinical score, or 0 where that is negative.
 
     The counts are of what matters: findings that are not benign, and significant errors.
     """
-    wrong: dict[str, list[Wrong]] = defaultdict(list)
-    for match in answer.matches:
-        wrong[match.reference] += match.errors
-    matched = [found for found in answer.reference_findings if found.id in wrong]
-    missed = [found for found in answer.reference_findings if found.id in answer.missing]
-    invented = [found for found in answer.candidate_findings if found.id in answer.false]
-    correct = sum(_credit(weight_of(found), wrong[found.id]) for found in matched)
+    compared = _compared(answer)
+    correct = sum(_credit(_weight(found), compared.wrong[found.id]) for found in compared.matched)
     score = clinical_score(
-        sum(map(weight_of, answer.reference_findings)), correct, sum(map(weight_of, invented))
+        sum(map(_weight, compared.present)), correct, sum(map(_weight, compared.invented))
     )
-    listed = _listed(matched, missed, invented, wrong)
+    listed = _listed(compared)
     counts = {letter: len(names) for letter, names in listed.significant.items()}
     return Opinion(
         max(0.0, score),
-        matched_findings=len(matched),
+        matched_findings=len(compared.matched),
         errors=ErrorCounts(**counts),
-        explanation=_explanation(matched, missed, invented, wrong),
+        explanation=_explanation(compared),
         listed=listed,
         completion=completion,
         clinical=Clinical(
             score=score,
-            matched=tuple(map(name_of, matched)),
-            missed=tuple(map(name_of, missed)),
-            invented=tuple(map(name_of, invented)),
+            matched=_names(compared.matched),
+            missed=_names(compared.missed),
+            invented=_names(compared.invented),
         ),
     )
 
 
-def weight_of(found: Found) -> float:
+def _compared(answer: Answer) -> _Compared:
+    """A finding that several others match counts once, with the errors of all."""
+    wrong: dict[str, list[Wrong]] = defaultdict(list)
+    for match in answer.matches:
+        wrong[match.reference] += match.errors
+    present = answer.reference_findings
+    return _Compared(
+        present,
+        [found for found in present if found.id in wrong],
+        [found for found in present if found.id in answer.missing],
+        [found for found in answer.candidate_findings if found.id in answer.false],
+        wrong,
+    )
+
+
+def _weight(found: Found) -> float:
     return WEIGHTS[found.significance]
 
 
-def name_of(found: Found) -> str:
+def _credit(weight: float, wrong: Iterable[Wrong]) -> float:
+    if not weight:
+        return 0.0
+    return weight * weight / (weight + sum(ERROR_WEIGHTS[error.extent] for error in wrong))
+
+
+def _names(found: Iterable[Found]) -> tuple[str, ...]:
+    return tuple(map(_name, found))
+
+
+def _name(found: Found) -> str:
     """The name by which the reader of the proxy knows it, so that findings can be counted together;
     else the model's own.
     """
@@ -184,56 +214,40 @@ def _known_name(name: str) -> str:
     return known[0] if len(known) == 1 and known[0] != UNREAD else name
 
 
-def _credit(weight: float, wrong: Iterable[Wrong]) -> float:
-    if not weight:
-        return 0.0
-    return weight * weight / (weight + sum(ERROR_WEIGHTS[error.extent] for error in wrong))
+def _listed(compared: _Compared) -> Listed:
+    significant: dict[Category, list[str]] = defaultdict(list)
+    insignificant: dict[Category, list[str]] = defaultdict(list)
 
+    def note(letter: Category, found: Found, matters: bool = True) -> None:
+        matters = matters and _weight(found) > 0
+        (significant if matters else insignificant)[letter].append(_name(found))
 
-def _listed(
-    matched: Iterable[Found],
-    missed: Iterable[Found],
-    invented: Iterable[Found],
-    wrong: dict[str, list[Wrong]],
-) -> Listed:
-    by_weight: dict[bool, dict[Category, list[str]]] = {True: {}, False: {}}
-
-    def note(letter: Category, found: Found, matters: bool) -> None:
-        by_weight[matters].setdefault(letter, []).append(name_of(found))
-
-    for found in invented:
-        note("a", found, weight_of(found) > 0)
-    for found in missed:
-        note("b", found, weight_of(found) > 0)
-    for found in matched:
-        for error in wrong[found.id]:
+    for found in compared.invented:
+        note("a", found)
+    for found in compared.missed:
+        note("b", found)
+    for found in compared.matched:
+        for error in compared.wrong[found.id]:
             if letter := CATEGORIES.get(error.kind):
-                note(letter, found, weight_of(found) > 0 and error.extent == "significant")
-    significant, insignificant = (
-        {letter: tuple(by_weight[matters][letter]) for letter in sorted(by_weight[matters])}
-        for matters in (True, False)
-    )
+                note(letter, found, error.extent == "significant")
     return Listed(
-        matched=tuple(map(name_of, matched)), significant=significant, insignificant=insignificant
+        matched=_names(compared.matched),
+        significant={letter: tuple(significant[letter]) for letter in sorted(significant)},
+        insignificant={letter: tuple(insignificant[letter]) for letter in sorted(insignificant)},
     )
 
 
-def _explanation(
-    matched: Iterable[Found],
-    missed: Iterable[Found],
-    invented: Iterable[Found],
-    wrong: dict[str, list[Wrong]],
-) -> str:
+def _explanation(compared: _Compared) -> str:
     """One line: the findings that matched, with what is wrong about them, are missing, are
     false.
     """
-    said = []
-    for found in matched:
-        kinds = [f"{error.extent} error in {error.kind}" for error in wrong[found.id]]
-        said.append(name_of(found) + (f" ({', '.join(kinds)})" if kinds else ""))
+    matched = []
+    for found in compared.matched:
+        kinds = [f"{error.extent} error in {error.kind}" for error in compared.wrong[found.id]]
+        matched.append(_name(found) + (f" ({', '.join(kinds)})" if kinds else ""))
     parts = {
-        "matched": said,
-        "missing": list(map(name_of, missed)),
-        "false": list(map(name_of, invented)),
+        "matched": matched,
+        "missing": _names(compared.missed),
+        "false": _names(compared.invented),
     }
     return "; ".join(f"{part}: {', '.join(names or ['none'])}" for part, names in parts.items())
