@@ -254,6 +254,7 @@ def test_counts_are_of_what_matters_and_the_rest_is_listed_apart():
     }
     assert opinion.listed.insignificant == {"a": ("thing 4",), "b": ("thing 3",), "c": ("thing 2",)}
     assert opinion.clinical.missed == ("thing 3", "thing 4")
+    assert opinion.clinical.present == 1.75
     assert "thing 1 (significant error in side, significant error in measurement," in (
         opinion.explanation
     )

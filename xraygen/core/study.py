@@ -140,10 +140,12 @@ class Listed(Record):
 class Clinical(Record):
     """The abnormal findings of a pair, by name, and the clinical `score` that follows from their
     significance: in [-1, 1], 1 = every abnormal finding and nothing false, 0 = no better than a
-    normal template.
+    normal template. `present`: the sum of the weights of the reference's findings, 0 where all of
+    them are benign; None if the judge does not weigh them.
     """
 
     score: float
+    present: float | None = None
     matched: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
     invented: tuple[str, ...] = ()

@@ -150,9 +150,8 @@ def opinion_of(answer: Answer, completion: str) -> Opinion:
     """
     compared = _compared(answer)
     correct = sum(_credit(_weight(found), compared.wrong[found.id]) for found in compared.matched)
-    score = clinical_score(
-        sum(map(_weight, compared.present)), correct, sum(map(_weight, compared.invented))
-    )
+    present = sum(map(_weight, compared.present))
+    score = clinical_score(present, correct, sum(map(_weight, compared.invented)))
     listed = _listed(compared)
     counts = {letter: len(names) for letter, names in listed.significant.items()}
     return Opinion(
@@ -164,6 +163,7 @@ def opinion_of(answer: Answer, completion: str) -> Opinion:
         completion=completion,
         clinical=Clinical(
             score=score,
+            present=present,
             matched=_names(compared.matched),
             missed=_names(compared.missed),
             invented=_names(compared.invented),

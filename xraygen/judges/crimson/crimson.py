@@ -185,7 +185,8 @@ class Crimson(Judge):
         return (
             f"Judge: crimson, {self.settings.model} at {self.settings.base_url}, which lists and "
             "matches abnormal findings; the clinical score follows by the formula of CRIMSON, and "
-            "the score is that, or 0 where it is negative. See docs/crimson.md"
+            "the score is that, or 0 where it is negative. How far it agrees with radiologists "
+            "depends on the model; `xraygen examine crimson` measures it (docs/crimson.md)"
         )
 
 
