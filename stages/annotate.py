@@ -43,7 +43,9 @@ def main(name: str, *dry_run: str) -> None:
     if "seconds" in asked:
         seconds = asked.pop("seconds")
         print(f"{name}: {seconds:,.1f} s, {asked.get('requests', 0):,} requests", file=sys.stderr)
-    write_metrics(f"metrics/usage/{name}.json", counts | asked)
+    made_of = settings.approaches[name].made_of(settings.approaches)
+    known = {"made_of": made_of} if made_of else {}
+    write_metrics(f"metrics/usage/{name}.json", counts | asked | known)
 
 
 if __name__ == "__main__":

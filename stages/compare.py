@@ -17,6 +17,8 @@ def main() -> None:
     settings = params.load()
     names = list(settings.approaches)
     results.refuse_leftovers(set(names))
+    usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
+    results.refuse_stale(usage, settings.approaches)
     summaries = {name: read_json(f"data/judgements/{name}/summary.json") for name in names}
     source = read_json("metrics/data.json")["source"]
     agreement = list(read_jsonl("data/prepared/agreement.jsonl", Agreement))
@@ -29,7 +31,6 @@ def main() -> None:
         {name: results.only(shown, results.annotations(name, "test")) for name in names},
         {name: results.only(shown, results.judgements(name, "test")) for name in names},
     )
-    usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
     shared = comparison, overview.table(comparison, usage, floor), source, settings.compare

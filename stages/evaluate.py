@@ -9,7 +9,7 @@ from xraygen import judges, params
 from xraygen.core.errors import one_line
 from xraygen.core.json_lines import write_json, write_jsonl, write_metrics
 from xraygen.core.study import AnnotationRecord, Study
-from xraygen.evaluation import evaluate
+from xraygen.evaluation import evaluate, support
 
 
 def main(name: str) -> None:
@@ -22,6 +22,7 @@ def main(name: str) -> None:
     summary = evaluate.details(
         judgements, studies, judge, regions, settings.resamples, settings.seed
     )
+    summary = support.added(summary, studies, annotations, settings.resamples, settings.seed)
     out = Path("data/judgements") / name
     for split, judged in judgements.items():
         write_jsonl(out / f"{split}.jsonl", judged)

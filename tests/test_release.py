@@ -3,6 +3,7 @@ said it and who judged.
 """
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -263,9 +264,8 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
 
     with (project / FILES[1]).open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["id", *REGIONS, "error", "approach", "judge"] and len(table) == len(
-        studies
-    )
+    assert list(table[0]) == ["id", *REGIONS, "error", "approach", "judge", "evidence"]
+    assert len(table) == len(studies)
     for row, member in zip(table, members, strict=True):
         assert (row["id"], row["error"], row["approach"], row["judge"]) == (
             member.id,
@@ -274,6 +274,8 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
             "proxy",
         )
         assert {region: row[region] for region in REGIONS} == (member.annotation or annotation())
+        assert json.loads(row["evidence"]) == member.model_dump(mode="json")["evidence"]
+        assert list(member.evidence) == (list(REGIONS) if member.annotation else [])
 
 
 def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):

@@ -84,6 +84,7 @@ def parse(text: str, path: Path | str = "params.yaml") -> Params:
     for name, settings in params.approaches.items():
         try:
             settings.check_regions(params.regions)
+            settings.check_approaches(params.approaches)
         except ValueError as error:
             raise UserError(f"{path}: approaches.{name}.{error}") from None
     return params

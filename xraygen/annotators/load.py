@@ -11,7 +11,8 @@ from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.core import plugins
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import first_problem
-from xraygen.core.study import AnnotationRecord, Case
+from xraygen.core.study import AnnotationRecord, Case, Evidence
+from xraygen.language.support import Report
 
 BUILT_IN = {
     "constant": "xraygen.annotators.constant:Constant",
@@ -19,6 +20,7 @@ BUILT_IN = {
     "vlm": "xraygen.annotators.vlm:Vlm",
     "llm": "xraygen.annotators.llm.llm:Llm",
     "recorded": "xraygen.annotators.recorded:Recorded",
+    "cascade": "xraygen.annotators.cascade:Cascade",
 }
 _RELEASED = ("models", "plugins")  # folders that the stage release depends on
 _FEW = 20  # failures from which on their share is checked
@@ -52,16 +54,27 @@ def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Ann
     if name not in approaches:
         known = ", ".join(sorted(approaches))
         raise UserError(f"params.yaml: no approach '{name}'; there are: {known}")
+    return Checked(_build(approaches, name, project), project.llm.max_failed)
+
+
+def _build(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
     settings = approaches[name]
     where = f"params.yaml: approaches.{name}"
     kind = plugins.resolve(settings.annotator, BUILT_IN, Annotator, f"{where}.annotator")
-    annotate = kind.build(settings, project._replace(where=where))
-    return Checked(annotate, project.llm.max_failed)
+
+    def part(other: str) -> Annotator:
+        """Its records are checked, but how many fail is for the approach to judge that it is a part
+        of.
+        """
+        return Checked(_build(approaches, other, project), share=1.0)
+
+    return kind.build(settings, project._replace(where=where, approach=part))
 
 
 class Checked(Annotator):
-    """An annotator with its records checked: annotations have exactly the declared regions, and at
-    most `share` of the cases fail in a way that counts (`counts_as_failed`).
+    """An annotator with its records checked and completed: annotations have exactly the declared
+    regions, evidence says how the report supports each text, and at most `share` of the cases fail
+    in a way that counts (`counts_as_failed`).
 
     A few unreadable pictures do not stop a run, even in a short file of cases, unless every case
     has one.
@@ -85,15 +98,19 @@ class Checked(Annotator):
     def shows_pictures(self) -> bool:
         return self.annotate.shows_pictures
 
+    @property
+    def asks_server(self) -> bool:
+        return self.annotate.asks_server
+
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: a larger share has failed, upon which no more are asked; an annotation has a
         region that is not declared; or the records are not those of the cases, one each, in order.
         """
-        waiting: deque[str] = deque()
+        waiting: deque[Case] = deque()
 
         def noted() -> Iterator[Case]:
             for case in cases:
-                waiting.append(case.id)
+                waiting.append(case)
                 yield case
 
         done = 0
@@ -101,21 +118,23 @@ class Checked(Annotator):
         pictures: Counter[str | None] = Counter()
         asked = noted()
         for record in self.annotate(asked):
-            self._match(record, waiting.popleft() if waiting else None)
+            case = waiting.popleft() if waiting else None
+            self._match(record, case)
             done += 1
             if record.annotation is None and self.counts_as_failed(record):
                 reasons = pictures if record.usage.get("unreadable_pictures") else answers
                 reasons[record.error] += 1
             if answers.total() + pictures.total() >= _FEW:
                 self._check(done, answers + pictures)
-            yield self._complete(record)
+            yield self._complete(record, case)
         if left := waiting.popleft() if waiting else next(asked, None):
-            self._match(None, left if isinstance(left, str) else left.id)
+            self._match(None, left)
         many_pictures = pictures.total() >= min(_FEW, done)
         self._check(done, answers + pictures if many_pictures else answers)
 
-    def _match(self, record: AnnotationRecord | None, expected: str | None) -> None:
+    def _match(self, record: AnnotationRecord | None, case: Case | None) -> None:
         """A class of the user's may yield anything."""
+        expected = case.id if case else None
         if not isinstance(record, AnnotationRecord | None):
             raise UserError(
                 f"{self.project.where}: yields {type(record).__name__}, not an AnnotationRecord"
@@ -127,14 +146,26 @@ class Checked(Annotator):
                 "annotator yields one record for each case, in order"
             )
 
-    def _complete(self, record: AnnotationRecord) -> AnnotationRecord:
+    def _complete(self, record: AnnotationRecord, case: Case) -> AnnotationRecord:
+        """The record with every declared region, and with evidence for each. The annotator's
+        confidences stay; support and spans follow from the texts and the case's report.
+        """
+        regions = self.project.regions
         if record.annotation is None:
             return record
         try:
-            texts = self.project.regions.annotation(record.annotation)
+            texts = regions.annotation(record.annotation)
+            regions.check(record.evidence, "evidence")
         except ValueError as error:
             raise UserError(f"{self.project.where}: study {record.id}: {error}") from None
-        return record.model_copy(update={"annotation": texts})
+        report = Report(case.report)
+        evidence = {}
+        for region, text in texts.items():
+            given = record.evidence.get(region)
+            evidence[region] = Evidence(
+                **report.support(text)._asdict(), confidence=given.confidence if given else None
+            )
+        return record.model_copy(update={"annotation": texts, "evidence": evidence})
 
     def _check(self, done: int, reasons: Counter[str | None]) -> None:
         """`reasons`: how many of the `done` cases failed for each."""

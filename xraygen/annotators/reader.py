@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from xraygen.annotators.answer_confidence import Chances, from_samples, from_tokens
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.language.text import medoid
@@ -45,9 +46,10 @@ class Reader:
         answers: Sequence[str],
         usage: dict[str, float],
         stopped: Sequence[str],
+        chances: Chances = (),
     ) -> AnnotationRecord:
         """Of several answers, by region the one that is most like all of them. `stopped`: why each
-        was stopped before its end, or "".
+        was stopped before its end, or "". `chances`: of a single greedy answer.
         """
         read, reasons = [], []
         for answer, why in zip(answers, stopped, strict=True):
@@ -63,7 +65,13 @@ class Reader:
             region: medoid(Counter(annotation[region] for annotation, _ in read))
             for region in self.names.regions
         }
+        if chances:
+            evidence = from_tokens(answers[0], chances, self.names)
+        else:
+            evidence = from_samples(said, [annotation for annotation, _ in read], len(answers))
         usage = usage | {"repaired": any(repaired for _, repaired in read)}
         if reasons:
             usage["unread"] = len(reasons)
-        return AnnotationRecord(id=case.id, annotation=said, raw=raw, usage=usage)
+        return AnnotationRecord(
+            id=case.id, annotation=said, evidence=evidence, raw=raw, usage=usage
+        )

@@ -2,24 +2,34 @@
 split.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.study import VERSUS, Annotation, AnnotationRecord, Measure, NonEmpty, Record
+from xraygen.core.study import (
+    VERSUS,
+    Annotation,
+    AnnotationRecord,
+    Evidence,
+    Measure,
+    NonEmpty,
+    Record,
+)
 
 if TYPE_CHECKING:
     from xraygen.annotators.base import Settings
 
 
 class Released(Record):
-    """A study in val.jsonl: its annotation, or the error that prevented it, the approach that made
-    it, and the judge by which that was chosen.
+    """A study in val.jsonl: its annotation and what that rests on, or the error that prevented it,
+    the approach that made it, and the judge by which that was chosen.
     """
 
     id: NonEmpty
     annotation: Annotation | None
+    evidence: dict[str, Evidence]
     error: str | None
     approach: str
     judge: str
@@ -58,9 +68,9 @@ def choose(
     equals the one with the best score, then the first by name; and its paired comparison with the
     next one. `scores`, `pairs`: the keys `approaches` and `pairs.dev` of reports/comparison.json.
 
-    Approaches of the annotator recorded are excluded, because they have no answers to studies that
-    nobody asked them about; they are named. UserError: no other approach has this measure on dev,
-    or the comparison is of other approaches.
+    Approaches of the annotator recorded, and cascades of them, are excluded, because they have no
+    answers to studies that nobody asked them about; they are named. UserError: no other approach
+    has a score on dev, or the comparison is of other approaches.
     """
     absent = sorted(approaches.keys() - scores.keys())
     if absent:
@@ -68,7 +78,9 @@ def choose(
             f"reports/comparison.json: no scores of {absent[0]}; run `dvc repro compare`"
         )
     recorded = sorted(
-        name for name, approach in approaches.items() if approach.annotator == "recorded"
+        name
+        for name, approach in approaches.items()
+        if any(one.annotator == "recorded" for one in [approach, *approach.parts(approaches)])
     )
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted(
@@ -143,6 +155,7 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
     return Released(
         id=record.id,
         annotation=record.annotation,
+        evidence=record.evidence,
         error=record.error,
         approach=chosen["approach"],
         judge=chosen["judge"],
@@ -151,13 +164,17 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
 
 def columns(regions: Regions) -> tuple[str, ...]:
     """The columns of val.csv."""
-    return ("id", *regions, "error", "approach", "judge")
+    return ("id", *regions, "error", "approach", "judge", "evidence")
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
-    """The rows of val.csv. The regions of a failed study are empty, and its error says why."""
+    """The rows of val.csv. The regions of a failed study are empty, and its error says why. The
+    column `evidence` has JSON, as val.jsonl.
+    """
     return [
-        member.model_dump(exclude={"annotation"}) | regions.annotation(member.annotation or {})
+        member.model_dump(exclude={"annotation"})
+        | regions.annotation(member.annotation or {})
+        | {"evidence": json.dumps(member.model_dump(mode="json")["evidence"])}
         for member in members
     ]
 

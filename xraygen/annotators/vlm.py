@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from xraygen.annotators import answer_confidence
+from xraygen.annotators.answer_confidence import Tokens
 from xraygen.annotators.as_trained import as_trained
 from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.reader import Reader
@@ -89,6 +91,7 @@ class Vlm(Annotator):
         )
         self.model.eval()
         tokenizer = self.processor.tokenizer
+        self._tokens = Tokens(tokenizer)
         ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
         # None of the model's other settings are used: a repetition penalty, for one, changes greedy
         # answers too.
@@ -100,7 +103,8 @@ class Vlm(Annotator):
         )
         self.ends = {ends} if isinstance(ends, int) else set(ends)
         self.max_batch_tokens = settings.max_batch_tokens
-        modules = (json_answer, pieces, region_names, silence, decoding)  # these say where it ends
+        # These say where an answer ends, and what is stored with it.
+        modules = (json_answer, pieces, region_names, silence, decoding, answer_confidence)
         code = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
         self.kept = Answers(
             {
@@ -171,7 +175,7 @@ class Vlm(Annotator):
         )
         return row
 
-    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Decoded]:
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Answered]:
         """The answers to each row, in order. Batches are of similar length, the longest first;
         `max_batch_tokens` bounds rows times the longest prompt with its answer, times
         samples. It is halved when memory runs out.
@@ -180,7 +184,7 @@ class Vlm(Annotator):
         """
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        answers: dict[int, _Decoded] = {}
+        answers: dict[int, _Answered] = {}
         keys = [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         while waiting:
@@ -212,7 +216,7 @@ class Vlm(Annotator):
             del waiting[-len(chosen) :]
         return iter([answers[i] for i in range(len(rows))])
 
-    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Decoded]:
+    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Answered]:
         from xraygen.engines.decoding import decode
         from xraygen.engines.model import QWEN
 
@@ -234,15 +238,23 @@ class Vlm(Annotator):
         ends = _Ends(
             self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
         )
+        log_probs: dict[int, list[float]] = {}
         answers = decode(
             model,
             batch,
             lambda row, said: ends(said),
             model.generation_config,
             self.settings.samples,
+            log_probs,
         )
         out = [answer for _, answer in sorted(answers)]
-        return [self._decode(row, out[at * each : (at + 1) * each]) for at, row in enumerate(rows)]
+        made = []
+        for at, row in enumerate(rows):
+            said = out[at * each : (at + 1) * each]
+            decoded = self._decode(row, said)
+            chances = self._tokens.chances(said[0], log_probs.get(at, []), decoded.texts[0])
+            made.append(_Answered(*decoded, chances))
+        return made
 
     def _decode(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Decoded:
         tokenizer = self.processor.tokenizer
@@ -287,6 +299,15 @@ class _Decoded(NamedTuple):
     texts: list[str]
     usage: dict[str, float]
     stopped: list[str]
+
+
+class _Answered(NamedTuple):
+    """`chances`: of the tokens of a greedy answer."""
+
+    texts: list[str]
+    usage: dict[str, float]
+    stopped: list[str]
+    chances: list[tuple[int, float]]
 
 
 class _Ends:

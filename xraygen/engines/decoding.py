@@ -22,14 +22,20 @@ _BY_TOKEN = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0}  
 
 
 def decode(
-    model, batch: dict, stop: Stop, config: GenerationConfig, samples: int = 0
+    model,
+    batch: dict,
+    stop: Stop,
+    config: GenerationConfig,
+    samples: int = 0,
+    log_probs: dict[int, list[float]] | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
     """(row, its answer) as rows end, shorter answers first.
 
     `batch`: what `generate` takes: `input_ids` (prompts, columns) padded on the left, with
     `attention_mask` and what else the model reads. With `samples`, each prompt gets that many rows,
     one after another, with sampled answers instead of the greedy one; a cache in the batch has as
-    many rows. An answer has at most `config.max_new_tokens` tokens.
+    many rows. An answer has at most `config.max_new_tokens` tokens. `log_probs`: gets the natural
+    logarithm of the probability of each token of a greedy answer, by row, before that is yielded.
 
     The same batch gets the same answers on the same machine. Another batch or another CPU may give
     another answer: they change the last bits of a row's logits, which matters where two tokens are
@@ -44,7 +50,10 @@ def decode(
         ended = _Ended(stop, rows, begin)
         own = copy.deepcopy(config)
         own.update(max_new_tokens=most - said, return_dict_in_generate=True, do_sample=False)
-        processors = []
+        processors: list[LogitsProcessor] = []
+        greedy = _Greedy()
+        if log_probs is not None and not samples:
+            processors = [greedy]
         if samples:
             # The processor leaves one token, which `generate` then draws.
             processors = [_Stratified(numbers[rows], begin)]
@@ -57,10 +66,14 @@ def decode(
                 stopping_criteria=[ended],
             )
         tokens = output.sequences[:, begin:].tolist()
+        for place, noted in enumerate(greedy.log_probs(len(tokens[0]) - said)):
+            log_probs.setdefault(rows[place], []).extend(noted)  # type: ignore[union-attr]
         said = len(tokens[0])
         if said == most:
             ended.lengths = {place: most for place in range(len(rows))} | ended.lengths
         for place in sorted(ended.lengths, key=ended.lengths.__getitem__):
+            if log_probs:
+                del log_probs[rows[place]][ended.lengths[place] :]
             yield rows[place], tokens[place][: ended.lengths[place]]
         going = [place for place in range(len(rows)) if place not in ended.lengths]
         rows = [rows[place] for place in going]
@@ -148,3 +161,20 @@ class _Stratified(LogitsProcessor):
         chosen = drawn_at(scores, self.numbers[:, input_ids.shape[1] - self.begin])
         only = torch.full_like(scores, -torch.inf)
         return only.scatter(1, chosen[:, None], 0.0)
+
+
+class _Greedy(LogitsProcessor):
+    """Notes the log-probability of the most likely token, which greedy decoding takes: a number for
+    each row and step, where `output_scores` would keep the whole vocabulary.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []  # (rows,) each
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.steps.append(scores.max(-1).values - scores.logsumexp(-1))
+        return scores
+
+    def log_probs(self, steps: int) -> list[list[float]]:
+        """Of each row, for the first `steps` of this round; none if nothing was noted."""
+        return torch.stack(self.steps[:steps], 1).tolist() if self.steps else []

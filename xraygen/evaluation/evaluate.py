@@ -147,6 +147,8 @@ def metrics(summary: dict) -> dict:
                 "recall": found["recall"],
                 "precision": found["precision"],
             }
+        if "support" in cells:
+            result[name]["unsupported"] = cells["support"]["unsupported"]
         result[name]["failed_annotations"] = cells["failed_annotations"]
         result[name]["unscored_pairs"] = cells["macro"]["unscored"]
     return result

@@ -27,6 +27,9 @@ ABOUT_REPEATED = (
     " too, next to what *curators* get there against each other."
 )
 ABOUT_COST = " *Cost*: US dollars for 1,000 reports; – where no server is asked."
+ABOUT_PASSED_ON = (
+    " *Passed on*: share of the cases that a cascade's first approach left to the next."
+)
 
 
 def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str:
@@ -36,6 +39,7 @@ def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str
     approaches, pairs = comparison["approaches"], comparison["pairs"]["test"]
     repeated = comparison["repeated"]
     clinical = told(approaches)
+    has_cascade = any("passed_on" in used for used in usage.values())
     rows = []
     for name, content in approaches.items():
         cells = content["test"]
@@ -55,7 +59,10 @@ def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str
         if repeated:
             row["repeated reports"] = number(repeated["approaches"][name]["macro"]["token_f1"])
         cost = usage[name].get(COST)
-        rows.append(row | {"cost": "–" if cost is None else f"{cost:.2f}"})
+        row["cost"] = "–" if cost is None else f"{cost:.2f}"
+        if has_cascade:
+            row["passed on"] = _passed_on(usage[name])
+        rows.append(row)
     headers = list(rows[0])
     if repeated:
         agreed = with_interval(repeated["curators"]["macro"], "token_f1")
@@ -66,7 +73,8 @@ def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str
     if repeated:
         about += ABOUT_REPEATED.format(**repeated)
     made = as_table([[row.get(header) for header in headers] for row in rows], headers)
-    return f"{made}\n\n{textwrap.fill(about + ABOUT_COST, 100)}"
+    about += ABOUT_COST + (ABOUT_PASSED_ON if has_cascade else "")
+    return f"{made}\n\n{textwrap.fill(about, 100)}"
 
 
 def _pairs(approaches: dict) -> int:
@@ -85,6 +93,10 @@ def _above(pairs: dict, measure: str, name: str, floor: str | None) -> str:
         return "–"
     shown = f"{found['difference'] if ahead in pairs else -found['difference']:+.3f}"
     return f"**{shown}**" if found["holds"] else shown
+
+
+def _passed_on(used: Mapping) -> str:
+    return f"{used['passed_on'] / used['cases']:.1%}" if "passed_on" in used else "–"
 
 
 class Panel(NamedTuple):

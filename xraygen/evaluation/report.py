@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
-from xraygen.evaluation import abnormal
+from xraygen.evaluation import abnormal, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
@@ -73,6 +73,7 @@ def comparison_markdown(
             parts += _study_set(comparison, name, params, complete) if sizes[name] else []
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
+    parts += support.section(scores)
     method = METHOD.format(permutations=comparison["permutations"], alpha=params.alpha)
     parts.append(textwrap.fill(method, 100))
     return "\n\n".join(parts) + "\n"

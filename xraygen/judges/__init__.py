@@ -13,6 +13,7 @@ from xraygen.core.study import Clinical, ErrorCounts, Listed, Record, Verdict
 BUILT_IN = {
     "proxy": "xraygen.judges.proxy.proxy:Proxy",
     "green": "xraygen.judges.green.green:Green",
+    "crimson": "xraygen.judges.crimson.crimson:Crimson",
 }
 COLUMNS = (
     "score",
@@ -66,10 +67,13 @@ class Settings(Record):
 
 
 class Judge(ABC):
-    """Scores pairs of a reference and a candidate. `name`: as in params.yaml."""
+    """Scores pairs of a reference and a candidate. `name`: as in params.yaml. `reads_answers`: how
+    it reads a model's answers that were given elsewhere (`given`); "" if it reads none.
+    """
 
     Settings: ClassVar[type[Record]] = Settings
     name: str = ""
+    reads_answers: ClassVar[str] = ""
 
     def __init__(self, settings: Record | None = None) -> None:
         self.settings = settings or self.Settings()
@@ -85,6 +89,16 @@ class Judge(ABC):
         they may be equal. None: this judge does not tell.
         """
         return [None] * len(pairs)
+
+    def given(self, reference: str, candidate: str, completion: str) -> Opinion:
+        """The opinion in a model's answer about a pair, for judges with `reads_answers`."""
+        raise NotImplementedError
+
+    def plan(self, pairs: Sequence[tuple[str, str]]) -> object | None:
+        """What `opinions` would ask a model about these pairs, and how long that takes or what it
+        costs, as one line of text. None: this judge asks no model.
+        """
+        return None
 
     def about(self) -> str:
         """The line under every table made with this judge."""

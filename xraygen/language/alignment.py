@@ -71,7 +71,7 @@ def as_sentence(text: str) -> str:
 
 
 class Aligner:
-    """Learned from (report, annotation) pairs."""
+    """Learned from (report, annotation) pairs; without any, words count alike."""
 
     def __init__(self, pairs: Sequence[tuple[str, Annotation]]) -> None:
         reports = [[words(sentence) for sentence in sentences(report)] for report, _ in pairs]
@@ -120,7 +120,7 @@ class Aligner:
         cut: list[list[str]] = [[] for _ in report]
         if report and said.lower:
             start = 0
-            for source, run in groupby(self._path(said, report)):
+            for source, run in groupby(self.path(said, report)):
                 end = start + len(list(run))
                 piece = self._trimmed(said, start, end)
                 if piece:
@@ -128,7 +128,7 @@ class Aligner:
                 start = end
         return [" ".join(parts) for parts in cut]
 
-    def _path(self, said: Words, report: Sequence[Words]) -> list[int]:
+    def path(self, said: Words, report: Sequence[Words]) -> list[int]:
         """The report sentence of each word of `said`: the best path through (word, sentence)."""
         vocabularies = [set(sentence.lower) for sentence in report]
         scores = [0.0] * len(report)
