@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from xraygen.core.study import ErrorCounts
 from xraygen.judges.proxy.findings import Finding, Statement
@@ -15,14 +16,26 @@ _COVERS = {
     "lung": LUNG - _PLEURA,
     "pleura": _PLEURA,
     "bone": BONE | {"rib", "spine", "shoulder"},
-    "spine": {"degenerative", "curvature", "kyphosis", "compression"},
+    "spine": {"degenerative", "scoliosis", "kyphosis", "compression"},
     "rib": {"fracture"},
     "heart": HEART,
     "mediastinum": {"adenopathy", "hilum", "aorta", "trachea"},
     "cardiomediastinal": {"heart", "mediastinum"} | HEART,
 }
+# Findings that reports name one for another.
+_FAMILIES = (
+    ("consolidation", "pneumonia", "tuberculosis"),
+    ("nodule", "mass", "malignancy"),
+    ("edema", "congestion", "heart failure"),
+    ("scarring", "fibrosis"),
+    ("emphysema", "hyperinflation", "bulla"),
+    ("tortuous", "aneurysm"),
+    ("cavity", "lucency", "bulla"),
+    ("interstitial", "bronchiectasis", "fibrosis"),
+    ("destruction", "malignancy"),
+)
 # Different words for nearly the same thing.
-_KIN = {
+_KIN = {frozenset(pair) for family in _FAMILIES for pair in combinations(family, 2)} | {
     frozenset(pair)
     for pair in (
         ("heart", "cardiomediastinal"),
@@ -49,8 +62,16 @@ _KIN = {
         ("bone", "fracture"),
         ("consolidation", "nodule"),
         ("enlargement", "tortuous"),
+        ("enlargement", "aneurysm"),
+        ("aneurysm", "aorta"),
+        ("pneumonia", "opacity"),
+        ("mass", "opacity"),
+        ("hyperinflation", "flattening"),
+        ("congestion", "vasculature"),
+        ("congestion", "interstitial"),
+        ("pneumothorax", "pneumomediastinum"),
         ("fracture", "dislocation"),
-        ("curvature", "kyphosis"),
+        ("scoliosis", "kyphosis"),
     )
 }
 

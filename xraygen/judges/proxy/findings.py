@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
+from xraygen.judges.proxy.names import name_of
 from xraygen.judges.proxy.vocabulary import (
     CHANGED,
     CLAUSE,
@@ -68,6 +69,13 @@ class Finding:
     @property
     def positive(self) -> bool:
         return self.state == "present"
+
+    @property
+    def name(self) -> str:
+        """The clinical name of the finding where it is present: "cardiomegaly" for an enlarged
+        heart. `names.names()` lists all of them.
+        """
+        return name_of(self.key, self.where)
 
     def __str__(self) -> str:
         if self.key == UNREAD:

@@ -47,7 +47,9 @@ granuloma: granulomatous disease
 interstitial: interstitial disease
 effusion: pleural fluid
 pleuralthickening: pleural thickening | pleural scarring
-edema: heart failure | congestive heart failure
+heartfailure: heart failure | congestive heart failure
+copd: chronic obstructive pulmonary disease | obstructive pulmonary disease
+pneumoperitoneum: free air | intraperitoneal air | free intraperitoneal air | subdiaphragmatic air
 pericardialeffusion: pericardial effusion
 cabg: bypass graft
 aorta: great vessels | thoracic aorta
@@ -90,23 +92,34 @@ pneumothorax: pneumothorax pneumothorace ptx hydropneumothorax
 pleural thickening: pleuralthickening
 blunting: blunting blunted
 consolidation: consolidation consolidate consolidating consolidative infiltrate infiltration
-consolidation: pneumonia airspace
-consolidation: infection tuberculosis
+consolidation: airspace
+pneumonia: pneumonia pneumonitis infection
+tuberculosis: tuberculosis
 opacity: opacity streaky streakiness opacification opaque density haziness hazy
-nodule: nodule nodular nodularity mass masslike lesion
+nodule: nodule nodular nodularity lesion
+mass: mass masslike
+malignancy: malignancy malignant neoplasm cancer carcinoma tumor metastatic metastasis metastases
 granuloma: granuloma granulomatous granulomata histoplasmosis
-edema: edema congestion engorgement engorged congested overload
+edema: edema overload
+congestion: congestion engorgement engorged congested cephalization
+heart failure: heartfailure
 atelectasis: atelectasis atelectatic atelectases collapse bandlike platelike
-scarring: scar scarring fibrosis fibrotic
-emphysema: emphysema emphysematous copd bulla bullae bullous hyperinflation hyperinflated
-emphysema: hyperexpansion hyperexpanded
-emphysema: hyperlucent hyperlucency
+scarring: scar scarring
+fibrosis: fibrosis fibrotic
+emphysema: emphysema emphysematous copd
+bulla: bulla bullae bullous bleb
+hyperinflation: hyperinflation hyperinflated hyperexpansion hyperexpanded hyperlucent hyperlucency
+hyperinflation: hyperdistention hyperdistended hyperaerated hyperaeration overinflation
+hyperinflation: overinflated
 low volume: hypoinflation hypoinflated underinflated hypoventilation hypoaeration
-interstitial: interstitial marking reticular bronchovascular bronchiectasis peribronchial
-cavity: cavity cavitary cavitation lucency lucent
+interstitial: interstitial marking reticular bronchovascular peribronchial
+bronchiectasis: bronchiectasis bronchiectatic
+cavity: cavity cavitary cavitation
+lucency: lucency lucent
 enlargement: enlarged enlargement cardiomegaly prominent prominence widening widened dilated
 enlargement: dilation distended fullness
-tortuous: tortuous tortuosity ectasia ectatic unfolding unfolded aneurysm aneurysmal
+tortuous: tortuous tortuosity ectasia ectatic unfolding unfolded
+aneurysm: aneurysm aneurysmal
 calcification: calcification calcified calcific calcium
 atherosclerosis: atherosclerotic atherosclerosis
 adenopathy: adenopathy lymphadenopathy
@@ -121,13 +134,15 @@ compression: compression wedging wedge
 degenerative: degenerative degeneration spondylosis osteophyte osteophytosis endplate arthritic
 degenerative: arthritis arthropathy
 degenerative: osteoarthritis disc spurring spur spurs spondylotic dish
-curvature: scoliosis scoliotic dextroscoliosis levoscoliosis curvature dextrocurvature levocurvature
+scoliosis: scoliosis scoliotic dextroscoliosis levoscoliosis curvature dextrocurvature levocurvature
 kyphosis: kyphosis kyphotic
 osteopenia: osteopenia osteopenic demineralization demineralized osteoporosis
 deformity: deformity pectus malalignment irregularity
 dislocation: dislocation dislocated subluxation
 injury: injury injuries trauma traumatic
-destruction: destructive destruction sclerotic lytic sclerosis metastatic metastasis metastases
+destruction: destructive destruction sclerotic lytic sclerosis
+free air: pneumoperitoneum
+pneumomediastinum: pneumomediastinum
 elevation: elevation elevated eventration
 flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
@@ -202,11 +217,12 @@ again area areas focal acute typical structure structures both all overall remai
 
 # Observations by the part of the body that they are about.
 LUNG = _names("""
-effusion, pneumothorax, pleural thickening, blunting, consolidation, opacity, nodule, granuloma,
-edema, atelectasis, scarring, emphysema, interstitial, cavity, low volume
+effusion, pneumothorax, pleural thickening, blunting, consolidation, pneumonia, tuberculosis,
+opacity, nodule, mass, granuloma, edema, congestion, atelectasis, scarring, fibrosis, emphysema,
+bulla, hyperinflation, interstitial, bronchiectasis, cavity, lucency, low volume
 """)
 BONE = _names("""
-fracture, compression, degenerative, curvature, kyphosis, osteopenia, deformity, dislocation,
+fracture, compression, degenerative, scoliosis, kyphosis, osteopenia, deformity, dislocation,
 injury, destruction
 """)
 HEART = _names("pericardial effusion")
