@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
+from xraygen.judges.proxy.hardware import KIND
 from xraygen.judges.proxy.names import name_of
 from xraygen.judges.proxy.vocabulary import (
     CHANGED,
@@ -46,6 +47,11 @@ _BEGINS_A_STATEMENT = frozenset(("there", "the", "with", "mild", "moderate"))
 # Of a structure, these mean that the structure is abnormal: "enlarged heart" contradicts "normal
 # heart".
 _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
+# What follows one of these is looked for, not seen: "limits evaluation for nodules".
+_LOOKED_FOR = frozenset("evaluate evaluation assess assessment exclude detect detection".split())
+_NOT_SEEN = frozenset("missed excluded".split())
+_LARGE = frozenset("large larger increased increase wide wider big bulky prominently".split())
+_MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,9 @@ class Finding:
     `state`: "present", "absent", "normal" (of a structure), "stable" (nothing else said of it).
     `side`: 0 unsaid, 1 left, 2 right, 3 both. `severity`: 0 unsaid, 1 mild to 3 severe. `where`:
     structures and zones named with it.
+
+    `kind`: of a device or of surgery. `size`: in mm, 0 unsaid. `asserted`: False if the words only
+    name the finding: "limits evaluation for nodules", "the heart is difficult to assess".
     """
 
     key: str
@@ -65,6 +74,10 @@ class Finding:
     where: frozenset[str] = frozenset()
     stable: bool = False
     changed: bool = False
+    # What the proxy's counts do not tell apart:
+    kind: str = field(default="", compare=False)
+    size: float = field(default=0, compare=False)
+    asserted: bool = field(default=True, compare=False)
 
     @property
     def positive(self) -> bool:
@@ -75,7 +88,7 @@ class Finding:
         """The clinical name of the finding where it is present: "cardiomegaly" for an enlarged
         heart. `names.names()` lists all of them.
         """
-        return name_of(self.key, self.where)
+        return self.kind or name_of(self.key, self.where)
 
     def __str__(self) -> str:
         if self.key == UNREAD:
@@ -177,6 +190,7 @@ class _Observation(NamedTuple):
     word: str
     negated: bool
     details: _Details
+    asserted: bool
 
 
 class _Clause:
@@ -197,12 +211,15 @@ class _Clause:
         self.stable = not STABLE.isdisjoint(words)
         self.changed = not CHANGED.isdisjoint(words)
         self.low = not LOW.isdisjoint(words)
+        self.large = not _LARGE.isdisjoint(words)
+        self.asserted = _NOT_SEEN.isdisjoint(words)
+        self.size = _size(words)
         for word in words:
             self._read(word)
         enlarged = any(observation.name == "enlargement" for observation in self.observations)
         if "borderline" in words and not enlarged:
             mild = _Details(severity=1)
-            self.observations.append(_Observation("enlargement", "borderline", False, mild))
+            self.observations.append(_Observation("enlargement", "borderline", False, mild, True))
         self._complete_last()
 
     def _read(self, raw: str) -> None:
@@ -210,6 +227,8 @@ class _Clause:
         if self.observations and (raw in SEPARATES or raw in NEGATION):
             self._complete_last()  # "opacity on the left, no effusion": the opacity is on the left
             self.details = _Details()
+        if raw in _LOOKED_FOR:
+            self.asserted = False
         if raw in NEGATION:
             self.negated = True
             self.denied = raw in NEGATES_BEFORE
@@ -231,7 +250,8 @@ class _Clause:
         affirmed = self.observations and not self.observations[-1].negated and not self.negated
         if name == "abnormality" and affirmed:
             return  # "degenerative changes": the first word has said it
-        self.observations.append(_Observation(name, word, self.negated, self.details))
+        observation = _Observation(name, word, self.negated, self.details, self.asserted)
+        self.observations.append(observation)
         self.details = _Details()
 
     def _complete_last(self) -> None:
@@ -265,8 +285,20 @@ class _Clause:
             side = observation.details.side or self.details.side
             severity = observation.details.severity or self.details.severity
             where = names | observation.details.where | self.details.where
-            finding = Finding(key, state, side, severity, where, self.stable, self.changed)
-            found.setdefault((key, state, side, severity), finding)
+            kind = KIND.get(observation.word, "")
+            finding = Finding(
+                key,
+                state,
+                side,
+                severity,
+                where,
+                self.stable,
+                self.changed,
+                kind,
+                self.size,
+                observation.asserted,
+            )
+            found.setdefault((key, state, side, severity, kind), finding)
         return list(found.values())
 
     def _key(self, observation: _Observation) -> str:
@@ -292,13 +324,34 @@ class _Clause:
         )
         side = self.details.side
         found = [
-            Finding(name, state, side, where=names, stable=self.stable, changed=self.changed)
+            Finding(
+                name,
+                state,
+                side,
+                where=names,
+                stable=self.stable,
+                changed=self.changed,
+                asserted=state != "present" or self.large,
+            )
             for name in structures
             if name not in taken
         ]
         if not found and not taken and state != "present":
             found = [Finding(WHOLE, state, stable=self.stable, changed=self.changed)]
         return found
+
+
+def _size(words: list[str]) -> float:
+    """The largest measure in mm, 0 if there is none."""
+    measures = zip(words, words[1:], strict=False)
+    return max(
+        (
+            float(number) * _MILLIMETERS[singular(unit)]
+            for number, unit in measures
+            if number[0].isdigit() and singular(unit) in _MILLIMETERS
+        ),
+        default=0,
+    )
 
 
 @lru_cache(maxsize=1 << 14)

@@ -3,6 +3,8 @@
 Words are in lower case; those of observations, structures and zones are in the singular.
 """
 
+from xraygen.judges.proxy import hardware
+
 
 def _table(text: str) -> dict[str, str]:
     """`value: word word` lines -> word to value."""
@@ -51,7 +53,6 @@ heartfailure: heart failure | congestive heart failure
 copd: chronic obstructive pulmonary disease | obstructive pulmonary disease
 pneumoperitoneum: free air | intraperitoneal air | free intraperitoneal air | subdiaphragmatic air
 pericardialeffusion: pericardial effusion
-cabg: bypass graft
 aorta: great vessels | thoracic aorta
 post: status post
 clear: well expanded | well inflated | normally inflated | well aerated | normally expanded
@@ -77,7 +78,7 @@ pneumothorax: pleural air
 midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
-}
+} | hardware.PHRASES
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -124,11 +125,6 @@ calcification: calcification calcified calcific calcium
 atherosclerosis: atherosclerotic atherosclerosis
 adenopathy: adenopathy lymphadenopathy
 hernia: hernia herniation
-surgery: sternotomy cabg bypass postsurgical postoperative surgical surgery clip suture wire
-surgery: fusion hardware graft
-surgery: lobectomy mastectomy cholecystectomy
-device: catheter picc tube pacemaker device lead stent valve port electrode icd tip prosthetic
-device: prosthesis
 fracture: fracture fractured callus
 compression: compression wedging wedge
 degenerative: degenerative degeneration spondylosis osteophyte osteophytosis endplate arthritic
@@ -147,7 +143,7 @@ elevation: elevation elevated eventration
 flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
-""")
+""") | hardware.OBSERVATION
 # What can be normal.
 STRUCTURE = _table("""
 cardiomediastinal: cardiomediastinal cardiomediastinum

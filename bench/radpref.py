@@ -1,0 +1,211 @@
+"""Agreement of the embedded clinical score with radiologists on RadPref and RadJudge (CRIMSON, arXiv
+2603.06183), which are in ../shared/judges.
+
+    python bench/radpref.py [--cases ../shared/judges] [--measure clinical|score]
+
+On whole reports, and on the lists of findings joined to one text: Kendall's tau-b with the mean
+rating, and with minus the mean number of errors that matter (false and missing, without benign
+ones); the share of cases whose two candidates are in the radiologists' order (equal scores count
+half; cases with equal mean ratings are left out). 95 % intervals are by bootstrap over cases.
+
+Prints one JSON line. `out_of_fold`: the parameters for each case are those that do best on the
+other folds of cases, mean of several draws of the folds. `radiologists`: each one against the mean
+of the other two. `their_errors`: the clinical formula, given the errors that each radiologist
+counted, which is what a perfect reader of findings would reach.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from xraygen.judges.proxy.clinical import WEIGHTS, Parameters, assess, clinical_score
+from xraygen.judges.proxy.proxy import Proxy
+
+FOLDS, DRAWS, RESAMPLES = 5, 4, 1000
+EQUAL = 0.02  # "C1 = C2" in RadJudge
+SHOWN = ("reports", "findings")
+GRID = [Parameters(*values) for values in product((0.5,), (0.25, 0.5, 1.0))]
+Scorer = Callable[[str, str], float]
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def texts(row: dict, shown: str) -> tuple[str, str]:
+    """The (reference, candidate) of a row, as whole reports or as lists of findings."""
+    if shown == "reports":
+        return row["reference"], row["candidate"]
+    return ". ".join(row["reference_findings"]), ". ".join(row["candidate_findings"])
+
+
+def errors_that_matter(errors: dict) -> int:
+    """False and missing findings, without benign or expected ones."""
+    counts = (errors["false"], errors["missing"])
+    return sum(n for kinds in counts for kind, n in kinds.items() if kind != "benign_expected")
+
+
+def order(values: np.ndarray) -> np.ndarray:
+    """(2 cases) -> (cases): 1 where the first candidate has more, -1 where the second has."""
+    return np.sign(values[::2] - values[1::2])
+
+
+def in_order(scores: np.ndarray, ratings: np.ndarray) -> float:
+    """The share of cases in the order of the ratings; nan if no ratings differ."""
+    found, wanted = order(scores), order(ratings)
+    differ = wanted != 0
+    if not differ.any():
+        return float("nan")
+    return float(np.mean(np.where(found == 0, 0.5, found == wanted)[differ]))
+
+
+def agreement(scores: np.ndarray, ratings: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+    """All arrays (2 cases): the candidates of a case follow each other."""
+    return {
+        "tau_rating": float(kendalltau(scores, ratings).statistic),
+        "tau_errors": float(kendalltau(scores, -errors).statistic),
+        "pairs": in_order(scores, ratings),
+    }
+
+
+def both_of(cases: np.ndarray) -> np.ndarray:
+    """Positions of the two candidates of each case."""
+    return np.stack([2 * cases, 2 * cases + 1], axis=1).ravel()
+
+
+def intervals(scores: np.ndarray, ratings: np.ndarray, errors: np.ndarray) -> dict[str, list]:
+    draw = np.random.default_rng(0)
+    cases = len(scores) // 2
+    drawn = []
+    for _ in range(RESAMPLES):
+        rows = both_of(draw.integers(cases, size=cases))
+        drawn.append(agreement(scores[rows], ratings[rows], errors[rows]))
+    return {
+        name: np.round(np.nanpercentile([one[name] for one in drawn], [2.5, 97.5]), 3).tolist()
+        for name in drawn[0]
+    }
+
+
+def holds(scores: dict[str, float], expected: str) -> bool:
+    """Whether the scores are in an order such as "C1 > C2" or "C1 = C2"."""
+    first, sign, second = expected.split()
+    if sign == "=":
+        return abs(scores[first] - scores[second]) <= EQUAL
+    return scores[first] > scores[second]
+
+
+def orders_right(rows: Sequence[dict], scorer: Scorer) -> list[str]:
+    """The ids of the cases of RadJudge whose expected order holds."""
+    right = []
+    for row in rows:
+        scores = {name: scorer(row["reference"], text) for name, text in row["candidates"].items()}
+        expected = row["expected"]
+        wanted = [expected] if isinstance(expected, str) else expected
+        if all(holds(scores, one) for one in wanted):
+            right.append(row["id"])
+    return right
+
+
+def out_of_fold(of_parameters: np.ndarray, ratings: np.ndarray, errors: np.ndarray) -> list[dict]:
+    """`of_parameters`: (parameters, 2 cases) scores. For each draw of the folds, the agreement of
+    scores whose parameters were chosen on other cases, by the sum of the three figures.
+    """
+    cases = len(ratings) // 2
+    figures = []
+    for seed in range(DRAWS):
+        scores = np.empty(2 * cases)
+        for fold in np.array_split(np.random.default_rng(seed).permutation(cases), FOLDS):
+            rest = both_of(np.setdiff1d(np.arange(cases), fold))
+            sums = [
+                sum(agreement(row[rest], ratings[rest], errors[rest]).values())
+                for row in of_parameters
+            ]
+            scores[both_of(fold)] = of_parameters[int(np.argmax(sums))][both_of(fold)]
+        figures.append(agreement(scores, ratings, errors))
+    return figures
+
+
+def mean(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.mean([one[name] for one in figures])), 3) for name in figures[0]}
+
+
+def from_their_errors(row: dict, errors: dict) -> float:
+    """The clinical score of a row where the reader of findings is the radiologist. Findings that
+    are not counted as errors are matched, and weigh as the mean of those that are not urgent.
+    """
+    false = sum(WEIGHTS[kind] * n for kind, n in errors["false"].items())
+    missed = sum(WEIGHTS[kind] * n for kind, n in errors["missing"].items())
+    matched = len(row["reference_findings"]) - sum(errors["missing"].values())
+    correct = max(0, matched) * (WEIGHTS["actionable_not_urgent"] + 0.25) / 2
+    return clinical_score(correct + missed, correct, false)
+
+
+def radiologists(rows: Sequence[dict]) -> dict[str, dict[str, float]]:
+    ratings = np.array([[rater["rating"] for rater in row["raters"]] for row in rows], dtype=float)
+    errors = np.array(
+        [[errors_that_matter(rater["errors"]) for rater in row["raters"]] for row in rows]
+    )
+    scores = [
+        np.mean([from_their_errors(row, rater["errors"]) for rater in row["raters"]])
+        for row in rows
+    ]
+    among = []
+    for one in range(ratings.shape[1]):
+        others = np.delete(ratings, one, axis=1).mean(axis=1)
+        counted = np.delete(errors, one, axis=1).mean(axis=1)
+        among.append(
+            {
+                "tau_rating": kendalltau(ratings[:, one], others).statistic,
+                "tau_errors": kendalltau(errors[:, one], counted).statistic,
+                "pairs": in_order(ratings[:, one], others),
+            }
+        )
+    formula = agreement(np.array(scores), ratings.mean(axis=1), errors.mean(axis=1))
+    return {"radiologists": mean(among), "their_errors": mean([formula])}
+
+
+def scorer_of(measure: str, parameters: Parameters | None = None) -> Scorer:
+    if measure == "clinical":
+        return lambda one, other: assess(one, other, parameters or Parameters()).score
+    proxy = Proxy()
+    return lambda one, other: float(proxy.judge([(one, other)])[0].score or 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=Path, default=Path("../shared/judges"))
+    parser.add_argument("--measure", choices=("clinical", "score"), default="clinical")
+    arguments = parser.parse_args()
+    rows = read(arguments.cases / "radpref.jsonl")
+    ratings = np.array([np.mean([rater["rating"] for rater in row["raters"]]) for row in rows])
+    errors = np.array(
+        [np.mean([errors_that_matter(rater["errors"]) for rater in row["raters"]]) for row in rows]
+    )
+    scorer = scorer_of(arguments.measure)
+    result: dict = {"measure": arguments.measure, "rows": len(rows)}
+    for shown in SHOWN:
+        scores = np.array([scorer(*texts(row, shown)) for row in rows])
+        result[shown] = mean([agreement(scores, ratings, errors)])
+        result[shown]["interval"] = intervals(scores, ratings, errors)
+        if arguments.measure == "clinical":
+            of_parameters = np.array(
+                [
+                    [scorer_of("clinical", parameters)(*texts(row, shown)) for row in rows]
+                    for parameters in GRID
+                ]
+            )
+            result[shown]["out_of_fold"] = mean(out_of_fold(of_parameters, ratings, errors))
+    right = orders_right(read(arguments.cases / "radjudge.jsonl"), scorer)
+    result["radjudge"] = {"right": len(right), "of": 20, "ids": right}
+    print(json.dumps(result | radiologists(rows)))
+
+
+if __name__ == "__main__":
+    main()
