@@ -47,7 +47,6 @@ opacity | scarring | atelectasis
 opacity | fibrosis | interstitial markings
 opacity | pulmonary edema | interstitial markings
 opacity | tuberculosis
-opacity | pleural effusion
 nodule | mass | malignancy
 mass | consolidation
 pulmonary edema | vascular congestion | interstitial markings
@@ -82,6 +81,19 @@ elevated diaphragm | abnormal diaphragm
     + list(hardware.FAMILIES)
 )
 _DEVICES, _SURGERY = frozenset(hardware.DEVICES), frozenset(hardware.SURGERY)
+# Of these a report says only in general what it elsewhere names.
+GENERAL = {
+    "device": _DEVICES - {"malpositioned device"},
+    "surgical change": _SURGERY,
+}
+VAGUE = {
+    "opacity": frozenset(
+        """
+        consolidation,pneumonia,atelectasis,pulmonary edema,pleural effusion,nodule,mass,malignancy,
+        scarring,fibrosis,interstitial markings,granuloma,tuberculosis
+        """.replace("\n", "").replace(" ", "").split(",")
+    ),
+}
 _ZONES = frozenset(("upper", "middle", "lower"))
 _OTHER_SIDE = {1, 2}
 _SIZE = 1.5  # a larger measure over a smaller one, from where they differ
@@ -97,11 +109,11 @@ class Differences(NamedTuple):
 
 
 def alike(one: str, other: str) -> bool:
-    if one == other or frozenset((one, other)) in ALIKE:
-        return True
-    kinds = {one, other}
-    return ("device" in kinds and kinds <= _DEVICES) or (
-        "surgical change" in kinds and kinds <= _SURGERY
+    return (
+        one == other
+        or frozenset((one, other)) in ALIKE
+        or one in GENERAL.get(other, ())
+        or other in GENERAL.get(one, ())
     )
 
 
@@ -141,11 +153,20 @@ def distinct(findings: Iterable[Finding]) -> list[Finding]:
                 break
         else:
             kept.append(finding)
-    return kept
+    return [one for one in kept if not any(_only_general(one, other) for other in kept)]
+
+
+def _only_general(one: Finding, other: Finding) -> bool:
+    """Whether `one` is a word such as "device" or "opacity" for what `other` names."""
+    if other.name in GENERAL.get(one.name, ()):
+        return other.name != one.name
+    return other.name in VAGUE.get(one.name, ()) and not elsewhere(one, other)
 
 
 def _merged(one: Finding, other: Finding) -> Finding:
     """`one`, with what only `other` says."""
+    if one.name in GENERAL:
+        one, other = other, one
     return replace(
         one,
         side=one.side or other.side,
@@ -184,13 +205,12 @@ def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matchin
             matched.append((one, best))
     invented = [other for position, other in enumerate(candidate) if position not in supported]
     for one in list(missed):
-        found = [(differences(one, other), other) for other in invented]
-        elsewhere_found = [(wrong, other) for wrong, other in found if wrong is not None]
-        if elsewhere_found:
-            wrong, other = min(elsewhere_found, key=lambda pair: sum(pair[0]))
+        misplaced = [other for other in invented if alike(one.name, other.name)]
+        if misplaced:
+            other = min(misplaced, key=lambda other: sum(differences(one, other)))
             missed.remove(one)
             invented.remove(other)
-            matched.append((one, wrong))
+            matched.append((one, differences(one, other)))
     return Matching(matched, missed, invented)
 
 

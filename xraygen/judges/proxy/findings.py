@@ -48,7 +48,12 @@ _BEGINS_A_STATEMENT = frozenset(("there", "the", "with", "mild", "moderate"))
 # heart".
 _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
 # What follows one of these is looked for, not seen: "limits evaluation for nodules".
-_LOOKED_FOR = frozenset("evaluate evaluation assess assessment exclude detect detection".split())
+_LOOKED_FOR = frozenset(
+    """
+    evaluate evaluation assess assessment exclude detect detection limited limits limiting obscured
+    obscuring obscures underlying
+    """.split()
+)
 _NOT_SEEN = frozenset("missed excluded".split())
 _LARGE = frozenset("large larger increased increase wide wider big bulky prominently".split())
 _MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
@@ -205,6 +210,7 @@ class _Clause:
         self.observations: list[_Observation] = []
         self.structures: list[tuple[str, bool]] = []  # name, and whether it was negated
         self.details = _Details()
+        self.after = _Details()  # those since the last observation, across separators
         self.negated = False
         self.denied = False
         self.normal = False
@@ -217,9 +223,11 @@ class _Clause:
         for word in words:
             self._read(word)
         enlarged = any(observation.name == "enlargement" for observation in self.observations)
-        if "borderline" in words and not enlarged:
+        top_normal = "topnormal" in words
+        if ("borderline" in words or top_normal) and not enlarged:
             mild = _Details(severity=1)
-            self.observations.append(_Observation("enlargement", "borderline", False, mild, True))
+            last = _Observation("enlargement", "borderline", False, mild, not top_normal)
+            self.observations.append(last)
         self._complete_last()
 
     def _read(self, raw: str) -> None:
@@ -253,11 +261,13 @@ class _Clause:
         observation = _Observation(name, word, self.negated, self.details, self.asserted)
         self.observations.append(observation)
         self.details = _Details()
+        self.after = _Details()
 
     def _complete_last(self) -> None:
         if self.observations:
             last = self.observations[-1]
             self.observations[-1] = last._replace(details=last.details.completed(self.details))
+            self.after = self.after.completed(self.details)
 
     def findings(self) -> list[Finding]:
         found = self._observed()
@@ -282,9 +292,9 @@ class _Clause:
             if absent and observation.name in _OF_STRUCTURE and key != observation.name:
                 state = "normal"
             # What follows the last observation is said of all that have no details of their own.
-            side = observation.details.side or self.details.side
-            severity = observation.details.severity or self.details.severity
-            where = names | observation.details.where | self.details.where
+            side = observation.details.side or self.after.side
+            severity = observation.details.severity or self.after.severity
+            where = names | observation.details.where | self.after.where
             kind = KIND.get(observation.word, "")
             finding = Finding(
                 key,

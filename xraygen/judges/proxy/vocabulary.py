@@ -3,7 +3,7 @@
 Words are in lower case; those of observations, structures and zones are in the singular.
 """
 
-from xraygen.judges.proxy import hardware
+from xraygen.judges.proxy import hardware, paraphrases
 
 
 def _table(text: str) -> dict[str, str]:
@@ -78,7 +78,7 @@ pneumothorax: pleural air
 midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
-} | hardware.PHRASES
+} | hardware.PHRASES | paraphrases.PHRASES
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -143,7 +143,7 @@ elevation: elevation elevated eventration
 flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
-""") | hardware.OBSERVATION
+""" + paraphrases.OBSERVATION_WORDS.strip()) | hardware.OBSERVATION
 # What can be normal.
 STRUCTURE = _table("""
 cardiomediastinal: cardiomediastinal cardiomediastinum
