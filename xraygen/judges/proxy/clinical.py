@@ -93,7 +93,7 @@ def clinical_score(present: float, correct: float, false: float) -> float:
     """The score in [-1, 1] from the weights `present` in the reference, `correct` in the candidate
     and `false` there, rounded to 4 digits.
     """
-    wrong = false - correct
-    if wrong > 0:
+    if false > correct:
+        wrong = false - correct
         return round(-wrong / (1 + wrong), 4)
-    return round(-wrong / present, 4) if present else 1.0
+    return round((correct - false) / present, 4) if present else 1.0

@@ -36,19 +36,17 @@ nodule | granuloma
 )
 RELATED = _pairs(
     _rows("""
-consolidation | opacity | atelectasis
-pneumonia | opacity
-pneumonia | atelectasis
-consolidation | pulmonary edema
-consolidation | interstitial markings
-consolidation | tuberculosis | pneumonia
-opacity | nodule | mass
-opacity | scarring | atelectasis
-opacity | fibrosis | interstitial markings
-opacity | pulmonary edema | interstitial markings
+opacity | consolidation
+opacity | pneumonia
 opacity | tuberculosis
+opacity | atelectasis
+opacity | scarring
+opacity | fibrosis
+opacity | nodule
+opacity | mass
+opacity | pulmonary edema
+consolidation | tuberculosis | pneumonia
 nodule | mass | malignancy
-mass | consolidation
 pulmonary edema | vascular congestion | interstitial markings
 heart failure | vascular congestion | interstitial markings
 vascular congestion | abnormal pulmonary vessels

@@ -94,7 +94,7 @@ malpositioned device: should be repositioned | recommend repositioning | reposit
 malpositioned device: recommend retraction | recommend advancement | recommend withdrawal
 malpositioned device: retraction recommended | suboptimal position | needs to be repositioned
 malpositioned device: suboptimal positioning | suboptimally positioned | recommend retracting
-malpositioned device: recommend advancing
+malpositioned device: recommend advancing | retract | retraction | repositioning | repositioned
 """)
 SURGERY = _kinds("""
 sternotomy wires: sternotomy | median sternotomy | sternotomy wires | sternal wires | cerclage wires
