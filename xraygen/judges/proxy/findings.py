@@ -51,9 +51,11 @@ _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
 _LOOKED_FOR = frozenset(
     """
     evaluate evaluation assess assessment exclude detect detection limited limits limiting obscured
-    obscuring obscures underlying
+    obscuring obscures
     """.split()
 )
+# Nouns that are no finding where the clause says normal: "vascular markings are normal".
+_NEUTRAL = frozenset("marking interstitial bronchovascular congestion engorgement disc".split())
 _NOT_SEEN = frozenset("missed excluded".split())
 _LARGE = frozenset("large larger increased increase wide wider big bulky prominently".split())
 _MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
@@ -235,8 +237,8 @@ class _Clause:
         if self.observations and (raw in SEPARATES or raw in NEGATION):
             self._complete_last()  # "opacity on the left, no effusion": the opacity is on the left
             self.details = _Details()
-        if raw in _LOOKED_FOR:
-            self.asserted = False
+        if raw in _LOOKED_FOR or (raw == "underlying" and self.observations):
+            self.asserted = False  # "atelectasis, likely due to an underlying mass"
         if raw in NEGATION:
             self.negated = True
             self.denied = raw in NEGATES_BEFORE
@@ -306,7 +308,7 @@ class _Clause:
                 self.changed,
                 kind,
                 self.size,
-                observation.asserted,
+                observation.asserted and not (self.normal and observation.word in _NEUTRAL),
             )
             found.setdefault((key, state, side, severity, kind), finding)
         return list(found.values())

@@ -83,7 +83,7 @@ hypoinflation: poor inspiration | poor inspiratory effort | low inspiratory effo
 hypoinflation: hypoventilatory changes | reduced inspiratory effort | low inspiratory volumes
 hypoinflation: shallow inspiratory effort | suboptimal inspiration | incomplete inspiration
 hypoinflation: poor inspiratory result | limited inspiration | limited inspiratory effort
-hypoinflation: decreased inspiratory effort | expiratory film | underinflation | poorly inflated
+hypoinflation: decreased inspiratory effort | expiratory film | hypoventilated lungs | poorly inflated
 hypoinflation: low in volume | lower lung volumes | small lung volumes | small lungs | underinflation
 osteopenia: decreased bone mineralization | bone mineralization is decreased | bone demineralization
 osteopenia: decreased bone density | diminished bone density | decreased mineralization
@@ -122,6 +122,12 @@ unchanged: no appreciable change | no substantial change | no new change
 bilateral: right greater than left | left greater than right | right worse than left
 bilateral: left worse than right | right more than left | left more than right
 mostly: most prominent | more pronounced | most pronounced | most prominently
+not: has been removed | have been removed | been removed | has resolved | have resolved
+not: has been extubated | has cleared | have cleared | completely resolved | now resolved
+no: resolution of | interval resolution of | complete resolution of | interval removal of | removal of
+no: without evidence of | no longer any | clearing of
+mild: partial resolution of | near resolution of | partial clearing of | near complete resolution of
+mild: incomplete resolution of | incomplete clearing of | interval clearing of
 positioning: kyphotic positioning | kyphotic posture | lordotic positioning | lordotic position
 topnormal: upper limits of normal | upper limit of normal | upper normal | top normal
 topnormal: top limits of normal | upper limits normal | high normal | limits of normal
@@ -130,7 +136,7 @@ topnormal: top limits of normal | upper limits normal | high normal | limits of 
 OBSERVATION_WORDS = """
 effusion: empyema
 subcutaneous emphysema: subcutaneousemphysema
-consolidation: bronchopneumonia alveolar
+consolidation: alveolar
 opacity: opacified infiltrative whiteout
 interstitial: reticulonodular micronodular reticulation reticulations honeycombing miliary
 nodule: micronodule
@@ -140,6 +146,7 @@ atherosclerosis: atheromatous arteriosclerotic
 degenerative: djd ddd arthrosis osteoarthrosis syndesmophyte
 goiter: goiter
 pneumonia: bronchopneumonia aspiration covid
+low volume: hypoventilated hypoventilatory underinflation
 edema: kerley
 """
 PHRASES = {
