@@ -308,7 +308,8 @@ again area areas focal acute typical structure structures both all overall remai
 LUNG = _names("""
 effusion, pneumothorax, pleural thickening, blunting, consolidation, pneumonia, tuberculosis,
 opacity, nodule, nodular opacity, lesion, mass, granuloma, edema, congestion, atelectasis, scarring,
-fibrosis, emphysema, bulla, hyperinflation, interstitial, crowding, bronchiectasis, cavity, lucency, low volume
+fibrosis, emphysema, bulla, hyperinflation, interstitial, crowding, bronchiectasis, cavity, lucency,
+low volume
 """)
 BONE = _names("""
 fracture, compression, degenerative, scoliosis, kyphosis, osteopenia, deformity, dislocation,
