@@ -32,6 +32,8 @@ hyperinflation | flattened diaphragm
 aortic atherosclerosis | atherosclerosis
 calcified lymph node | granuloma | calcification
 nodule | granuloma
+nodule | nodular opacity
+aneurysm | aortic aneurysm
 """)
 )
 RELATED = _pairs(
@@ -46,7 +48,12 @@ opacity | nodule
 opacity | mass
 opacity | pulmonary edema
 consolidation | tuberculosis | pneumonia
-nodule | mass | malignancy
+nodule | mass | malignancy | lesion
+nodular opacity | mass
+opacity | nodular opacity | lesion
+lesion | bone lesion
+tracheal deviation | mediastinal shift
+cavity | air-fluid level
 pulmonary edema | vascular congestion | interstitial markings
 heart failure | vascular congestion | interstitial markings
 vascular congestion | abnormal pulmonary vessels
@@ -87,7 +94,7 @@ GENERAL = {
 VAGUE = {
     "opacity": frozenset(
         """
-        consolidation,pneumonia,atelectasis,pulmonary edema,pleural effusion,nodule,mass,malignancy,
+        consolidation,pneumonia,atelectasis,pulmonary edema,pleural effusion,nodule,nodular opacity,mass,malignancy,lesion,
         scarring,fibrosis,interstitial markings,granuloma,tuberculosis
         """.replace("\n", "").replace(" ", "").split(",")
     ),

@@ -81,12 +81,9 @@ monitoring leads: monitoring leads | ekg leads | ecg leads | telemetry leads | e
 monitoring leads: monitoring lead | ekg lead | ecg lead | external monitoring leads | cardiac monitoring leads
 monitoring leads: monitoring devices | monitoring wires | overlying leads | monitor leads | telemetry wires
 monitoring leads: external monitoring devices | overlying wires | superimposed monitoring leads | electrode
-foreign body: foreign body | foreign bodies | foreign object | bullet | shrapnel | ballistic fragment
-foreign body: metallic fragment | metallic fragments | ballistic fragments | bullet fragments
-foreign body: radiopaque foreign body | metallic foreign body | external object
 device: device | catheter | tube | lead | line tip | catheters | tubing | cannula | support apparatus
 device: support devices | lines and tubes | tubes and lines | support lines | hardware device
-device: filter | ivc filter | prosthesis | prosthetic
+device: filter | ivc filter | prosthesis | prosthetic | tip
 malpositioned device: malpositioned | mispositioned | misplaced | malposition | malpositioning
 malpositioned device: right mainstem intubation | mainstem intubation | mispositioning
 malpositioned device: should be retracted | should be withdrawn | should be advanced

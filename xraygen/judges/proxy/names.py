@@ -28,6 +28,7 @@ _NAMES = {
     "congestion": "vascular congestion",
     "interstitial": "interstitial markings",
     "low volume": "low lung volume",
+    "crowding": "bronchovascular crowding",
     "tortuous": "tortuous aorta",
     "surgery": "surgical change",
     "compression": "vertebral compression fracture",
@@ -45,7 +46,14 @@ _PLACED = {
     ("calcification", "aorta"): "aortic atherosclerosis",
     ("atherosclerosis", "aorta"): "aortic atherosclerosis",
     ("calcification", "hilum"): "calcified lymph node",
+    ("calcification", "lymph node"): "calcified lymph node",
     ("calcification", "mediastinum"): "calcified lymph node",
+    ("lesion", "bone"): "bone lesion",
+    ("lesion", "rib"): "bone lesion",
+    ("lesion", "shoulder"): "bone lesion",
+    ("lesion", "spine"): "bone lesion",
+    ("aneurysm", "aorta"): "aortic aneurysm",
+    ("deviation", "trachea"): "tracheal deviation",
 }
 
 

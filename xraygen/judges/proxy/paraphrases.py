@@ -5,7 +5,7 @@ disease beside its name.
 # `word of the vocabulary: phrase | phrase`, replaced before anything is read.
 _PHRASES = """
 edema: fluid overload | volume overload | pulmonary fluid overload | kerley lines | kerley b lines
-edema: kerley a lines | septal lines | cardiogenic edema | interstitial edema | alveolar edema
+edema: kerley a lines | septal lines | cardiogenic edema | alveolar edema
 edema: pulmonary interstitial edema | fluid in the lungs | fluid in lungs | hydrostatic edema
 edema: alveolar pulmonary edema | interstitial pulmonary edema | septal thickening
 heartfailure: congestive failure | cardiac failure | cardiac decompensation | chf | decompensated chf
@@ -29,20 +29,19 @@ pneumonia: inflammatory infiltrate | infectious or inflammatory process | lower 
 opacity: ground glass opacity | ground glass opacities | groundglass opacity | ground glass
 opacity: increased density | increased densities | white out | whiteout | increased attenuation
 interstitial: increased lung markings | reticulonodular pattern | interstitial lung disease
-interstitial: prominent markings | reticulonodular opacity | reticulonodular opacities
-interstitial: interstitial prominence | interstitial thickening | interstitial opacity
-interstitial: interstitial opacities | interstitial pattern | interstitial infiltrate
-interstitial: interstitial infiltrates | interstitial markings | interstitial changes
+interstitial: reticulonodular opacity | reticulonodular opacities
+interstitial: interstitial prominence | interstitial thickening
+interstitial: interstitial pattern | interstitial infiltrate
+interstitial: interstitial infiltrates | interstitial changes
 interstitial: interstitial change | interstitial abnormality | reticular opacity | reticular opacities
 interstitial: reticular pattern | reticular markings | micronodular pattern | coarse markings
-interstitial: interstitial process | interstitial pneumonia | interstitial pneumonitis
-interstitial: interstitial fibrosis | bronchovascular markings | bronchovascular crowding
+interstitial: interstitial process | interstitial pneumonitis
 interstitial: bronchial wall thickening | bronchial thickening | airway thickening | small airways disease
 interstitial: peribronchial thickening | peribronchial cuffing | bronchial cuffing | airway wall thickening
 interstitial: reactive airways disease | reactive airway disease | bronchitic changes | airways disease
 interstitial: diffuse parenchymal lung disease | coarsened markings | coarse lung markings
-interstitial: coarsened interstitial markings | coarse interstitial markings | airway disease
-interstitial: increased interstitial markings | prominent interstitial markings | bronchitic change
+interstitial: airway disease
+interstitial: bronchitic change
 interstitial: peribronchial opacities | peribronchial opacity | interstitial type opacities
 atelectasis: volume loss | loss of volume | linear atelectasis | linear scarring or atelectasis
 atelectasis: lung collapse | collapsed lung | lobar collapse | lung base collapse | partially collapsed
@@ -60,9 +59,9 @@ cardiomegaly: cardiac silhouette enlargement | large heart | enlargement of the 
 cardiomegaly: enlargement of cardiac silhouette | prominent heart | cardiac prominence
 cardiomegaly: enlargement of the heart | enlarged heart size | enlarged cardiac size
 cardiomegaly: increased cardiothoracic ratio | prominent cardiac silhouette
-mass: mass lesion | lung lesion | cavitary lesion | masslike opacity | masslike consolidation
+mass: mass lesion | cavitary lesion | masslike opacity | masslike consolidation
 mass: mass like opacity | rounded opacity | round opacity | masslike density
-nodule: nodular opacity | nodular opacities | nodular density | nodular densities | pulmonary nodule
+nodule: nodular density | nodular densities | pulmonary nodule
 nodule: nodular lesion | nodular focus | nodular foci | lung nodule | nodular lesions
 malignancy: metastatic disease | lung cancer | bronchogenic carcinoma | lymphangitic carcinomatosis
 malignancy: neoplastic process | neoplastic disease | progressive disease | malignant process
@@ -71,8 +70,8 @@ granuloma: calcified granuloma | calcified granulomas | prior granulomatous dise
 adenopathy: lymph node enlargement | enlarged lymph nodes | enlarged nodes | nodal enlargement
 adenopathy: hilar enlargement | hilar prominence | hilar fullness | prominent hila
 pneumothorax: hydro pneumothorax | tension pneumothorax | collapsed lung from pneumothorax
-subcutaneousemphysema: subcutaneous emphysema | subcutaneous air | subcutaneous gas
-subcutaneousemphysema: soft tissue emphysema | soft tissue air | soft tissue gas | chest wall emphysema
+emphysemasubcutaneous: subcutaneous emphysema | subcutaneous air | subcutaneous gas
+emphysemasubcutaneous: soft tissue emphysema | soft tissue air | soft tissue gas | chest wall emphysema
 copd: obstructive lung disease | chronic airways disease | emphysematous change | bullous emphysema
 copd: emphysematous changes | obstructive disease | obstructive airways disease | air trapping
 hyperinflation: increased lung volumes | large lung volumes | increased ap diameter
@@ -115,27 +114,17 @@ hernia: intrathoracic stomach | hiatal hernia | diaphragmatic hernia
 elevation: raised hemidiaphragm | high hemidiaphragm
 deviation: shift of the mediastinum | tracheal deviation
 goiter: thyroid enlargement | enlarged thyroid | thyroid mass
-unchanged: not changed | not significantly changed | no change | no significant change
-unchanged: no interval change | no significant interval change | without change | not appreciably changed
-unchanged: without significant change | without interval change | not substantially changed
-unchanged: no appreciable change | no substantial change | no new change
+unchanged: not changed | not significantly changed | not appreciably changed | no new change
+unchanged: not substantially changed | no appreciable change | no substantial change
+unchanged: without interval change | without appreciable change | not changed significantly
 bilateral: right greater than left | left greater than right | right worse than left
 bilateral: left worse than right | right more than left | left more than right
 mostly: most prominent | more pronounced | most pronounced | most prominently
-not: has been removed | have been removed | been removed | has resolved | have resolved
-not: has been extubated | has cleared | have cleared | completely resolved | now resolved
-no: resolution of | interval resolution of | complete resolution of | interval removal of | removal of
-no: without evidence of | no longer any | clearing of
-mild: partial resolution of | near resolution of | partial clearing of | near complete resolution of
-mild: incomplete resolution of | incomplete clearing of | interval clearing of
 positioning: kyphotic positioning | kyphotic posture | lordotic positioning | lordotic position
-topnormal: upper limits of normal | upper limit of normal | upper normal | top normal
-topnormal: top limits of normal | upper limits normal | high normal | limits of normal
 """
 # `observation: word word`; words in the singular.
 OBSERVATION_WORDS = """
 effusion: empyema
-subcutaneous emphysema: subcutaneousemphysema
 consolidation: alveolar
 opacity: opacified infiltrative whiteout
 interstitial: reticulonodular micronodular reticulation reticulations honeycombing miliary

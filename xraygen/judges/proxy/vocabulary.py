@@ -26,21 +26,42 @@ def _levels(*rows: str) -> dict[str, int]:
 
 
 # Replaced before anything is read, the longest phrase first: `replacement: phrase | phrase`.
-PHRASES = {
+PHRASES = hardware.PHRASES | paraphrases.PHRASES | {
     tuple(phrase.split()): row.partition(":")[0]
     for row in """
 normal: within normal limits | within limits of normal | within the normal limits
 normal: within normal limit
 normal: within normal range | not increased | not remarkable | not enlarged | not widened
-borderline: limits of normal | upper limits of normal | upper limit of normal | upper normal
-borderline: top normal
-borderline: top limits of normal | upper limits normal
+toplimit: limits of normal | upper limits of normal | upper limit of normal | upper normal
+toplimit: top normal | top limits of normal | upper limits normal | upper limits of the normal
 airspace: air space
 consolidation: airspace disease | air space disease
 softtissue: soft tissue | soft tissues
 adenopathy: lymph node | lymph nodes
+no: negative acute
 no: free of | negative for | absence of | rather than | lack of | free from | devoid of
 clear no: clear of
+gone: resolution of | clearing of | removal of | has resolved | have resolved | has cleared
+gone: interval resolution of | interval clearing of | interval removal of | been removed
+gone: completely resolved | since resolved
+improved: partial resolution of | partial clearing of | partially resolved | nearly resolved
+improved: not resolved | incompletely resolved | not cleared | partially cleared
+unchanged: no change in | no significant change in | no interval change in | no change
+unchanged: no significant interval change in | no significant change | no interval change
+unchanged: no significant interval change | without change | without significant change
+excludable: cannot be excluded | not be excluded | not excluded | difficult to exclude
+excludable: cannot be entirely excluded | not entirely excluded | cannot be completely excluded
+may: cannot exclude | not exclude | can not exclude
+foreignbody: foreign body | foreign bodies | nipple ring | nipple rings
+airfluid: air fluid level | air fluid levels
+emphysemasubcutaneous: subcutaneous emphysema | subcutaneous air | soft tissue emphysema
+retrosternal: retrosternal airspace | retrosternal air space | substernal air space
+scapula: scapular tip
+discspace: disc space | disc spaces | disk space | disk spaces
+degenerative: disc disease | disk disease | disc degeneration | disc space narrowing
+degenerative: disc narrowing | disk space narrowing | disc space loss
+low volume: lower lung volumes | lower lung volume | small lung volumes | poor inspiration
+followup: follow up
 not: ruled out | no longer | no longer seen
 volume: lung volumes | lung volume | inspiratory volumes
 degenerative: degenerative disc disease | degenerative disease | degenerative change
@@ -51,6 +72,7 @@ effusion: pleural fluid
 pleuralthickening: pleural thickening | pleural scarring
 heartfailure: heart failure | congestive heart failure
 copd: chronic obstructive pulmonary disease | obstructive pulmonary disease
+copd: chronic obstructive lung disease | obstructive lung disease
 pneumoperitoneum: free air | intraperitoneal air | free intraperitoneal air | subdiaphragmatic air
 pericardialeffusion: pericardial effusion
 aorta: great vessels | thoracic aorta
@@ -78,7 +100,7 @@ pneumothorax: pleural air
 midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
-} | hardware.PHRASES | paraphrases.PHRASES
+}
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -95,9 +117,11 @@ blunting: blunting blunted
 consolidation: consolidation consolidate consolidating consolidative infiltrate infiltration
 consolidation: airspace
 pneumonia: pneumonia pneumonitis infection
-tuberculosis: tuberculosis
+tuberculosis: tuberculosis tuberculous
 opacity: opacity streaky streakiness opacification opaque density haziness hazy
-nodule: nodule nodular nodularity lesion
+nodule: nodule nodular nodularity
+nodular opacity: nodularopacity
+lesion: lesion
 mass: mass masslike
 malignancy: malignancy malignant neoplasm cancer carcinoma tumor metastatic metastasis metastases
 granuloma: granuloma granulomatous granulomata histoplasmosis
@@ -108,12 +132,16 @@ atelectasis: atelectasis atelectatic atelectases collapse bandlike platelike
 scarring: scar scarring
 fibrosis: fibrosis fibrotic
 emphysema: emphysema emphysematous copd
+subcutaneous emphysema: emphysemasubcutaneous
 bulla: bulla bullae bullous bleb
 hyperinflation: hyperinflation hyperinflated hyperexpansion hyperexpanded hyperlucent hyperlucency
 hyperinflation: hyperdistention hyperdistended hyperaerated hyperaeration overinflation
 hyperinflation: overinflated
-low volume: hypoinflation hypoinflated underinflated hypoventilation hypoaeration
-interstitial: interstitial marking reticular bronchovascular peribronchial
+low volume: hypoinflation hypoinflated underinflated hypoventilation hypoaeration hypoventilated
+low volume: hypoventilatory hypoaerated hypoexpansion hypoexpanded underexpanded underaerated
+interstitial: interstitial reticular peribronchial
+thickening: thickening thickened
+crowding: crowding crowded
 bronchiectasis: bronchiectasis bronchiectatic
 cavity: cavity cavitary cavitation
 lucency: lucency lucent
@@ -125,11 +153,13 @@ calcification: calcification calcified calcific calcium
 atherosclerosis: atherosclerotic atherosclerosis
 adenopathy: adenopathy lymphadenopathy
 hernia: hernia herniation
+foreign body: foreignbody piercing jewelry bullet shrapnel
+air-fluid level: airfluid
 fracture: fracture fractured callus
 compression: compression wedging wedge
 degenerative: degenerative degeneration spondylosis osteophyte osteophytosis endplate arthritic
 degenerative: arthritis arthropathy
-degenerative: osteoarthritis disc spurring spur spurs spondylotic dish
+degenerative: osteoarthritis spurring spur spurs spondylotic dish
 scoliosis: scoliosis scoliotic dextroscoliosis levoscoliosis curvature dextrocurvature levocurvature
 kyphosis: kyphosis kyphotic
 osteopenia: osteopenia osteopenic demineralization demineralized osteoporosis
@@ -159,10 +189,11 @@ costophrenic: costophrenic
 pleura: pleural pleura
 volume: volume inspiration inspiratory expansion
 bone: bone bony osseous osseus skeletal skeleton musculoskeletal thorax
-spine: spine spinal vertebral vertebra vertebrae
+spine: spine spinal vertebral vertebra vertebrae discspace
 rib: rib
 shoulder: shoulder clavicle humerus humeral acromioclavicular glenohumeral scapula
 soft tissue: softtissue
+interstitial: marking bronchovascular
 """)
 STRUCTURE_NAMES = frozenset(STRUCTURE.values())
 NORMAL = _words("""
@@ -174,12 +205,12 @@ stable unchanged persistent chronic again similar redemonstrated redemonstration
 """)
 CHANGED = _words("""
 new increased increasing worsened worse worsening improved improving decreased decreasing
-interval resolved resolution developed developing progressed enlarging
+interval resolution developed developing progressed enlarging
 """)
 PRIOR = _words("prior previous previously compared comparison earlier interval since")
 # A negation reaches from its cue to the end of the clause; some also reach back ("is not seen").
-NEGATION = _words("no without not nor neither absent never none denies isn't aren't")
-NEGATES_BEFORE = _words("not absent none isn't aren't")
+NEGATION = _words("no without not nor neither absent never none denies isn't aren't gone resolved")
+NEGATES_BEFORE = _words("not absent none isn't aren't gone resolved")
 # After these words, what is said no longer belongs to the observation before.
 SEPARATES = _words(", and with")
 # Words that begin a clause.
@@ -193,6 +224,7 @@ lower: lower base basilar basal bibasilar inferior retrocardiac
 cervical: cervical
 thoracic: thoracic
 lumbar: lumbar thoracolumbar
+lymph node: lymphnode
 """)
 # 1 mild, 2 moderate, 3 severe.
 SEVERITY = _levels(
@@ -201,6 +233,62 @@ SEVERITY = _levels(
     "severe severely large marked markedly massive extensive advanced significant significantly "
     "gross",
 )
+# After these, an observation is only a possibility.
+DOUBT = _words("may might could possible possibly questionable question questioned")
+# Before this word, too.
+DOUBTS_BEFORE = "excludable"
+# After these, an observation is what to look for or to do next, not what is there.
+ASKED = _words("""
+if evaluate evaluation exclude recommend recommended recommendation correlate correlation consider
+considered followup
+""")
+# Said of a structure, these mean that it is abnormal.
+DESCRIBED = _words("""
+large larger big bulky full obscured obscuration silhouetted displaced retracted retraction narrowed
+narrow narrowing wide distorted distortion asymmetric asymmetrical asymmetry coarse coarsened
+accentuated loss dense increased decreased enlarging worsened worsening progressed
+irregular blurred indistinct
+""")
+# Words of sentences about the technique, with which nothing is found.
+TECHNIQUE = _words("""
+chest view image radiograph film lateral pa ap frontal examination exam study obtained submitted
+performed portable upright single one two three x patient rotated rotation obese habitus body
+limited somewhat secondary due report end consist decubitus oblique supine semi technique cassette
+expiratory repeated repeat comparison available dated sternum abdomen
+""")
+# An adjective that names an observation adds none of its own before these: "calcified granuloma".
+YIELDS = {
+    word: _names(heads)
+    for words, heads in (
+        ("calcified calcific", "granuloma"),
+        ("interstitial reticular", "opacity, edema, consolidation, pneumonia, fibrosis"),
+        ("streaky hazy bandlike platelike", "opacity, atelectasis, consolidation, scarring"),
+        ("airspace", "opacity"),
+        ("bullous", "emphysema"),
+    )
+    for word in words.split()
+}
+# Of these it is the adjective that counts: "granulomatous infection".
+OVERRIDES = {
+    word: _names(heads)
+    for words, heads in (
+        ("granulomatous", "pneumonia, calcification"),
+        ("tuberculous tuberculosis", "pneumonia"),
+        ("atherosclerotic", "calcification"),
+        ("sclerotic lytic destructive cavitary mass lucent", "lesion"),
+        ("kyphotic", "scoliosis"),
+        ("pectus", "deformity"),
+        ("calcified calcific", "adenopathy"),
+        ("nodular", "opacity"),
+    )
+    for word in words.split()
+}
+# Instead of such a pair, where one of the two does not say it all.
+JOINED = {
+    ("calcified", "adenopathy"): "lymphnode",
+    ("calcific", "adenopathy"): "lymphnode",
+    ("nodular", "opacity"): "nodularopacity",
+}
 LOW = _words("low decreased diminished reduced shallow")
 # Words without content of their own.
 STOP = _words("""
@@ -214,8 +302,9 @@ again area areas focal acute typical structure structures both all overall remai
 # Observations by the part of the body that they are about.
 LUNG = _names("""
 effusion, pneumothorax, pleural thickening, blunting, consolidation, pneumonia, tuberculosis,
-opacity, nodule, mass, granuloma, edema, congestion, atelectasis, scarring, fibrosis, emphysema,
-bulla, hyperinflation, interstitial, bronchiectasis, cavity, lucency, low volume
+opacity, nodule, nodular opacity, lesion, mass, granuloma, edema, congestion, atelectasis, scarring,
+fibrosis, emphysema, bulla, hyperinflation, interstitial, crowding, bronchiectasis, cavity, lucency,
+low volume
 """)
 BONE = _names("""
 fracture, compression, degenerative, scoliosis, kyphosis, osteopenia, deformity, dislocation,
