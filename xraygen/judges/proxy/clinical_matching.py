@@ -34,6 +34,7 @@ calcified lymph node | granuloma | calcification
 nodule | granuloma
 nodule | nodular opacity
 aneurysm | aortic aneurysm
+vascular congestion | abnormal pulmonary vessels
 """)
 )
 RELATED = _pairs(
@@ -56,7 +57,6 @@ tracheal deviation | mediastinal shift
 cavity | air-fluid level
 pulmonary edema | vascular congestion | interstitial markings
 heart failure | vascular congestion | interstitial markings
-vascular congestion | abnormal pulmonary vessels
 interstitial markings | bronchiectasis
 interstitial markings | fibrosis
 interstitial markings | abnormal lung
@@ -97,6 +97,10 @@ VAGUE = {
         consolidation,pneumonia,atelectasis,pulmonary edema,pleural effusion,nodule,nodular opacity,mass,malignancy,lesion,
         scarring,fibrosis,interstitial markings,granuloma,tuberculosis
         """.replace("\n", "").replace(" ", "").split(",")
+    ),
+    "bronchovascular crowding": frozenset(("low lung volume",)),
+    "abnormal lung": frozenset(
+        ("interstitial markings", "emphysema", "hyperinflation", "fibrosis", "consolidation")
     ),
 }
 _ZONES = frozenset(("upper", "middle", "lower"))

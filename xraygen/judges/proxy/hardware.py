@@ -91,6 +91,10 @@ malpositioned device: should be repositioned | recommend repositioning | reposit
 malpositioned device: recommend retraction | recommend advancement | recommend withdrawal
 malpositioned device: retraction recommended | suboptimal position | needs to be repositioned
 malpositioned device: suboptimal positioning | suboptimally positioned | recommend retracting
+malpositioned device: right mainstem bronchus | right main bronchus | right main stem bronchus
+malpositioned device: mainstem bronchus | left mainstem bronchus | left main bronchus
+malpositioned device: coiled in the esophagus | coiled in the oesophagus | coiled in the pharynx
+malpositioned device: tip in the esophagus | tip in the bronchus | coiled in the hypopharynx
 malpositioned device: recommend advancing | retract | retraction | repositioning | repositioned
 """)
 SURGERY = _kinds("""

@@ -68,7 +68,7 @@ malignancy: neoplastic process | neoplastic disease | progressive disease | mali
 granuloma: calcified nodule | calcified nodules | granulomatous change | granulomatous changes
 granuloma: calcified granuloma | calcified granulomas | prior granulomatous disease
 adenopathy: lymph node enlargement | enlarged lymph nodes | enlarged nodes | nodal enlargement
-adenopathy: hilar enlargement | hilar prominence | hilar fullness | prominent hila
+vasculature: pulmonary arteries | pulmonary artery | pulmonary arterial
 pneumothorax: hydro pneumothorax | tension pneumothorax | collapsed lung from pneumothorax
 emphysemasubcutaneous: subcutaneous emphysema | subcutaneous air | subcutaneous gas
 emphysemasubcutaneous: soft tissue emphysema | soft tissue air | soft tissue gas | chest wall emphysema
@@ -112,11 +112,14 @@ tortuous: uncoiled aorta | unfolded aorta | tortuous aorta | ectatic aorta | aor
 pneumoperitoneum: free intraperitoneal gas | free peritoneal air | free gas | free subdiaphragmatic air
 hernia: intrathoracic stomach | hiatal hernia | diaphragmatic hernia
 elevation: raised hemidiaphragm | high hemidiaphragm
-deviation: shift of the mediastinum | tracheal deviation
+deviation: shift of the mediastinum
 goiter: thyroid enlargement | enlarged thyroid | thyroid mass
 unchanged: not changed | not significantly changed | not appreciably changed | no new change
 unchanged: not substantially changed | no appreciable change | no substantial change
 unchanged: without interval change | without appreciable change | not changed significantly
+improved: near complete resolution of | near resolution of | incomplete resolution of
+improved: incomplete clearing of | near complete clearing of
+heart: cardiothoracic ratio
 bilateral: right greater than left | left greater than right | right worse than left
 bilateral: left worse than right | right more than left | left more than right
 mostly: most prominent | more pronounced | most pronounced | most prominently
@@ -127,16 +130,20 @@ OBSERVATION_WORDS = """
 effusion: empyema
 consolidation: alveolar
 opacity: opacified infiltrative whiteout
-interstitial: reticulonodular micronodular reticulation reticulations honeycombing miliary
+interstitial: interstitium reticulonodular micronodular reticulation reticulations honeycombing miliary
 nodule: micronodule
 mass: neoplasm
 atelectasis: collapsed discoid
 atherosclerosis: atheromatous arteriosclerotic
 degenerative: djd ddd arthrosis osteoarthrosis syndesmophyte
 goiter: goiter
+heart failure: chf
+malignancy: metastase
+atelectasis: atelectase
 pneumonia: bronchopneumonia aspiration covid
 low volume: hypoventilated hypoventilatory underinflation
-edema: kerley
+edema: kerley oedema
+effusion: haemothorax hydropneumothorace
 """
 PHRASES = {
     tuple(phrase.split()): row.partition(":")[0]
