@@ -32,6 +32,7 @@ hyperinflation | flattened diaphragm
 aortic atherosclerosis | atherosclerosis
 calcified lymph node | granuloma | calcification
 nodule | granuloma
+atelectasis | volume loss
 nodule | nodular opacity
 aneurysm | aortic aneurysm
 vascular congestion | abnormal pulmonary vessels
