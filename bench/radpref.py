@@ -23,13 +23,22 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kendalltau
 
-from xraygen.judges.proxy.clinical import WEIGHTS, Parameters, assess, clinical_score
+from xraygen.judges.proxy import hardware
+from xraygen.judges.proxy.clinical import (
+    WEIGHTS,
+    Parameters,
+    Weights,
+    assess,
+    clinical_score,
+    significance,
+)
 from xraygen.judges.proxy.proxy import Proxy
 
 FOLDS, DRAWS, RESAMPLES = 5, 4, 1000
 EQUAL = 0.02  # "C1 = C2" in RadJudge
 SHOWN = ("reports", "findings")
-GRID = [Parameters(*values) for values in product((0.5,), (0.25, 0.5, 1.0))]
+# What is chosen: the error for a less or more specific name, and the weight of hardware in place.
+GRID = list(product((0.25, 0.5, 1.0), (0.0, 0.25)))
 Scorer = Callable[[str, str], float]
 
 
@@ -169,11 +178,23 @@ def radiologists(rows: Sequence[dict]) -> dict[str, dict[str, float]]:
     return {"radiologists": mean(among), "their_errors": mean([formula])}
 
 
-def scorer_of(measure: str, parameters: Parameters | None = None) -> Scorer:
+def with_hardware(weight: float) -> dict[str, Weights | None]:
+    """The table of significance with this weight for hardware that is in place."""
+    kinds = (hardware.DEVICES.keys() | hardware.SURGERY.keys()) - {"malpositioned device"}
+    return {**significance(), **dict.fromkeys(kinds, (weight,) * 4)}
+
+
+def clinical(name: float, weight: float) -> Scorer:
+    """The clinical score with other parameters."""
+    parameters, table = Parameters(name=name), with_hardware(weight)
+    return lambda reference, candidate: assess(reference, candidate, parameters, table).score
+
+
+def scorer_of(measure: str) -> Scorer:
     if measure == "clinical":
-        return lambda one, other: assess(one, other, parameters or Parameters()).score
+        return lambda reference, candidate: assess(reference, candidate).score
     proxy = Proxy()
-    return lambda one, other: float(proxy.judge([(one, other)])[0].score or 0)
+    return lambda reference, candidate: float(proxy.judge([(reference, candidate)])[0].score or 0)
 
 
 def main() -> None:
@@ -196,10 +217,7 @@ def main() -> None:
         result[shown]["interval"] = intervals(scores, ratings, errors)
         if arguments.measure == "clinical":
             of_parameters = np.array(
-                [
-                    [scorer_of("clinical", parameters)(*texts(row, shown)) for row in rows]
-                    for parameters in GRID
-                ]
+                [[clinical(*values)(*texts(row, shown)) for row in rows] for values in GRID]
             )
             result[shown]["out_of_fold"] = mean(out_of_fold(of_parameters, ratings, errors))
     right = orders_right(read(arguments.cases / "radjudge.jsonl"), scorer)

@@ -5,7 +5,6 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
-from xraygen.judges.proxy.hardware import KIND
 from xraygen.judges.proxy.statement import Finding
 from xraygen.judges.proxy.vocabulary import (
     ASKED,
@@ -15,6 +14,7 @@ from xraygen.judges.proxy.vocabulary import (
     DOUBT,
     DOUBTS_BEFORE,
     JOINED,
+    KIND,
     LOW,
     NEGATES_BEFORE,
     NEGATION,

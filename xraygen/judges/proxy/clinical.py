@@ -1,18 +1,19 @@
 """The clinical score of two texts: abnormal findings alone, weighted by clinical significance.
 
-The formula is that of CRIMSON (arXiv 2603.06183). N: the sum of the weights of the reference's
-findings; C: of the matched ones, each times w / (w + e), where e is .5 for each attribute that is
-wrong; F: of those that only the candidate has. With S = (C - F) / N the score is S, or where S < 0
--(F - C) / (1 + F - C); where the reference has no finding with a weight, 1 if nothing is false.
+The formula is that of CRIMSON (arXiv 2603.06183). N: the sum of the weights w of the reference's
+findings. C: of the matched ones, each times w / (w + e), with `Parameters.attribute` in e for each
+attribute that is wrong. F: of those that only the candidate has. With S = (C - F) / N, the score is
+S, or where S < 0 -(F - C) / (1 + F - C). Where N = 0 it is 1 if F = 0.
 """
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from xraygen.core.study import Clinical
-from xraygen.judges.proxy.clinical_matching import Differences, distinct, findings_of, match
+from xraygen.judges.proxy.clinical_matching import Differences, distinct, match
 from xraygen.judges.proxy.findings import Finding, read
 
 TABLE = Path(__file__).with_name("significance.csv")
@@ -23,70 +24,84 @@ WEIGHTS = {
     "benign_expected": 0.0,
 }
 NOT_A_FINDING = "not_a_finding"
+Weights = tuple[float, float, float, float]  # of severity unsaid, mild, moderate, severe
 
 
 class Parameters(NamedTuple):
-    """What a difference takes from a finding: `attribute` for a side, zone, severity or size,
-    `name` for a less or more specific name.
+    """What is added to e for an attribute that is wrong (place, severity, size), and for a less or
+    more specific name. bench/radpref.py chooses `name` by cross-validation.
     """
 
     attribute: float = 0.5
-    name: float = 0.5
+    name: float = 0.25
 
 
-class Significance(NamedTuple):
-    """Weights of a finding by severity: unsaid, mild, moderate, severe."""
-
-    weights: tuple[float, float, float, float]
+DEFAULT = Parameters()
 
 
 @cache
-def significance() -> dict[str, tuple[float, ...] | None]:
-    """Name -> weights of severity 0 unsaid, 1 mild, 2 moderate, 3 severe; None: not a finding."""
+def significance() -> Mapping[str, Weights | None]:
+    """The weights of each finding by name, from significance.csv; None: not a finding."""
     with TABLE.open(encoding="utf-8", newline="") as file:
         return {row["finding"]: _weights(row) for row in csv.DictReader(file)}
 
 
-def _weights(row: dict[str, str]) -> tuple[float, ...] | None:
+def _weights(row: dict[str, str]) -> Weights | None:
     usual = row["significance"]
     if usual == NOT_A_FINDING:
         return None
-    return tuple(WEIGHTS[name] for name in (usual, row["mild"] or usual, usual, row["severe"] or usual))
+    mild, severe = row["mild"] or usual, row["severe"] or usual
+    return WEIGHTS[usual], WEIGHTS[mild], WEIGHTS[usual], WEIGHTS[severe]
 
 
-def weight(finding: Finding) -> float:
-    weights = significance()[finding.name]
-    return weights[finding.severity] if weights else 0.0
+def assess(
+    reference: str,
+    candidate: str,
+    parameters: Parameters = DEFAULT,
+    table: Mapping[str, Weights | None] | None = None,
+) -> Clinical:
+    """The abnormal findings of a pair of texts, either of which may be empty. `table`: as
+    `significance` gives it, which is the default.
+    """
+    table = significance() if table is None else table
 
+    def weight(finding: Finding) -> float:
+        weights = table[finding.name]
+        return weights[finding.severity] if weights else 0.0
 
-def assess(reference: str, candidate: str, parameters: Parameters = Parameters()) -> Clinical:
-    """The abnormal findings of a pair of texts, either of which may be empty."""
-    matching = match(_abnormal(reference), _abnormal(candidate))
-    matched = [one for one, _ in matching.matched]
-    correct = sum(credit(weight(one), wrong, parameters) for one, wrong in matching.matched)
+    matched, missed, invented = match(_abnormal(reference, table), _abnormal(candidate, table))
+    present = [finding for finding, _ in matched] + missed
     return Clinical(
         score=clinical_score(
-            sum(map(weight, matched + matching.missed)),
-            correct,
-            sum(map(weight, matching.invented)),
+            present=sum(map(weight, present)),
+            correct=sum(credit(weight(one), wrong, parameters) for one, wrong in matched),
+            false=sum(map(weight, invented)),
         ),
-        matched=tuple(one.name for one in matched),
-        missed=tuple(one.name for one in matching.missed),
-        invented=tuple(one.name for one in matching.invented),
+        matched=tuple(finding.name for finding, _ in matched),
+        missed=tuple(finding.name for finding in missed),
+        invented=tuple(finding.name for finding in invented),
     )
 
 
-def _abnormal(text: str) -> list[Finding]:
-    table = significance()
-    return distinct(f for f in findings_of(read(text)) if table[f.name] is not None)
+def _abnormal(text: str, table: Mapping[str, Weights | None]) -> list[Finding]:
+    """The findings that the text states as present, each once."""
+    return distinct(
+        [
+            finding
+            for finding in statement.findings
+            if finding.positive and finding.asserted and table[finding.name] is not None
+        ]
+        for statement in read(text)
+    )
 
 
-def credit(weight: float, wrong: Differences, parameters: Parameters) -> float:
-    """The part of its weight that a finding has although attributes of it are wrong."""
+def credit(weight: float, wrong: Differences, parameters: Parameters = DEFAULT) -> float:
+    """What is left of the weight of a matched finding."""
     if not weight:
         return 0.0
     attributes = wrong.place + wrong.severity + wrong.size
-    return weight * weight / (weight + parameters.attribute * attributes + parameters.name * wrong.name)
+    error = parameters.attribute * attributes + parameters.name * wrong.name
+    return weight * weight / (weight + error)
 
 
 def clinical_score(present: float, correct: float, false: float) -> float:

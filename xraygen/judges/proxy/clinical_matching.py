@@ -1,7 +1,7 @@
 """Which abnormal findings of two texts are the same, in whatever words, and what is wrong with them.
 
-Names that mean the same thing (`ALIKE`) match in full; a less or more specific name (`RELATED`)
-counts as one wrong attribute, like a wrong side, zone, severity or size.
+Names that reports use for one thing (`ALIKE`) match in full. A less or more specific name
+(`RELATED`) is a wrong attribute of a finding, as a wrong place, severity or size is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,115 +10,130 @@ from itertools import combinations
 from typing import NamedTuple
 
 from xraygen.judges.proxy import hardware
-from xraygen.judges.proxy.findings import Finding, Statement
+from xraygen.judges.proxy.findings import Finding
 
 
-def _pairs(families: Iterable[Sequence[str]]) -> set[frozenset[str]]:
-    return {frozenset(pair) for family in families for pair in combinations(family, 2)}
+def _pairs(text: str, *families: Sequence[str]) -> set[frozenset[str]]:
+    """All pairs of names on a line, and of a family."""
+    lines = [[name.strip() for name in line.split("|")] for line in text.strip().splitlines()]
+    return {frozenset(pair) for names in [*lines, *families] for pair in combinations(names, 2)}
 
 
-def _rows(text: str) -> list[list[str]]:
-    return [[name.strip() for name in row.split("|")] for row in text.strip().splitlines()]
-
-
-ALIKE = _pairs(
-    _rows("""
-consolidation | pneumonia
+ALIKE = _pairs("""
+consolidation | pneumonia | airspace opacity
 cardiomegaly | enlarged cardiomediastinal silhouette
 pulmonary edema | heart failure
-emphysema | hyperinflation | bulla
-scarring | fibrosis
-hyperinflation | flattened diaphragm
-aortic atherosclerosis | atherosclerosis
-calcified lymph node | granuloma | calcification
-nodule | granuloma
-atelectasis | volume loss
-nodule | nodular opacity
-aneurysm | aortic aneurysm
 vascular congestion | abnormal pulmonary vessels
+emphysema | hyperinflation | bulla
+hyperinflation | flattened diaphragm
+scarring | fibrosis
+atelectasis | volume loss
+nodule | granuloma
+nodule | nodular opacity
+calcified lymph node | granuloma | calcification
+aortic atherosclerosis | atherosclerosis
+aneurysm | aortic aneurysm
 """)
-)
 RELATED = _pairs(
-    _rows("""
+    """
 opacity | consolidation
+opacity | airspace opacity
 opacity | pneumonia
 opacity | tuberculosis
 opacity | atelectasis
 opacity | scarring
 opacity | fibrosis
-opacity | nodule
-opacity | mass
 opacity | pulmonary edema
-consolidation | tuberculosis | pneumonia
+opacity | nodule
+opacity | nodular opacity
+opacity | mass
+opacity | lesion
+consolidation | tuberculosis
+pneumonia | tuberculosis
 nodule | mass | malignancy | lesion
 nodular opacity | mass
-opacity | nodular opacity | lesion
 lesion | bone lesion
-tracheal deviation | mediastinal shift
-cavity | air-fluid level
+malignancy | bone lesion
 pulmonary edema | vascular congestion | interstitial markings
 heart failure | vascular congestion | interstitial markings
 interstitial markings | bronchiectasis
 interstitial markings | fibrosis
 interstitial markings | abnormal lung
-pleural effusion | blunted costophrenic angle | pleural thickening
-pleural effusion | abnormal costophrenic angle
-pneumothorax | lucency
-bulla | lucency | cavity
 emphysema | flattened diaphragm
 emphysema | abnormal lung
+bulla | lucency | cavity
+cavity | air-fluid level
+pneumothorax | lucency
+pleural effusion | blunted costophrenic angle | pleural thickening
+pleural effusion | abnormal costophrenic angle
 fracture | vertebral compression fracture | deformity
 fracture | injury
 fracture | dislocation
 fracture | abnormal rib
-scoliosis | kyphosis
+kyphosis | vertebral compression fracture
+kyphosis | scoliosis
+osteopenia | abnormal bone
 tortuous aorta | aneurysm | abnormal aorta
 aortic atherosclerosis | abnormal aorta
 adenopathy | enlarged hilum
-abnormal mediastinum | enlarged cardiomediastinal silhouette
-abnormal mediastinum | adenopathy
-malignancy | bone lesion
-osteopenia | abnormal bone
-kyphosis | vertebral compression fracture
+adenopathy | abnormal mediastinum
+enlarged cardiomediastinal silhouette | abnormal mediastinum
+mediastinal shift | tracheal deviation
 atelectasis | elevated diaphragm
-low lung volume | abnormal lung volume
-elevated diaphragm | abnormal diaphragm
-""")
-    + list(hardware.FAMILIES)
+abnormal diaphragm | elevated diaphragm
+abnormal lung volume | low lung volume
+""",
+    *hardware.FAMILIES,
 )
-_DEVICES, _SURGERY = frozenset(hardware.DEVICES), frozenset(hardware.SURGERY)
-# Of these a report says only in general what it elsewhere names.
+# Words for a kind of thing, which the name of any of its kind replaces.
 GENERAL = {
-    "device": _DEVICES - {"malpositioned device"},
-    "surgical change": _SURGERY,
+    "device": frozenset(hardware.DEVICES) - {"device", "malpositioned device"},
+    "surgical change": frozenset(hardware.SURGERY) - {"surgical change"},
 }
-VAGUE = {
+# What a sentence says first and then names: "an opacity that suggests pneumonia".
+NAMED_BY = {
     "opacity": frozenset(
-        """
-        consolidation,pneumonia,atelectasis,pulmonary edema,pleural effusion,nodule,nodular opacity,mass,malignancy,lesion,
-        scarring,fibrosis,interstitial markings,granuloma,tuberculosis
-        """.replace("\n", "").replace(" ", "").split(",")
+        (
+            "consolidation",
+            "airspace opacity",
+            "pneumonia",
+            "atelectasis",
+            "pulmonary edema",
+            "pleural effusion",
+            "nodule",
+            "nodular opacity",
+            "mass",
+            "malignancy",
+            "lesion",
+            "scarring",
+            "fibrosis",
+            "interstitial markings",
+            "granuloma",
+            "tuberculosis",
+        )
     ),
     "bronchovascular crowding": frozenset(("low lung volume",)),
     "abnormal lung": frozenset(
         ("interstitial markings", "emphysema", "hyperinflation", "fibrosis", "consolidation")
     ),
 }
+_DEVICES = frozenset(hardware.DEVICES)
 _ZONES = frozenset(("upper", "middle", "lower"))
-_OTHER_SIDE = {1, 2}
-_SIZE = 1.5  # a larger measure over a smaller one, from where they differ
+_LEFT_AND_RIGHT = {1, 2}
+_SIZE_RATIO = 1.5  # from where two measures are different ones
 
 
 class Differences(NamedTuple):
-    """What is wrong with a finding that has the place of another one."""
+    """What is wrong with a finding that stands for another one."""
 
     name: bool = False  # less or more specific
-    place: bool = False
+    place: bool = False  # the other side, or another zone of the lung
     severity: bool = False
     size: bool = False
 
 
 def alike(one: str, other: str) -> bool:
+    """Whether two names may be of the same finding."""
     return (
         one == other
         or frozenset((one, other)) in ALIKE
@@ -127,67 +142,73 @@ def alike(one: str, other: str) -> bool:
     )
 
 
-def related(one: str, other: str) -> bool:
-    return frozenset((one, other)) in RELATED
-
-
 def elsewhere(one: Finding, other: Finding) -> bool:
-    """Whether both say where, and not the same."""
-    zones, others = one.where & _ZONES, other.where & _ZONES
-    apart = bool(zones and others) and zones.isdisjoint(others)
-    return {one.side, other.side} == _OTHER_SIDE or apart
+    """Whether both say where they are, and not the same."""
+    zones, other_zones = one.where & _ZONES, other.where & _ZONES
+    if zones and other_zones and zones.isdisjoint(other_zones):
+        return True
+    return {one.side, other.side} == _LEFT_AND_RIGHT
 
 
 def differences(one: Finding, other: Finding) -> Differences | None:
-    """None: another finding altogether."""
-    name = not alike(one.name, other.name)
-    if name and not related(one.name, other.name):
+    """What differs between findings with alike or related names; None: they are not the same.
+    What only one side says is no difference.
+    """
+    specific = alike(one.name, other.name)
+    if not specific and frozenset((one.name, other.name)) not in RELATED:
         return None
-    device = one.name in _DEVICES
-    sizes = sorted((one.size, other.size))
+    smaller, larger = sorted((one.size, other.size))
     return Differences(
-        name,
-        elsewhere(one, other),
-        bool(one.severity and other.severity) and one.severity != other.severity,
-        not device and sizes[0] > 0 and sizes[1] > _SIZE * sizes[0],
+        name=not specific,
+        place=elsewhere(one, other),
+        severity=bool(one.severity and other.severity) and one.severity != other.severity,
+        size=one.name not in _DEVICES and 0 < smaller * _SIZE_RATIO < larger,
     )
 
 
-def distinct(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings, each once: what only says again what another one said is merged with it."""
+def distinct(sentences: Iterable[Iterable[Finding]]) -> list[Finding]:
+    """The findings of a text, each once, from those of its sentences."""
     kept: list[Finding] = []
-    for finding in findings:
-        for position, other in enumerate(kept):
-            if alike(finding.name, other.name) and not elsewhere(finding, other):
-                kept[position] = _merged(other, finding)
-                break
-        else:
-            kept.append(finding)
-    return [one for one in kept if not any(_only_general(one, other) for other in kept)]
+    for sentence in sentences:
+        for finding in _named(list(sentence)):
+            _add(kept, finding)
+    return [one for one in kept if not any(_general(one, other) for other in kept)]
 
 
-def _only_general(one: Finding, other: Finding) -> bool:
-    """Whether `one` is a word such as "device" or "opacity" for what `other` names."""
-    if other.name in GENERAL.get(one.name, ()):
-        return other.name != one.name
-    return other.name in VAGUE.get(one.name, ()) and not elsewhere(one, other)
+def _named(sentence: Sequence[Finding]) -> list[Finding]:
+    """Without what the same sentence also names."""
+    return [
+        one
+        for one in sentence
+        if not any(
+            other.name in NAMED_BY.get(one.name, ()) and not elsewhere(one, other)
+            for other in sentence
+        )
+    ]
 
 
-def _merged(one: Finding, other: Finding) -> Finding:
-    """`one`, with what only `other` says."""
-    if one.name in GENERAL:
-        one, other = other, one
-    return replace(
-        one,
-        side=one.side or other.side,
-        severity=one.severity or other.severity,
-        where=one.where | other.where,
-        size=one.size or other.size,
-    )
+def _general(one: Finding, other: Finding) -> bool:
+    return other.name in GENERAL.get(one.name, ())
+
+
+def _add(kept: list[Finding], finding: Finding) -> None:
+    """Adds the finding, or what it says of one that is there already."""
+    for position, other in enumerate(kept):
+        if alike(finding.name, other.name) and not elsewhere(finding, other):
+            first, second = (finding, other) if other.name in GENERAL else (other, finding)
+            kept[position] = replace(
+                first,
+                side=first.side or second.side,
+                severity=first.severity or second.severity,
+                where=first.where | second.where,
+                size=first.size or second.size,
+            )
+            return
+    kept.append(finding)
 
 
 class Matching(NamedTuple):
-    """`matched`: findings of the reference, and what is wrong with them in the candidate."""
+    """`matched`: findings of the reference, with what is wrong with them in the candidate."""
 
     matched: list[tuple[Finding, Differences]]
     missed: list[Finding]
@@ -195,40 +216,31 @@ class Matching(NamedTuple):
 
 
 def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matching:
-    """A finding is matched by the one that differs least. Several may match one, unless their places
-    differ: then one finding stands for one.
+    """Pairs the findings of two texts.
+
+    A finding of the reference is matched by the one that differs least, and what repeats a matched
+    finding in other words is not invented. A finding in another place is the same one misplaced
+    only if neither has another partner.
     """
     matched, missed = [], []
     supported = set()
     for one in reference:
-        best = None
-        for position, other in enumerate(candidate):
-            found = differences(one, other)
-            if found is None or found.place:
-                continue
-            supported.add(position)
-            if best is None or sum(found) < sum(best):
-                best = found
-        if best is None:
-            missed.append(one)
+        found = [(differences(one, other), at) for at, other in enumerate(candidate)]
+        here = [(wrong, at) for wrong, at in found if wrong is not None and not wrong.place]
+        supported.update(at for _, at in here)
+        if here:
+            matched.append((one, min((wrong for wrong, _ in here), key=sum)))
         else:
-            matched.append((one, best))
-    invented = [other for position, other in enumerate(candidate) if position not in supported]
+            missed.append(one)
+    invented = [other for at, other in enumerate(candidate) if at not in supported]
     for one in list(missed):
         misplaced = [other for other in invented if alike(one.name, other.name)]
         if misplaced:
-            other = min(misplaced, key=lambda other: sum(differences(one, other)))
+            wrong, other = min(
+                ((differences(one, other), other) for other in misplaced),
+                key=lambda pair: sum(pair[0]),
+            )
             missed.remove(one)
             invented.remove(other)
-            matched.append((one, differences(one, other)))
+            matched.append((one, wrong))
     return Matching(matched, missed, invented)
-
-
-def findings_of(statements: Iterable[Statement]) -> list[Finding]:
-    """The findings that are stated as present."""
-    return [
-        finding
-        for statement in statements
-        for finding in statement.findings
-        if finding.positive and finding.asserted
-    ]

@@ -1,7 +1,6 @@
 """Clinical names of findings that are present, as a radiologist lists them."""
 
-from xraygen.judges.proxy.hardware import KIND
-from xraygen.judges.proxy.vocabulary import OBSERVATION, STRUCTURE, UNREAD, WHOLE
+from xraygen.judges.proxy.vocabulary import KIND, OBSERVATION, STRUCTURE, UNREAD, WHOLE
 
 # Keys that are not a name already. A structure as a key means that it is abnormal as a whole.
 _NAMES = {

@@ -4,6 +4,28 @@ disease beside its name.
 
 # `word of the vocabulary: phrase | phrase`, replaced before anything is read.
 _PHRASES = """
+edema: fluid overload | fluid overloaded | volume overloaded
+airspaceopacity: airspace opacity | airspace opacities | air space opacity | air space opacities
+airspaceopacity: alveolar opacity | alveolar opacities | airspace density | airspace densities
+pneumothorax: air in the right pleural space | air in the left pleural space
+pneumothorax: air in both pleural spaces
+edema: excess fluid in the lungs | fluid accumulation in the lungs | fluid in both lungs
+edema: fluid buildup in the lungs | lung fluid | wet lungs | pulmonary fluid
+pneumothorax: air in the pleural space | air in the pleural cavity | pleural space air
+pneumothorax: collapsed lung with pleural air
+pleuraleffusion: fluid in the pleural cavity | fluid around the lung | fluid around the lungs
+pleuraleffusion: fluid in the pleural spaces | fluid in both pleural spaces
+pleuraleffusion: fluid in the pleural cavities | fluid in both pleural cavities
+pleuraleffusion: fluid in the left pleural space | fluid in the right pleural space
+consolidation: airspace filling | alveolar filling | air space filling
+atelectasis: incomplete expansion | lung base collapse | collapsed lung bases
+pneumoperitoneum: air under the diaphragm | air beneath the diaphragm | air below the diaphragm
+pneumoperitoneum: air under the right hemidiaphragm | air beneath the right hemidiaphragm
+pneumoperitoneum: gas under the diaphragm
+fracture: broken rib | broken ribs | broken clavicle | bony break
+osteopenia: reduced bone density | decreased bone mass | low bone mass | reduced bone mineralization
+scoliosis: lateral curvature of the spine | curved spine | abnormal spinal curvature
+cavity: hollow lesion
 edema: volume overload | pulmonary fluid overload | kerley lines | kerley b lines | kerley a lines
 edema: septal lines | cardiogenic edema | alveolar edema | pulmonary interstitial edema
 edema: fluid in the lungs | fluid in lungs | hydrostatic edema | alveolar pulmonary edema
@@ -92,6 +114,8 @@ positioning: kyphotic positioning | kyphotic posture | lordotic positioning | lo
 """
 # `observation: word word`; words in the singular.
 OBSERVATION_WORDS = """
+opacity: airspaceopacity
+elevation: raised
 effusion: empyema
 consolidation: alveolar
 opacity: opacified infiltrative whiteout
@@ -117,3 +141,5 @@ PHRASES = {
     for phrase in row.partition(":")[2].split("|")
     if len(phrase.split()) > 1
 }
+# Word -> a name more precise than that of its observation.
+KIND = {"airspaceopacity": "airspace opacity"}

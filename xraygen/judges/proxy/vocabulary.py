@@ -174,6 +174,8 @@ flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
 """ + paraphrases.OBSERVATION_WORDS.strip()) | hardware.OBSERVATION
+# Word -> a name more precise than that of its observation.
+KIND = hardware.KIND | paraphrases.KIND
 # What can be normal.
 STRUCTURE = _table("""
 cardiomediastinal: cardiomediastinal cardiomediastinum
