@@ -47,6 +47,7 @@ _VERBS = frozenset(
 _LOOKED_FOR = frozenset("assess assessment detect detection limited limits limiting".split())
 # In a clause with one of these, nothing is seen.
 _NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexposed exposure".split())
+_OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
 # Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
 _MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
@@ -171,7 +172,7 @@ class Clause:
         self.described = not DESCRIBED.isdisjoint(words)
         self.low = not LOW.isdisjoint(words)
         self.asserted = _NOT_SEEN.isdisjoint(words)
-        self.obscured = "obscured" in words
+        self.obscured = not _OBSCURED.isdisjoint(words)
         self.size = _size(words)
         for word in _without_doublets(words):
             if word in ASKED:
