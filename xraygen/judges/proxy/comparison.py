@@ -1,12 +1,19 @@
 """Two texts compared finding by finding, and GREEN's counts of matches and errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from xraygen.core.study import ErrorCounts
 from xraygen.judges.proxy.findings import Finding, Statement
-from xraygen.judges.proxy.vocabulary import BONE, HEART, LUNG, UNREAD, WHOLE
+from xraygen.judges.proxy.vocabulary import (
+    BONE,
+    HEART,
+    LUNG,
+    STRUCTURE_NAMES,
+    UNREAD,
+    WHOLE,
+)
 
 Pair = tuple[Finding, Finding]  # of the reference and of the candidate
 
@@ -19,7 +26,7 @@ _COVERS = {
     "spine": {"degenerative", "scoliosis", "kyphosis", "compression"},
     "rib": {"fracture"},
     "heart": HEART,
-    "mediastinum": {"adenopathy", "hilum", "aorta", "trachea"},
+    "mediastinum": {"adenopathy", "hilum"},
     "cardiomediastinal": {"heart", "mediastinum"} | HEART,
 }
 # Findings that reports name one for another.
@@ -97,6 +104,7 @@ class Comparison:
     matched: list[Pair] = field(default_factory=list)  # the same finding in the same state
     kin: list[Pair] = field(default_factory=list)  # a related one in the same state
     contradicted: list[Pair] = field(default_factory=list)  # present on one side, denied on one
+    limits: list[Pair] = field(default_factory=list)  # normal on one side, just normal on the other
     # In the reference only:
     covered: list[Finding] = field(default_factory=list)  # absent; a "normal" in the other says so
     denials: list[Finding] = field(default_factory=list)  # normal; the other denies a part of it
@@ -114,18 +122,29 @@ class Comparison:
     @property
     def false(self) -> list[Finding]:
         """What the candidate states as present and the reference does not."""
-        contradicting = [other for _, other in self.contradicted]
+        contradicting = [other for _, other in self.contradicted + self.limits]
         return [finding for finding in self.extra + contradicting if finding.positive]
 
     @property
     def omitted(self) -> list[Finding]:
         """What the reference states, and the candidate does not."""
-        return self.missing + [one for one, _ in self.contradicted if one.positive]
+        contradicting = self.contradicted + self.limits
+        return self.missing + [one for one, _ in contradicting if one.positive]
 
     @property
     def found(self) -> list[Finding]:
         """The findings of the reference that the candidate has, in whatever words."""
-        return [one for one, _ in self.matched + self.kin] + self.covered + self.denials
+        pairs = self.matched + self.kin + self.limits
+        return [one for one, _ in pairs] + self.covered + self.denials
+
+    @property
+    def credit(self) -> float:
+        """`found`, where what is said otherwise counts half: related findings, a part for the
+        whole or the whole for a part, and "unchanged" for "normal".
+        """
+        half = len(self.kin) + len(self.covered) + len(self.denials)
+        half += sum(one.state != other.state for one, other in self.matched)
+        return len(self.found) - half / 2
 
 
 def _alike(one: Finding, other: Finding) -> bool:
@@ -154,6 +173,12 @@ def _same(one: Finding, other: Finding) -> bool:
     return _same_key(one, other) and _alike(one, other)
 
 
+def _at_the_limit(one: Finding, other: Finding) -> bool:
+    """A heart "at the upper limit of normal" and one that is normal."""
+    limit = one if one.positive else other
+    return limit.doubtful and limit.key in STRUCTURE_NAMES and _same_key(one, other)
+
+
 def _kin(one: Finding, other: Finding) -> bool:
     return _related(one, other) and _alike(one, other)
 
@@ -180,7 +205,18 @@ def _paired(
 
 
 def _distinct(statements: Sequence[Statement]) -> list[Finding]:
-    return list(dict.fromkeys(f for statement in statements for f in statement.findings))
+    """The findings of a text, each once. A quiet cardiomediastinal silhouette is that of the heart
+    and of the mediastinum.
+    """
+    found: dict[Finding, None] = {}
+    for statement in statements:
+        for finding in statement.findings:
+            if finding.key == "cardiomediastinal" and not finding.positive:
+                found[replace(finding, key="heart")] = None
+                found[replace(finding, key="mediastinum")] = None
+            else:
+                found[finding] = None
+    return list(found)
 
 
 def _covered_by(findings: Sequence[Finding]) -> frozenset[str]:
@@ -197,6 +233,7 @@ def compare(reference: Sequence[Statement], candidate: Sequence[Statement]) -> C
     covered_left, covered_right = _covered_by(left), _covered_by(right)
     result = Comparison()
     result.matched = _paired(left, right, _same)
+    result.limits = _paired(left, right, _at_the_limit)
     result.contradicted = _paired(left, right, _same_key)
     result.kin = _paired(left, right, _kin)
     result.contradicted += _paired(left, right, _kin_denied)

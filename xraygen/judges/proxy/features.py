@@ -52,8 +52,11 @@ def _of_matches(comparison: Comparison) -> dict[str, float]:
     matched_positive = _positive(one for one, _ in comparison.matched)
     kin_positive = _positive(one for one, _ in comparison.kin)
     denied = _positive(one for one, _ in comparison.contradicted)
+    unsure = comparison.severity_unsaid + comparison.zone / 2
+    unsure += sum(finding.state == "named" for finding in comparison.extra)
+    stated = matched + wrong + unsure
     return {
-        "ratio": matched / (matched + wrong) if matched + wrong else 0.5,
+        "ratio": comparison.credit / stated if stated else 0.5,
         "matched": matched,
         "errors": wrong,
         "matched_positive": matched_positive,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).with_name("weights.json")
 # Leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine.
 UNIT = 1e6
-PLAIN_SHARE = 0.6
+PLAIN_SHARE = 1.0
 RATIO = FEATURES.index("+ratio")
 BEST_UNEQUAL = 0.99  # 1 is kept for texts that say the same in the same words
 
