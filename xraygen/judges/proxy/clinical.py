@@ -63,13 +63,13 @@ def assess(
     """The abnormal findings of a pair of texts, either of which may be empty. `table`: as
     `significance` gives it, which is the default.
     """
-    table = significance() if table is None else table
+    table = table or significance()
 
     def weight(finding: Finding) -> float:
         weights = table[finding.name]
         return weights[finding.severity] if weights else 0.0
 
-    matched, missed, invented = match(_abnormal(reference, table), _abnormal(candidate, table))
+    matched, missed, invented = match(abnormal(reference), abnormal(candidate))
     present = [finding for finding, _ in matched] + missed
     return Clinical(
         score=clinical_score(
@@ -83,8 +83,9 @@ def assess(
     )
 
 
-def _abnormal(text: str, table: Mapping[str, Weights | None]) -> list[Finding]:
+def abnormal(text: str) -> list[Finding]:
     """The findings that the text states as present, each once."""
+    table = significance()
     return distinct(
         [
             finding
