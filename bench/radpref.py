@@ -1,4 +1,4 @@
-"""Agreement of the embedded clinical score with radiologists on RadPref and RadJudge (CRIMSON, arXiv
+"""Agreement of the clinical score with radiologists on RadPref and RadJudge (CRIMSON, arXiv
 2603.06183), which are in ../shared/judges.
 
     python bench/radpref.py [--cases ../shared/judges] [--measure clinical|score]

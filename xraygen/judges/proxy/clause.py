@@ -240,9 +240,7 @@ class Clause:
         if name == "abnormality" and affirmed:
             return  # "degenerative changes": the first word has said it
         self.observations.append(
-            _Observation(
-                name, word, self.negated, self.doubtful, self.asserted, self.details
-            )
+            _Observation(name, word, self.negated, self.doubtful, self.asserted, self.details)
         )
         self.details = _Details()
         self.after = _Details()

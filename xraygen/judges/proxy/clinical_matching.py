@@ -1,4 +1,4 @@
-"""Which abnormal findings of two texts are the same, in whatever words, and what is wrong with them.
+"""Which abnormal findings of two texts are the same, and what is wrong with those that are.
 
 Names that reports use for one thing (`ALIKE`) match in full. A less or more specific name
 (`RELATED`) is a wrong attribute of a finding, as a wrong place, severity or size is.

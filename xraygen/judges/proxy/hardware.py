@@ -15,14 +15,14 @@ def _kinds(text: str) -> dict[str, tuple[str, ...]]:
 
 DEVICES = _kinds("""
 endotracheal tube: endotracheal tube | et tube | ett | tracheal tube | intubated | intubation
-endotracheal tube: endotracheal tubes | endotracheal intubation | endotracheal | nasotracheal tube
+endotracheal tube: endotracheal intubation | endotracheal | nasotracheal tube
 tracheostomy tube: tracheostomy tube | tracheostomy | tracheostomy cannula | tracheostomy catheter
 enteric tube: enteric tube | nasogastric tube | ng tube | ngt | orogastric tube | og tube | ogt
 enteric tube: feeding tube | dobhoff tube | dobbhoff tube | dobhoff | dobbhoff | gastric tube
 enteric tube: nasoenteric tube | nasoenteric feeding tube | enteric feeding tube | nasogastric
-enteric tube: orogastric | enteric catheter | esophageal tube | esophagogastric tube | enteric tubes
+enteric tube: orogastric | enteric catheter | esophageal tube | esophagogastric tube
 gastrostomy tube: gastrostomy tube | peg tube | gastrostomy | gastrojejunostomy tube | g tube
-central venous catheter: central venous catheter | central venous line | central line | central lines
+central venous catheter: central venous catheter | central venous line | central line
 central venous catheter: central catheter | venous catheter | jugular catheter | jugular line
 central venous catheter: internal jugular central venous catheter | internal jugular central line
 central venous catheter: internal jugular venous catheter | internal jugular catheter | ij catheter
@@ -30,39 +30,42 @@ central venous catheter: internal jugular line | ij line | ij central line | jug
 central venous catheter: ij central venous catheter | jugular central venous catheter
 central venous catheter: internal jugular vein catheter | internal jugular vein central line
 central venous catheter: subclavian catheter | subclavian line | subclavian central venous catheter
-central venous catheter: subclavian central line | subclavian venous catheter | triple lumen catheter
-central venous catheter: dialysis catheter | hemodialysis catheter | vascath | vas cath | permacath
-central venous catheter: tunneled catheter | tunneled dialysis catheter | tunneled central catheter
+central venous catheter: subclavian central line | subclavian venous catheter
+central venous catheter: triple lumen catheter | dialysis catheter | hemodialysis catheter
+central venous catheter: vascath | vas cath | permacath | tunneled catheter
+central venous catheter: tunneled dialysis catheter | tunneled central catheter
 central venous catheter: tunneled central venous catheter | cvc | cvl | hickman catheter | broviac
-central venous catheter: central venous access catheter | central venous catheters | dual lumen catheter
-central venous catheter: internal jugular dialysis catheter | internal jugular sheath | jugular sheath
-central venous catheter: venous sheath | introducer sheath | cordis | large bore catheter
-central venous catheter: double lumen catheter | central venous access | vascular catheter
-PICC: picc | picc line | picc catheter | peripherally inserted central catheter | picc lines
+central venous catheter: central venous access catheter | dual lumen catheter
+central venous catheter: internal jugular dialysis catheter | internal jugular sheath
+central venous catheter: jugular sheath | venous sheath | introducer sheath | cordis
+central venous catheter: large bore catheter | double lumen catheter | central venous access
+central venous catheter: vascular catheter
+PICC: picc | picc line | picc catheter | peripherally inserted central catheter
 PICC: peripherally inserted central venous catheter | peripherally inserted central line
 PICC: upper extremity picc | arm picc
 umbilical catheter: umbilical venous catheter | umbilical arterial catheter | umbilical catheter
-umbilical catheter: uvc | uac | umbilical line | umbilical artery catheter | umbilical vein catheter
+umbilical catheter: uvc | uac | umbilical line | umbilical artery catheter
+umbilical catheter: umbilical vein catheter
 pulmonary artery catheter: pulmonary artery catheter | pulmonary arterial catheter | swan ganz
 pulmonary artery catheter: swan ganz catheter | swan
 port: port | portacath | port a cath | mediport | infusion port | chest port | infusaport
-port: port catheter | chest wall port | power port | powerport | porta cath | ports | infusaport catheter
+port: port catheter | chest wall port | power port | powerport | porta cath | infusaport catheter
 chest tube: chest tube | pleural drain | pleural catheter | pigtail catheter | thoracostomy tube
-chest tube: pigtail | pigtail drain | pleural drainage catheter | pleurx catheter | chest tubes
+chest tube: pigtail | pigtail drain | pleural drainage catheter | pleurx catheter
 chest tube: thoracostomy catheter | pleural tube | chest drain | pleural pigtail catheter
-drain: drain | surgical drain | mediastinal drain | drainage catheter | drainage tube | drains
-drain: mediastinal tube | surgical drains | mediastinal tubes
-pacemaker: pacemaker | pacer | icd | aicd | defibrillator | cardioverter defibrillator | pacemakers
-pacemaker: pacemaker leads | pacemaker lead | pacing leads | pacing lead | pacer leads | pacing wires
-pacemaker: pacer lead | icd lead | icd leads | aicd leads | cardiac leads | pulse generator
-pacemaker: defibrillator leads | pacing device | cardiac device | pacer pack | pacemaker generator
-pacemaker: implantable cardioverter defibrillator | loop recorder | pacemaker device | pacer wires
-pacemaker: cardiac pacing device | cardiac pacemaker | pacemaker wires | pacing wire | pacer device
-pacemaker: cardiac conduction device | conduction device | electronic cardiac device
-stimulator: stimulator | nerve stimulator | spinal stimulator | spinal cord stimulator | battery pack
-stimulator: stimulator leads | stimulator device | neurostimulator | stimulator lead | stimulators
+drain: drain | surgical drain | mediastinal drain | drainage catheter | drainage tube
+drain: mediastinal tube
+pacemaker: pacemaker | pacer | icd | aicd | defibrillator | cardioverter defibrillator
+pacemaker: pacemaker lead | pacing lead | pacer lead | icd lead | aicd leads | cardiac leads
+pacemaker: pulse generator | defibrillator leads | pacing device | cardiac device | pacer pack
+pacemaker: pacemaker generator | implantable cardioverter defibrillator | loop recorder
+pacemaker: pacemaker device | pacer wires | cardiac pacing device | cardiac pacemaker
+pacemaker: pacemaker wires | pacing wire | pacer device | cardiac conduction device
+pacemaker: conduction device | electronic cardiac device | generator | device generator
+pacemaker: generator device
+stimulator: stimulator | nerve stimulator | spinal stimulator | spinal cord stimulator
+stimulator: battery pack | stimulator device | neurostimulator | stimulator lead
 stimulator: vagal nerve stimulator | vagus nerve stimulator | deep brain stimulator | battery
-pacemaker: generator | device generator | generator device
 circulatory support device: balloon pump | aortic balloon pump | intra aortic balloon pump | iabp
 circulatory support device: ventricular assist device | lvad | impella | ecmo | ecmo cannula
 circulatory support device: intraaortic balloon pump | ecmo cannulae | ecmo catheter
@@ -72,18 +75,19 @@ prosthetic heart valve: prosthetic heart valve | prosthetic aortic valve | prost
 prosthetic heart valve: valvular prosthesis | valvuloplasty | annuloplasty | mitral clip | tavi
 prosthetic heart valve: prosthetic cardiac valve | mechanical valve | bioprosthetic valve | valve
 prosthetic heart valve: aortic valve prosthesis | mitral valve prosthesis | annuloplasty ring
-stent: stent | stents | coronary stent | cardiac stent | stent graft | endograft | coronary stents
-stent: aortic stent graft | aortic endograft | vascular stent
+stent: stent | coronary stent | cardiac stent | stent graft | endograft | aortic stent graft
+stent: aortic endograft | vascular stent
 shunt catheter: vp shunt | ventriculoperitoneal shunt | shunt | shunt tubing | shunt catheter
 shunt catheter: vp shunt tubing | vp shunt catheter | ventriculoperitoneal shunt catheter
 shunt catheter: ventriculoperitoneal shunt tubing
-monitoring leads: monitoring leads | ekg leads | ecg leads | telemetry leads | external leads
-monitoring leads: monitoring lead | ekg lead | ecg lead | external monitoring leads | cardiac monitoring leads
-monitoring leads: monitoring devices | monitoring wires | overlying leads | monitor leads | telemetry wires
-monitoring leads: external monitoring devices | overlying wires | superimposed monitoring leads | electrode
-device: device | catheter | tube | lead | line tip | catheters | tubing | cannula | support apparatus
+monitoring leads: telemetry leads | external leads | monitoring lead | ekg lead | ecg lead
+monitoring leads: external monitoring leads | cardiac monitoring leads | monitoring devices
+monitoring leads: monitoring wires | overlying leads | monitor leads | telemetry wires
+monitoring leads: external monitoring devices | overlying wires | superimposed monitoring leads
+monitoring leads: electrode
+device: device | catheter | tube | lead | line tip | tubing | cannula | support apparatus
 device: support devices | lines and tubes | tubes and lines | support lines | hardware device
-device: filter | ivc filter | prosthesis | prosthetic | tip
+device: lap band | gastric band | filter | ivc filter | prosthesis | prosthetic | tip
 malpositioned device: malpositioned | mispositioned | misplaced | malposition | malpositioning
 malpositioned device: right mainstem intubation | mainstem intubation | mispositioning
 malpositioned device: should be retracted | should be withdrawn | should be advanced
@@ -98,21 +102,21 @@ malpositioned device: tip in the esophagus | tip in the bronchus | coiled in the
 malpositioned device: recommend advancing | retract | retraction | repositioning | repositioned
 """)
 SURGERY = _kinds("""
-sternotomy wires: sternotomy | median sternotomy | sternotomy wires | sternal wires | cerclage wires
+sternotomy wires: sternotomy | median sternotomy | sternotomy wires | cerclage wires
 sternotomy wires: median sternotomy wires | sternotomy sutures | sternal sutures | cerclage sutures
 sternotomy wires: median sternotomy changes | sternotomy changes | sternal wire
 coronary bypass surgery: cabg | bypass | bypass graft | bypass grafting | coronary artery bypass
 coronary bypass surgery: coronary artery bypass grafting | coronary artery bypass graft
 coronary bypass surgery: coronary bypass | coronary artery bypass surgery | bypass surgery
-surgical clips: surgical clips | clip | clips | suture | sutures | staple | staples | suture line
-surgical clips: mediastinal clips | surgical clip | suture material | surgical sutures | wire
-surgical clips: surgical staple line | staple line | surgical staples | chain sutures
-surgical clips: cholecystectomy clips | mediastinal surgical clips | axillary clips | cholecystectomy
+surgical clips: clip | suture | staple | suture line | mediastinal clips | surgical clip
+surgical clips: suture material | surgical sutures | wire | surgical staple line | staple line
+surgical clips: surgical staples | chain sutures | cholecystectomy clips
+surgical clips: mediastinal surgical clips | axillary clips | cholecystectomy
 orthopedic hardware: hardware | orthopedic hardware | fusion hardware | spinal hardware | fusion
-orthopedic hardware: spinal fusion | fixation hardware | surgical hardware | fixation | plate | rods
-orthopedic hardware: pedicle screws | screw | screws | fixation plate | spinal rods | orif | rod
-orthopedic hardware: cervical fusion | spinal fixation hardware | internal fixation | harrington rods
-orthopedic hardware: cervical spine fusion | fusion plate | spine hardware
+orthopedic hardware: spinal fusion | fixation hardware | surgical hardware | fixation | plate
+orthopedic hardware: pedicle screws | screw | fixation plate | spinal rods | orif | rod
+orthopedic hardware: cervical fusion | spinal fixation hardware | internal fixation
+orthopedic hardware: harrington rods | cervical spine fusion | fusion plate | spine hardware
 joint replacement: arthroplasty | shoulder replacement | shoulder arthroplasty | joint replacement
 joint replacement: shoulder prosthesis | joint prosthesis | hemiarthroplasty | humeral prosthesis
 joint replacement: reverse shoulder arthroplasty | total shoulder arthroplasty
@@ -121,12 +125,12 @@ vertebroplasty: vertebroplasty changes | cement augmentation | kyphoplasties
 lung resection: lobectomy | pneumonectomy | wedge resection | segmentectomy | lung resection
 lung resection: partial lobectomy | lung surgery | thoracotomy | lung volume reduction surgery
 lung resection: lung transplant | lung transplantation | bilobectomy
-mastectomy: mastectomy | breast surgery | lumpectomy | breast implant | breast implants
+mastectomy: mastectomy | breast surgery | lumpectomy | breast implant
 surgical change: surgical | surgery | postsurgical | postoperative | post surgical | post operative
-surgical change: surgical change | surgical changes | postsurgical change | postsurgical changes
-surgical change: postoperative change | postoperative changes | resection | graft | gastrectomy
-surgical change: chest wall resection | gastric pull through | esophagectomy | esophageal pull up
-surgical change: post operative changes | post surgical changes | fundoplication | thyroidectomy
+surgical change: surgical change | postsurgical change | postoperative change | resection | graft
+surgical change: gastrectomy | chest wall resection | gastric pull through | esophagectomy
+surgical change: esophageal pull up | post operative changes | post surgical changes
+surgical change: fundoplication | thyroidectomy
 """)
 # Kinds that reports name one for another.
 FAMILIES = (
@@ -147,6 +151,7 @@ _PLACES = {
     "artery": "left anterior descending artery",
     "abdomen": "upper abdomen",
     "arm": "upper extremity",
+    "tip": "side port",
 }
 
 

@@ -26,7 +26,7 @@ def _levels(*rows: str) -> dict[str, int]:
 
 
 # Replaced before anything is read, the longest phrase first: `replacement: phrase | phrase`.
-PHRASES = hardware.PHRASES | paraphrases.PHRASES | {
+PHRASES = {
     tuple(phrase.split()): row.partition(":")[0]
     for row in """
 normal: within normal limits | within limits of normal | within the normal limits
@@ -101,6 +101,7 @@ midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
 }
+PHRASES = hardware.PHRASES | paraphrases.PHRASES | PHRASES
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -173,7 +174,8 @@ elevation: elevation elevated eventration
 flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
-""" + paraphrases.OBSERVATION_WORDS.strip()) | hardware.OBSERVATION
+""")
+OBSERVATION |= _table(paraphrases.OBSERVATION_WORDS) | hardware.OBSERVATION
 # Word -> a name more precise than that of its observation.
 KIND = hardware.KIND | paraphrases.KIND
 # What can be normal.
