@@ -59,26 +59,43 @@ def errors_that_matter(errors: dict) -> int:
     return sum(n for kinds in counts for kind, n in kinds.items() if kind != "benign_expected")
 
 
+def ratings(rows: Sequence[dict]) -> np.ndarray:
+    """(rows, raters)"""
+    return np.array([[rater["rating"] for rater in row["raters"]] for row in rows], dtype=float)
+
+
+def errors(rows: Sequence[dict]) -> np.ndarray:
+    """(rows, raters): the errors that matter."""
+    return np.array(
+        [[errors_that_matter(rater["errors"]) for rater in row["raters"]] for row in rows]
+    )
+
+
+def scores(rows: Sequence[dict], shown: str, scorer: Scorer) -> np.ndarray:
+    """(rows)"""
+    return np.array([scorer(*texts(row, shown)) for row in rows])
+
+
 def order(values: np.ndarray) -> np.ndarray:
     """(2 cases) -> (cases): 1 where the first candidate has more, -1 where the second has."""
     return np.sign(values[::2] - values[1::2])
 
 
-def in_order(scores: np.ndarray, ratings: np.ndarray) -> float:
-    """The share of cases in the order of the ratings; nan if no ratings differ."""
-    found, wanted = order(scores), order(ratings)
+def in_order(found: np.ndarray, rated: np.ndarray) -> float:
+    """The share of cases in the order of the ratings; NaN if no ratings differ."""
+    ordered, wanted = order(found), order(rated)
     differ = wanted != 0
     if not differ.any():
         return float("nan")
-    return float(np.mean(np.where(found == 0, 0.5, found == wanted)[differ]))
+    return float(np.mean(np.where(ordered == 0, 0.5, ordered == wanted)[differ]))
 
 
-def agreement(scores: np.ndarray, ratings: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+def agreement(found: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
     """All arrays (2 cases): the candidates of a case follow each other."""
     return {
-        "tau_rating": float(kendalltau(scores, ratings).statistic),
-        "tau_errors": float(kendalltau(scores, -errors).statistic),
-        "pairs": in_order(scores, ratings),
+        "tau_rating": float(kendalltau(found, rated).statistic),
+        "tau_errors": float(kendalltau(found, -wrong).statistic),
+        "pairs": in_order(found, rated),
     }
 
 
@@ -87,13 +104,14 @@ def both_of(cases: np.ndarray) -> np.ndarray:
     return np.stack([2 * cases, 2 * cases + 1], axis=1).ravel()
 
 
-def intervals(scores: np.ndarray, ratings: np.ndarray, errors: np.ndarray) -> dict[str, list]:
+def intervals(found: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> dict[str, list[float]]:
+    """95 % intervals by bootstrap over cases."""
     draw = np.random.default_rng(0)
-    cases = len(scores) // 2
+    cases = len(found) // 2
     drawn = []
     for _ in range(RESAMPLES):
         rows = both_of(draw.integers(cases, size=cases))
-        drawn.append(agreement(scores[rows], ratings[rows], errors[rows]))
+        drawn.append(agreement(found[rows], rated[rows], wrong[rows]))
     return {
         name: np.round(np.nanpercentile([one[name] for one in drawn], [2.5, 97.5]), 3).tolist()
         for name in drawn[0]
@@ -112,31 +130,31 @@ def orders_right(rows: Sequence[dict], scorer: Scorer) -> list[str]:
     """The ids of the cases of RadJudge whose expected order holds."""
     right = []
     for row in rows:
-        scores = {name: scorer(row["reference"], text) for name, text in row["candidates"].items()}
+        of = {name: scorer(row["reference"], text) for name, text in row["candidates"].items()}
         expected = row["expected"]
         wanted = [expected] if isinstance(expected, str) else expected
-        if all(holds(scores, one) for one in wanted):
+        if all(holds(of, one) for one in wanted):
             right.append(row["id"])
     return right
 
 
-def out_of_fold(of_parameters: np.ndarray, ratings: np.ndarray, errors: np.ndarray) -> list[dict]:
-    """`of_parameters`: (parameters, 2 cases) scores. For each draw of the folds, the agreement of
-    scores whose parameters were chosen on other cases, by the sum of the three figures.
+def out_of_fold(of_values: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
+    """The agreement of scores whose parameters were chosen on other cases, by the sum of the three
+    figures; mean of several draws of the folds. `of_values`: (values of GRID, rows) scores.
     """
-    cases = len(ratings) // 2
+    cases = len(rated) // 2
     figures = []
     for seed in range(DRAWS):
-        scores = np.empty(2 * cases)
+        found = np.empty(2 * cases)
         for fold in np.array_split(np.random.default_rng(seed).permutation(cases), FOLDS):
             rest = both_of(np.setdiff1d(np.arange(cases), fold))
             sums = [
-                sum(agreement(row[rest], ratings[rest], errors[rest]).values())
-                for row in of_parameters
+                sum(agreement(scored[rest], rated[rest], wrong[rest]).values())
+                for scored in of_values
             ]
-            scores[both_of(fold)] = of_parameters[int(np.argmax(sums))][both_of(fold)]
-        figures.append(agreement(scores, ratings, errors))
-    return figures
+            found[both_of(fold)] = of_values[int(np.argmax(sums))][both_of(fold)]
+        figures.append(agreement(found, rated, wrong))
+    return mean(figures)
 
 
 def mean(figures: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -155,27 +173,20 @@ def from_their_errors(row: dict, errors: dict) -> float:
 
 
 def radiologists(rows: Sequence[dict]) -> dict[str, dict[str, float]]:
-    ratings = np.array([[rater["rating"] for rater in row["raters"]] for row in rows], dtype=float)
-    errors = np.array(
-        [[errors_that_matter(rater["errors"]) for rater in row["raters"]] for row in rows]
-    )
-    scores = [
+    """The upper references: radiologists among themselves, and the formula on their errors."""
+    rated, wrong = ratings(rows), errors(rows)
+    among = []
+    for one in range(rated.shape[1]):
+        others = np.delete(rated, one, axis=1).mean(axis=1)
+        counted = np.delete(wrong, one, axis=1).mean(axis=1)
+        among.append(agreement(rated[:, one], others, wrong[:, one]))
+        among[-1]["tau_errors"] = kendalltau(wrong[:, one], counted).statistic
+    formula = [
         np.mean([from_their_errors(row, rater["errors"]) for rater in row["raters"]])
         for row in rows
     ]
-    among = []
-    for one in range(ratings.shape[1]):
-        others = np.delete(ratings, one, axis=1).mean(axis=1)
-        counted = np.delete(errors, one, axis=1).mean(axis=1)
-        among.append(
-            {
-                "tau_rating": kendalltau(ratings[:, one], others).statistic,
-                "tau_errors": kendalltau(errors[:, one], counted).statistic,
-                "pairs": in_order(ratings[:, one], others),
-            }
-        )
-    formula = agreement(np.array(scores), ratings.mean(axis=1), errors.mean(axis=1))
-    return {"radiologists": mean(among), "their_errors": mean([formula])}
+    reached = agreement(np.array(formula), rated.mean(axis=1), wrong.mean(axis=1))
+    return {"radiologists": mean(among), "their_errors": mean([reached])}
 
 
 def with_hardware(weight: float) -> dict[str, Weights | None]:
@@ -205,23 +216,19 @@ def main() -> None:
     parser.add_argument("--measure", choices=("clinical", "score"), default="clinical")
     arguments = parser.parse_args()
     rows = read(arguments.cases / "radpref.jsonl")
-    ratings = np.array([np.mean([rater["rating"] for rater in row["raters"]]) for row in rows])
-    errors = np.array(
-        [np.mean([errors_that_matter(rater["errors"]) for rater in row["raters"]]) for row in rows]
-    )
+    rated, wrong = ratings(rows).mean(axis=1), errors(rows).mean(axis=1)
     scorer = scorer_of(arguments.measure)
     result: dict = {"measure": arguments.measure, "rows": len(rows)}
     for shown in SHOWN:
-        scores = np.array([scorer(*texts(row, shown)) for row in rows])
-        result[shown] = mean([agreement(scores, ratings, errors)])
-        result[shown]["interval"] = intervals(scores, ratings, errors)
+        found = scores(rows, shown, scorer)
+        measured: dict = mean([agreement(found, rated, wrong)])
+        measured["interval"] = intervals(found, rated, wrong)
         if arguments.measure == "clinical":
-            of_parameters = np.array(
-                [[clinical(*values)(*texts(row, shown)) for row in rows] for values in GRID]
-            )
-            result[shown]["out_of_fold"] = mean(out_of_fold(of_parameters, ratings, errors))
-    right = orders_right(read(arguments.cases / "radjudge.jsonl"), scorer)
-    result["radjudge"] = {"right": len(right), "of": 20, "ids": right}
+            of_values = np.array([scores(rows, shown, clinical(*values)) for values in GRID])
+            measured["out_of_fold"] = out_of_fold(of_values, rated, wrong)
+        result[shown] = measured
+    judged = read(arguments.cases / "radjudge.jsonl")
+    result["radjudge"] = {"right": orders_right(judged, scorer), "of": len(judged)}
     print(json.dumps(result | radiologists(rows)))
 
 

@@ -219,28 +219,41 @@ def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matchin
     """Pairs the findings of two texts.
 
     A finding of the reference is matched by the one that differs least, and what repeats a matched
-    finding in other words is not invented. A finding in another place is the same one misplaced
+    finding in other words is not invented. A finding in another place is the same one, misplaced,
     only if neither has another partner.
     """
-    matched, missed = [], []
-    supported = set()
+    matched: list[tuple[Finding, Differences]] = []
+    missed = []
+    supported: set[int] = set()
     for one in reference:
-        found = [(differences(one, other), at) for at, other in enumerate(candidate)]
-        here = [(wrong, at) for wrong, at in found if wrong is not None and not wrong.place]
-        supported.update(at for _, at in here)
+        here = {
+            at: wrong
+            for at, other in enumerate(candidate)
+            if (wrong := differences(one, other)) is not None and not wrong.place
+        }
+        supported.update(here)
         if here:
-            matched.append((one, min((wrong for wrong, _ in here), key=sum)))
+            matched.append((one, min(here.values(), key=sum)))
         else:
             missed.append(one)
     invented = [other for at, other in enumerate(candidate) if at not in supported]
-    for one in list(missed):
-        misplaced = [other for other in invented if alike(one.name, other.name)]
-        if misplaced:
-            wrong, other = min(
-                ((differences(one, other), other) for other in misplaced),
-                key=lambda pair: sum(pair[0]),
-            )
-            missed.remove(one)
-            invented.remove(other)
-            matched.append((one, wrong))
-    return Matching(matched, missed, invented)
+    still_missed = []
+    for one in missed:
+        found = _misplaced(one, invented)
+        if found is None:
+            still_missed.append(one)
+        else:
+            matched.append((one, found[1]))
+            # Devices of two kinds are equal as findings: remove this one.
+            invented = [other for other in invented if other is not found[0]]
+    return Matching(matched, still_missed, invented)
+
+
+def _misplaced(one: Finding, invented: Sequence[Finding]) -> tuple[Finding, Differences] | None:
+    """The invented finding that is `one` in another place and differs least."""
+    found = []
+    for other in invented:
+        wrong = differences(one, other)
+        if wrong is not None and not wrong.name:
+            found.append((other, wrong))
+    return min(found, key=lambda pair: sum(pair[1]), default=None)
