@@ -14,6 +14,7 @@ from xraygen.judges.proxy.vocabulary import (
     DOUBT,
     DOUBTS_BEFORE,
     JOINED,
+    KIND,
     LOW,
     NEGATES_BEFORE,
     NEGATION,
@@ -42,6 +43,14 @@ _PREDICATES = frozenset(("normal", "unremarkable"))
 _VERBS = frozenset(
     ("is", "are", "appear", "appears", "remain", "remains", "was", "were", "grossly")
 )
+# What follows one of these is looked for, not seen: "limits detection of nodules".
+_LOOKED_FOR = frozenset("assess assessment detect detection limited limits limiting".split())
+# In a clause with one of these, nothing is seen.
+_NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexposed exposure".split())
+_OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
+# Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
+_VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
+_MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
 _BETWEEN = frozenset(("and", "pulmonary", "old", "multiple", "scattered", "small", "stable"))
 
 
@@ -91,6 +100,8 @@ def _head(words: list[str], at: int) -> int:
     """Where the next observation of the same noun phrase is; 0: there is none."""
     for place in range(at + 1, len(words)):
         word = singular(words[place])
+        if word == "and" and words[at] == "interstitial":
+            return 0  # "interstitial and airspace disease" are two
         if word in OBSERVATION and word not in YIELDS:
             return place
         qualifies = word in SIDE or word in ZONE or word in STRUCTURE or word in SEVERITY
@@ -130,6 +141,7 @@ class _Observation(NamedTuple):
     word: str
     negated: bool
     doubtful: bool
+    asserted: bool
     details: _Details
 
 
@@ -146,6 +158,7 @@ class Clause:
         self.observations: list[_Observation] = []
         self.structures: list[tuple[str, bool]] = []  # name, and whether it was negated
         self.details = _Details()
+        self.after = _Details()  # those since the last observation, whatever separates them
         self.negated = False
         self.ended = False
         self.denied = False
@@ -158,6 +171,9 @@ class Clause:
         self.changed = not CHANGED.isdisjoint(words)
         self.described = not DESCRIBED.isdisjoint(words)
         self.low = not LOW.isdisjoint(words)
+        self.asserted = _NOT_SEEN.isdisjoint(words)
+        self.obscured = not _OBSCURED.isdisjoint(words)
+        self.size = _size(words)
         for word in _without_doublets(words):
             if word in ASKED:
                 self.asked = True
@@ -174,7 +190,9 @@ class Clause:
             if word in words:
                 mild = _Details(severity=1)
                 self.observations.append(
-                    _Observation("enlargement", word, False, word == "toplimit", mild)
+                    _Observation(
+                        "enlargement", word, False, word == "toplimit", word != "toplimit", mild
+                    )
                 )
                 return
 
@@ -183,6 +201,8 @@ class Clause:
         if self.observations and (raw in SEPARATES or raw in NEGATION):
             self._complete_last()  # "opacity on the left, no effusion": the opacity is on the left
             self.details = _Details()
+        if raw in _LOOKED_FOR or (raw == "underlying" and self.observations):
+            self.asserted = False  # "atelectasis, likely due to an underlying mass"
         if raw in SEPARATES:
             self.subject = False
             if self.ended:
@@ -220,15 +240,17 @@ class Clause:
         if name == "abnormality" and affirmed:
             return  # "degenerative changes": the first word has said it
         self.observations.append(
-            _Observation(name, word, self.negated, self.doubtful, self.details)
+            _Observation(name, word, self.negated, self.doubtful, self.asserted, self.details)
         )
         self.details = _Details()
+        self.after = _Details()
         self.subject = True
 
     def _complete_last(self) -> None:
         if self.observations:
             last = self.observations[-1]
             self.observations[-1] = last._replace(details=last.details.completed(self.details))
+            self.after = self.after.completed(self.details)
 
     def findings(self) -> list[Finding]:
         found = self._observed()
@@ -253,14 +275,24 @@ class Clause:
             if absent and observation.name in _OF_STRUCTURE and key != observation.name:
                 state = "normal"
             # What follows the last observation is said of all that have no details of their own.
-            side = observation.details.side or self.details.side
-            severity = observation.details.severity or self.details.severity
-            where = names | observation.details.where | self.details.where
-            doubtful = observation.doubtful and not absent
+            side = observation.details.side or self.after.side
+            severity = observation.details.severity or self.after.severity
+            where = names | observation.details.where | self.after.where
+            kind = KIND.get(observation.word, "")
             finding = Finding(
-                key, state, side, severity, where, self.stable, self.changed, doubtful
+                key,
+                state,
+                side,
+                severity,
+                where,
+                self.stable,
+                self.changed,
+                doubtful=observation.doubtful and not absent,
+                kind=kind,
+                size=self.size,
+                asserted=observation.asserted,
             )
-            found.setdefault((key, state, side, severity), finding)
+            found.setdefault((key, state, side, severity, kind), finding)
         return list(found.values())
 
     def _key(self, observation: _Observation) -> str:
@@ -283,7 +315,15 @@ class Clause:
         state = self._state_of_structures()
         side = self.details.side
         found = [
-            Finding(name, state, side, where=names, stable=self.stable, changed=self.changed)
+            Finding(
+                name,
+                state,
+                side,
+                where=names,
+                stable=self.stable,
+                changed=self.changed,
+                asserted=self.asserted and not (self.obscured and name in _VEILED),
+            )
             for name in structures
             if name not in taken
         ]
@@ -299,3 +339,16 @@ class Clause:
         if self.described or self.details.severity:
             return "present"  # "a large heart" has no observation
         return "named"
+
+
+def _size(words: list[str]) -> float:
+    """The largest measure in mm, 0 if there is none."""
+    measures = zip(words, words[1:], strict=False)
+    return max(
+        (
+            float(number) * _MILLIMETERS[singular(unit)]
+            for number, unit in measures
+            if number[0].isdigit() and singular(unit) in _MILLIMETERS
+        ),
+        default=0,
+    )

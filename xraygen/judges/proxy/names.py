@@ -1,6 +1,6 @@
 """Clinical names of findings that are present, as a radiologist lists them."""
 
-from xraygen.judges.proxy.vocabulary import OBSERVATION, STRUCTURE, UNREAD, WHOLE
+from xraygen.judges.proxy.vocabulary import KIND, OBSERVATION, STRUCTURE, UNREAD, WHOLE
 
 # Keys that are not a name already. A structure as a key means that it is abnormal as a whole.
 _NAMES = {
@@ -67,4 +67,5 @@ def name_of(key: str, where: frozenset[str]) -> str:
 def names() -> list[str]:
     """Every name that `name_of` can give, sorted."""
     keys = {*OBSERVATION.values(), *STRUCTURE.values(), "low volume", WHOLE, UNREAD}
-    return sorted({_NAMES.get(key, key) for key in keys}.union(_PLACED.values()))
+    named = {_NAMES.get(key, key) for key in keys}
+    return sorted(named.union(_PLACED.values(), KIND.values()))

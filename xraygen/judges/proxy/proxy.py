@@ -190,7 +190,10 @@ class Proxy(Judge):
         return opinions
 
     def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
-        return [assess(*map(without_list_markers, pair)) for pair in pairs]
+        return [
+            assess(without_list_markers(reference), without_list_markers(candidate))
+            for reference, candidate in pairs
+        ]
 
     @staticmethod
     def about() -> str:

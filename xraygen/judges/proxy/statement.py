@@ -1,6 +1,6 @@
 """What the reader of findings gives: one record for each finding, and one for each sentence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xraygen.judges.proxy.names import name_of
 from xraygen.judges.proxy.vocabulary import STRUCTURE_NAMES, UNREAD
@@ -16,6 +16,9 @@ class Finding:
     `side`: 0 unsaid, 1 left, 2 right, 3 both. `severity`: 0 unsaid, 1 mild to 3 severe. `where`:
     structures and zones named with it. `doubtful`: present as a possibility only ("may represent",
     "cannot be excluded") or at the limit of what is normal.
+
+    `kind`: of a device or of surgery. `size`: in mm, 0 unsaid. `asserted`: False where the words
+    only name it: "limits detection of nodules", "at the upper limit of normal".
     """
 
     key: str
@@ -26,6 +29,10 @@ class Finding:
     stable: bool = False
     changed: bool = False
     doubtful: bool = False
+    # What the proxy's counts do not tell apart:
+    kind: str = field(default="", compare=False)
+    size: float = field(default=0, compare=False)
+    asserted: bool = field(default=True, compare=False)
 
     @property
     def positive(self) -> bool:
@@ -36,7 +43,7 @@ class Finding:
         """The clinical name of the finding where it is present: "cardiomegaly" for an enlarged
         heart. `names.names()` lists all of them.
         """
-        return name_of(self.key, self.where)
+        return self.kind or name_of(self.key, self.where)
 
     def __str__(self) -> str:
         if self.key == UNREAD:

@@ -3,6 +3,8 @@
 Words are in lower case; those of observations, structures and zones are in the singular.
 """
 
+from xraygen.judges.proxy import hardware, paraphrases
+
 
 def _table(text: str) -> dict[str, str]:
     """`value: word word` lines -> word to value."""
@@ -73,7 +75,6 @@ copd: chronic obstructive pulmonary disease | obstructive pulmonary disease
 copd: chronic obstructive lung disease | obstructive lung disease
 pneumoperitoneum: free air | intraperitoneal air | free intraperitoneal air | subdiaphragmatic air
 pericardialeffusion: pericardial effusion
-cabg: bypass graft
 aorta: great vessels | thoracic aorta
 post: status post
 clear: well expanded | well inflated | normally inflated | well aerated | normally expanded
@@ -100,6 +101,7 @@ midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
 }
+PHRASES = hardware.PHRASES | paraphrases.PHRASES | PHRASES
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -152,12 +154,6 @@ calcification: calcification calcified calcific calcium
 atherosclerosis: atherosclerotic atherosclerosis
 adenopathy: adenopathy lymphadenopathy
 hernia: hernia herniation
-surgery: sternotomy cabg bypass postsurgical postoperative surgical surgery clip suture wire
-surgery: fusion hardware graft
-surgery: lobectomy mastectomy cholecystectomy
-device: catheter picc tube pacemaker device lead stent valve port electrode icd prosthetic
-device: tip tracheostomy generator drain cannula
-device: prosthesis stimulator shunt tubing defibrillator aicd pacer
 foreign body: foreignbody piercing jewelry bullet shrapnel
 air-fluid level: airfluid
 fracture: fracture fractured callus
@@ -179,6 +175,9 @@ flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
 """)
+OBSERVATION |= _table(paraphrases.OBSERVATION_WORDS) | hardware.OBSERVATION
+# Word -> a name more precise than that of its observation.
+KIND = hardware.KIND | paraphrases.KIND
 # What can be normal.
 STRUCTURE = _table("""
 cardiomediastinal: cardiomediastinal cardiomediastinum
