@@ -17,6 +17,7 @@ from xraygen.judges.proxy.vocabulary import (
 
 Pair = tuple[Finding, Finding]  # of the reference and of the candidate
 
+_CARDIOMEDIASTINAL = "cardiomediastinal"
 # A structure called normal as a whole also says that these are absent.
 _PLEURA = frozenset(("effusion", "pneumothorax", "pleural thickening", "blunting"))
 _COVERS = {
@@ -139,12 +140,22 @@ class Comparison:
 
     @property
     def credit(self) -> float:
-        """`found`, where what is said otherwise counts half: related findings, a part for the
-        whole or the whole for a part, and "unchanged" for "normal".
+        """`found`, less a half for what is said otherwise (a related finding, the whole for a part,
+        "unchanged" for "normal") and a quarter for a "normal" that one side does not say of what.
         """
-        half = len(self.kin) + len(self.covered) + len(self.denials)
-        half += sum(one.state != other.state for one, other in self.matched)
-        return len(self.found) - half / 2
+        unnamed = sum(WHOLE in (one.key, other.key) for one, other in self.kin)
+        otherwise = len(self.kin) - unnamed + len(self.covered)
+        otherwise += sum(one.state != other.state for one, other in self.matched)
+        return len(self.found) - otherwise / 2 - unnamed / 4
+
+    @property
+    def vague(self) -> float:
+        """What the counts leave out and GREEN mostly does not: a severity or a place that one side
+        lacks, and what only the candidate mentions, a quarter where it is normal.
+        """
+        mentioned = sum(finding.state == "named" for finding in self.extra)
+        quiet = sum(finding.state in ("normal", "stable") for finding in self.extra)
+        return self.severity_unsaid + self.zone + mentioned + quiet / 4
 
 
 def _alike(one: Finding, other: Finding) -> bool:
@@ -211,7 +222,7 @@ def _distinct(statements: Sequence[Statement]) -> list[Finding]:
     found: dict[Finding, None] = {}
     for statement in statements:
         for finding in statement.findings:
-            if finding.key == "cardiomediastinal" and not finding.positive:
+            if finding.key == _CARDIOMEDIASTINAL and not finding.positive:
                 found[replace(finding, key="heart")] = None
                 found[replace(finding, key="mediastinum")] = None
             else:
@@ -239,8 +250,12 @@ def compare(reference: Sequence[Statement], candidate: Sequence[Statement]) -> C
     result.contradicted += _paired(left, right, _kin_denied)
     _sort_left(result, left, right, covered_right)
     for finding in right:
-        covering = not finding.positive and finding.key in covered_left
-        (result.covering if covering else result.extra).append(finding)
+        if finding.positive:
+            result.extra.append(finding)
+        elif finding.key in covered_left:
+            result.covering.append(finding)
+        elif _CARDIOMEDIASTINAL not in finding.where:  # else the other half has matched
+            result.extra.append(finding)
     for one, other in result.matched + result.kin:
         _count_differences(result, one, other)
     prior_left = any(statement.prior for statement in reference)

@@ -52,9 +52,7 @@ def _of_matches(comparison: Comparison) -> dict[str, float]:
     matched_positive = _positive(one for one, _ in comparison.matched)
     kin_positive = _positive(one for one, _ in comparison.kin)
     denied = _positive(one for one, _ in comparison.contradicted)
-    unsure = comparison.severity_unsaid + comparison.zone / 2
-    unsure += sum(finding.state == "named" for finding in comparison.extra)
-    stated = matched + wrong + unsure
+    stated = matched + wrong + comparison.vague
     return {
         "ratio": comparison.credit / stated if stated else 0.5,
         "matched": matched,
