@@ -1,5 +1,5 @@
 """Agreement of the proxy judge with recorded answers of GREEN, by cross-validation, and pairs
-judged a second on one core.
+judged a second on one core, with the clinical score.
 
     OMP_NUM_THREADS=1 python bench/proxy.py [--recorded ../shared/recorded] [--pairs 4000]
 
@@ -54,6 +54,7 @@ def main() -> None:
     proxy.judge(made_up(1))  # loads the weights
     start = time.perf_counter()
     proxy.judge(pairs)
+    proxy.clinical(pairs)
     result = {"pairs_per_second": round(len(pairs) / (time.perf_counter() - start))}
     if arguments.recorded.is_dir():
         from recipes.fit_proxy import cross_validate, recorded
