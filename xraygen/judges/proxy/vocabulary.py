@@ -197,7 +197,7 @@ spine: spine spinal vertebral vertebra vertebrae discspace
 rib: rib
 shoulder: shoulder clavicle humerus humeral acromioclavicular glenohumeral scapula
 soft tissue: softtissue
-interstitial: marking bronchovascular
+interstitial: marking bronchovascular interstitium
 """)
 STRUCTURE_NAMES = frozenset(STRUCTURE.values())
 NORMAL = _words("""
