@@ -38,6 +38,11 @@ RELATED = _pairs(
     """
 opacity | consolidation
 opacity | airspace opacity
+ground-glass opacity | opacity
+ground-glass opacity | airspace opacity | consolidation
+ground-glass opacity | pneumonia
+ground-glass opacity | interstitial markings
+ground-glass opacity | pulmonary edema
 opacity | pneumonia
 opacity | tuberculosis
 opacity | atelectasis
@@ -107,11 +112,12 @@ NAMED_BY = {
             "lesion",
             "scarring",
             "fibrosis",
-            "interstitial markings",
+            "ground-glass opacity",
             "granuloma",
             "tuberculosis",
         )
     ),
+    "interstitial markings": frozenset(("pulmonary edema", "heart failure", "fibrosis")),
     "bronchovascular crowding": frozenset(("low lung volume",)),
     "abnormal lung": frozenset(
         ("interstitial markings", "emphysema", "hyperinflation", "fibrosis", "consolidation")

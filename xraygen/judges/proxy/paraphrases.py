@@ -49,6 +49,10 @@ emphysemasubcutaneous: subcutaneous gas | soft tissue air | soft tissue gas | ch
 fracture: broken rib | broken ribs | broken clavicle | bony break | cortical offset | rib defect
 fracture: rib defects
 goiter: thyroid enlargement | enlarged thyroid | thyroid mass
+groundglassopacity: ground glass opacity | ground glass opacities | groundglass opacity
+groundglassopacity: ground glass | groundglass opacities | ground glass density
+groundglassopacity: ground glass densities | hazy opacity | hazy opacities
+groundglassopacity: ground glass attenuation | ground glass opacification
 heart: cardiothoracic ratio
 heartfailure: congestive failure | cardiac failure | cardiac decompensation | decompensated chf
 heartfailure: cardiac insufficiency | ventricular failure | decompensated heart failure
@@ -70,13 +74,17 @@ interstitial: small airways disease | bronchial cuffing | airway wall thickening
 interstitial: reactive airways disease | reactive airway disease | bronchitic changes
 interstitial: airways disease | diffuse parenchymal lung disease | coarsened markings
 interstitial: coarse lung markings | airway disease | bronchitic change
+interstitialopacity: interstitial opacity | interstitial opacities | reticular opacity
+interstitialopacity: reticular opacities | reticulonodular opacity | reticulonodular opacities
+interstitialopacity: interstitial opacification | interstitial density | interstitial densities
+interstitialopacity: reticular densities | linear interstitial opacities | fine reticular opacities
+interstitialopacity: reticular infiltrates
 kyphosis: accentuated kyphosis
 left pleuraleffusion: fluid in the left pleural space
 left pneumothorax: air in the left pleural space
 malignancy: lung cancer | bronchogenic carcinoma | lymphangitic carcinomatosis | neoplastic process
 malignancy: neoplastic disease | progressive disease | malignant process
 mostly: most prominent | more pronounced | most pronounced | most prominently
-opacity: ground glass opacity | ground glass opacities | groundglass opacity | ground glass
 opacity: increased density | increased densities | white out | increased attenuation
 osteopenia: reduced bone density | decreased bone mass | low bone mass
 osteopenia: reduced bone mineralization | decreased bone mineralization
@@ -128,7 +136,7 @@ low volume: hypoventilated hypoventilatory underinflation
 malignancy: metastase
 mass: neoplasm
 nodule: micronodule
-opacity: airspaceopacity opacified infiltrative whiteout
+opacity: airspaceopacity groundglassopacity interstitialopacity opacified infiltrative whiteout
 pneumonia: bronchopneumonia aspiration covid
 volume loss: volumeloss
 """
@@ -139,4 +147,8 @@ PHRASES = {
     if len(phrase.split()) > 1
 }
 # Word -> a name more precise than that of its observation.
-KIND = {"airspaceopacity": "airspace opacity"}
+KIND = {
+    "airspaceopacity": "airspace opacity",
+    "groundglassopacity": "ground-glass opacity",
+    "interstitialopacity": "interstitial markings",
+}
