@@ -1,13 +1,15 @@
 """What the reader of findings finds in Open-i's reports, held against the findings that two readers
 coded by hand (MeSH): recall and precision of abnormal reports and of single findings.
 
-    python bench/open_i.py [../shared/open-i/NLMCXR_reports.tgz]
+    python bench/open_i.py [../shared/open-i/NLMCXR_reports.tgz] [--doubtful]
 
 Rules of the reader were written with the reports of even uids in view, so "odd" is the figure to
 quote. A report counts where it has FINDINGS and was coded; FINDINGS and IMPRESSION are read. It is
-abnormal where it has a code other than `normal`. Prints one JSON line: for each half and finding
-the reports coded, the reports found, recall and precision. The first MOST_FREQUENT findings are
-the most frequent of the codes, where codes for the same finding are taken together.
+abnormal where it has a code other than `normal`. What the text calls possible only ("may
+represent", "at the upper limit of normal") counts as found with --doubtful alone, because the
+readers coded none of it. Prints one JSON line: for each half and finding the reports coded, the
+reports found, recall and precision, the most frequent finding first. Codes for the same finding are
+taken together.
 """
 
 import argparse
@@ -25,16 +27,11 @@ from xraygen.judges.proxy.findings import Finding, read
 from xraygen.judges.proxy.vocabulary import UNREAD
 
 ARCHIVE = Path("../shared/open-i/NLMCXR_reports.tgz")
-MOST_FREQUENT = 12
 
 
 def _keys(names: str) -> Callable[[Finding], bool]:
     keys = frozenset(name.strip() for name in names.split(","))
     return lambda finding: finding.key in keys
-
-
-def _calcified(finding: Finding) -> bool:
-    return finding.key == "calcification"
 
 
 # Name: (codes, by their beginning; what the reader calls it).
@@ -49,7 +46,7 @@ CODED: dict[str, tuple[str, Callable[[Finding], bool]]] = {
     "cardiomegaly": ("Cardiomegaly|Cardiac Shadow/enlarged", _keys("heart, cardiomediastinal")),
     "atelectasis": ("Pulmonary Atelectasis", _keys("atelectasis")),
     "low lung volume": ("Lung/hypoinflation", _keys("low volume")),
-    "calcification": ("Calcinosis", _calcified),
+    "calcification": ("Calcinosis", _keys("calcification")),
     "tortuous aorta": ("Aorta[^/]*/tortuous", _keys("tortuous")),
     "hyperinflation": ("Lung/hyperdistention|Lung, Hyperlucent", _keys("hyperinflation")),
     "scarring": ("Cicatrix", _keys("scarring")),
@@ -94,13 +91,13 @@ class Report(NamedTuple):
     def coded(self, name: str) -> bool:
         return any(re.match(CODED[name][0], code) for code in self.codes)
 
-    def findings(self) -> list[Finding]:
-        """What the reader finds present, without what the text calls possible only."""
+    def findings(self, doubtful: bool = False) -> list[Finding]:
+        """What the reader finds present; `doubtful`: or possible."""
         found = [finding for said in read(self.text) for finding in said.findings]
         return [
             finding
             for finding in found
-            if finding.positive and not finding.doubtful and finding.key != UNREAD
+            if finding.positive and finding.key != UNREAD and (doubtful or not finding.doubtful)
         ]
 
 
@@ -136,13 +133,10 @@ def _agreement(coded: list[bool], found: list[bool]) -> dict[str, float]:
     }
 
 
-def measured(chosen: list[Report]) -> dict[str, dict[str, float]]:
-    found = [report.findings() for report in chosen]
-    result = {
-        "abnormal report": _agreement(
-            [report.abnormal for report in chosen], list(map(bool, found))
-        )
-    }
+def measured(chosen: list[Report], doubtful: bool = False) -> dict[str, dict[str, float]]:
+    found = [report.findings(doubtful) for report in chosen]
+    abnormal = [report.abnormal for report in chosen]
+    result = {"abnormal report": _agreement(abnormal, list(map(bool, found)))}
     for name, (_, fits) in CODED.items():
         coded = [report.coded(name) for report in chosen]
         result[name] = _agreement(coded, [any(map(fits, findings)) for findings in found])
@@ -154,17 +148,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("archive", type=Path, nargs="?", default=ARCHIVE)
-    read_reports = sorted(reports(parser.parse_args().archive))
-    halves = {"even": 0, "odd": 1}
-    print(
-        json.dumps(
-            {"reports": len(read_reports)}
-            | {
-                half: measured([report for report in read_reports if report.uid % 2 == rest])
-                for half, rest in halves.items()
-            }
-        )
-    )
+    parser.add_argument("--doubtful", action="store_true")
+    arguments = parser.parse_args()
+    found = sorted(reports(arguments.archive))
+    both = measured(found)
+    by_frequency = sorted(both, key=lambda name: -both[name]["coded"])
+    result: dict = {"reports": len(found)}
+    for half, rest in (("even", 0), ("odd", 1)):
+        chosen = [report for report in found if report.uid % 2 == rest]
+        values = measured(chosen, arguments.doubtful)
+        result[half] = {name: values[name] for name in by_frequency}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

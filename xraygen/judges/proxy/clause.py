@@ -51,6 +51,7 @@ _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blur
 # Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
 _MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
+_ADJECTIVES = frozenset(YIELDS) | {"nodular"}
 _BETWEEN = frozenset(("and", "pulmonary", "old", "multiple", "scattered", "small", "stable"))
 
 
@@ -102,10 +103,10 @@ def _head(words: list[str], at: int) -> int:
         word = singular(words[place])
         if word == "and" and words[at] == "interstitial":
             return 0  # "interstitial and airspace disease" are two
-        if word in OBSERVATION and word not in YIELDS:
+        if word in OBSERVATION and word not in _ADJECTIVES:
             return place
         qualifies = word in SIDE or word in ZONE or word in STRUCTURE or word in SEVERITY
-        if not qualifies and word not in YIELDS and word not in _BETWEEN:
+        if not qualifies and word not in _ADJECTIVES and word not in _BETWEEN:
             return 0
     return 0
 

@@ -99,7 +99,7 @@ malpositioned device: right mainstem bronchus | right main bronchus | right main
 malpositioned device: mainstem bronchus | left mainstem bronchus | left main bronchus
 malpositioned device: coiled in the esophagus | coiled in the oesophagus | coiled in the pharynx
 malpositioned device: tip in the esophagus | tip in the bronchus | coiled in the hypopharynx
-malpositioned device: recommend advancing | retract | retraction | repositioning | repositioned
+malpositioned device: recommend advancing | retract | repositioning | repositioned
 """)
 SURGERY = _kinds("""
 sternotomy wires: sternotomy | median sternotomy | sternotomy wires | cerclage wires

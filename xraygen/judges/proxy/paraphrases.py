@@ -130,7 +130,7 @@ effusion: empyema haemothorax hydropneumothorace
 elevation: raised
 goiter: goiter
 heart failure: chf
-interstitial: interstitium reticulonodular micronodular reticulation reticulations honeycombing
+interstitial: reticulonodular micronodular reticulation reticulations honeycombing
 interstitial: miliary
 low volume: hypoventilated hypoventilatory underinflation
 malignancy: metastase

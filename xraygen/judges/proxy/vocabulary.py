@@ -197,7 +197,7 @@ spine: spine spinal vertebral vertebra vertebrae discspace
 rib: rib
 shoulder: shoulder clavicle humerus humeral acromioclavicular glenohumeral scapula
 soft tissue: softtissue
-interstitial: marking bronchovascular
+interstitial: marking bronchovascular interstitium
 """)
 STRUCTURE_NAMES = frozenset(STRUCTURE.values())
 NORMAL = _words("""
@@ -238,7 +238,9 @@ SEVERITY = _levels(
     "gross",
 )
 # After these, an observation is only a possibility.
-DOUBT = _words("may might could possible possibly questionable question questioned")
+DOUBT = _words("""
+may might could possible possibly questionable question questioned differential alternatively
+""")
 # Before this word, too.
 DOUBTS_BEFORE = "excludable"
 # After these, an observation is what to look for or to do next, not what is there.
@@ -276,7 +278,7 @@ YIELDS = {
 OVERRIDES = {
     word: _names(heads)
     for words, heads in (
-        ("granulomatous", "pneumonia, calcification"),
+        ("granulomatous histoplasmosis", "pneumonia, calcification"),
         ("tuberculous tuberculosis", "pneumonia"),
         ("atherosclerotic", "calcification"),
         ("sclerotic lytic destructive cavitary mass lucent", "lesion"),
