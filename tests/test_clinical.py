@@ -26,6 +26,7 @@ from xraygen.judges.proxy.clinical import (
 from xraygen.judges.proxy.clinical_matching import Differences
 from xraygen.judges.proxy.names import names
 from xraygen.judges.proxy.proxy import Proxy
+from xraygen.judges.proxy.vocabulary import vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = ROOT.parent / "shared" / "judges"
@@ -46,6 +47,8 @@ FINDINGS = {
 FALSE = ["Right hilar adenopathy.", "Free air under the diaphragm.", "Bones are osteopenic."]
 reports = st.lists(st.sampled_from(sorted(FINDINGS)), max_size=len(FINDINGS), unique=True)
 reports = reports.map(" ".join)
+words = st.lists(st.sampled_from([*vocabulary(), *(".", ",", "8 mm", "3 cm")]), max_size=12)
+words = words.map(" ".join)
 
 
 def score(reference: str, candidate: str) -> float:
@@ -277,6 +280,13 @@ def test_itself_scores_1_with_normal_sentences_too(reference):
     assert sorted(result.matched) == sorted(
         name for text, name in FINDINGS.items() if text in reference
     )
+
+
+@given(words, words)
+def test_any_words_of_the_vocabulary_have_a_score(reference, candidate):
+    result = assess(reference, candidate)
+    assert -1 <= result.score <= 1
+    assert {*result.matched, *result.missed, *result.invented} <= significance().keys()
 
 
 @given(reports, reports)

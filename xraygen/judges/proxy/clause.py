@@ -300,9 +300,11 @@ class Clause:
         if observation.word == "cardiomegaly":
             return "heart"
         if observation.name in _OF_STRUCTURE:
-            for name, _ in self.structures:
-                if not (self.low and name == "volume"):
-                    return name
+            names = [name for name, _ in self.structures if not (self.low and name == "volume")]
+            if "interstitial" in names:
+                return "interstitial"  # "prominence of the pulmonary interstitium"
+            if names:
+                return names[0]
         return observation.name
 
     def _of_structures(self, taken: set[str]) -> list[Finding]:

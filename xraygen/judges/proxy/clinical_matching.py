@@ -27,6 +27,7 @@ vascular congestion | abnormal pulmonary vessels
 emphysema | hyperinflation | bulla
 hyperinflation | flattened diaphragm
 scarring | fibrosis
+interstitial markings | airway thickening
 atelectasis | volume loss
 nodule | granuloma
 nodule | nodular opacity

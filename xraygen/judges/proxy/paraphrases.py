@@ -7,6 +7,10 @@ _PHRASES = """
 adenopathy: enlarged lymph nodes | enlarged nodes | nodal enlargement
 airspaceopacity: airspace opacity | airspace opacities | air space opacity | air space opacities
 airspaceopacity: alveolar opacity | alveolar opacities | airspace density | airspace densities
+airwaythickening: bronchial wall thickening | bronchial thickening | airway thickening
+airwaythickening: small airways disease | bronchial cuffing | airway wall thickening
+airwaythickening: reactive airways disease | reactive airway disease | bronchitic changes
+airwaythickening: airways disease | airway disease | bronchitic change
 atelectasis: incomplete expansion | lung base collapse | collapsed lung bases | lung collapse
 atelectasis: collapsed lung | partially collapsed | aeration disturbance | partial collapse
 atelectasis: decreased aeration | poor aeration
@@ -69,11 +73,7 @@ improved: near complete resolution of | near resolution of | incomplete resoluti
 improved: incomplete clearing of | near complete clearing of
 interstitial: increased lung markings | reticulonodular pattern | reticulonodular opacity
 interstitial: reticulonodular opacities | reticular pattern | micronodular pattern
-interstitial: bronchial wall thickening | bronchial thickening | airway thickening
-interstitial: small airways disease | bronchial cuffing | airway wall thickening
-interstitial: reactive airways disease | reactive airway disease | bronchitic changes
-interstitial: airways disease | diffuse parenchymal lung disease | coarsened markings
-interstitial: coarse lung markings | airway disease | bronchitic change
+interstitial: diffuse parenchymal lung disease | coarsened markings | coarse lung markings
 interstitialopacity: interstitial opacity | interstitial opacities | reticular opacity
 interstitialopacity: reticular opacities | reticulonodular opacity | reticulonodular opacities
 interstitialopacity: interstitial opacification | interstitial density | interstitial densities
@@ -121,6 +121,7 @@ volumeloss: volume loss | loss of volume
 """
 # `observation: word word`; words in the singular.
 OBSERVATION_WORDS = """
+airway thickening: airwaythickening
 atelectasis: collapsed discoid atelectase
 atherosclerosis: atheromatous arteriosclerotic
 consolidation: alveolar
@@ -130,8 +131,7 @@ effusion: empyema haemothorax hydropneumothorace
 elevation: raised
 goiter: goiter
 heart failure: chf
-interstitial: reticulonodular micronodular reticulation reticulations honeycombing
-interstitial: miliary
+interstitial: reticulonodular micronodular reticulation reticulations honeycombing miliary
 low volume: hypoventilated hypoventilatory underinflation
 malignancy: metastase
 mass: neoplasm
