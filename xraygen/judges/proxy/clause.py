@@ -167,6 +167,7 @@ class Clause:
         self.asked = False
         self.subject = False
         self.previous = ""
+        self.joined = 0  # the first of the observations that one thing is said of
         self.normal = False
         self.stable = not STABLE.isdisjoint(words)
         self.changed = not CHANGED.isdisjoint(words)
@@ -206,6 +207,8 @@ class Clause:
             self.asserted = False  # "atelectasis, likely due to an underlying mass"
         if raw in SEPARATES:
             self.subject = False
+            if raw != "and":
+                self.joined = len(self.observations)
             if self.ended:
                 self.negated = self.ended = False
         if raw in NEGATION:
@@ -215,8 +218,8 @@ class Clause:
             return
         if raw in DOUBT:
             self.doubtful = True
-        if raw == DOUBTS_BEFORE and self.observations:
-            self.observations[-1] = self.observations[-1]._replace(doubtful=True)
+        if raw == DOUBTS_BEFORE:
+            self._doubt_before()
         if raw in PRIOR:
             self.denied = False  # "nodule, not seen previously" is there now
         if word in OBSERVATION:
@@ -228,6 +231,11 @@ class Clause:
         if word in STRUCTURE:
             self.subject = False
             self.structures.append((STRUCTURE[word], self.negated))
+
+    def _doubt_before(self) -> None:
+        """ "A nodule or a mass cannot be excluded": both are doubtful."""
+        for at in range(self.joined, len(self.observations)):
+            self.observations[at] = self.observations[at]._replace(doubtful=True)
 
     def _read_normal(self, raw: str) -> None:
         if self.subject and raw in _PREDICATES and self.previous in _VERBS:

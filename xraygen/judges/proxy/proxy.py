@@ -2,9 +2,9 @@
 2024), on CPU, without a model.
 
 Each text is read into findings (`findings.py`), and the two sides are compared finding by finding
-(`comparison.py`), which gives the counts. The score is not their plain ratio: most of it is what
-small regression trees, fitted to recorded answers of GREEN, predict from the comparison and from
-the overlap in words (`features.py`). `recipes/fit_proxy.py` fits them and measures the agreement.
+(`comparison.py`), which gives the counts. The score is their ratio, with half credit for what is
+said otherwise, corrected by small regression trees that are fitted to recorded answers of GREEN
+(`features.py`). `recipes/fit_proxy.py` fits them and measures the agreement.
 """
 
 import json
@@ -112,8 +112,8 @@ def scores(
 ) -> list[float]:
     """(n) feature rows and their comparisons -> (n) scores of pairs that are not `same`.
 
-    The plain ratio of the counts, which carries over to texts unlike the recorded ones, corrected
-    by what the trees predict. What one side affirms and the other denies bounds the
+    The ratio, which carries over to texts unlike the recorded ones, corrected by what the trees
+    predict. What one side affirms and the other denies bounds the
     score as in GREEN's formula. Wrong sides and severities are too rare in the recorded answers to
     be fitted, so they also count as in the formula.
     """

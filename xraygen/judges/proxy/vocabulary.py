@@ -49,9 +49,10 @@ improved: not resolved | incompletely resolved | not cleared | partially cleared
 unchanged: no change in | no significant change in | no interval change in | no change
 unchanged: no significant interval change in | no significant change | no interval change
 unchanged: no significant interval change | without change | without significant change
+excludable: cannot be ruled out | not be ruled out | not ruled out | difficult to rule out
 excludable: cannot be excluded | not be excluded | not excluded | difficult to exclude
 excludable: cannot be entirely excluded | not entirely excluded | cannot be completely excluded
-may: cannot exclude | not exclude | can not exclude
+may: cannot rule out | not rule out | cannot exclude | not exclude | can not exclude
 foreignbody: foreign body | foreign bodies | nipple ring | nipple rings
 airfluid: air fluid level | air fluid levels
 emphysemasubcutaneous: subcutaneous emphysema | subcutaneous air | soft tissue emphysema
@@ -241,7 +242,7 @@ SEVERITY = _levels(
 DOUBT = _words("""
 may might could possible possibly questionable question questioned differential alternatively
 """)
-# Before this word, too.
+# What this word follows, too.
 DOUBTS_BEFORE = "excludable"
 # After these, an observation is what to look for or to do next, not what is there.
 ASKED = _words("""
