@@ -42,6 +42,9 @@ def present(text: str) -> set[str]:
         ("Calcified lymph nodes.", {"calcification"}),
         ("A lytic lesion of the humerus.", {"destruction"}),
         ("Interstitial disease with edema.", {"interstitial", "edema"}),
+        ("Interstitial and airspace disease.", {"interstitial", "consolidation"}),
+        ("Interstitial and patchy nodular opacities.", {"nodular opacity"}),
+        ("Calcified hilar and mediastinal granulomas.", {"granuloma"}),
     ],
 )
 def test_a_noun_phrase_is_one_finding(text, keys):

@@ -52,7 +52,9 @@ _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blur
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
 _MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
 _ADJECTIVES = frozenset(YIELDS) | {"nodular"}
-_BETWEEN = frozenset(("and", "pulmonary", "old", "multiple", "scattered", "small", "stable"))
+_BETWEEN = frozenset(
+    "and pulmonary old multiple scattered small stable patchy diffuse focal faint".split()
+)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -101,10 +103,10 @@ def _head(words: list[str], at: int) -> int:
     """Where the next observation of the same noun phrase is; 0: there is none."""
     for place in range(at + 1, len(words)):
         word = singular(words[place])
-        if word == "and" and words[at] == "interstitial":
-            return 0  # "interstitial and airspace disease" are two
         if word in OBSERVATION and word not in _ADJECTIVES:
-            return place
+            # "interstitial and airspace disease" are two, "... and nodular opacities" are one.
+            two = words[at] == "interstitial" and "and" in words[at:place]
+            return 0 if two and OBSERVATION[word] != "opacity" else place
         qualifies = word in SIDE or word in ZONE or word in STRUCTURE or word in SEVERITY
         if not qualifies and word not in _ADJECTIVES and word not in _BETWEEN:
             return 0
