@@ -234,6 +234,9 @@ def test_the_table_may_come_from_a_spreadsheet(tmp_path):
         ("Gas beneath the skin: subcutaneous emphysema.", ["subcutaneous emphysema"]),
         ("EKG leads overlie the chest.", ["monitoring leads"]),
         ("Kyphotic positioning.", []),
+        ("A small pneumothorax cannot be excluded.", []),
+        ("Cannot exclude a trace effusion.", []),
+        ("Possible small effusion.", ["pleural effusion"]),
     ],
 )  # fmt: skip
 def test_findings_by_name(text, expected):

@@ -44,7 +44,9 @@ _VERBS = frozenset(
     ("is", "are", "appear", "appears", "remain", "remains", "was", "were", "grossly")
 )
 # What follows one of these is looked for, not seen: "limits detection of nodules".
-_LOOKED_FOR = frozenset("assess assessment detect detection limited limits limiting".split())
+_LOOKED_FOR = frozenset(
+    "assess assessment detect detection limited limits limiting cannotexclude".split()
+)
 # In a clause with one of these, nothing is seen.
 _NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexposed exposure".split())
 _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
@@ -237,7 +239,8 @@ class Clause:
     def _doubt_before(self) -> None:
         """ "A nodule or a mass cannot be excluded": both are doubtful."""
         for at in range(self.joined, len(self.observations)):
-            self.observations[at] = self.observations[at]._replace(doubtful=True)
+            last = self.observations[at]
+            self.observations[at] = last._replace(doubtful=True, asserted=False)
 
     def _read_normal(self, raw: str) -> None:
         if self.subject and raw in _PREDICATES and self.previous in _VERBS:

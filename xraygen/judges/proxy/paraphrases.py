@@ -138,6 +138,7 @@ mass: neoplasm
 nodule: micronodule
 opacity: airspaceopacity groundglassopacity interstitialopacity opacified infiltrative whiteout
 pneumonia: bronchopneumonia aspiration covid
+tortuous: uncoiled
 volume loss: volumeloss
 """
 PHRASES = {

@@ -52,7 +52,7 @@ unchanged: no significant interval change | without change | without significant
 excludable: cannot be ruled out | not be ruled out | not ruled out | difficult to rule out
 excludable: cannot be excluded | not be excluded | not excluded | difficult to exclude
 excludable: cannot be entirely excluded | not entirely excluded | cannot be completely excluded
-may: cannot rule out | not rule out | cannot exclude | not exclude | can not exclude
+cannotexclude: cannot rule out | not rule out | cannot exclude | not exclude | can not exclude
 foreignbody: foreign body | foreign bodies | nipple ring | nipple rings
 airfluid: air fluid level | air fluid levels
 emphysemasubcutaneous: subcutaneous emphysema | subcutaneous air | soft tissue emphysema
@@ -240,7 +240,8 @@ SEVERITY = _levels(
 )
 # After these, an observation is only a possibility.
 DOUBT = _words("""
-may might could possible possibly questionable question questioned differential alternatively
+cannotexclude may might could possible possibly questionable question questioned differential
+alternatively
 """)
 # What this word follows, too.
 DOUBTS_BEFORE = "excludable"
