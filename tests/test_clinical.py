@@ -170,6 +170,12 @@ def test_relations_are_between_names_of_the_table():
     assert set().union(*related, named, *named.values()) <= significance().keys()
 
 
+def test_names_for_one_thing_are_equally_significant():
+    """A text that has both has one finding, so that the order of sentences must not matter."""
+    table = significance()
+    assert all(len({table[name] for name in pair}) == 1 for pair in clinical_matching.ALIKE)
+
+
 def test_the_table_is_packaged():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["xraygen"]

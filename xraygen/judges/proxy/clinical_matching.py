@@ -19,6 +19,7 @@ def _pairs(text: str, *families: Sequence[str]) -> set[frozenset[str]]:
     return {frozenset(pair) for names in [*lines, *families] for pair in combinations(names, 2)}
 
 
+# Of equal significance, because a text that has both has one finding.
 ALIKE = _pairs("""
 consolidation | pneumonia | airspace opacity
 cardiomegaly | enlarged cardiomediastinal silhouette
@@ -29,7 +30,6 @@ hyperinflation | flattened diaphragm
 scarring | fibrosis
 interstitial markings | airway thickening
 atelectasis | volume loss
-nodule | granuloma
 nodule | nodular opacity
 calcified lymph node | granuloma | calcification
 aortic atherosclerosis | atherosclerosis
@@ -57,6 +57,8 @@ opacity | lesion
 consolidation | tuberculosis
 pneumonia | tuberculosis
 nodule | mass | malignancy | lesion
+nodule | granuloma
+nodular opacity | granuloma
 nodular opacity | mass
 lesion | bone lesion
 malignancy | bone lesion
