@@ -4,12 +4,14 @@ agreement with radiologists.
 
 import csv
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xraygen.core.errors import UserError
 from xraygen.judges import opinions
 from xraygen.judges.proxy import clinical_matching
 from xraygen.judges.proxy.clinical import (
@@ -21,6 +23,7 @@ from xraygen.judges.proxy.clinical import (
     assess,
     clinical_score,
     credit,
+    read_table,
     significance,
 )
 from xraygen.judges.proxy.clinical_matching import Differences
@@ -165,6 +168,43 @@ def test_relations_are_between_names_of_the_table():
     related = clinical_matching.ALIKE | clinical_matching.RELATED
     named = clinical_matching.NAMED_BY | clinical_matching.GENERAL
     assert set().union(*related, named, *named.values()) <= significance().keys()
+
+
+def test_the_table_is_packaged():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["xraygen"]
+    packaged = {path for pattern in patterns for path in (ROOT / "xraygen").glob(pattern)}
+    assert TABLE in packaged
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("pneumothorax,urgent", "pneumothorax,very urgent", "line 2: 'very urgent' is none of"),
+        ("pneumothorax,urgent,,", "pneumothorax,urgent,bad,", "line 2: 'bad' is none of"),
+        ("pneumothorax,urgent", "mass,urgent", "mass has a line already"),
+        ("pneumothorax,", "pneumothorax!,", "not a finding that the reader knows: pneumothorax!"),
+        ("pneumothorax,urgent,,,ACR 2014\n", "", "needs a line for pneumothorax"),
+        ("pneumothorax,urgent,,,ACR 2014", "pneumothorax;urgent", "line 2: needs the columns"),
+        ("ACR 2014", "Universit\udce4t", "cannot be read as UTF-8"),
+    ],
+)
+def test_a_mistake_in_the_table_is_one_line_that_says_where(tmp_path, old, new, message):
+    path = tmp_path / "table.csv"
+    text = TABLE.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(UserError) as raised:
+        read_table(path)
+    assert str(raised.value).startswith(str(path)) and message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_table_may_come_from_a_spreadsheet(tmp_path):
+    path = tmp_path / "table.csv"
+    text = TABLE.read_text(encoding="utf-8").replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_table(path) == significance()
 
 
 # What is read and what matches

@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from xraygen.core.errors import UserError
 from xraygen.core.study import Clinical
 from xraygen.judges.proxy.clinical_matching import Differences, distinct, match
 from xraygen.judges.proxy.findings import Finding, read
+from xraygen.judges.proxy.names import names
 
 TABLE = Path(__file__).with_name("significance.csv")
 WEIGHTS = {
@@ -24,6 +26,7 @@ WEIGHTS = {
     "benign_expected": 0.0,
 }
 NOT_A_FINDING = "not_a_finding"
+COLUMNS = ("finding", "significance", "mild", "severe", "source")
 Weights = tuple[float, float, float, float]  # of severity unsaid, mild, moderate, severe
 
 
@@ -42,15 +45,42 @@ DEFAULT = Parameters()
 @cache
 def significance() -> Mapping[str, Weights | None]:
     """The weights of each finding by name, from significance.csv; None: not a finding."""
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        return {row["finding"]: _weights(row) for row in csv.DictReader(file)}
+    return read_table(TABLE)
 
 
-def _weights(row: dict[str, str]) -> Weights | None:
+def read_table(path: Path) -> dict[str, Weights | None]:
+    """Raises UserError where the table is not one line with valid classes for each finding."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8: {error}") from None
+    table: dict[str, Weights | None] = {}
+    for number, row in enumerate(rows, 2):
+        where = f"{path}, line {number}"
+        if not set(COLUMNS) <= row.keys() or None in row.values():
+            raise UserError(f"{where}: needs the columns {','.join(COLUMNS)}, between commas")
+        if row["finding"] in table:
+            raise UserError(f"{where}: {row['finding']} has a line already")
+        table[row["finding"]] = _weights(row, where)
+    unknown = sorted(table.keys() - set(names()))
+    if unknown:
+        raise UserError(f"{path}: not a finding that the reader knows: {', '.join(unknown)}")
+    missing = sorted(set(names()) - table.keys())
+    if missing:
+        raise UserError(f"{path}: needs a line for {', '.join(missing)}")
+    return table
+
+
+def _weights(row: dict[str, str], where: str) -> Weights | None:
     usual = row["significance"]
     if usual == NOT_A_FINDING:
         return None
     mild, severe = row["mild"] or usual, row["severe"] or usual
+    for given in (usual, mild, severe):
+        if given not in WEIGHTS:
+            classes = ", ".join(WEIGHTS)
+            raise UserError(f"{where}: {given!r} is none of {classes}, {NOT_A_FINDING}")
     return WEIGHTS[usual], WEIGHTS[mild], WEIGHTS[usual], WEIGHTS[severe]
 
 
