@@ -1,14 +1,16 @@
-"""annotate@<approach>: cases of dev and test -> data/annotations/<approach>/{dev,test}.jsonl,
-metrics/usage/<approach>.json.
+"""annotate@<approach>: cases of dev and test, and some of test with other pictures ->
+data/annotations/<approach>/{dev,test,audit}.jsonl, metrics/usage/<approach>.json.
 
 python -m stages.annotate APPROACH --dry-run says how much would be asked, and at what cost.
 """
 
+import itertools
 import sys
 from collections import Counter
 from pathlib import Path
 
 from xraygen import params
+from xraygen.annotators import picture_audit
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
 from xraygen.core.errors import UserError, one_line
@@ -27,8 +29,10 @@ def main(name: str, *dry_run: str) -> None:
         split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
         for split in ("dev", "test")
     }
+    test = read_jsonl("data/prepared/test.jsonl", Study) if annotate.shows_pictures else ()
+    altered = picture_audit.altered(test, settings.audit, root)
     if dry_run:
-        print(annotate.plan(case for cases in splits.values() for case in cases))
+        print(annotate.plan(itertools.chain(*splits.values(), (one.case for one in altered))))
         return
     usage: Counter[str] = Counter(cases=0, failed=0)
     for split, cases in splits.items():
@@ -38,11 +42,14 @@ def main(name: str, *dry_run: str) -> None:
             usage["failed"] += record.annotation is None
             usage.update(record.usage)
     counts = {what: int(count) for what, count in usage.items()}
-    asked = annotate.usage()
+    asked = annotate.usage()  # without the audit, whose cases are not like those of a collection
+    out = Path("data/annotations") / name / "audit.jsonl"
+    write_jsonl(out, picture_audit.answers(annotate, altered, f"{name} audit"))
     # Printed rather than tracked, because it differs from run to run.
-    if "seconds" in asked:
-        seconds = asked.pop("seconds")
+    if seconds := asked.pop("seconds", None):
         print(f"{name}: {seconds:,.1f} s, {asked.get('requests', 0):,} requests", file=sys.stderr)
+    if altered and "cost_usd" in asked:
+        asked["audit_cost_usd"] = round(annotate.usage()["cost_usd"] - asked["cost_usd"], 6)
     write_metrics(f"metrics/usage/{name}.json", counts | asked)
 
 

@@ -1,5 +1,5 @@
-"""evaluate@<approach>: annotations, references -> data/judgements/<approach>/{dev,test}.jsonl and
-summary.json, metrics/scores/<approach>.json.
+"""evaluate@<approach>: annotations, references -> data/judgements/<approach>/{dev,test}.jsonl,
+summary.json and audit.json, metrics/scores/<approach>.json.
 """
 
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from xraygen import judges, params
 from xraygen.core.errors import one_line
-from xraygen.core.json_lines import write_json, write_jsonl, write_metrics
-from xraygen.core.study import AnnotationRecord, Study
-from xraygen.evaluation import evaluate
+from xraygen.core.json_lines import read_jsonl, write_json, write_jsonl, write_metrics
+from xraygen.core.study import AnnotationRecord, AuditRecord, Study
+from xraygen.evaluation import evaluate, picture_audit
 
 
 def main(name: str) -> None:
@@ -22,11 +22,23 @@ def main(name: str) -> None:
     summary = evaluate.details(
         judgements, studies, judge, regions, settings.resamples, settings.seed
     )
+    altered = read_jsonl(Path("data/annotations") / name / "audit.jsonl", AuditRecord, regions)
+    audit = picture_audit.judged(
+        studies["test"],
+        annotations["test"],
+        list(altered),
+        judge,
+        regions,
+        settings.resamples,
+        settings.seed,
+    )
     out = Path("data/judgements") / name
     for split, judged in judgements.items():
         write_jsonl(out / f"{split}.jsonl", judged)
     write_json(out / "summary.json", summary)
-    write_metrics(f"metrics/scores/{name}.json", evaluate.metrics(summary))
+    write_json(out / "audit.json", audit)
+    scores = evaluate.metrics(summary) | picture_audit.metrics(audit)
+    write_metrics(f"metrics/scores/{name}.json", scores)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+"""The section on the picture audit in the report of a comparison."""
+
+import textwrap
+from collections.abc import Mapping
+
+from tabulate import tabulate
+
+from xraygen.evaluation.picture_audit import SHOWN
+
+# A loss of score below this is called none, if the whole interval is below.
+NEGLIGIBLE = 0.05
+_FEW = 3  # a finding of fewer swapped studies is not named
+_PICTURES = {"own": "its own", "swapped": "another study's", "blank": "blank", "none": "none"}
+ABOUT = """Each approach that sees pictures was also asked about {studies} with the pictures of another study,
+with grey ones of the same size, and with none. *Left*: the share of the macro score with the own
+pictures that it still earns. *Changed*: the share of answers that differ from those with the own
+pictures. A case without an answer counts as empty; where there was no answer at all, there is no
+score. In brackets: 95 % bootstrap intervals over studies."""
+FOLLOWED = """With another study's pictures: of the regions in which the two references differ for the judge,
+the share in which the answer is nearer to the reference of the study whose picture was shown
+(*follows*) or to its own (*stays*), and the share that would follow with the answer that the other
+study itself got (*possible*). Of abnormal findings: the share of those that only the shown study
+has that the answer names (*follows*), that the other study's own answer names (*possible*), and
+of those that only its own study has that the answer names (*stays*)."""
+
+
+def section(audits: Mapping[str, dict]) -> str:
+    """Markdown, from the contents of data/judgements/<approach>/audit.json by approach; empty where
+    none was audited.
+    """
+    audited = {name: audit for name, audit in audits.items() if audit["studies"]}
+    if not audited:
+        return ""
+    sizes = sorted({audit["studies"] for audit in audited.values()})
+    studies = " or ".join(f"{size:,}" for size in sizes) + " test studies"
+    verdicts = (_folded(f"- {name}: {verdict(audit)}") for name, audit in audited.items())
+    parts = [
+        "## Do they look at the picture?",
+        "\n".join(verdicts),
+        _conditions(audited),
+        textwrap.fill(" ".join(ABOUT.split()).format(studies=studies), 100),
+        _followed(audited),
+        textwrap.fill(" ".join(FOLLOWED.split()), 100),
+    ]
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def verdict(audit: dict) -> str:
+    """Whether the picture is used, in words that the intervals allow."""
+    return " ".join(sentence for sentence in (_use(audit), _direction(audit)) if sentence)
+
+
+def _use(audit: dict) -> str:
+    swapped = audit["swapped"]
+    if "score" not in swapped or swapped["score"]["lost"]["ci_low"] is None:
+        return "too few studies were answered to tell whether the picture is used."
+    lost = swapped["score"]["lost"]
+    effect = f"with another study's pictures the score is lower by {_interval(lost)}"
+    if swapped["changed"] == 0:
+        return "**the picture is not used**: another study's pictures change no answer."
+    if lost["ci_low"] > 0:
+        used = "hardly used" if lost["ci_high"] < NEGLIGIBLE else "used"
+        left = f"{_share(swapped['score']['share'])} of the score is earned without the right one"
+        return f"**the picture is {used}**: {effect}; {left}."
+    if lost["ci_high"] < NEGLIGIBLE:
+        return (
+            f"**the picture is not used**, as far as {audit['studies']:,} studies tell: {effect}, "
+            f"so at most {max(0.0, lost['ci_high']):.3f} of it depends on the right picture."
+        )
+    return f"{audit['studies']:,} studies do not tell whether the picture is used: {effect}."
+
+
+def _direction(audit: dict) -> str:
+    """What the answers to swapped pictures are about."""
+    texts = audit["followed"]["texts"]
+    follows, stays = texts["follows"], texts["stays"]
+    if not follows or follows["ci_low"] is None:
+        return ""
+    shares = f"{_share(follows)} against {_share(stays)} of the regions that differ"
+    if follows["ci_low"] > stays["ci_high"]:
+        return f"Its answers follow the picture shown, not the rest of the case ({shares})."
+    if stays["ci_low"] > follows["ci_high"]:
+        return f"Its answers stay with the rest of the case, such as the report ({shares})."
+    return f"Its answers clearly follow neither the picture nor the rest of the case ({shares})."
+
+
+def _conditions(audited: Mapping[str, dict]) -> str:
+    rows = []
+    for name, audit in audited.items():
+        for shown in SHOWN:
+            cell = audit[shown]
+            answered = f"{cell['answered']:,} of {cell['cases']:,}"
+            if "score" not in cell:
+                rows.append([name, _PICTURES[shown], answered, *["–"] * 5])
+                continue
+            rows.append(
+                [
+                    name,
+                    _PICTURES[shown],
+                    answered,
+                    _interval(cell["score"]["value"]),
+                    "–" if shown == "own" else _share(cell["score"]["share"]),
+                    _interval(cell["token_f1"]["value"]),
+                    _interval(cell["clinical"]["value"]),
+                    "–" if shown == "own" else f"{100 * cell['changed']:.0f} %",
+                ]
+            )
+    headers = ["approach", "pictures", "answered", "score, macro", "left", "token F1", "clinical"]
+    return _table(rows, [*headers, "changed"])
+
+
+def _followed(audited: Mapping[str, dict]) -> str:
+    rows = []
+    for name, audit in audited.items():
+        texts, findings = audit["followed"]["texts"], audit["followed"]["findings"]
+        rows += [
+            [name, f"{texts['n']:,} regions", *_shares(texts)],
+            [name, f"{findings['n']:,} abnormal findings", *_shares(findings)],
+        ]
+        rows += [
+            [name, f"– {finding}", f"{one['follows']} of {one['n']}", f"{one['possible']}", "–"]
+            for finding, one in audit["followed"]["by_finding"].items()
+            if one["n"] >= _FEW
+        ]
+    return _table(rows, ["approach", "that differ", "follows", "possible", "stays"])
+
+
+def _shares(cell: dict) -> list[str]:
+    return [_share(cell[key]) for key in ("follows", "possible", "stays")]
+
+
+def _interval(estimate: dict | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    if estimate["ci_low"] is None:
+        return f"{estimate['value']:.3f}"
+    return f"{estimate['value']:.3f} [{estimate['ci_low']:.3f}, {estimate['ci_high']:.3f}]"
+
+
+def _share(estimate: dict | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    value = f"{100 * estimate['value']:.0f} %"
+    if estimate["ci_low"] is None:
+        return value
+    return f"{value} [{100 * estimate['ci_low']:.0f}, {100 * estimate['ci_high']:.0f}]"
+
+
+def _table(rows: list[list], headers: list[str]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def _folded(item: str) -> str:
+    return textwrap.fill(item, 100, subsequent_indent="  ")
