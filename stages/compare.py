@@ -33,12 +33,12 @@ def main() -> None:
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
     shared = comparison, overview.table(comparison, usage, floor), source, settings.compare
-    pictures = picture_audit_table.section(
-        {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
-    )
-    complete = report.comparison_markdown(*shared, complete=True) + pictures
+    audits = {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
+    complete = report.comparison_markdown(*shared, complete=True)
+    complete += picture_audit_table.section(audits, complete=True)
+    committed = report.comparison_markdown(*shared) + picture_audit_table.section(audits)
     texts = {
-        "reports/comparison.md": report.comparison_markdown(*shared) + pictures,
+        "reports/comparison.md": committed,
         "reports/comparison.svg": overview.figure(comparison, floor),
         "reports/index.html": report.page(complete, summaries, examples),
     }

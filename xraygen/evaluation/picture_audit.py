@@ -39,15 +39,15 @@ class _Judged:
     def __call__(self, reference: str, candidate: str) -> Opinion:
         return self.known[reference, candidate]
 
-    def findings(self, reference: str) -> Counter[str]:
-        """The abnormal findings of a reference, by name."""
-        clinical = self(reference, reference).clinical
-        return Counter(clinical.matched if clinical else ())
-
-    def named(self, reference: str, candidate: str) -> Counter[str]:
-        """Those of them that the candidate names."""
+    def named(self, reference: str, candidate: str) -> set[str]:
+        """The names of the reference's abnormal findings that the candidate has too."""
         clinical = self(reference, candidate).clinical
-        return Counter(clinical.matched if clinical else ())
+        return set(clinical.matched) if clinical else set()
+
+    def missed(self, reference: str, candidate: str) -> set[str]:
+        """The names of those that it has not."""
+        clinical = self(reference, candidate).clinical
+        return set(clinical.missed) - set(clinical.matched) if clinical else set()
 
 
 class _Swap(NamedTuple):
@@ -190,7 +190,9 @@ def _conditions(
             draws = bootstrap(pair, resamples, seed)[:, :, 0] if n > 1 else None
             cell[name_of] = {
                 "value": _estimate(other, None if draws is None else draws[:, 1]),
-                "lost": _estimate(own - other, None if draws is None else draws[:, 0] - draws[:, 1]),
+                "lost": _estimate(
+                    own - other, None if draws is None else draws[:, 0] - draws[:, 1]
+                ),
                 "share": _share(own, other, draws),
             }
     return result
@@ -219,13 +221,16 @@ def _estimate(value: float, draws: np.ndarray | None) -> dict:
 def _followed(
     swaps: Sequence[_Swap], told: _Judged, scored: Sequence[str], resamples: int, seed: int
 ) -> dict:
-    """What the answers to swapped pictures are nearer to.
+    """What the answers to swapped pictures are about.
 
-    "texts": of the regions in which the two references differ in the eyes of the judge; "findings":
-    of the abnormal findings that only one of the two references has. `follows`: the share nearer to
-    the reference of the study whose pictures were shown, or naming its finding; `stays`: nearer to
-    that of its own. `possible`: as `follows`, with the answer that the lender itself got, which was
-    shown everything of that study.
+    "texts": the `n` regions in which the two references differ for the judge. `follows`: the share
+    in which the answer is nearer to the reference of the study whose pictures were shown, the
+    lender; `stays`: nearer to that of its own; `possible`: as `follows`, of the answers that the
+    lender itself got.
+    "findings": the `n` abnormal findings that only the lender's reference has. `follows`: the share
+    that the answer names; `possible`: that the lender's own answer names; `stays`: the share that
+    the answer names of the `n_own` findings that only its own reference has.
+    "by_finding": the same by name, as counts.
     """
     texts = np.zeros((4, len(swaps)))
     findings = np.zeros((5, len(swaps)))
@@ -252,7 +257,7 @@ def _followed(
             "stays": _ratio(kept, kept_of, **draw),
         },
         "by_finding": {
-            name: {key: counts[key] for key in ("n", "follows", "possible")}
+            name: {key: counts[key] for key in ("n", "follows", "possible", "n_own", "stays")}
             for name, counts in sorted(by_name.items(), key=lambda item: (-item[1]["n"], item[0]))
         },
     }
@@ -279,14 +284,15 @@ def _finding_counts(
     named, and of the first ones named by the lender's own answer)
     """
     own, shown, said = swap.own[region], swap.shown[region], swap.said[region]
-    of_own, of_shown = told.findings(own), told.findings(shown)
-    gained = set(of_shown) - set(of_own)
-    lost = set(of_own) - set(of_shown)
-    named = gained & set(told.named(shown, said))
-    possible = gained & set(told.named(shown, swap.lenders_right[region]))
+    gained = told.missed(shown, own)
+    lost = told.missed(own, shown)
+    named = gained & told.named(shown, said)
+    possible = gained & told.named(shown, swap.lenders_right[region])
     for name in gained:
         by_name[name].update(n=1, follows=name in named, possible=name in possible)
-    kept = lost & set(told.named(own, said))
+    kept = lost & told.named(own, said)
+    for name in lost:
+        by_name[name].update(n_own=1, stays=name in kept)
     return len(gained), len(named), len(lost), len(kept), len(possible)
 
 

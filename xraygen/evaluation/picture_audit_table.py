@@ -7,26 +7,28 @@ from tabulate import tabulate
 
 from xraygen.evaluation.picture_audit import SHOWN
 
-# A loss of score below this is called none, if the whole interval is below.
-NEGLIGIBLE = 0.05
-_FEW = 3  # a finding of fewer swapped studies is not named
+NEGLIGIBLE = 0.05  # a loss is called negligible if its whole interval is below this
+_FEW = 5  # a finding that fewer swaps bring has no row
 _PICTURES = {"own": "its own", "swapped": "another study's", "blank": "blank", "none": "none"}
-ABOUT = """Each approach that sees pictures was also asked about {studies} with the pictures of another study,
-with grey ones of the same size, and with none. *Left*: the share of the macro score with the own
-pictures that it still earns. *Changed*: the share of answers that differ from those with the own
-pictures. A case without an answer counts as empty; where there was no answer at all, there is no
-score. In brackets: 95 % bootstrap intervals over studies."""
-FOLLOWED = """With another study's pictures: of the regions in which the two references differ for the judge,
+_DECIDING = {"score": "the score", "clinical": "the clinical score"}
+ABOUT = """\
+Each approach that sees pictures was also asked about {studies} with the pictures of another
+study, with grey ones of the same size, and with none. *Left*: the share of the macro score with
+the own pictures that it still earns. *Changed*: the share of answers that differ from those
+with the own pictures. A case without an answer counts as empty; where there was no answer at
+all, there is no score. In brackets: 95 % bootstrap intervals over studies."""
+FOLLOWED = """\
+With another study's pictures: of the regions in which the two references differ for the judge,
 the share in which the answer is nearer to the reference of the study whose picture was shown
-(*follows*) or to its own (*stays*), and the share that would follow with the answer that the other
-study itself got (*possible*). Of abnormal findings: the share of those that only the shown study
-has that the answer names (*follows*), that the other study's own answer names (*possible*), and
-of those that only its own study has that the answer names (*stays*)."""
+(*follows*) or to its own (*stays*), and the share that would follow with the answer that the
+other study itself got (*possible*). Of abnormal findings: the share of those that only the
+shown study has that the answer names (*follows*), that the other study's own answer names
+(*possible*), and of those that only its own study has that the answer names (*stays*)."""
 
 
-def section(audits: Mapping[str, dict]) -> str:
+def section(audits: Mapping[str, dict], complete: bool = False) -> str:
     """Markdown, from the contents of data/judgements/<approach>/audit.json by approach; empty where
-    none was audited.
+    none was audited. `complete`: with a row for each frequent finding.
     """
     audited = {name: audit for name, audit in audits.items() if audit["studies"]}
     if not audited:
@@ -39,7 +41,7 @@ def section(audits: Mapping[str, dict]) -> str:
         "\n".join(verdicts),
         _conditions(audited),
         textwrap.fill(" ".join(ABOUT.split()).format(studies=studies), 100),
-        _followed(audited),
+        _followed(audited, complete),
         textwrap.fill(" ".join(FOLLOWED.split()), 100),
     ]
     return "\n" + "\n\n".join(parts) + "\n"
@@ -52,21 +54,26 @@ def verdict(audit: dict) -> str:
 
 def _use(audit: dict) -> str:
     swapped = audit["swapped"]
-    if "score" not in swapped or swapped["score"]["lost"]["ci_low"] is None:
+    lost = {
+        name: swapped[measure]["lost"]
+        for measure, name in _DECIDING.items()
+        if measure in swapped and swapped[measure]["lost"]["ci_low"] is not None
+    }
+    if not lost or not audit["own"]["answered"]:
         return "too few studies were answered to tell whether the picture is used."
-    lost = swapped["score"]["lost"]
-    effect = f"with another study's pictures the score is lower by {_interval(lost)}"
     if swapped["changed"] == 0:
         return "**the picture is not used**: another study's pictures change no answer."
-    if lost["ci_low"] > 0:
-        used = "hardly used" if lost["ci_high"] < NEGLIGIBLE else "used"
-        left = f"{_share(swapped['score']['share'])} of the score is earned without the right one"
+    losses = " and ".join(f"{name} by {_interval(loss)}" for name, loss in lost.items())
+    changed = f"{100 * swapped['changed']:.0f} % of the answers"
+    effect = f"another study's pictures change {changed} and lower {losses}"
+    left = f"{_share(swapped['score']['share'])} of the score is earned without the right picture"
+    negligible = all(loss["ci_high"] < NEGLIGIBLE for loss in lost.values())
+    if any(loss["ci_low"] > 0 for loss in lost.values()):
+        used = "hardly used" if negligible else "used"
         return f"**the picture is {used}**: {effect}; {left}."
-    if lost["ci_high"] < NEGLIGIBLE:
-        return (
-            f"**the picture is not used**, as far as {audit['studies']:,} studies tell: {effect}, "
-            f"so at most {max(0.0, lost['ci_high']):.3f} of it depends on the right picture."
-        )
+    if negligible:
+        verdict = f"**the picture is not used**, as far as {audit['studies']:,} studies tell"
+        return f"{verdict}: {effect}; {left}."
     return f"{audit['studies']:,} studies do not tell whether the picture is used: {effect}."
 
 
@@ -109,7 +116,7 @@ def _conditions(audited: Mapping[str, dict]) -> str:
     return _table(rows, [*headers, "changed"])
 
 
-def _followed(audited: Mapping[str, dict]) -> str:
+def _followed(audited: Mapping[str, dict], complete: bool) -> str:
     rows = []
     for name, audit in audited.items():
         texts, findings = audit["followed"]["texts"], audit["followed"]["findings"]
@@ -117,16 +124,23 @@ def _followed(audited: Mapping[str, dict]) -> str:
             [name, f"{texts['n']:,} regions", *_shares(texts)],
             [name, f"{findings['n']:,} abnormal findings", *_shares(findings)],
         ]
-        rows += [
-            [name, f"– {finding}", f"{one['follows']} of {one['n']}", f"{one['possible']}", "–"]
-            for finding, one in audit["followed"]["by_finding"].items()
-            if one["n"] >= _FEW
-        ]
+        if complete:
+            rows += [
+                [name, finding, *_counts(one)]
+                for finding, one in audit["followed"]["by_finding"].items()
+                if one["n"] >= _FEW
+            ]
     return _table(rows, ["approach", "that differ", "follows", "possible", "stays"])
 
 
 def _shares(cell: dict) -> list[str]:
     return [_share(cell[key]) for key in ("follows", "possible", "stays")]
+
+
+def _counts(one: dict) -> list[str]:
+    n = one["n"]
+    stays = f"{one['stays']} of {one['n_own']}"
+    return [f"{one['follows']} of {n}", f"{one['possible']} of {n}", stays]
 
 
 def _interval(estimate: dict | None) -> str:
