@@ -5,8 +5,6 @@ from collections.abc import Mapping
 
 from tabulate import tabulate
 
-from xraygen.evaluation.picture_audit import SHOWN
-
 NEGLIGIBLE = 0.05  # a loss is called negligible if its whole interval is below this
 _FEW = 5  # a finding that fewer swaps bring has no row
 _PICTURES = {"own": "its own", "swapped": "another study's", "blank": "blank", "none": "none"}
@@ -94,16 +92,16 @@ def _direction(audit: dict) -> str:
 def _conditions(audited: Mapping[str, dict]) -> str:
     rows = []
     for name, audit in audited.items():
-        for shown in SHOWN:
+        for shown, pictures in _PICTURES.items():
             cell = audit[shown]
             answered = f"{cell['answered']:,} of {cell['cases']:,}"
             if "score" not in cell:
-                rows.append([name, _PICTURES[shown], answered, *["–"] * 5])
+                rows.append([name, pictures, answered, *["–"] * 5])
                 continue
             rows.append(
                 [
                     name,
-                    _PICTURES[shown],
+                    pictures,
                     answered,
                     _interval(cell["score"]["value"]),
                     "–" if shown == "own" else _share(cell["score"]["share"]),
