@@ -211,7 +211,8 @@ def test_the_sentence_depends_on_the_interval_not_on_the_point(low, high, change
     estimate = {"value": 0.03, "ci_low": low, "ci_high": high}
     swapped = {"changed": changed, "score": {"lost": estimate, "share": estimate}}
     followed = {"texts": {"follows": None, "stays": None}}
-    audit = {"studies": 40, "own": {"answered": 40}, "swapped": swapped, "followed": followed}
+    audit = {"studies": 40, "own": {"answered": 40}, "followed": followed}
+    audit |= {"swapped": swapped, "blank": {"answered": 0}, "none": swapped}
     assert verdict(audit).startswith(said)
 
 

@@ -64,7 +64,7 @@ def _use(audit: dict) -> str:
     losses = " and ".join(f"{name} by {_interval(loss)}" for name, loss in lost.items())
     changed = f"{100 * swapped['changed']:.0f} % of the answers"
     effect = f"another study's pictures change {changed} and lower {losses}"
-    left = f"{_share(swapped['score']['share'])} of the score is earned without the right picture"
+    left = _left(audit)
     negligible = all(loss["ci_high"] < NEGLIGIBLE for loss in lost.values())
     if any(loss["ci_low"] > 0 for loss in lost.values()):
         used = "hardly used" if negligible else "used"
@@ -73,6 +73,21 @@ def _use(audit: dict) -> str:
         verdict = f"**the picture is not used**, as far as {audit['studies']:,} studies tell"
         return f"{verdict}: {effect}; {left}."
     return f"{audit['studies']:,} studies do not tell whether the picture is used: {effect}."
+
+
+def _left(audit: dict) -> str:
+    """What is earned without the right picture."""
+    shown = {
+        "another study's": audit["swapped"],
+        "blank ones": audit["blank"],
+        "none": audit["none"],
+    }
+    shares = [
+        f"{_share(cell['score']['share'])} with {pictures}"
+        for pictures, cell in shown.items()
+        if "score" in cell
+    ]
+    return f"of the score with its own pictures it earns {', '.join(shares)}"
 
 
 def _direction(audit: dict) -> str:
