@@ -138,7 +138,11 @@ def test_an_approach_that_uses_only_pictures_follows_the_swapped_one(members):
         assert audit["followed"][kind]["stays"]["value"] < 0.05
     assert audit["own"]["score"]["value"]["value"] == 1
     assert audit["swapped"]["score"]["share"]["ci_high"] < 0.6
-    assert audit["swapped"]["clinical"]["lost"]["ci_low"] > 0.3
+    for measure in ("score", "token_f1", "clinical"):
+        own, swapped = (audit[shown][measure]["value"]["value"] for shown in ("own", "swapped"))
+        lost = audit["swapped"][measure]["lost"]
+        assert lost["value"] == pytest.approx(own - swapped, abs=2e-6)
+        assert 0.3 < lost["ci_low"] < lost["value"] < lost["ci_high"]
     # Silence is right in some regions, and that is all that a grey picture earns.
     assert audit["blank"]["score"]["value"]["value"] < 0.4
     assert audit["blank"]["answered"] == 40
