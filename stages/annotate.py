@@ -45,11 +45,13 @@ def main(name: str, *dry_run: str) -> None:
     asked = annotate.usage()  # without the audit, whose cases are not like those of a collection
     out = Path("data/annotations") / name / "audit.jsonl"
     write_jsonl(out, picture_audit.answers(annotate, altered, f"{name} audit"))
+    total = annotate.usage()
     # Printed rather than tracked, because it differs from run to run.
-    if seconds := asked.pop("seconds", None):
-        print(f"{name}: {seconds:,.1f} s, {asked.get('requests', 0):,} requests", file=sys.stderr)
+    if asked.pop("seconds", None) is not None:
+        seconds, requests = total["seconds"], total.get("requests", 0)
+        print(f"{name}: {seconds:,.1f} s, {requests:,} requests", file=sys.stderr)
     if altered and "cost_usd" in asked:
-        asked["audit_cost_usd"] = round(annotate.usage()["cost_usd"] - asked["cost_usd"], 6)
+        asked["audit_cost_usd"] = round(total["cost_usd"] - asked["cost_usd"], 6)
     write_metrics(f"metrics/usage/{name}.json", counts | asked)
 
 

@@ -81,10 +81,10 @@ def judged(
     """
     if not audited:
         return {"studies": 0}
-    ids = {record.id for record in audited} | {record.pictures_of for record in audited}
+    ids = {id for record in audited for id in (record.id, record.pictures_of) if id}
     references = {study.id: study for study in studies if study.id in ids}
     right = {record.id: record for record in annotations if record.id in ids}
-    if unknown := sorted((ids - {None}) - (references.keys() & right.keys())):
+    if unknown := sorted(ids - (references.keys() & right.keys())):
         raise UserError(
             f"the picture audit is of other studies than test: {unknown[0]}; "
             "run `dvc repro annotate` again"
@@ -208,14 +208,10 @@ def _share(own: float, other: float, draws: np.ndarray | None) -> dict | None:
 
 
 def _estimate(value: float, draws: np.ndarray | None) -> dict:
-    low = high = np.nan
+    low = high = float("nan")
     if draws is not None:
-        low, high, _ = intervals(draws)
-    return {
-        "value": rounded(float(value)),
-        "ci_low": rounded(float(low)),
-        "ci_high": rounded(float(high)),
-    }
+        low, high = map(float, intervals(draws)[:2])
+    return {"value": rounded(float(value)), "ci_low": rounded(low), "ci_high": rounded(high)}
 
 
 def _followed(
@@ -269,11 +265,11 @@ def _text_counts(swap: _Swap, told: _Judged, region: str) -> tuple[int, int, int
     """
     own, shown = swap.own[region], swap.shown[region]
     texts = (own, shown, swap.said[region], swap.lenders_right[region])
-    to_own = [told(own, text).score for text in texts]
-    to_shown = [told(shown, text).score for text in texts]
-    if None in to_own + to_shown or min(to_own[1] or 0.0, to_shown[0] or 0.0) > 1 - _TIE:
+    scores = [[told(reference, text).score for text in texts] for reference in (own, shown)]
+    to_own, to_shown = np.array(scores, dtype=float)  # NaN for None
+    if np.isnan([to_own, to_shown]).any() or min(to_own[1], to_shown[0]) > 1 - _TIE:
         return 0, 0, 0, 0
-    nearer = np.subtract(to_shown[2:], to_own[2:])
+    nearer = to_shown[2:] - to_own[2:]
     return 1, int(nearer[0] > _TIE), int(nearer[0] < -_TIE), int(nearer[1] > _TIE)
 
 

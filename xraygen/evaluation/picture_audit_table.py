@@ -70,8 +70,8 @@ def _use(audit: dict) -> str:
         used = "hardly used" if negligible else "used"
         return f"**the picture is {used}**: {effect}; {left}."
     if negligible:
-        verdict = f"**the picture is not used**, as far as {audit['studies']:,} studies tell"
-        return f"{verdict}: {effect}; {left}."
+        known = f"as far as {audit['studies']:,} studies tell"
+        return f"**the picture is not used**, {known}: {effect}; {left}."
     return f"{audit['studies']:,} studies do not tell whether the picture is used: {effect}."
 
 
