@@ -146,7 +146,8 @@ def test_an_approach_that_uses_only_pictures_follows_the_swapped_one(members):
     # Silence is right in some regions, and that is all that a grey picture earns.
     assert audit["blank"]["score"]["value"]["value"] < 0.4
     assert audit["blank"]["answered"] == 40
-    assert "**the picture is used**" in verdict(audit) and "follow the picture" in verdict(audit)
+    assert verdict(audit).startswith("**the picture is used**: ")
+    assert "follow the picture" in verdict(audit)
 
 
 def test_where_nothing_is_answered_there_is_no_score_rather_than_that_of_silence(members):
@@ -163,6 +164,8 @@ def test_an_approach_that_uses_the_picture_for_one_region_is_in_between(members)
     assert 0.1 < texts["follows"]["value"] < 0.4 < texts["stays"]["value"] < 0.9
     assert 0.7 < audit["swapped"]["score"]["share"]["value"] < 0.95
     assert audit["followed"]["by_finding"]["heart"]["n"] > 3
+    # A wrong picture misleads it, and the right one says no more than the report.
+    assert "is used**, but the answers are as good with none: " in verdict(audit)
     by_name = audit["followed"]["by_finding"]
     assert {name for name, one in by_name.items() if one["follows"]} == {"heart"}
     assert by_name["heart"]["follows"] == by_name["heart"]["n"]

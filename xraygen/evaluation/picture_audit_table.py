@@ -52,27 +52,41 @@ def verdict(audit: dict) -> str:
 
 def _use(audit: dict) -> str:
     swapped = audit["swapped"]
-    lost = {
-        name: swapped[measure]["lost"]
-        for measure, name in _DECIDING.items()
-        if measure in swapped and swapped[measure]["lost"]["ci_low"] is not None
-    }
+    lost = _losses(swapped)
     if not lost or not audit["own"]["answered"]:
         return "too few studies were answered to tell whether the picture is used."
     if swapped["changed"] == 0:
         return "**the picture is not used**: another study's pictures change no answer."
-    losses = " and ".join(f"{name} by {_interval(loss)}" for name, loss in lost.items())
+    losses = " and ".join(f"{_DECIDING[measure]} by {_interval(lost[measure])}" for measure in lost)
     changed = f"{100 * swapped['changed']:.0f} % of the answers"
     effect = f"another study's pictures change {changed} and lower {losses}"
-    left = _left(audit)
-    negligible = all(loss["ci_high"] < NEGLIGIBLE for loss in lost.values())
     if any(loss["ci_low"] > 0 for loss in lost.values()):
-        used = "hardly used" if negligible else "used"
-        return f"**the picture is {used}**: {effect}; {left}."
-    if negligible:
+        used = "hardly used" if _negligible(lost) else "used"
+        return f"**the picture is {used}**{_spared(audit)}: {effect}; {_left(audit)}."
+    if _negligible(lost):
         known = f"as far as {audit['studies']:,} studies tell"
-        return f"**the picture is not used**, {known}: {effect}; {left}."
+        return f"**the picture is not used**, {known}: {effect}; {_left(audit)}."
     return f"{audit['studies']:,} studies do not tell whether the picture is used: {effect}."
+
+
+def _losses(cell: dict) -> dict[str, dict]:
+    """What is lost of the deciding measures, where that has an interval."""
+    lost = {measure: cell[measure]["lost"] for measure in _DECIDING if measure in cell}
+    return {measure: loss for measure, loss in lost.items() if loss["ci_low"] is not None}
+
+
+def _negligible(lost: dict[str, dict]) -> bool:
+    return all(loss["ci_high"] < NEGLIGIBLE for loss in lost.values())
+
+
+def _spared(audit: dict) -> str:
+    """That an approach which is misled by a wrong picture gains nothing by the right one."""
+    spared = [
+        pictures
+        for shown, pictures in (("blank", "a blank one"), ("none", "none"))
+        if (lost := _losses(audit[shown])) and _negligible(lost)
+    ]
+    return f", but the answers are as good with {' or '.join(spared)}" if spared else ""
 
 
 def _left(audit: dict) -> str:
