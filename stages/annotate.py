@@ -29,8 +29,7 @@ def main(name: str, *dry_run: str) -> None:
         split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
         for split in ("dev", "test")
     }
-    test = read_jsonl("data/prepared/test.jsonl", Study) if annotate.shows_pictures else ()
-    altered = picture_audit.altered(test, settings.audit, root)
+    altered = picture_audit.cases_for(annotate, settings.audit, root)
     if dry_run:
         print(annotate.plan(itertools.chain(*splits.values(), (one.case for one in altered))))
         return
@@ -43,8 +42,7 @@ def main(name: str, *dry_run: str) -> None:
             usage.update(record.usage)
     counts = {what: int(count) for what, count in usage.items()}
     asked = annotate.usage()  # without the audit, whose cases are not like those of a collection
-    out = Path("data/annotations") / name / "audit.jsonl"
-    write_jsonl(out, picture_audit.answers(annotate, altered, f"{name} audit"))
+    write_jsonl(out.with_name("audit.jsonl"), picture_audit.answers(annotate, altered, name))
     total = annotate.usage()
     # Printed rather than tracked, because it differs from run to run.
     if asked.pop("seconds", None) is not None:

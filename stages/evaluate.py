@@ -22,16 +22,9 @@ def main(name: str) -> None:
     summary = evaluate.details(
         judgements, studies, judge, regions, settings.resamples, settings.seed
     )
-    altered = read_jsonl(Path("data/annotations") / name / "audit.jsonl", AuditRecord, regions)
-    audit = picture_audit.judged(
-        studies["test"],
-        annotations["test"],
-        list(altered),
-        judge,
-        regions,
-        settings.resamples,
-        settings.seed,
-    )
+    audited = read_jsonl(f"data/annotations/{name}/audit.jsonl", AuditRecord, regions)
+    test = studies["test"], annotations["test"], list(audited)
+    audit = picture_audit.judged(*test, judge, regions, settings.resamples, settings.seed)
     out = Path("data/judgements") / name
     for split, judged in judgements.items():
         write_jsonl(out / f"{split}.jsonl", judged)

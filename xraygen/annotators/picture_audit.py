@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from pydantic import NonNegativeInt
 
+from xraygen.annotators.base import Annotator
 from xraygen.annotators.load import Checked
 from xraygen.core.files import replacing
+from xraygen.core.json_lines import read_jsonl
 from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.progress import progress
 from xraygen.core.study import AuditRecord, Case, Image, Pictures, Record, Study
@@ -40,6 +42,15 @@ class Altered(NamedTuple):
     case: Case
     pictures: Pictures
     pictures_of: str | None = None
+
+
+def cases_for(annotate: Annotator, params: AuditParams, root: Path) -> list[Altered]:
+    """Those of the test studies of the project at `root`; none for an annotator that sees no
+    pictures.
+    """
+    if not annotate.shows_pictures:
+        return []
+    return altered(read_jsonl(root / "data/prepared/test.jsonl", Study), params, root)
 
 
 def altered(studies: Iterable[Study], params: AuditParams, root: Path) -> list[Altered]:
@@ -115,13 +126,14 @@ def _grey(image: Image, root: Path) -> Image:
     return Image(path=path.as_posix(), projection=image.projection, sha256=sha256)
 
 
-def answers(annotate: Checked, cases: Sequence[Altered], what: str) -> Iterator[AuditRecord]:
+def answers(annotate: Checked, cases: Sequence[Altered], name: str) -> Iterator[AuditRecord]:
     """One record for each case, in order. `llm.max_failed` does not apply: that there is no answer
-    without the right picture is a result. `what`: the label of the progress bar.
+    without the right picture is a result. `name`: of the approach.
     """
     if not cases:
         return
     unlimited = Checked(annotate.annotate, share=1.0)
-    records = progress(unlimited(one.case for one in cases), what, "cases", len(cases))
+    answered = unlimited(one.case for one in cases)
+    records = progress(answered, f"{name} audit", "cases", len(cases))
     for record, (_, pictures, pictures_of) in zip(records, cases, strict=True):
         yield AuditRecord(pictures=pictures, pictures_of=pictures_of, **dict(record))
