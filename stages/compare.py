@@ -10,7 +10,7 @@ from xraygen.core.files import replacing
 from xraygen.core.json_lines import read_json, read_jsonl, write_json
 from xraygen.core.study import Agreement
 from xraygen.core.tables import write_csv
-from xraygen.evaluation import compare, overview, report, results
+from xraygen.evaluation import compare, overview, picture_audit_table, report, results
 
 
 def main() -> None:
@@ -34,9 +34,12 @@ def main() -> None:
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
     shared = comparison, overview.table(comparison, usage, floor), source, settings.compare
+    audits = {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
     complete = report.comparison_markdown(*shared, complete=True)
+    complete += picture_audit_table.section(audits, complete=True)
+    committed = report.comparison_markdown(*shared) + picture_audit_table.section(audits)
     texts = {
-        "reports/comparison.md": report.comparison_markdown(*shared),
+        "reports/comparison.md": committed,
         "reports/comparison.svg": overview.figure(comparison, floor),
         "reports/index.html": report.page(complete, summaries, examples),
     }

@@ -313,12 +313,12 @@ def test_a_name_that_a_judge_gives_cannot_break_the_table():
 
 
 def test_the_floor_is_the_best_text_by_the_chosen_measure():
-    """A little more than half have a pneumothorax: to say so of everyone repeats more words, but
+    """Three in five have a pneumothorax: to say so of everyone repeats more words, but
     what is invented weighs more than what is found.
     """
     normal = "No pleural effusion. Clear bases. No nodule."
     sick = f"{normal} Large left pneumothorax."
-    train = studies("train", [*[sick] * 11, *[normal] * 9, "Clear bases.", "No nodule."])
+    train = studies("train", [*[sick] * 13, *[normal] * 7, "Clear bases.", "No nodule."])
     chosen = {
         measure: fit(train, PROXY, REGIONS, measure)[LUNG] for measure in ("score", "clinical")
     }

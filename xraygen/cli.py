@@ -216,10 +216,8 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     about = judge.about()
     if judge.reads_answers and any("completion" in row for row in rows):
         opinions = [
-            judge.given(row["reference"], row["candidate"], row.get("completion") or "")._replace(
-                clinical=clinical
-            )
-            for row, clinical in zip(rows, judge.clinical(sides), strict=True)
+            judge.given(row["reference"], row["candidate"], row.get("completion") or "")
+            for row in rows
         ]
         about = judge.reads_answers
     else:

@@ -16,6 +16,7 @@ from xraygen import judges, renamed, sources
 from xraygen.annotators.base import Settings
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.load import settings_of
+from xraygen.annotators.picture_audit import AuditParams
 from xraygen.annotators.router.router import RouterParams
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import first_problem
@@ -36,6 +37,7 @@ class Params(Record):
     finetune: FinetuneParams
     llm: LlmParams
     approaches: Annotated[dict[Name, Settings], Field(min_length=1)]
+    audit: AuditParams
     evaluate: EvaluateParams
     compare: CompareParams
 

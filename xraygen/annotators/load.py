@@ -45,7 +45,7 @@ def settings_of(content: object, where: str) -> Settings:
     return settings
 
 
-def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
+def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Checked:
     """The annotator of an approach, with the models that the pipeline left.
 
     UserError: no such approach, or its settings contradict those that a fine-tuned model was

@@ -26,6 +26,7 @@ Verdict = Literal[
 Category = Literal["a", "b", "c", "d", "e", "f"]
 Measure = Literal["score", "clinical", "token_f1"]
 Support = Literal["verbatim", "reworded", "unsupported"]
+Pictures = Literal["swapped", "blank", "none"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -111,6 +112,15 @@ class AnnotationRecord(Record):
     error: str | None = None
     raw: str = ""
     usage: dict[str, float] = {}
+
+
+class AuditRecord(AnnotationRecord):
+    """An answer to a case whose pictures were replaced: `swapped` = by those of the study
+    `pictures_of`, `blank` = by grey ones of the same size, `none` = the case had no pictures.
+    """
+
+    pictures: Pictures
+    pictures_of: NonEmpty | None = None
 
 
 class ErrorCounts(Record):

@@ -111,7 +111,9 @@ class Green(Judge):
         return [assess(*pair) for pair in pairs]
 
     def given(self, reference: str, candidate: str, completion: str) -> Opinion:
-        return given(reference, candidate, completion)
+        return given(reference, candidate, completion)._replace(
+            clinical=assess(reference, candidate)
+        )
 
     def _ask(self, about: Mapping[str, tuple[str, str]]) -> dict[str, Opinion]:
         """The opinions on new questions, {question: (reference, candidate)}. Answers are stored as
