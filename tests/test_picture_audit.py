@@ -163,13 +163,13 @@ def test_an_approach_that_uses_the_picture_for_one_region_is_in_between(members)
     texts = audit["followed"]["texts"]
     assert 0.1 < texts["follows"]["value"] < 0.4 < texts["stays"]["value"] < 0.9
     assert 0.7 < audit["swapped"]["score"]["share"]["value"] < 0.95
-    assert audit["followed"]["by_finding"]["heart"]["n"] > 3
+    assert audit["followed"]["by_finding"]["cardiomegaly"]["n"] > 3
     # A wrong picture misleads it, and the right one says no more than the report.
     assert "is used**, but the answers are as good with none: " in verdict(audit)
     by_name = audit["followed"]["by_finding"]
-    assert {name for name, one in by_name.items() if one["follows"]} == {"heart"}
-    assert by_name["heart"]["follows"] == by_name["heart"]["n"]
-    assert by_name["heart"]["stays"] == 0 < by_name["heart"]["n_own"]
+    assert {name for name, one in by_name.items() if one["follows"]} == {"cardiomegaly"}
+    assert by_name["cardiomegaly"]["follows"] == by_name["cardiomegaly"]["n"]
+    assert by_name["cardiomegaly"]["stays"] == 0 < by_name["cardiomegaly"]["n_own"]
 
 
 def test_regions_on_which_the_references_agree_count_for_neither_side(members):

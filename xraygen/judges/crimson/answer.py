@@ -19,12 +19,6 @@ from xraygen.judges import Opinion
 from xraygen.judges.proxy.clinical import assess, clinical_score
 from xraygen.judges.proxy.vocabulary import UNREAD
 
-WEIGHTS = {
-    "urgent": 1.0,
-    "actionable_not_urgent": 0.5,
-    "not_actionable_not_urgent": 0.25,
-    "benign_expected": 0.0,
-}
 ERROR_WEIGHTS = {"significant": 0.5, "negligible": 0.0}
 # GREEN's categories. Errors of other kinds count in the score, and are named in the explanation.
 CATEGORIES: dict[str, Category] = {
