@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from xraygen.core.json_lines import first_problem
 from xraygen.core.study import Category, Clinical, ErrorCounts, Listed
 from xraygen.judges import Opinion
-from xraygen.judges.proxy.clinical import assess, clinical_score
+from xraygen.judges.proxy.clinical import WEIGHTS, assess, clinical_score
 from xraygen.judges.proxy.vocabulary import UNREAD
 
 ERROR_WEIGHTS = {"significant": 0.5, "negligible": 0.0}
