@@ -116,6 +116,12 @@ def test_the_last_text_under_a_key_counts_and_quotes_in_a_text_do_not_end_it():
     assert from_tokens(answer, chances, NAMES)["heart"].confidence == pytest.approx(0.8)
 
 
+def test_an_overflow_of_the_model_is_no_confidence():
+    chances = [(9, -0.1), (16, math.nan), (18, -0.2)]
+    found = from_tokens('{"lung": "Clear."}', chances, NAMES)
+    assert {one.confidence for one in found.values()} == {None}
+
+
 def test_agreement_is_the_mean_token_f1_with_the_other_samples():
     said = annotation(lung="Lungs clear.", heart="")
     read = [

@@ -140,7 +140,7 @@ class Report:
             before = result[-1][1] if result else -1
             if result and (start <= before or not words(self._report[before:start]).lower):
                 result[-1] = (result[-1][0], max(end, before))
-            else:
+            elif start < end:
                 result.append((start, end))
         return tuple(result)
 
@@ -153,12 +153,12 @@ class Report:
         return start + sentence.spans[first][0], start + sentence.spans[last][1]
 
 
-@lru_cache(20_000)
+@lru_cache(10_000)
 def _read_all(text: str) -> tuple[_Sentence, ...]:
     return tuple(_read(sentence) for sentence in sentences(_unwrapped(text)))
 
 
-@lru_cache(20_000)
+@lru_cache(10_000)
 def _read(sentence: str) -> _Sentence:
     given = words(sentence)
     negated = negations(given)
@@ -267,5 +267,5 @@ def _places(report: str, given: Sequence[str]) -> Iterator[Span]:
         else:
             pattern = _BETWEEN.join(map(re.escape, sentence.split()))
             found = re.compile(pattern, re.DOTALL).search(report, end)
-            start, end = found.span() if found else (end, end)
+            start, end = found.span() if found else (end, end)  # no span
         yield start, end
