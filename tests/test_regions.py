@@ -308,6 +308,7 @@ def test_scores_tables_and_release_have_the_declared_regions():
         "error": "no answer",
         "approach": "a",
         "judge": "j",
+        "evidence": "",
     }
 
 
