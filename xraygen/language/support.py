@@ -135,14 +135,15 @@ class Report:
 
     def _joined(self, spans: list[Span]) -> tuple[Span, ...]:
         """Sorted, and as one where no word is between them."""
-        result: list[Span] = []
-        for start, end in sorted(spans):
-            before = result[-1][1] if result else -1
-            if result and (start <= before or not words(self._report[before:start]).lower):
+        first, *others = sorted(spans) or [(0, 0)]
+        result = [first]
+        for start, end in others:
+            before = result[-1][1]
+            if start <= before or not words(self._report[before:start]).lower:
                 result[-1] = (result[-1][0], max(end, before))
-            elif start < end:
+            else:
                 result.append((start, end))
-        return tuple(result)
+        return tuple(span for span in result if span[0] < span[1])
 
     def _span(self, number: int, first: int, last: int) -> Span:
         """From the first word to the last one of a sentence."""
