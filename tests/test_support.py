@@ -124,6 +124,7 @@ def test_a_text_is_what_its_worst_sentence_is_and_spans_are_of_the_supported_one
     assert support_of(REPORT, "Small left pleural effusion. No edema.") == "reworded"
     assert support_of(REPORT, text) == "unsupported"
     assert words_of(REPORT, text) == ["small left pleural effusion", "edema"]
+    assert support_of(REPORT, "Rib fracture. No edema.") == "unsupported"
 
 
 @pytest.mark.parametrize("report, text", [("", "Clear lungs."), (" .", "Clear."), (REPORT, "")])
