@@ -31,7 +31,8 @@ def invented(studies: int, approaches: int) -> dict[str, dict[str, StudyScores]]
     for number in range(approaches):
         score = 0.1 + 0.8 * number / approaches + 0.03 * rng.random((studies, len(REGIONS)))
         token_f1 = np.where(rng.random(score.shape) < 0.2, np.nan, score)
-        made[f"approach-{number}"] = {"test": StudyScores(ids, score, score, token_f1, REGIONS)}
+        arrays = score, score, token_f1, score, np.ones_like(score)
+        made[f"approach-{number}"] = {"test": StudyScores(ids, *arrays, REGIONS)}
     return made
 
 

@@ -108,6 +108,7 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
             settings.base, None, weights, device, settings.method == "qlora", settings.max_pixels
         )
     every = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+    torch.backends.cuda.enable_cudnn_sdp(True)  # as torch has it, and `load` does not
     network = get_peft_model(
         network, LoraConfig(r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules=every)
     ).train()

@@ -86,6 +86,7 @@ def annotated(side: str, name: str) -> dict:
 
 def generated(side: str, changed: dict, studies: list[Study], folder: Path, size: int) -> dict:
     """Batches of `size` by the large model, each answer as long as the reference."""
+    import torch
     from transformers import GenerationConfig
 
     from xraygen.engines import decoding
@@ -93,6 +94,7 @@ def generated(side: str, changed: dict, studies: list[Study], folder: Path, size
 
     with plain_loop.doing(f"{side}: load the model"):
         model, processor = load(changed["base"], max_pixels=changed["max_pixels"])
+    torch.backends.cuda.enable_cudnn_sdp(side == "stock")  # torch's default
     pad = processor.tokenizer.pad_token_id
     shown = folder, "image+report", changed["prompt"], changed["max_views"]
     rows = encoding.encode(processor, [study.case() for study in studies], *shown)

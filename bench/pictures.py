@@ -6,8 +6,9 @@ from their pictures alone.
 Settings of params.yaml with `inputs: image`, two passes in batches of 4,096 tokens. Prints one JSON
 line: the share of test studies whose annotation has the right heart size (of five), mediastinal
 width, and effusion, pneumothorax, consolidation and nodule (present or not, and the side); the same
-when every study is shown the pictures of another; and the share that the best constant answer gets
-right.
+when every study is shown the pictures of another, and then, of the studies in which the two differ,
+the share whose annotation has the value of the study that was shown, next to what the references of
+those say of it (`attainable`); and the share that the best constant answer gets right.
 """
 
 import argparse
@@ -115,6 +116,25 @@ def shuffled(cases: Sequence[Case]) -> list[Case]:
     ]
 
 
+def followed(
+    studies: Sequence[Study],
+    annotations: Sequence[Annotation | None],
+    seed: int,
+) -> dict[str, float]:
+    """`annotations`: of each study with the pictures of the next. The share that has the value of
+    the next, of the studies in which it differs.
+    """
+    real = [truth(phantom.phantom(seed, int(study.uid)).findings) for study in studies]
+    shown = [*real[1:], real[0]]
+    given = [said(annotation) for annotation in annotations]
+    found = {}
+    for place, name in enumerate(FIELDS):
+        differ = [row for row in range(len(real)) if real[row][place] != shown[row][place]]
+        right = sum(given[row][place] == shown[row][place] for row in differ)
+        found[name] = round(right / len(differ), 4)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -168,6 +188,10 @@ def main() -> None:
         "test": len(test),
         "right": shares(test, right, drawn.seed),
         "shuffled": shares(test, wrong, drawn.seed),
+        "followed": followed(test, wrong, drawn.seed),
+        "attainable": followed(
+            test, [study.reference for study in [*test[1:], test[0]]], drawn.seed
+        ),
         "constant": constant(test, drawn.seed),
         "read_from_references": shares(test, [study.reference for study in test], drawn.seed),
         "precision": trained["speed"]["precision"],

@@ -10,13 +10,15 @@ from xraygen.core.files import replacing
 from xraygen.core.json_lines import read_json, read_jsonl, write_json
 from xraygen.core.study import Agreement
 from xraygen.core.tables import write_csv
-from xraygen.evaluation import compare, overview, report, results
+from xraygen.evaluation import compare, overview, picture_audit_table, report, results
 
 
 def main() -> None:
     settings = params.load()
     names = list(settings.approaches)
     results.refuse_leftovers(set(names))
+    usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
+    results.refuse_stale(usage, settings.approaches)
     summaries = {name: read_json(f"data/judgements/{name}/summary.json") for name in names}
     source = read_json("metrics/data.json")["source"]
     agreement = list(read_jsonl("data/prepared/agreement.jsonl", Agreement))
@@ -29,13 +31,15 @@ def main() -> None:
         {name: results.only(shown, results.annotations(name, "test")) for name in names},
         {name: results.only(shown, results.judgements(name, "test")) for name in names},
     )
-    usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
     shared = comparison, overview.table(comparison, usage, floor), source, settings.compare
+    audits = {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
     complete = report.comparison_markdown(*shared, complete=True)
+    complete += picture_audit_table.section(audits, complete=True)
+    committed = report.comparison_markdown(*shared) + picture_audit_table.section(audits)
     texts = {
-        "reports/comparison.md": report.comparison_markdown(*shared),
+        "reports/comparison.md": committed,
         "reports/comparison.svg": overview.figure(comparison, floor),
         "reports/index.html": report.page(complete, summaries, examples),
     }

@@ -12,7 +12,8 @@ from xraygen.judges.constant import fit
 if __name__ == "__main__":
     with one_line():
         settings = params.load()
-        regions = settings.regions
-        judge = judges.load(settings.evaluate.judge, settings.evaluate.settings)
-        texts = fit(read_jsonl("data/prepared/train.jsonl", Study, regions), judge, regions)
+        evaluate, regions = settings.evaluate, settings.regions
+        judge = judges.load(evaluate.judge, evaluate.settings)
+        studies = read_jsonl("data/prepared/train.jsonl", Study, regions)
+        texts = fit(studies, judge, regions, evaluate.measure)
         save(texts, Path("models/constant"))

@@ -22,7 +22,10 @@ def main() -> None:
     settings = params.load()
     comparison = read_json("reports/comparison.json")
     facts = release.choose(
-        settings.approaches, comparison["approaches"], comparison["pairs"].get("dev", {})
+        settings.approaches,
+        comparison["approaches"],
+        comparison["pairs"].get("dev", {}),
+        settings.evaluate.measure,
     )
     project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
     annotate = load(settings.approaches, facts["approach"], project)

@@ -26,7 +26,7 @@ def study(id: str, report: str, split: str = "test", **reference: str) -> Study:
 
 def scores(ids: str, token_f1: list[float]) -> StudyScores:
     values = np.repeat(np.array(token_f1)[:, None], 4, axis=1)
-    return StudyScores(tuple(ids), values, values, values, REGIONS.scored)
+    return StudyScores(tuple(ids), *[values] * 5, REGIONS.scored)
 
 
 def test_a_study_is_held_against_the_other_curators_of_its_report_in_any_split():
@@ -91,7 +91,7 @@ def test_the_interval_is_over_reports_because_studies_of_one_report_are_alike():
         for number, id in enumerate(ids)
     ]
     by_report = scores("".join(ids), [0.2, 0.4, 0.6, 0.8] * 10)
-    by_report = StudyScores(by_report.ids, *[np.sort(by_report.score, axis=0)] * 3, REGIONS.scored)
+    by_report = StudyScores(by_report.ids, *[np.sort(by_report.score, axis=0)] * 5, REGIONS.scored)
     found = on_repeated_reports(
         {"n": by_report}, agreement(test, test, None, REGIONS.scored), PARAMS
     )["approaches"]["n"]["macro"]
@@ -192,7 +192,7 @@ def test_the_comparison_says_which_difference_could_be_detected():
     every, summaries = {}, {}
     for name in "nm":
         values = rng.random((50, 4))
-        one = StudyScores(ids, values, values, values, REGIONS.scored)
+        one = StudyScores(ids, *[values] * 5, REGIONS.scored)
         every[name] = dict.fromkeys(("dev", "test", "test_novel"), one)
         sets = {key: summarise(one, 20, 0) | {"failed_annotations": 0} for key in every[name]}
         summaries[name] = {"judge": "proxy", "about": "about the judge"} | sets

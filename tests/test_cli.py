@@ -55,7 +55,8 @@ def test_judge_keeps_rows_order_and_columns(tmp_path):
     ]
     assert [row["verdict"] for row in out] == verdicts
     assert [float(row["score"]) for row in out[:4]] == [1, 1, 0, 0] and float(out[4]["score"]) < 0.5
-    assert list(out[0])[3:] == ["score", "verdict", "matched_findings", *"abcdef"]
+    findings = ["clinical", "missed", "invented"]
+    assert list(out[0])[3:] == ["score", "verdict", "matched_findings", *"abcdef", *findings]
 
 
 def test_judge_reads_json_lines_too(tmp_path):
@@ -112,7 +113,8 @@ def test_judge_keeps_columns_that_only_some_rows_have_and_says_what_it_replaces(
 def test_judging_no_rows_leaves_a_header(tmp_path):
     write(tmp_path / "p.csv", "reference,candidate\n")
     assert xraygen("judge", "p.csv", "--out", "o.csv", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "o.csv").read_text() == "score,verdict,matched_findings,a,b,c,d,e,f\n"
+    header = "score,verdict,matched_findings,a,b,c,d,e,f,clinical,missed,invented\n"
+    assert (tmp_path / "o.csv").read_text() == header
 
 
 def test_a_wrong_option_is_one_line(tmp_path):

@@ -11,7 +11,7 @@ from xraygen.annotators.constant import Constant, ConstantSettings, load, save
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case, Study
 from xraygen.evaluation.evaluate import judge_annotations
-from xraygen.judges import Opinion
+from xraygen.judges import Judge, Opinion
 from xraygen.judges import constant as fit_constant
 from xraygen.judges.constant import fit
 from xraygen.sources.phantom import phantom
@@ -37,7 +37,7 @@ def generated(split: str, first: int, count: int) -> list[Study]:
     ]
 
 
-class Longest:
+class Longest(Judge):
     """Likes candidates that are longer than the reference, and remembers what it was asked."""
 
     name = "longest"
@@ -51,9 +51,6 @@ class Longest:
             Opinion(0.9 if len(candidate) > len(reference) else 0.1)
             for reference, candidate in pairs
         ]
-
-    def about(self):
-        return ""
 
 
 def test_silence_is_chosen_where_most_are_silent():

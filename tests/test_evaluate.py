@@ -177,7 +177,7 @@ def test_the_best_is_held_against_each_and_each_against_the_next():
     for name, gain in {"poor": 0.0, "best": 0.5, "good": 0.3, "alike": 0.299}.items():
         values = base + gain + rng.normal(0, 0.01, base.shape)
         by_name[name] = {
-            "test": StudyScores(tuple(map(str, range(60))), values, values, values, REGIONS.scored)
+            "test": StudyScores(tuple(map(str, range(60))), *[values] * 5, REGIONS.scored)
         }
     params = CompareParams(resamples=2000, alpha=0.05, power=0.8, seed=0)
     pairs = compare_all(by_name, params)["test"]

@@ -122,7 +122,8 @@ def test_the_graph_leaves_what_the_design_names(clone):
         scores = json.loads((clone / f"metrics/scores/{approach}.json").read_text())
         for name in ("dev", "test", "test_novel"):
             assert all(scores[name][region].keys() == {"score"} for region in REGIONS.scored)
-            assert scores[name]["macro"].keys() == {"score", "token_f1"}
+            assert scores[name]["macro"].keys() == {"score", "clinical", "token_f1"}
+            assert scores[name]["abnormal"].keys() == {"clinical", "recall", "precision"}
             assert {"failed_annotations", "unscored_pairs"} < scores[name].keys()
         assert (
             len((clone / f"data/judgements/{approach}/test.jsonl").read_text().splitlines())

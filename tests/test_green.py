@@ -582,6 +582,7 @@ def project(tmp_path, root) -> Path:
         answers = [AnnotationRecord(id=f"{split}{n}", annotation=texts[30 + n]) for n in range(30)]
         write_jsonl(tmp_path / f"data/prepared/{split}.jsonl", studies)
         write_jsonl(tmp_path / f"data/annotations/router/{split}.jsonl", answers)
+    write_jsonl(tmp_path / "data/annotations/router/audit.jsonl", [])
     shutil.copytree(
         root / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__")
     )

@@ -40,7 +40,7 @@ def test_every_regional_difference_holds_where_all_approaches_differ(approaches)
     every = {}
     for number in range(approaches):
         values = 0.04 * number + 0.02 * rng.random((60, 4))
-        every[f"a{number}"] = {"test": StudyScores(ids, values, values, values, REGIONS.scored)}
+        every[f"a{number}"] = {"test": StudyScores(ids, *[values] * 5, REGIONS.scored)}
     pairs = compare_all(every, PARAMS)["test"]
     assert len(pairs) == approaches * (approaches - 1) // 2
     for pair in pairs.values():

@@ -11,7 +11,7 @@ from xraygen.evaluation.compare import compare_all, detectable_differences
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import bootstrap, compare, detectable, holm, intervals, macro
 from xraygen.evaluation.scores import StudyScores, by_study, summarise
-from xraygen.judges import decide, opinions
+from xraygen.judges import Judge, Opinion, decide, opinions
 from xraygen.language.text import token_f1, tokens
 
 
@@ -97,7 +97,7 @@ def test_pairs_that_need_no_judge(reference, candidate, verdict, score):
     assert (opinion.verdict, opinion.score) == (verdict, score)
 
 
-class CountingJudge:
+class CountingJudge(Judge):
     """Answers by length, refuses "mute", and remembers what it was asked."""
 
     name = "counting"
@@ -107,17 +107,12 @@ class CountingJudge:
 
     def judge(self, pairs):
         self.asked += pairs
-        from xraygen.judges import Opinion
-
         return [
             Opinion(None, verdict="unparseable")
             if "mute" in candidate
             else Opinion(len(candidate) / 100)
             for _, candidate in pairs
         ]
-
-    def about(self):
-        return ""
 
 
 @given(
@@ -151,7 +146,7 @@ def test_interval_resamples_studies_not_cells():
     score = rng.random((50, 1))
     ids = tuple(map(str, range(50)))
     summary = summarise(
-        StudyScores(ids, *[np.repeat(score, 4, axis=1)] * 3, REGIONS.scored), 2000, 0
+        StudyScores(ids, *[np.repeat(score, 4, axis=1)] * 5, REGIONS.scored), 2000, 0
     )
     # four copies of a region are no more evidence than one
     assert [summary["macro"][key] for key in ("ci_low", "ci_high")] == [
@@ -215,7 +210,7 @@ def test_an_invented_finding_is_seen_by_the_paired_test():
 def test_pairs_unscored_by_the_judge_on_either_side_count_on_neither():
     def scores(values) -> StudyScores:
         array = np.array(values, dtype=float)
-        return StudyScores(tuple("abcd"), array, array, array, REGIONS.scored)
+        return StudyScores(tuple("abcd"), *[array] * 5, REGIONS.scored)
 
     a = scores([[1, 1, 1, 1]] * 3 + [[0, 0, 0, 0]])
     b = scores([[1, 1, 1, 1]] * 3 + [[np.nan, 0, 0, 0]])
@@ -241,7 +236,7 @@ def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
         noisy = [base[:studies] + rng.normal(0, 0.3, (studies, 4)) for _ in range(approaches)]
         ids = tuple(map(str, range(studies)))
         every = {
-            f"n{k}": {"test": StudyScores(ids, values, values, values, REGIONS.scored)}
+            f"n{k}": {"test": StudyScores(ids, *[values] * 5, REGIONS.scored)}
             for k, values in enumerate(noisy)
         }
         return detectable_differences(compare_all(every, params)["test"], params)["score"]
@@ -253,12 +248,13 @@ def test_more_comparisons_and_fewer_studies_detect_only_larger_differences():
 
 def test_equal_approaches_have_no_detectable_difference():
     every = {
-        name: {"test": StudyScores(("a", "b"), *[np.ones((2, 4))] * 3, REGIONS.scored)}
+        name: {"test": StudyScores(("a", "b"), *[np.ones((2, 4))] * 5, REGIONS.scored)}
         for name in "ab"
     }
     params = CompareParams(resamples=100, alpha=0.05, power=0.8, seed=0)
     assert detectable_differences(compare_all(every, params)["test"], params) == {
         "score": None,
+        "clinical": None,
         "token_f1": None,
     }
 
@@ -350,7 +346,7 @@ def test_the_interval_is_that_of_scipy(studies):
         rng=np.random.default_rng(5),
     )
     ours = summarise(
-        StudyScores(tuple(map(str, range(studies))), values, values, values, REGIONS.scored),
+        StudyScores(tuple(map(str, range(studies))), *[values] * 5, REGIONS.scored),
         1000,
         5,
     )["macro"]

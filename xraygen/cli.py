@@ -178,45 +178,48 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
     "name",
     default="proxy",
     show_default=True,
-    help="proxy, green, or a class: package.module:Class.",
+    help="proxy, green, crimson, or a class: package.module:Class.",
 )
 @click.option(
     "--out",
     type=OUTPUT,
-    help="CSV file to write: the rows of PAIRS with score, verdict and counts added.",
+    help="CSV file to write: the rows of PAIRS with score, verdict, counts and abnormal findings "
+    "added.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Say how many pairs the judge green would be asked, and about how long that takes.",
+    help="Say how many pairs a model would be asked about, and the time or cost.",
 )
 def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
 
-    With --judge green, a column completion is read instead of asking the model. Which model is
-    asked, evaluate.settings.green in params.yaml says.
+    With --judge green or crimson, a column completion is read instead of asking the model. Which
+    model is asked, evaluate.settings in params.yaml says.
     """
     from xraygen import judges
     from xraygen.core.tables import read_pairs, write_csv
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
-    if dry_run and name != "green":
-        raise click.UsageError(f"--dry-run is for --judge green; {name} asks no model.")
     rows = read_pairs(pairs)
     sides = [(row["reference"], row["candidate"]) for row in rows]
-    judge: Any = _judge(name)
+    judge = _judge(name)
     if out is None:
-        click.echo(judge.plan(sides))
+        plan = judge.plan(sides)
+        if plan is None:
+            raise click.UsageError(
+                f"--dry-run is for judges that ask a model; {name} asks no model."
+            )
+        click.echo(plan)
         return
     about = judge.about()
-    if name == "green" and any("completion" in row for row in rows):
-        from xraygen.judges.green.green import given
-
+    if judge.reads_answers and any("completion" in row for row in rows):
         opinions = [
-            given(row["reference"], row["candidate"], row.get("completion") or "") for row in rows
+            judge.given(row["reference"], row["candidate"], row.get("completion") or "")
+            for row in rows
         ]
-        about = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
+        about = judge.reads_answers
     else:
         opinions = judges.opinions(sides, judge)
     columns = list(judges.COLUMNS)

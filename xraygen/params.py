@@ -16,6 +16,7 @@ from xraygen import judges, renamed, sources
 from xraygen.annotators.base import Settings
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.load import settings_of
+from xraygen.annotators.picture_audit import AuditParams
 from xraygen.annotators.router.router import RouterParams
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import first_problem
@@ -36,6 +37,7 @@ class Params(Record):
     finetune: FinetuneParams
     llm: LlmParams
     approaches: Annotated[dict[Name, Settings], Field(min_length=1)]
+    audit: AuditParams
     evaluate: EvaluateParams
     compare: CompareParams
 
@@ -77,9 +79,14 @@ def parse(text: str, path: Path | str = "params.yaml") -> Params:
         params = Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error)}") from None
+    chosen = params.evaluate
+    tells_nothing = judges.kind(chosen.judge).clinical is judges.Judge.clinical
+    if chosen.measure == "clinical" and tells_nothing:
+        raise UserError(f"{path}: {judges.NO_CLINICAL.format(name=chosen.judge)}")
     for name, settings in params.approaches.items():
         try:
             settings.check_regions(params.regions)
+            settings.check_approaches(params.approaches)
         except ValueError as error:
             raise UserError(f"{path}: approaches.{name}.{error}") from None
     return params

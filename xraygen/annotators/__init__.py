@@ -1,2 +1,2 @@
-"""Competing ways to annotate a case: router, vlm, llm, recorded, constant, and classes of your own.
-base.py says what an annotator is."""
+"""Competing ways to annotate a case: router, vlm, llm, recorded, constant, cascade, and classes of
+your own. base.py says what an annotator is."""

@@ -5,8 +5,10 @@ Cases contain no reference. docs/extending.md has a complete annotator outside t
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -43,11 +45,27 @@ class Settings(Record):
         region that is not declared.
         """
 
+    def check_approaches(self, approaches: Mapping[str, Settings]) -> None:
+        """Called after that, with all entries. ValueError, which names the key: the settings name
+        an approach that cannot be used.
+        """
+
+    def parts(self, approaches: Mapping[str, Settings]) -> list[Settings]:
+        """The settings of the other approaches that this one is made of."""
+        return []
+
+    def made_of(self, approaches: Mapping[str, Settings]) -> str:
+        """A hash of these, "" where there are none. DVC compares an approach's own entry alone."""
+        parts = [part.model_dump(mode="json") for part in self.parts(approaches)]
+        content = json.dumps(parts, sort_keys=True).encode()
+        return hashlib.sha256(content).hexdigest()[:12] if parts else ""
+
 
 class Project(NamedTuple):
     """What an annotator may use in addition to its settings. `root`: the project's folder, which
     `reads` is relative to. `images`: the folder that image paths are relative to. `llm`: that
-    section of params.yaml. `where`: how errors name the approach.
+    section of params.yaml. `where`: how errors name the approach. `approach`: builds another
+    approach of params.yaml, by name; None unless `load` builds the annotator.
     """
 
     root: Path
@@ -55,6 +73,7 @@ class Project(NamedTuple):
     regions: Regions
     llm: LlmParams
     where: str = "the approach"
+    approach: Callable[[str], Annotator] | None = None
 
 
 class Annotator(ABC):
@@ -92,4 +111,9 @@ class Annotator(ABC):
     @property
     def shows_pictures(self) -> bool:
         """Whether it uses the cases' images."""
+        return False
+
+    @property
+    def asks_server(self) -> bool:
+        """Whether annotating may send requests, which may have to be paid for."""
         return False

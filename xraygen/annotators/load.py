@@ -20,6 +20,7 @@ BUILT_IN = {
     "vlm": "xraygen.annotators.vlm:Vlm",
     "llm": "xraygen.annotators.llm.llm:Llm",
     "recorded": "xraygen.annotators.recorded:Recorded",
+    "cascade": "xraygen.annotators.cascade:Cascade",
 }
 _RELEASED = ("models", "plugins")  # folders that the stage release depends on
 _FEW = 20  # failures from which on their share is checked
@@ -44,7 +45,7 @@ def settings_of(content: object, where: str) -> Settings:
     return settings
 
 
-def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
+def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Checked:
     """The annotator of an approach, with the models that the pipeline left.
 
     UserError: no such approach, or its settings contradict those that a fine-tuned model was
@@ -53,11 +54,21 @@ def load(approaches: Mapping[str, Settings], name: str, project: Project) -> Ann
     if name not in approaches:
         known = ", ".join(sorted(approaches))
         raise UserError(f"params.yaml: no approach '{name}'; there are: {known}")
+    return Checked(_build(approaches, name, project), project.llm.max_failed)
+
+
+def _build(approaches: Mapping[str, Settings], name: str, project: Project) -> Annotator:
     settings = approaches[name]
     where = f"params.yaml: approaches.{name}"
     kind = plugins.resolve(settings.annotator, BUILT_IN, Annotator, f"{where}.annotator")
-    annotate = kind.build(settings, project._replace(where=where))
-    return Checked(annotate, project.llm.max_failed)
+
+    def part(other: str) -> Annotator:
+        """Its records are checked, but how many fail is for the approach to judge that it is a part
+        of.
+        """
+        return Checked(_build(approaches, other, project), share=1.0)
+
+    return kind.build(settings, project._replace(where=where, approach=part))
 
 
 class Checked(Annotator):
@@ -86,6 +97,10 @@ class Checked(Annotator):
     @property
     def shows_pictures(self) -> bool:
         return self.annotate.shows_pictures
+
+    @property
+    def asks_server(self) -> bool:
+        return self.annotate.asks_server
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: a larger share has failed, upon which no more are asked; an annotation has a

@@ -13,6 +13,7 @@ from xraygen.core.study import (
     Annotation,
     AnnotationRecord,
     Evidence,
+    Measure,
     NonEmpty,
     Record,
 )
@@ -34,6 +35,13 @@ class Released(Record):
     judge: str
 
 
+# How the README names a measure. The ends of a measure's interval are `<measure>_ci_low` and
+# `_high` in a comparison, those of the score are `ci_low` and `ci_high`.
+_NAMES: dict[Measure, str] = {
+    "score": "score",
+    "clinical": "clinical score",
+    "token_f1": "token F1",
+}
 CHECKPOINT_SELECTION = "checkpoint selection in fine-tuning"
 _FINE_TUNED = "models/adapter"  # what the stage finetune writes
 
@@ -51,15 +59,18 @@ def dev_used_for(approaches: Mapping[str, "Settings"]) -> list[str]:
 
 
 def choose(
-    approaches: Mapping[str, "Settings"], scores: Mapping[str, dict], pairs: Mapping[str, dict]
+    approaches: Mapping[str, "Settings"],
+    scores: Mapping[str, dict],
+    pairs: Mapping[str, dict],
+    measure: Measure = "score",
 ) -> dict:
-    """The facts of the choice: the approach with the best macro score on dev, the first by name
-    among equals, and its paired comparison with the next one. `scores`, `pairs`: the keys
-    `approaches` and `pairs.dev` of reports/comparison.json.
+    """The facts of the choice: the approach that is best on dev by the macro of `measure`, among
+    equals the one with the best score, then the first by name; and its paired comparison with the
+    next one. `scores`, `pairs`: the keys `approaches` and `pairs.dev` of reports/comparison.json.
 
-    Approaches of the annotator recorded are excluded, because they have no answers to studies that
-    nobody asked them about; they are named. UserError: no other approach has a score on dev, or the
-    comparison is of other approaches.
+    Approaches of the annotator recorded, and cascades of them, are excluded, because they have no
+    answers to studies that nobody asked them about; they are named. UserError: no other approach
+    has a score on dev, or the comparison is of other approaches.
     """
     absent = sorted(approaches.keys() - scores.keys())
     if absent:
@@ -67,24 +78,34 @@ def choose(
             f"reports/comparison.json: no scores of {absent[0]}; run `dvc repro compare`"
         )
     recorded = sorted(
-        name for name, approach in approaches.items() if approach.annotator == "recorded"
+        name
+        for name, approach in approaches.items()
+        if any(one.annotator == "recorded" for one in [approach, *approach.parts(approaches)])
     )
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted(
-        (name for name in macro if macro[name]["score"] is not None),
-        key=lambda name: (-macro[name]["score"], name),
+        (name for name in macro if macro[name].get(measure) is not None),
+        key=lambda name: (-macro[name][measure], -(macro[name]["score"] or 0), name),
     )
     if not ranked:
         raise UserError(
-            "no approach that can annotate has a macro score on dev: params.yaml needs one whose "
-            "annotator is not recorded, and dev needs scored studies in every region; "
-            "metrics/data.json counts its references"
+            f"no approach that can annotate has a macro {_NAMES[measure]} on dev: params.yaml "
+            "needs one whose annotator is not recorded, and dev needs scored studies in every "
+            "region; metrics/data.json counts its references"
         )
     best = ranked[0]
-    chosen = {"approach": best, "judge": scores[best]["judge"], "candidates": len(ranked)}
-    chosen |= {key: macro[best][key] for key in ("score", "ci_low", "ci_high")}
+    ends = "ci" if measure == "score" else f"{measure}_ci"
+    chosen = {
+        "approach": best,
+        "judge": scores[best]["judge"],
+        "candidates": len(ranked),
+        "measure": measure,
+        measure: macro[best][measure],
+        "ci_low": macro[best][f"{ends}_low"],
+        "ci_high": macro[best][f"{ends}_high"],
+    }
     if len(ranked) > 1:
-        chosen |= {"runner_up": ranked[1]} | _margin(best, ranked[1], pairs)
+        chosen |= {"runner_up": ranked[1]} | _margin(best, ranked[1], pairs, measure)
     chosen |= {"dev_used_for": dev_used_for(approaches)}
     return chosen | ({"left_out": recorded} if recorded else {})
 
@@ -100,7 +121,7 @@ def metrics(facts: Mapping) -> dict:
     }
 
 
-def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
+def _margin(best: str, second: str, pairs: Mapping[str, dict], measure: Measure) -> dict:
     """The tested difference best minus second, in whichever order the pair is stored."""
     ahead = pairs.get(f"{best}{VERSUS}{second}")
     behind = pairs.get(f"{second}{VERSUS}{best}")
@@ -110,7 +131,7 @@ def _margin(best: str, second: str, pairs: Mapping[str, dict]) -> dict:
             f"reports/comparison.json: no comparison of {best} with {second} on dev; "
             "run `dvc repro compare`"
         )
-    macro = found["score"]["macro"]
+    macro = found[measure]["macro"]
     margin, low, high = macro["difference"], macro["ci_low"], macro["ci_high"]
     if not ahead:
         margin, low, high = _negative(margin), _negative(high), _negative(low)
@@ -167,10 +188,10 @@ def readme(facts: dict) -> str:
     """README.md next to the files. `facts`: those of `choose`, and the numbers of `studies` and of
     `failed` ones.
     """
-    judge = facts["judge"]
-    if judge == "proxy":
+    judge, measure = facts["judge"], facts["measure"]
+    if judge == "proxy" and measure == "score":
         judge += ", the embedded approximation of GREEN"
-    score = _interval(facts["score"], facts["ci_low"], facts["ci_high"])
+    value = _interval(facts[measure], facts["ci_low"], facts["ci_high"])
     *uses, last_use = facts["dev_used_for"]
     used = f"{', '.join(uses)} and {last_use}" if uses else last_use
     optimistic = f"Dev was used for {used}, so scores on dev are optimistic"
@@ -179,10 +200,10 @@ def readme(facts: dict) -> str:
     lines = [
         f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their "
         "column `error` says why.",
-        f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro score on "
-        "dev.",
+        f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro "
+        f"{_NAMES[measure]} on dev.",
         f"Judge: {judge}.",
-        f"Macro score on dev: {score}. Scores on test are in reports/comparison.md.",
+        f"Macro {_NAMES[measure]} on dev: {value}. Scores on test are in reports/comparison.md.",
         f"{optimistic}.",
     ]
     if "margin" in facts and facts["margin"] is None:

@@ -77,7 +77,7 @@ def write_metrics(path: Path | str, content: dict) -> None:
         file.write(_compact(_four_digits(content), 0) + "\n")
 
 
-_MAX_LINE = (120, 300)  # characters of a whole file, and of a part of it, on one line
+_MAX_LINE = (120, 400)  # characters of a whole file, and of a part of it, on one line
 
 
 def _compact(value: object, depth: int) -> str:

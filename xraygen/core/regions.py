@@ -32,6 +32,9 @@ _RESERVED = (
     "verdict",
     "failed annotation",
     "unscored pair",
+    "by reference",
+    "abnormal finding",
+    "abnormal",
 )
 
 

@@ -24,7 +24,9 @@ Verdict = Literal[
     "failed",
 ]
 Category = Literal["a", "b", "c", "d", "e", "f"]
+Measure = Literal["score", "clinical", "token_f1"]
 Support = Literal["verbatim", "reworded", "unsupported"]
+Pictures = Literal["swapped", "blank", "none"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -112,6 +114,15 @@ class AnnotationRecord(Record):
     usage: dict[str, float] = {}
 
 
+class AuditRecord(AnnotationRecord):
+    """An answer to a case whose pictures were replaced: `swapped` = by those of the study
+    `pictures_of`, `blank` = by grey ones of the same size, `none` = the case had no pictures.
+    """
+
+    pictures: Pictures
+    pictures_of: NonEmpty | None = None
+
+
 class ErrorCounts(Record):
     """GREEN's categories: a false finding, b missing finding, c wrong location, d wrong severity, e
     comparison that is not in the reference, f omitted comparison (Ostmeier et al., EMNLP Findings
@@ -140,10 +151,12 @@ class Listed(Record):
 class Clinical(Record):
     """The abnormal findings of a pair, by name, and the clinical `score` that follows from their
     significance: in [-1, 1], 1 = every abnormal finding and nothing false, 0 = no better than a
-    normal template.
+    normal template. `present`: the sum of the weights of the reference's findings, 0 where all of
+    them are benign; None if the judge does not weigh them.
     """
 
     score: float
+    present: float | None = None
     matched: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
     invented: tuple[str, ...] = ()

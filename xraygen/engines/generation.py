@@ -36,6 +36,16 @@ class Placement(NamedTuple):
     reason: str
 
 
+def without_cudnn_attention() -> None:
+    """Let torch choose another attention kernel on a GPU. cuDNN's, which it prefers on a Hopper,
+    builds a plan for every new shape, and here nearly every batch and every step of decoding has
+    one (docs/vlm.md has the measurement).
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def placement(task: Task) -> Placement:
     """Where the model runs, in which precision, and why."""
     import torch
@@ -136,6 +146,7 @@ class CausalModel:
         import torch
         from transformers import AutoModelForCausalLM
 
+        without_cudnn_attention()
         with loading(task.model):
             model = AutoModelForCausalLM.from_pretrained(
                 task.model,

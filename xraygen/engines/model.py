@@ -68,6 +68,7 @@ def load(
     )
     # First, because a missing library shows here, and loading the weights takes minutes.
     processor = load_processor(base, base_revision, max_pixels)
+    generation.without_cudnn_attention()
     with loading(base):
         model, info = AutoModelForImageTextToText.from_pretrained(
             base,

@@ -29,6 +29,7 @@ from xraygen.engines.server_errors import (
 # Per question. If a fifth of all requests fail, one question in 400,000 is left without an answer.
 TRIES = 8
 UNUSABLE_TRIES = 4  # per question whose replies are unusable: mostly the same one comes again
+Q = TypeVar("Q")
 T = TypeVar("T")
 
 
@@ -319,24 +320,11 @@ def complete(
     tokens: int,
     answered: Callable[[int, str | Refusal], None],
 ) -> None:
-    """Complete each prompt greedily, by at most `tokens` tokens. `answered` is called with the
-    index of a prompt and its completion as soon as that arrives.
-
-    UserError: as `Asker.ask`, after the requests under way have ended.
+    """Complete each prompt greedily, by at most `tokens` tokens. `answered`, UserError: as
+    `ask_each`.
     """
-    asyncio.run(_complete(server, prompts, tokens, answered))
 
-
-async def _complete(
-    server: Server,
-    prompts: Sequence[str],
-    tokens: int,
-    answered: Callable[[int, str | Refusal], None],
-) -> None:
-    jobs = iter(enumerate(prompts))
-    failures: list[Exception] = []
-
-    async def send(prompt: str, client) -> Any:
+    async def send(asker: Asker, prompt: str, client) -> Any:
         create = client.completions.with_raw_response.create
         request = create(model=server.model, prompt=prompt, max_tokens=tokens, temperature=0)
         return await asker.in_time(request)
@@ -353,19 +341,47 @@ async def _complete(
         text = choice.text.encode("utf-8", "replace").decode()
         return text if text.strip() else Refusal("an empty answer")
 
+    async def ask(asker: Asker, prompt: str) -> str | Refusal:
+        return await asker.ask(functools.partial(send, asker, prompt), read)
+
+    ask_each(server, prompts, ask, answered)
+
+
+def ask_each(
+    server: Server,
+    questions: Sequence[Q],
+    ask: Callable[[Asker, Q], Awaitable[T]],
+    answered: Callable[[int, T], None],
+) -> None:
+    """Puts each question, as many at a time as the server may be asked. `answered` is called with
+    the index of a question and what `ask` returns, as soon as that arrives.
+
+    UserError: as `ask`, after the requests under way have ended.
+    """
+    asyncio.run(_ask_each(server, questions, ask, answered))
+
+
+async def _ask_each(
+    server: Server,
+    questions: Sequence[Q],
+    ask: Callable[[Asker, Q], Awaitable[T]],
+    answered: Callable[[int, T], None],
+) -> None:
+    jobs = iter(enumerate(questions))
+    failures: list[Exception] = []
     async with Asker(server) as asker:
 
         async def work() -> None:
-            for index, prompt in jobs:
+            for index, question in jobs:
                 if failures:
                     return
                 try:
-                    answered(index, await asker.ask(functools.partial(send, prompt), read))
+                    answered(index, await ask(asker, question))
                 except Exception as error:  # raised below, once the other requests have ended
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(server.concurrency, len(prompts))):
+            for _ in range(min(server.concurrency, len(questions))):
                 group.create_task(work())
     if failures:
         raise failures[0]

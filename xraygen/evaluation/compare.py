@@ -53,11 +53,20 @@ def compare_all(approaches: Mapping[str, Mapping[str, StudyScores]], params: Com
 
     `difference` is a minus b. Holm's correction runs over the pairs of approaches for macro, and
     over pairs times regions for the regions, within one study set and measure. `holds`: the
-    corrected p-value is below `alpha`.
+    corrected p-value is below `alpha`. The measure `clinical` is compared where a judge tells it.
     """
+    told = {
+        measure
+        for by_set in approaches.values()
+        for scores in by_set.values()
+        for measure in scores.measures()
+    }
+    measures = [measure for measure in MEASURES if measure in told]
     sets = next(iter(approaches.values()))
     return {
-        name: _compare_set({key: scores[name] for key, scores in approaches.items()}, params)
+        name: _compare_set(
+            {key: scores[name] for key, scores in approaches.items()}, measures, params
+        )
         for name in sets
     }
 
@@ -70,20 +79,22 @@ def permutations(approaches: int, regions: int, params: CompareParams) -> int:
     return max(params.resamples, permutations_needed(pairs * regions, params.alpha))
 
 
-def _compare_set(scores: Mapping[str, StudyScores], params: CompareParams) -> dict:
+def _compare_set(
+    scores: Mapping[str, StudyScores], measures: Sequence[str], params: CompareParams
+) -> dict:
     if len({one.ids for one in scores.values()}) > 1:
         raise ValueError("approaches are compared on the same studies")
     first = next(iter(scores.values()))
     names = [f"{a}{VERSUS}{b}" for a, b in combinations(scores, 2)]
     table: dict = {name: {} for name in names}
-    for measure in MEASURES:
+    for measure in measures:
         found = compare_pairs(
             np.stack([getattr(one, measure) for one in scores.values()]),
             params.resamples,
             permutations(len(scores), len(first.regions), params),
             params.seed,
             # A pair that the judge could not score on one side counts on neither.
-            both_known=measure == "score",
+            both_known=measure != "token_f1",
         )
         for name, comparisons in zip(names, found, strict=True):
             table[name][measure] = dict(zip(first.columns, comparisons, strict=True))
@@ -111,7 +122,7 @@ def detectable_differences(pairs: Mapping[str, dict], params: CompareParams) -> 
     """
     alpha = params.alpha / max(1, len(pairs))
     result: dict[str, dict[str, float | None] | None] = {}
-    for measure in MEASURES:
+    for measure in next(iter(pairs.values()), dict.fromkeys(MEASURES)):
         macros = [pair[measure]["macro"] for pair in pairs.values()]
         spreads = [macro["sd"] for macro in macros if macro["sd"]]
         if not spreads:

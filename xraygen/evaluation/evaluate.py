@@ -10,6 +10,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Judgement, Study
+from xraygen.evaluation import abnormal
 from xraygen.evaluation.scores import columns_of, scores_of, summarise
 from xraygen.judges import Judge, opinions
 
@@ -104,10 +105,12 @@ def details(
 ) -> dict:
     """The content of data/judgements/<approach>/summary.json: the judge and its description, and
     for each study set the scores of `summarise`, the number of pairs by verdict and the number of
-    failed annotations.
+    failed annotations. Where the judge tells abnormal findings, these are added
+    (`abnormal.findings`), and the scores by kind of reference (`abnormal.by_reference`).
     """
     result: dict = {"judge": judge.name, "about": judge.about()}
     everything = [judgement for split in judgements.values() for judgement in split]
+    told = any(judgement.clinical is not None for judgement in everything)
     for name, scores in scores_of(judgements, studies, regions.scored).items():
         ids = set(scores.ids)
         judged = [judgement for judgement in everything if judgement.id in ids]
@@ -117,6 +120,11 @@ def details(
             "verdicts": dict(sorted(verdicts.items())),
             "failed_annotations": len(failed),
         }
+        if told:
+            result[name] |= {
+                "by_reference": abnormal.by_reference(scores, resamples, seed),
+                "abnormal_findings": abnormal.findings(judged, regions.scored),
+            }
     return result
 
 
@@ -129,7 +137,16 @@ def metrics(summary: dict) -> dict:
         if not isinstance(cells, dict):
             continue
         result[name] = {column: {"score": cells[column]["score"]} for column in columns_of(cells)}
-        result[name]["macro"]["token_f1"] = cells["macro"]["token_f1"]
+        for measure in ("clinical", "token_f1"):
+            if measure in cells["macro"]:
+                result[name]["macro"][measure] = cells["macro"][measure]
+        if "abnormal_findings" in cells:
+            found = cells["abnormal_findings"]
+            result[name]["abnormal"] = {
+                "clinical": cells["by_reference"]["abnormal"]["clinical"],
+                "recall": found["recall"],
+                "precision": found["precision"],
+            }
         if "support" in cells:
             result[name]["unsupported"] = cells["support"]["unsupported"]
         result[name]["failed_annotations"] = cells["failed_annotations"]

@@ -3,122 +3,175 @@
 import io
 import textwrap
 from collections.abc import Mapping
-
-from tabulate import tabulate
+from typing import NamedTuple
 
 from xraygen.core.study import VERSUS
+from xraygen.evaluation.abnormal import on_abnormal, told
+from xraygen.evaluation.tables import number, with_interval
+from xraygen.evaluation.tables import table as as_table
 
 COST = "cost_usd_per_1000_reports"
 ABOUT = (
     "*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how much of"
     " that a constant text does not get; bold where it is significant."
 )
+# The formula of the clinical score: CRIMSON, arXiv 2603.06183.
+ABOUT_CLINICAL = (
+    " *Clinical*: abnormal findings alone, weighted by clinical significance (after CRIMSON, arXiv"
+    " 2603.06183): 1 = all reported and none invented, negative = more wrong than right. *Clinical"
+    " on abnormal*: the mean over the {n:,} pairs of study and region whose reference has a"
+    " significant finding; calling everything normal gets 0 there, and 1 elsewhere."
+)
 ABOUT_REPEATED = (
     " *Repeated reports*: token F1 on the {studies:,} test studies whose report other studies have"
     " too, next to what *curators* get there against each other."
 )
 ABOUT_COST = " *Cost*: US dollars for 1,000 reports; – where no server is asked."
+ABOUT_PASSED_ON = (
+    " *Passed on*: share of the cases that a cascade's first approach left to the next."
+)
 
 
 def table(comparison: dict, usage: Mapping[str, dict], floor: str | None) -> str:
     """`comparison`: the content of reports/comparison.json; `usage`: that of metrics/usage, by
     approach; `floor`: the approach that gives every case the same answer, if there is one.
     """
+    approaches, pairs = comparison["approaches"], comparison["pairs"]["test"]
     repeated = comparison["repeated"]
-    columns: dict[str, list[str]] = {
-        "approach": [],
-        "score": [],
-        "above the floor": [],
-        "repeated reports": [],
-        "cost": [],
-    }
-    for name, content in comparison["approaches"].items():
-        cost = usage[name].get(COST)
-        columns["approach"].append(name)
-        columns["score"].append(_with_interval(content["test"]["macro"], "score"))
-        columns["above the floor"].append(_above(comparison["pairs"]["test"], name, floor))
-        columns["cost"].append("–" if cost is None else f"{cost:.2f}")
+    clinical = told(approaches)
+    has_cascade = any("passed_on" in used for used in usage.values())
+    rows = []
+    for name, content in approaches.items():
+        cells = content["test"]
+        row = {
+            "approach": name,
+            "score": with_interval(cells["macro"], "score"),
+            "above the floor": _above(pairs, "score", name, floor),
+        }
+        if clinical:
+            row |= {
+                "clinical": with_interval(cells["macro"], "clinical", "clinical_ci"),
+                "clinical above the floor": _above(pairs, "clinical", name, floor),
+                "clinical on abnormal": with_interval(
+                    on_abnormal(cells), "clinical", "clinical_ci"
+                ),
+            }
         if repeated:
-            agreed = repeated["approaches"][name]["macro"]["token_f1"]
-            columns["repeated reports"].append(_number(agreed))
+            row["repeated reports"] = number(repeated["approaches"][name]["macro"]["token_f1"])
+        cost = usage[name].get(COST)
+        row["cost"] = "–" if cost is None else f"{cost:.2f}"
+        if has_cascade:
+            row["passed on"] = _passed_on(usage[name])
+        rows.append(row)
+    headers = list(rows[0])
     if repeated:
-        columns["approach"].append("*curators*")
-        agreed = _with_interval(repeated["curators"]["macro"], "token_f1")
-        columns["repeated reports"].append(agreed)
-    about = ABOUT + (ABOUT_REPEATED.format(**repeated) if repeated else "") + ABOUT_COST
-    shown = {name: cells for name, cells in columns.items() if cells}
-    made = tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+        agreed = with_interval(repeated["curators"]["macro"], "token_f1")
+        rows.append({"approach": "*curators*", "repeated reports": agreed})
+    about = ABOUT
+    if clinical:
+        about += ABOUT_CLINICAL.format(n=_pairs(approaches))
+    if repeated:
+        about += ABOUT_REPEATED.format(**repeated)
+    made = as_table([[row.get(header) for header in headers] for row in rows], headers)
+    about += ABOUT_COST + (ABOUT_PASSED_ON if has_cascade else "")
     return f"{made}\n\n{textwrap.fill(about, 100)}"
 
 
-def _above(pairs: dict, name: str, floor: str | None) -> str:
+def _pairs(approaches: dict) -> int:
+    """The number of test pairs with an abnormal reference. A judge that reads both sides at once
+    may see more of them next to one approach than to another; then the largest number.
+    """
+    return max(on_abnormal(content["test"]).get("n", 0) for content in approaches.values())
+
+
+def _above(pairs: dict, measure: str, name: str, floor: str | None) -> str:
     if floor is None or name == floor:
         return "–"
     ahead, behind = f"{name}{VERSUS}{floor}", f"{floor}{VERSUS}{name}"
-    found = (pairs.get(ahead) or pairs[behind])["score"]["macro"]
+    found = (pairs.get(ahead) or pairs[behind])[measure]["macro"]
     if found["difference"] is None:
         return "–"
     shown = f"{found['difference'] if ahead in pairs else -found['difference']:+.3f}"
     return f"**{shown}**" if found["holds"] else shown
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _passed_on(used: Mapping) -> str:
+    return f"{used['passed_on'] / used['cases']:.1%}" if "passed_on" in used else "–"
 
 
-def _with_interval(cell: dict, measure: str) -> str:
-    return f"{_number(cell[measure])} [{_number(cell['ci_low'])}, {_number(cell['ci_high'])}]"
+class Panel(NamedTuple):
+    """A part of the figure: by approach the `cells` with a `measure`, whose interval is under
+    `ends`, and what the dashed `line` is at.
+    """
+
+    title: str
+    measure: str
+    ends: str
+    cells: dict[str, dict]
+    line: tuple[str, float | None] | None
 
 
 def figure(comparison: dict, floor: str | None) -> str:
-    """Macro scores on test with their intervals, best first, above the floor's; and token F1 on
-    repeated reports above the curators'. As the text of an SVG file.
+    """Macro scores on test with their intervals, best first, and clinical scores on abnormal
+    references, both above the floor's; and token F1 on repeated reports above the curators'. As
+    the text of an SVG file.
     """
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    def score(name: str) -> float:
-        return comparison["approaches"][name]["test"]["macro"]["score"] or 0
-
-    names = sorted(comparison["approaches"], key=score, reverse=True)
-    repeated = comparison["repeated"]
-    panels = [
-        ("score on test", "score", {n: comparison["approaches"][n]["test"]["macro"] for n in names})
-    ]
-    if repeated:
-        cells = {name: repeated["approaches"][name]["macro"] for name in names}
-        panels.append(("token F1 on repeated reports", "token_f1", cells))
+    panels = _panels(comparison, floor)
+    names = list(panels[0].cells)
     style = {"svg.hashsalt": "xraygen", "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(style):
-        size = (4 * len(panels) + 1, 0.8 + 0.26 * len(names))
+        size = (3.5 * len(panels) + 1, 0.8 + 0.26 * len(names))
         fig, axes = pyplot.subplots(
             1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained"
         )
-        for axis, (title, measure, cells) in zip(axes[0], panels, strict=True):
+        for axis, panel in zip(axes[0], panels, strict=True):
+            lowest = 1.0
             for place, name in enumerate(names):
-                cell = cells[name]
-                if cell[measure] is not None and cell["ci_low"] is not None:
-                    axis.plot([cell["ci_low"], cell["ci_high"]], [place] * 2, color="#4c78a8")
-                    axis.plot(cell[measure], place, "o", color="#4c78a8", markersize=5)
-            axis.set_xlabel(f"{title}, 95 % interval")
-            axis.set_xlim(0, 1.01)
+                cell = panel.cells[name]
+                value = cell.get(panel.measure)
+                low, high = cell.get(f"{panel.ends}_low"), cell.get(f"{panel.ends}_high")
+                if value is not None and low is not None:
+                    axis.plot([low, high], [place] * 2, color="#4c78a8")
+                    axis.plot(value, place, "o", color="#4c78a8", markersize=5)
+                    lowest = min(lowest, low)
+            axis.set_xlabel(f"{panel.title}, 95 % interval")
+            axis.set_xlim(min(0, lowest - 0.02), 1.01)
             axis.grid(axis="x", alpha=0.3)
             axis.spines[["top", "right"]].set_visible(False)
+            if panel.line:
+                _line(axis, *panel.line)
         axes[0][0].set_yticks(range(len(names)), names)
         axes[0][0].invert_yaxis()
-        if floor:
-            _line(axes[0][0], score(floor), "floor")
-        if repeated:
-            _line(axes[0][1], repeated["curators"]["macro"]["token_f1"], "curators")
         buffer = io.StringIO()
         fig.savefig(buffer, format="svg", metadata={"Date": None})
         pyplot.close(fig)
     return buffer.getvalue()
 
 
-def _line(axis, value: float | None, label: str) -> None:
+def _panels(comparison: dict, floor: str | None) -> list[Panel]:
+    on_test = {name: content["test"] for name, content in comparison["approaches"].items()}
+    best_first = sorted(on_test, key=lambda name: -(on_test[name]["macro"]["score"] or 0))
+    macro = {name: on_test[name]["macro"] for name in best_first}
+    line = ("floor", macro[floor]["score"]) if floor else None
+    panels = [Panel("score on test", "score", "ci", macro, line)]
+    if told(comparison["approaches"]):
+        cells = {name: on_abnormal(on_test[name]) for name in best_first}
+        line = ("floor", cells[floor].get("clinical")) if floor else None
+        title = "clinical score on abnormal references"
+        panels.append(Panel(title, "clinical", "clinical_ci", cells, line))
+    if repeated := comparison["repeated"]:
+        cells = {name: repeated["approaches"][name]["macro"] for name in best_first}
+        line = ("curators", repeated["curators"]["macro"]["token_f1"])
+        panels.append(Panel("token F1 on repeated reports", "token_f1", "ci", cells, line))
+    return panels
+
+
+def _line(axis, label: str, value: float | None) -> None:
     if value is not None:
         axis.axvline(value, color="#888888", linestyle="--", linewidth=1)
         place = (value, 1.01)

@@ -2,16 +2,18 @@
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from xraygen.core.study import NonEmpty, Record, Share
+from xraygen.core.study import Measure, NonEmpty, Record, Share
 
 
 class EvaluateParams(Record):
     """`judge`: a built-in name, or `package.module:Class`. `settings`: those of each judge, by its
-    name, whether it is the chosen one or not. `resamples`: bootstrap resamples for each interval.
+    name, whether it is the chosen one or not. `measure`: what the floor and the release are chosen
+    by. `resamples`: bootstrap resamples for each interval.
     """
 
     judge: NonEmpty
     settings: dict[str, Record]
+    measure: Measure
     resamples: PositiveInt
     seed: NonNegativeInt
 

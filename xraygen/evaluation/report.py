@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from tabulate import tabulate
 
 from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
-from xraygen.evaluation import support
+from xraygen.evaluation import abnormal, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
+from xraygen.evaluation.tables import number, table, with_interval
 
 TITLES = {
     "test": "Test",
@@ -34,12 +34,12 @@ METHOD = (
     " are, corrected by Holm for the number of comparisons, is below {alpha:g}; otherwise it is not"
     " significant (n.s.)."
 )
-DETECTABLE = """\
-With {studies:,} studies, a difference of {score[median]:.3f} in macro score and of
-{token_f1[median]:.3f} in macro token F1 is detected with power {power:g} (paired z-test at
-{alpha:g} over {pairs:,} {noun}), if the two approaches differ from study to study as the median
-pair does; {score[least]:.3f} to {score[most]:.3f} and {token_f1[least]:.3f} to {token_f1[most]:.3f}
-over all pairs."""
+NAMES = {"score": "score", "clinical": "clinical score", "token_f1": "token F1"}
+DETECTABLE = (
+    "With {studies:,} studies, a difference of {medians} is detected with power {power:g} (paired"
+    " z-test at {alpha:g} over {pairs:,} {noun}), if the two approaches differ from study to study"
+    " as the median pair does; {ranges} over all pairs."
+)
 TOO_FEW = """\
 {studies:,} studies are too few for a difference to be significant: the smallest possible p-value
 is {smallest:.2g}, before Holm's correction ({pairs:,} pairs)."""
@@ -70,7 +70,7 @@ def comparison_markdown(
     for name, title in TITLES.items():
         if name == "test" or complete:
             parts.append(f"## {title} ({sizes[name]:,} studies)")
-            parts += _study_set(comparison, name, params) if sizes[name] else []
+            parts += _study_set(comparison, name, params, complete) if sizes[name] else []
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
     parts += support.section(scores)
@@ -89,13 +89,14 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _study_set(comparison: dict, name: str, params: CompareParams) -> list[str]:
+def _study_set(comparison: dict, name: str, params: CompareParams, complete: bool) -> list[str]:
     scores = comparison["approaches"]
     pairs = comparison["pairs"][name]
     attainable = comparison["attainable"] if name == "test" else None
     repeated = comparison["repeated"] if name == "test" else None
     about = "\n".join(sorted({content["about"] for content in scores.values()}))
-    parts = [_score_table(scores, name), about, _token_f1_table(scores, name, attainable)]
+    parts = [_score_table(scores, name), about, *abnormal.sections(scores, name, complete)]
+    parts.append(_token_f1_table(scores, name, attainable))
     if attainable:
         parts.append(ATTAINABLE)
     if repeated:
@@ -111,24 +112,21 @@ def _sensitivity(detectable: dict, studies: int, pairs: int, params: ComparePara
     smallest = smallest_p(studies)
     if pairs and smallest * pairs >= params.alpha:
         return TOO_FEW.format(studies=studies, pairs=pairs, smallest=smallest)
-    if not all(detectable.values()):
+    known = {measure: found for measure, found in detectable.items() if found}
+    if not known:
         return None
-    return DETECTABLE.format(
+    medians = [f"{found['median']:.3f} in macro {NAMES[one]}" for one, found in known.items()]
+    ranges = [f"{found['least']:.3f} to {found['most']:.3f}" for found in known.values()]
+    text = DETECTABLE.format(
         studies=studies,
+        medians=_listed(medians),
+        ranges=_listed(ranges),
         pairs=pairs,
         noun="pair" if pairs == 1 else "pairs",
         power=params.power,
         alpha=params.alpha,
-        **detectable,
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _table(rows: list[list], headers: list[str]) -> str:
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return textwrap.fill(text, 100)
 
 
 def _score_table(scores: dict, name: str) -> str:
@@ -136,56 +134,57 @@ def _score_table(scores: dict, name: str) -> str:
     for approach, content in scores.items():
         cells = content[name]
         macro = cells["macro"]
-        regions = [_number(cells[region]["score"]) for region in names]
+        regions = [number(cells[region]["score"]) for region in names]
         rows.append(
             [
                 approach,
-                _with_interval(macro, "score"),
+                with_interval(macro, "score"),
                 *regions,
-                _number(macro["as_published"]),
+                number(macro["as_published"]),
                 macro["unscored"],
                 cells["failed_annotations"],
             ]
         )
-    return _table(rows, ["approach", "score, macro", *names, "as published", "unscored", "failed"])
+    return table(rows, ["approach", "score, macro", *names, "as published", "unscored", "failed"])
 
 
 def _token_f1_table(scores: dict, name: str, attainable: dict | None) -> str:
     columns = ["macro", *regions_of(scores)]
     rows = [
-        [approach, *(_number(cells[name][column]["token_f1"]) for column in columns)]
+        [approach, *(number(cells[name][column]["token_f1"]) for column in columns)]
         for approach, cells in scores.items()
     ]
     if attainable:
-        rows.append(["*attainable*", *(_number(attainable[column]) for column in columns)])
-    return _table(rows, ["approach", "token F1, macro", *columns[1:]])
+        rows.append(["*attainable*", *(number(attainable[column]) for column in columns)])
+    return table(rows, ["approach", "token F1, macro", *columns[1:]])
 
 
 def _repeated_table(repeated: dict, names: Sequence[str]) -> str:
     named = repeated["approaches"] | {"*curators*": repeated["curators"]}
     rows = []
     for name, cells in named.items():
-        regions = [_number(cells[region]["token_f1"]) for region in names]
-        rows.append([name, _with_interval(cells["macro"], "token_f1"), *regions])
-    return _table(rows, ["", "token F1, macro", *names])
-
-
-def _with_interval(cell: dict, measure: str) -> str:
-    return f"{_number(cell[measure])} [{_number(cell['ci_low'])}, {_number(cell['ci_high'])}]"
+        regions = [number(cells[region]["token_f1"]) for region in names]
+        rows.append([name, with_interval(cells["macro"], "token_f1"), *regions])
+    return table(rows, ["", "token F1, macro", *names])
 
 
 def _other_sets(scores: dict, sizes: dict[str, int]) -> str:
-    """Macro score with interval, and token F1, of every set but test; reports/index.html has the
-    rest.
+    """Macro score with interval, clinical score and token F1, of every set but test;
+    reports/index.html has the rest.
     """
     others = [name for name in TITLES if name != "test" and sizes[name]]
+    measures = [one for one in MEASURES[1:] if one != "clinical" or abnormal.told(scores)]
     rows = []
     for approach, content in scores.items():
         cells = [content[name]["macro"] for name in others]
-        shown = [[_with_interval(cell, "score"), _number(cell["token_f1"])] for cell in cells]
+        shown = [
+            [with_interval(cell, "score"), *(number(cell.get(measure)) for measure in measures)]
+            for cell in cells
+        ]
         rows.append([approach, *itertools.chain.from_iterable(shown)])
-    headers = [[f"{name} ({sizes[name]:,}): score, macro", "token F1"] for name in others]
-    return _table(rows, ["approach", *itertools.chain.from_iterable(headers)])
+    titles = [NAMES[measure] for measure in measures]
+    headers = [[f"{name} ({sizes[name]:,}): score, macro", *titles] for name in others]
+    return table(rows, ["approach", *itertools.chain.from_iterable(headers)])
 
 
 def _comparisons(scores: dict, pairs: dict, name: str) -> str:
@@ -198,16 +197,16 @@ def _comparisons(scores: dict, pairs: dict, name: str) -> str:
     against_best = [(order[0], other) for other in order[1:]]
     neighbours = list(itertools.pairwise(order[1:]))
     names = regions_of(scores)
+    measures = list(next(iter(pairs.values())))
     rows = []
     for ahead, behind in against_best + neighbours:
         sign = 1 if f"{ahead}{VERSUS}{behind}" in pairs else -1
         found = pairs[VERSUS.join((ahead, behind)[::sign])]
-        score, f1 = (found[measure] for measure in MEASURES)
-        regions = [_difference(score[region], sign) for region in names]
-        rows.append(
-            [ahead, behind, _compared(score["macro"], sign), *regions, _compared(f1["macro"], sign)]
-        )
-    return _table(rows, ["approach", "against", "score, macro", *names, "token F1, macro"])
+        regions = [_difference(found["score"][region], sign) for region in names]
+        macro, *others = (_compared(found[measure]["macro"], sign) for measure in measures)
+        rows.append([ahead, behind, macro, *regions, *others])
+    titles = [f"{NAMES[measure]}, macro" for measure in measures]
+    return table(rows, ["approach", "against", titles[0], *names, *titles[1:]])
 
 
 def _difference(found: dict, sign: int) -> str:
@@ -229,11 +228,14 @@ def scores_rows(scores: dict) -> list[dict]:
     """One row an approach with its macro scores on test, for `dvc plots`."""
     rows = []
     for approach, content in scores.items():
-        row = {"approach": approach}
-        for key in ("score", "ci_low", "ci_high", "token_f1"):
-            value = content["test"]["macro"][key]
-            row[key] = None if value is None else round(value, 4)
-        rows.append(row)
+        macro = content["test"]["macro"]
+        shown = {key: macro[key] for key in ("score", "ci_low", "ci_high", "token_f1")}
+        if abnormal.told(scores):
+            keys = ("clinical", "clinical_ci_low", "clinical_ci_high")
+            shown |= {key: macro.get(key) for key in keys}
+            shown["clinical_on_abnormal"] = abnormal.on_abnormal(content["test"]).get("clinical")
+        digits = {key: None if value is None else round(value, 4) for key, value in shown.items()}
+        rows.append({"approach": approach} | digits)
     return rows
 
 

@@ -2,9 +2,9 @@
 in memory.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_jsonl
@@ -55,6 +55,25 @@ def refuse_leftovers(approaches: set[str]) -> None:
             f"{leftovers[0]} belongs to no approach in params.yaml; remove what is left of it: "
             f"rm -r {' '.join(leftovers)}"
         )
+
+
+class _Approach(Protocol):
+    """What is used of the settings of an approach."""
+
+    def made_of(self, approaches: Mapping, /) -> str: ...
+
+
+def refuse_stale(usage: Mapping[str, Mapping], approaches: Mapping[str, _Approach]) -> None:
+    """UserError: a cascade has annotated with other settings of its parts than params.yaml has now,
+    which DVC does not see. `usage`: the content of metrics/usage, by approach.
+    """
+    for name, settings in approaches.items():
+        if usage[name].get("made_of", "") != settings.made_of(approaches):
+            raise UserError(
+                f"data/annotations/{name}: made with other settings of the approaches that {name} "
+                f"consists of; run `dvc repro --force --single-item annotate@{name}`, then "
+                "`dvc repro`"
+            )
 
 
 def scores(names: Iterable[str], regions: tuple[str, ...]) -> dict[str, dict[str, StudyScores]]:

@@ -4,15 +4,16 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
 from xraygen.core.errors import UserError
-from xraygen.core.study import Judgement, Study
+from xraygen.core.study import Clinical, Judgement, Measure, Study
 from xraygen.evaluation.resampling import bootstrap, intervals, means
 from xraygen.language.text import token_f1
 
-MEASURES = ("score", "token_f1")
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,16 @@ class StudyScores:
 
     `score`: right silence counts 1, a pair that could not be scored is NaN. `as_published`: the
     convention of green-score 0.0.12, where both count 0. `token_f1`: NaN where both sides are
-    empty.
+    empty. `clinical`: in [-1, 1], 1 where neither side has an abnormal finding. `abnormal`: 1 where
+    the reference has a significant one, else 0. Both are NaN where the judge does not tell.
     """
 
     ids: tuple[str, ...]
     score: np.ndarray
     as_published: np.ndarray
     token_f1: np.ndarray
+    clinical: np.ndarray
+    abnormal: np.ndarray
     regions: tuple[str, ...]
 
     @property
@@ -44,8 +48,15 @@ class StudyScores:
             self.score[kept],
             self.as_published[kept],
             self.token_f1[kept],
+            self.clinical[kept],
+            self.abnormal[kept],
             self.regions,
         )
+
+    def measures(self) -> tuple[str, ...]:
+        """`MEASURES`, without `clinical` where the judge tells it of no pair."""
+        told = not np.isnan(self.clinical).all()
+        return tuple(measure for measure in MEASURES if told or measure != "clinical")
 
 
 def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudyScores:
@@ -56,17 +67,31 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
     cells: dict[str, np.ndarray] = {}
     for judgement in judgements:
         # Interned, because all approaches have the same ids.
-        row = cells.setdefault(sys.intern(judgement.id), np.full((3, len(column)), np.nan))
+        row = cells.setdefault(sys.intern(judgement.id), np.full((5, len(column)), np.nan))
+        clinical = judgement.clinical
         values = (
             judgement.score,
             _as_published(judgement),
             token_f1(judgement.reference, judgement.candidate),
+            None if clinical is None else clinical.score,
+            None if clinical is None else _is_abnormal(clinical),
         )
         row[:, column[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
-    rows = np.array([cells[id] for id in ids]).reshape(len(ids), 3, len(column))
-    score, as_published, f1 = np.ascontiguousarray(np.moveaxis(rows, 1, 0))
-    return StudyScores(ids, score, as_published, f1, tuple(regions))
+    rows = np.array([cells[id] for id in ids]).reshape(len(ids), 5, len(column))
+    score, as_published, f1, clinical_score, abnormal = np.ascontiguousarray(
+        np.moveaxis(rows, 1, 0)
+    )
+    return StudyScores(ids, score, as_published, f1, clinical_score, abnormal, tuple(regions))
+
+
+def _is_abnormal(clinical: Clinical) -> bool:
+    """Whether the reference has a finding of clinical significance; any abnormal finding, where the
+    judge does not weigh them.
+    """
+    if clinical.present is None:
+        return bool(clinical.matched or clinical.missed)
+    return clinical.present > 0
 
 
 def _as_published(judgement: Judgement) -> float | None:
@@ -134,27 +159,36 @@ def _noting(
 
 def summarise(scores: StudyScores, resamples: int, seed: int) -> dict:
     """{"macro" | region: {"score", "ci_low", "ci_high", "n", "unscored", "as_published",
-    "token_f1"}} of one study set.
+    "token_f1", "token_f1_ci_low", "token_f1_ci_high"}} of one study set, and the same three keys of
+    "clinical" where the judge tells it.
     """
     n = len(scores.ids)
-    low = high = np.full(len(scores.columns), np.nan)
+    measures = scores.measures()
+    values = np.stack([getattr(scores, measure) for measure in measures])
+    low = high = np.full((len(measures), len(scores.columns)), np.nan)
     if n > 1:
-        low, high, _ = intervals(bootstrap(scores.score[None], resamples, seed)[:, 0])
+        low, high, _ = intervals(bootstrap(values, resamples, seed))
+    found = dict(zip(measures, zip(means(values), low, high, strict=True), strict=True))
     unscored = np.isnan(scores.score).sum(axis=0).tolist()
     columns = {
-        "score": means(scores.score).tolist(),
-        "ci_low": low.tolist(),
-        "ci_high": high.tolist(),
-        "n": [n] * len(low),
+        **_with_ends("score", "ci", *found.pop("score")),
+        "n": [n] * len(scores.columns),
         "unscored": [sum(unscored), *unscored],
         "as_published": means(scores.as_published).tolist(),
-        "token_f1": means(scores.token_f1).tolist(),
     }
+    for measure, measured in found.items():
+        columns |= _with_ends(measure, f"{measure}_ci", *measured)
     rows = zip(*columns.values(), strict=True)
     cells = [
         {name: rounded(value) for name, value in zip(columns, row, strict=True)} for row in rows
     ]
     return dict(zip(scores.columns, cells, strict=True))
+
+
+def _with_ends(
+    measure: str, ends: str, value: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> dict[str, list[float]]:
+    return {measure: value.tolist(), f"{ends}_low": low.tolist(), f"{ends}_high": high.tolist()}
 
 
 def columns_of(cells: Mapping[str, object]) -> list[str]:

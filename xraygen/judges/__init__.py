@@ -13,8 +13,21 @@ from xraygen.core.study import Clinical, ErrorCounts, Listed, Record, Verdict
 BUILT_IN = {
     "proxy": "xraygen.judges.proxy.proxy:Proxy",
     "green": "xraygen.judges.green.green:Green",
+    "crimson": "xraygen.judges.crimson.crimson:Crimson",
 }
-COLUMNS = ("score", "verdict", "matched_findings", *"abcdef")
+COLUMNS = (
+    "score",
+    "verdict",
+    "matched_findings",
+    *"abcdef",
+    "clinical",
+    "missed",
+    "invented",
+)
+NO_CLINICAL = (
+    "evaluate.measure: clinical: the judge {name} does not tell abnormal findings; choose score or "
+    "token_f1, or another judge"
+)
 
 
 class Opinion(NamedTuple):
@@ -34,9 +47,19 @@ class Opinion(NamedTuple):
     clinical: Clinical | None = None
 
     def columns(self) -> dict:
-        """The opinion as a row with `COLUMNS`, of which one is for each category of errors."""
-        counts = {} if self.errors is None else self.errors.model_dump()
-        return dict.fromkeys(COLUMNS) | {key: getattr(self, key) for key in COLUMNS[:3]} | counts
+        """The opinion as a row with `COLUMNS`, of which one is for each category of errors. Names
+        of findings are separated by semicolons.
+        """
+        row = dict.fromkeys(COLUMNS) | {key: getattr(self, key) for key in COLUMNS[:3]}
+        if self.errors is not None:
+            row |= self.errors.model_dump()
+        if self.clinical is not None:
+            row |= {
+                "clinical": self.clinical.score,
+                "missed": "; ".join(self.clinical.missed),
+                "invented": "; ".join(self.clinical.invented),
+            }
+        return row
 
 
 class Settings(Record):
@@ -44,10 +67,13 @@ class Settings(Record):
 
 
 class Judge(ABC):
-    """Scores pairs of a reference and a candidate. `name`: as in params.yaml."""
+    """Scores pairs of a reference and a candidate. `name`: as in params.yaml. `reads_answers`: how
+    it reads a model's answers that were given elsewhere (`given`); "" if it reads none.
+    """
 
     Settings: ClassVar[type[Record]] = Settings
     name: str = ""
+    reads_answers: ClassVar[str] = ""
 
     def __init__(self, settings: Record | None = None) -> None:
         self.settings = settings or self.Settings()
@@ -63,6 +89,16 @@ class Judge(ABC):
         they may be equal. None: this judge does not tell.
         """
         return [None] * len(pairs)
+
+    def given(self, reference: str, candidate: str, completion: str) -> Opinion:
+        """The opinion in a model's answer about a pair, for judges with `reads_answers`."""
+        raise NotImplementedError
+
+    def plan(self, pairs: Sequence[tuple[str, str]]) -> object | None:
+        """What `opinions` would ask a model about these pairs, and how long that takes or what it
+        costs, as one line of text. None: this judge asks no model.
+        """
+        return None
 
     def about(self) -> str:
         """The line under every table made with this judge."""
@@ -113,9 +149,10 @@ def opinions(pairs: Iterable[tuple[str, str]], judge: Judge) -> list[Opinion]:
     given = judge.judge(asked)
     _check(given, len(asked), judge.name)
     decided |= zip(asked, given, strict=True)
-    distinct = list(decided)
-    for pair, clinical in zip(distinct, judge.clinical(distinct), strict=True):
-        decided[pair] = decided[pair]._replace(clinical=clinical)
+    told = judge.clinical(list(decided))
+    _check_clinical(told, len(decided), judge.name)
+    for (pair, opinion), clinical in zip(list(decided.items()), told, strict=True):
+        decided[pair] = opinion._replace(clinical=clinical)
     return [decided[pair] for pair in pairs]
 
 
@@ -129,3 +166,16 @@ def _check(given: Sequence[Opinion], pairs: int, name: str) -> None:
         score = opinion.score
         if score is not None and not (isinstance(score, float | int) and 0 <= score <= 1):
             raise UserError(f"judge {name}: score {score!r} is not between 0 and 1, or None")
+
+
+def _check_clinical(given: Sequence[Clinical | None], pairs: int, name: str) -> None:
+    where = f"judge {name}: clinical"
+    if len(given) != pairs:
+        raise UserError(f"{where}: {len(given):,} answers for {pairs:,} pairs; one for each")
+    for clinical in given:
+        if clinical is None:
+            continue
+        if not isinstance(clinical, Clinical):
+            raise UserError(f"{where}: returned {type(clinical).__name__}, not a Clinical or None")
+        if not -1 <= clinical.score <= 1:
+            raise UserError(f"{where}: score {clinical.score!r} is not between -1 and 1")

@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from xraygen.annotators.llm.dialect import refused_parameter
 from xraygen.annotators.llm.reply import Reply, reply_of
+from xraygen.engines.dialect import refused_parameter
 from xraygen.engines.server import hidden
 from xraygen.engines.server_errors import error_in
 

@@ -125,8 +125,14 @@ class Direct:
                 messages = self.exchange.questions.messages(question)
             except UnreadablePicture as error:
                 return conversation.PictureProblem(error)
+            exchange = self.exchange
+            tokens_in = exchange.expected(question)
+            views = exchange.views(question)
             result = await asker.ask(
-                lambda client: self._send(client, question, messages, asker), read
+                lambda client: exchange.chat.send(
+                    asker, client, messages, question.key, tokens_in, views
+                ),
+                read,
             )
         if isinstance(result, Refusal) and not result.unusable:
             before = self.exchange.paid(question.key)
@@ -135,39 +141,6 @@ class Direct:
         assert last is not None  # else there would be nothing unusable
         self.exchange.keep(question.key, question.case.id, last)
         return self.exchange.find(question)
-
-    async def _send(self, client, question: Question, messages: list[dict], asker: Asker):
-        """The raw response, in the strictest response format that the server takes."""
-        import openai
-
-        exchange = self.exchange
-        tokens_in = exchange.expected(question)
-        tokens_out = exchange.llm.max_tokens
-        create = client.chat.completions.with_raw_response.create
-        tried = set()
-        while True:
-            request_format = exchange.dialect.request_format
-            tried.add(request_format)
-            views = exchange.views(question)
-            async with exchange.budget.reserve(tokens_in, tokens_out, views) as bill:
-                await asker.opening()
-                if asker.failure:  # of another request in the meantime
-                    bill(0, 0)
-                    raise asker.failure
-                try:
-                    body = exchange.body_of(messages, request_format)
-                    raw = await asker.in_time(create(**body))
-                    if usage := raw.parse().usage:
-                        bill(usage.prompt_tokens, usage.completion_tokens)
-                    else:
-                        bill(tokens_in, tokens_out)
-                    exchange.dialect.accepted(request_format)
-                    return raw
-                except openai.APIStatusError as error:
-                    bill(0, 0)
-                    retry = exchange.dialect.refused(request_format, error, question.key)
-                    if not retry or exchange.dialect.request_format in tried:
-                        raise
 
 
 def _first(pending: deque[_Pending], loop: asyncio.AbstractEventLoop) -> Outcome:

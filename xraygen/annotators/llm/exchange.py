@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 
 from xraygen.annotators.base import Project
-from xraygen.annotators.llm.budget import DISCOUNT, Budget, Price
 from xraygen.annotators.llm.dialect import Dialect, RequestFormat
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.llm.questions import Question, Questions
@@ -15,6 +14,8 @@ from xraygen.annotators.llm.reply import Reply
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.study import Case
 from xraygen.engines.answers import Answers
+from xraygen.engines.budget import DISCOUNT, Budget, Price
+from xraygen.engines.chat import Chat
 from xraygen.engines.server import Server
 from xraygen.prompting.region_names import RegionNames
 
@@ -48,6 +49,7 @@ class Exchange:
             self.price = Price(factor * price.tokens_in, factor * price.tokens_out)
         self.budget = Budget(self.price, llm.max_cost_usd, llm.model)
         self.dialect = Dialect(f"{llm.model} at {llm.base_url}", project.regions)
+        self.chat = Chat(llm.model, llm.max_tokens, self.dialect, self.budget)
         self._final: set[str] = set()  # questions whose reply was stored in this run
 
     def question(self, case: Case) -> Question | str:
@@ -63,11 +65,7 @@ class Exchange:
 
     def body(self, question: Question, request_format: RequestFormat) -> dict:
         """The body of a request. UnreadablePicture: a view cannot be read."""
-        return self.body_of(self.questions.messages(question), request_format)
-
-    def body_of(self, messages: list[dict], request_format: RequestFormat) -> dict:
-        fields = request_format.fields(self.llm.max_tokens, self.dialect.forms)
-        return {"model": self.llm.model, "messages": messages, **fields}
+        return self.chat.body(self.questions.messages(question), request_format)
 
     def find(self, question: Question) -> Reply | None:
         """The stored reply. An unreadable one of an earlier run does not count: server or model may

@@ -51,6 +51,10 @@ class Llm(Annotator):
     def shows_pictures(self) -> bool:
         return "image" in self.settings.inputs
 
+    @property
+    def asks_server(self) -> bool:
+        return True
+
     def counts_as_failed(self, record: AnnotationRecord) -> bool:
         return True
 

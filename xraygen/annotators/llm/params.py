@@ -4,17 +4,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from xraygen.core.study import NonEmpty, Record
+from xraygen.engines.budget import TokenPrice
 from xraygen.engines.server import no_password
-
-
-class TokenPrice(Record):
-    """US dollars for a million tokens."""
-
-    tokens_in: NonNegativeFloat
-    tokens_out: NonNegativeFloat
 
 
 class LlmParams(Record):

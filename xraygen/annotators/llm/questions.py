@@ -9,11 +9,11 @@ import json
 from typing import NamedTuple
 
 from xraygen.annotators.base import Project
-from xraygen.annotators.llm.budget import VIEW, estimate
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.core.files import sha256
 from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.study import Case, Image
+from xraygen.engines.budget import VIEW, estimate
 from xraygen.prompting import conversation
 from xraygen.prompting.prompts import Prompts
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import NamedTuple
 
 from xraygen.core.study import Annotation
-from xraygen.engines.server import hidden
-from xraygen.engines.server_errors import finish
+from xraygen.engines.chat import message_of
 from xraygen.prompting.json_answer import parse
 from xraygen.prompting.region_names import RegionNames
 
@@ -74,56 +71,12 @@ class Failed(NamedTuple):
 
 def reply_of(body, key: str) -> Reply:
     """The reply in a ChatCompletion, with the API key `key` removed from its text."""
-    tokens_in = body.usage.prompt_tokens if body.usage else 0
-    tokens_out = body.usage.completion_tokens if body.usage else 0
-    if not body.choices and _is_blocked(body):
-        why = "a content filter stopped the question"
-        return Reply("", False, tokens_in, tokens_out, stopped=why, final=True)
-    choice = body.choices[0]
-    content = _text(getattr(choice.message, "content", None))
-    refusal = _text(getattr(choice.message, "refusal", None))
-    ended = finish(choice.finish_reason)
-    text = (content or refusal).encode("utf-8", "replace").decode()
+    said = message_of(body, key)
     return Reply(
-        hidden(text, key),
-        ended == "limit",
-        tokens_in,
-        tokens_out,
-        stopped=_why_stopped(choice, content, refusal),
-        final=ended == "filter" or bool(refusal and not content),
+        said.text,
+        said.cut,
+        said.tokens_in,
+        said.tokens_out,
+        stopped=said.stopped,
+        final=said.final,
     )
-
-
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
-
-
-def _why_stopped(choice, content: str, refusal: str) -> str:
-    ended = finish(choice.finish_reason)
-    if ended == "filter":
-        return f"a content filter stopped the answer (finish_reason {choice.finish_reason})"
-    if refusal and not content:
-        return "the model refused to answer"
-    if ended == "error":
-        return f"the server broke off the answer (finish_reason {choice.finish_reason})"
-    if content:
-        return ""
-    if any(getattr(choice.message, name, None) for name in _REASONING):
-        return "only reasoning came, and no answer"
-    if getattr(choice.message, "tool_calls", None):
-        return "only a tool call came, and no answer"
-    return ""
-
-
-def _text(content) -> str:
-    """The text of a string or of a list of parts, without parts that are reasoning."""
-    if not content or isinstance(content, str):
-        return content or ""
-    parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-    visible = [part for part in parts if part.get("type") not in _REASONING]
-    return "".join(str(part.get("text") or part.get("refusal") or "") for part in visible)
-
-
-def _is_blocked(body) -> bool:
-    """Whether a body without an answer reports a filter, as those of Azure and Google do."""
-    extra = json.dumps(body.model_extra or {}, default=str)
-    return bool(re.search(r'"block_?reason": "|"filtered": true', extra, re.IGNORECASE))

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from xraygen.annotators.base import Annotator, ModelFolder, Project, Settings
 from xraygen.annotators.router.router import Router
 from xraygen.core.errors import UserError
-from xraygen.core.study import AnnotationRecord, Case
+from xraygen.core.study import AnnotationRecord, Case, Evidence
 
 
 class RouterSettings(Settings):
@@ -39,9 +39,13 @@ class RouterAnnotator(Annotator):
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         cases, same_cases = tee(cases)
         reports = (case.report for case in same_cases)
-        answers = self.router.annotate_all(reports, self.wording)
-        for case, said in zip(cases, answers, strict=True):
+        answers = self.router.answers(reports, self.wording)
+        for case, answer in zip(cases, answers, strict=True):
             if case.report.strip():
-                yield AnnotationRecord(id=case.id, annotation=said)
+                evidence = {
+                    region: Evidence(confidence=confidence)
+                    for region, confidence in answer.confidence.items()
+                }
+                yield AnnotationRecord(id=case.id, annotation=answer.annotation, evidence=evidence)
             else:
                 yield AnnotationRecord(id=case.id, annotation=None, error="the report has no text")

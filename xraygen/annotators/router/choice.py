@@ -1,12 +1,27 @@
 """Which of several pieces is said for a sentence: the one of highest expected token overlap."""
 
+import math
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from xraygen.language.text import tokens
 
 _CANDIDATES = 12  # pieces that are weighed against one another
 _KEPT = 2**14  # texts whose tokens are kept in memory
+_UNLIKELY = 1e-3  # a smaller probability counts as this one, so that its logarithm exists
+
+
+class Choice(NamedTuple):
+    """What is said for a sentence, and how it compares with the right piece. `certainty`: the log
+    probability that it is exactly that; `overlap`: the expected number of tokens that they share;
+    `length`: that of the tokens of both.
+    """
+
+    text: str
+    certainty: float
+    overlap: float
+    length: float
 
 
 def sharpened(
@@ -20,13 +35,30 @@ def sharpened(
     }
 
 
+def choice_of(text: str, chances: Mapping[str, float]) -> Choice:
+    """`text` against the likeliest pieces."""
+    bag = tokens_of(text)
+    overlap = 0.0
+    length = float(len(bag))
+    for other, chance in _likeliest(chances):
+        other_bag = tokens_of(other)
+        length += chance * len(other_bag)
+        overlap += chance * len(bag & other_bag)
+    return Choice(text, math.log(max(chances.get(text, 0.0), _UNLIKELY)), overlap, length)
+
+
+def _likeliest(chances: Mapping[str, float]) -> list[tuple[str, float]]:
+    """In an order that does not depend on that of `chances`."""
+    return sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:_CANDIDATES]
+
+
 def best_text(chances: Mapping[str, float], readable: Collection[str], price: float) -> str:
     """The readable text of the highest 2 E[overlap] - price * length, "" where all are below 0.
 
     That maximises F1 = 2 overlap / (sum of both lengths) where F1 is at `price` (Dinkelbach's
     transform), and unlike F1 it adds up over a report's sentences.
     """
-    likely = sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:_CANDIDATES]
+    likely = _likeliest(chances)
     if len(likely) == 1 or likely[0] == ("", 1.0):
         return likely[0][0]
     bags = [(tokens_of(text), chance) for text, chance in likely]

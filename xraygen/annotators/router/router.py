@@ -11,7 +11,8 @@ curators would:
 
 For a sentence and a region, the two classifiers give a distribution over pieces, the memory's
 counts sharpen it, and the piece with the highest expected token overlap is chosen (minimum Bayes
-risk). Nothing is known of any collection beforehand.
+risk). `confidence` sums up how likely the choices for a region are to be right. Nothing is known of
+any collection beforehand.
 """
 
 import io
@@ -21,12 +22,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from xraygen.annotators.router.choice import best_text, sharpened
+from xraygen.annotators.router.choice import Choice, best_text, choice_of, sharpened
+from xraygen.annotators.router.confidence import (
+    Confidence,
+    features,
+    fit_confidence,
+    is_right,
+)
 from xraygen.annotators.router.linear import Linear
 from xraygen.annotators.router.routing import LEVELS, Routing, Shares, feature_names, fit_routing
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
@@ -38,10 +45,11 @@ from xraygen.core.study import Annotation, Record, Study
 from xraygen.language.alignment import Aligner, Words, as_sentence, words
 from xraygen.language.text import sentences
 
-FORMAT = 3
+FORMAT = 4
 _ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
 _KEPT = 2**14  # sentences whose results are kept in memory
 _CHUNK = 1024  # reports that are annotated together
+_HELD_OUT = 5  # every fifth study teaches a second router how sure it may be
 
 Counts = dict[str, dict[str, int]]  # region -> piece -> how often it was seen
 Memory = dict[str, Counts]  # by sentence, and by `context_key`
@@ -68,6 +76,14 @@ def context_key(previous: str | None, sentence: str) -> str:
     return f"{'^' if previous is None else previous} | {sentence}"
 
 
+class Answer(NamedTuple):
+    """`features` (regions, 2) and `confidence` by region, as in `confidence`."""
+
+    annotation: Annotation
+    features: np.ndarray
+    confidence: dict[str, float]
+
+
 def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Router":
     """Learn from the studies that have a reference. UserError if there is none."""
     pairs = [
@@ -80,6 +96,34 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
             "no study has both a report and a reference to fit the router on; "
             "see `data:` in params.yaml"
         )
+    router = _fit(pairs, params, regions)
+    router.confidence = _confidence(pairs, params, regions)
+    return router
+
+
+def _confidence(
+    pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
+) -> Confidence:
+    """Learned on every fifth pair, from the answers of a router that was fitted on the others."""
+    held_out = pairs[::_HELD_OUT]
+    others = [pair for k, pair in enumerate(pairs) if k % _HELD_OUT]
+    if not others:
+        return Confidence()
+    columns = [regions.names.index(region) for region in regions.scored]
+    found, silent, right = [], [], []
+    answers = _fit(others, params, regions).answers(report for report, _ in held_out)
+    for (_, reference), answer in zip(held_out, answers, strict=True):
+        found.append(answer.features[columns])
+        for region in regions.scored:
+            said = answer.annotation[region]
+            silent.append(said == "")
+            right.append(is_right(reference[region], said))
+    return fit_confidence(np.concatenate(found), np.array(silent), np.array(right))
+
+
+def _fit(
+    pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
+) -> "Router":
     aligner = Aligner(pairs)
     memory: dict = defaultdict(lambda: defaultdict(Counter))
     rows, targets, keys = [], [], []
@@ -123,18 +167,23 @@ def _worth_keeping(memory: dict, regions: Regions) -> Memory:
 class _Sentence:
     """A distinct sentence and what has been worked out about it.
 
-    `counts`: what curators made of it, None for a sentence that training has not seen. `known` and
+    `counts`: what curators made of it, None for a sentence that training has not seen; `doubt`: the
+    weight of the classifiers next to these counts. `known` and
     `open` by region: whether curators said anything, and whether a learned wording may matter.
-    `variants` by region; `pieces` by context, region and level.
+    `variants` by region; `choices` by wording, context, region and level.
     """
 
-    __slots__ = ("counts", "key", "known", "open", "pieces", "shares", "variants", "whole", "words")
+    __slots__ = (
+        *("choices", "counts", "doubt", "key", "known", "open"),
+        *("shares", "variants", "whole", "words"),
+    )
 
     def __init__(
         self,
         given: Words,
         shares: Shares,
         counts: Counts | None,
+        doubt: float,
         known: Sequence[bool],
         open_: Sequence[bool],
     ) -> None:
@@ -143,10 +192,11 @@ class _Sentence:
         self.whole = as_sentence(given.text)
         self.shares = shares
         self.counts = counts
+        self.doubt = doubt
         self.known = known
         self.open = open_
         self.variants: dict[str, list[Variant]] = {}
-        self.pieces: dict[tuple[str, str, int], str] = {}
+        self.choices: dict[tuple[Mode, str, str, int], Choice] = {}
 
 
 class Router:
@@ -159,11 +209,13 @@ class Router:
         routing: Routing,
         wording: Wording,
         memory: Memory,
+        confidence: Confidence | None = None,
     ) -> None:
         if len(regions) != len(routing.linear.bias):
             raise ValueError("the model's parts do not fit together")
         self.regions = tuple(regions)
         self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
+        self.confidence = confidence or Confidence()
         # From this level on, saying what no curator is known to have said may be worth its words,
         # by the formula of `best_text`.
         self._pays_from = LEVELS * params.silence_price / 2
@@ -180,13 +232,17 @@ class Router:
         self, reports: Iterable[str], wording: Mode = "learned"
     ) -> Iterator[Annotation]:
         """`annotate` for many reports, in their order, at several times the speed."""
+        return (answer.annotation for answer in self.answers(reports, wording))
+
+    def answers(self, reports: Iterable[str], wording: Mode = "learned") -> Iterator[Answer]:
+        """`annotate_all` with the confidence in each region."""
         reports = iter(reports)
         while chunk := list(islice(reports, _CHUNK)):
             if len(self._sentences) > _KEPT:
                 self._sentences.clear()
-            yield from self._annotate_chunk([sentences(report) for report in chunk], wording)
+            yield from self._answer_chunk([sentences(report) for report in chunk], wording)
 
-    def _annotate_chunk(self, chunk: list[list[str]], wording: Mode) -> list[Annotation]:
+    def _answer_chunk(self, chunk: list[list[str]], wording: Mode) -> Iterator[Answer]:
         self._add_sentences(dict.fromkeys(chain.from_iterable(chunk)))
         reports = [[self._sentences[text] for text in texts] for texts in chunk]
         flat = list(chain.from_iterable(reports))
@@ -199,23 +255,65 @@ class Router:
         contexts = [context for report in reports for context in self._contexts(report)]
         origins = [(number, text) for number, texts in enumerate(chunk) for text in texts]
         said: list[dict[str, list[str]]] = [{region: [] for region in self.regions} for _ in chunk]
-        for place, column in np.argwhere(pays | known).tolist():
+        weighed = pays | known
+        choices = []
+        for place, column in np.argwhere(weighed).tolist():
             region = self.regions[column]
             level = int(levels[place, column])
-            piece = self._piece(flat[place], contexts[place], region, level)
-            if piece:
+            choice = self._choice(flat[place], contexts[place], region, level, wording)
+            choices.append(choice[1:])
+            if choice.text:
                 number, text = origins[place]
-                said[number][region].append(piece if wording == "learned" else text)
-        return [
+                said[number][region].append(choice.text if wording == "learned" else text)
+        annotations = [
             {region: " ".join(pieces) for region, pieces in by_region.items()} for by_region in said
         ]
+        found = self._features(chunk, flat, levels, weighed, choices)
+        silent = np.array([[not text for text in one.values()] for one in annotations])
+        confidences = self.confidence(found, silent).tolist()
+        for annotation, row, confidence in zip(annotations, found, confidences, strict=True):
+            yield Answer(annotation, row, dict(zip(self.regions, confidence, strict=True)))
+
+    def _features(
+        self,
+        chunk: list[list[str]],
+        flat: list[_Sentence],
+        levels: np.ndarray,
+        weighed: np.ndarray,
+        choices: list[tuple[float, float, float]],
+    ) -> np.ndarray:
+        """(reports, regions, 2) as in `confidence`. `choices`: those of the `weighed` sentences and
+        regions; for the others nothing is said, which is less likely the higher the level is and
+        the less often curators were seen to say nothing.
+        """
+        shape = len(chunk), len(self.regions)
+        rows = np.repeat(np.arange(len(chunk)), [len(texts) for texts in chunk])
+        cells = rows[:, None] * len(self.regions) + np.arange(len(self.regions))
+        doubts = np.array([sentence.doubt for sentence in flat]).reshape(-1, 1)
+        lengths = np.array([len(sentence.words.lower) for sentence in flat]).reshape(-1, 1)
+        spoken = levels / LEVELS * doubts
+        sums = np.zeros((3, *levels.shape))
+        sums[0] = np.log1p(-np.minimum(spoken, 1 - 1 / LEVELS))
+        sums[2] = spoken * lengths
+        if choices:
+            sums[:, weighed] = np.array(choices).T
+        totals = [np.bincount(cells.ravel(), one.ravel(), shape[0] * shape[1]) for one in sums]
+        return features(*(total.reshape(shape) for total in totals))
 
     def _add_sentences(self, texts: Iterable[str]) -> None:
         new = {text: words(text) for text in texts if text not in self._sentences}
         all_shares = self._routing.shares(list(new.values()))
         for (text, given), shares in zip(new.items(), all_shares, strict=True):
             counts = self._memory.get(given.key)
-            self._sentences[text] = _Sentence(given, shares, counts, *self._known_and_open(counts))
+            doubt = self._doubt(counts)
+            known, open_ = self._known_and_open(counts)
+            self._sentences[text] = _Sentence(given, shares, counts, doubt, known, open_)
+
+    def _doubt(self, counts: Counts | None) -> float:
+        if counts is None:
+            return 1.0
+        times = sum(counts[self.regions[0]].values())
+        return self._params.shrinkage / (self._params.shrinkage + times)
 
     def _known_and_open(self, counts: Counts | None) -> tuple[Sequence[bool], Sequence[bool]]:
         """By region, whether curators said anything of such a sentence, and whether a learned
@@ -248,15 +346,20 @@ class Router:
             yield key if key in self._memory else sentence.key
             previous = sentence.key
 
-    def _piece(self, sentence: _Sentence, context: str, region: str, level: int) -> str:
+    def _choice(
+        self, sentence: _Sentence, context: str, region: str, level: int, wording: Mode
+    ) -> Choice:
         """The piece of highest expected worth for a sentence that speaks of the region with a
-        probability of `level` / LEVELS.
+        probability of `level` / LEVELS; verbatim, the sentence in its place.
         """
-        key = context, region, level
-        if key not in sentence.pieces:
+        key = wording, context, region, level
+        if key not in sentence.choices:
             chances, readable = self._distribution(sentence, context, region, level)
-            sentence.pieces[key] = best_text(chances, readable, self._params.silence_price)
-        return sentence.pieces[key]
+            text = best_text(chances, readable, self._params.silence_price)
+            if text and wording == "verbatim":
+                text = sentence.whole
+            sentence.choices[key] = choice_of(text, chances)
+        return sentence.choices[key]
 
     def _distribution(
         self, sentence: _Sentence, context: str, region: str, level: int
@@ -301,6 +404,7 @@ class Router:
             "tags": self._wording.tags,
             "seen": sorted(self._wording.seen),
             "memory": self._memory,
+            "confidence": self.confidence.coefficients.tolist(),
         }
         write_json(folder / "router.json", content)
 
@@ -332,6 +436,7 @@ class Router:
             Routing(routing, content["routing"]),
             Wording(tagger, features, content["tags"], content["seen"]),
             content["memory"],
+            Confidence(content["confidence"]),
         )
 
 

@@ -50,6 +50,7 @@ class Green(Judge):
     Settings: ClassVar = GreenSettings
     settings: GreenSettings
     name = "green"
+    reads_answers = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
@@ -108,6 +109,11 @@ class Green(Judge):
     def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
         """By the reader of the judge proxy: GREEN does not say which findings are abnormal."""
         return [assess(*pair) for pair in pairs]
+
+    def given(self, reference: str, candidate: str, completion: str) -> Opinion:
+        return given(reference, candidate, completion)._replace(
+            clinical=assess(reference, candidate)
+        )
 
     def _ask(self, about: Mapping[str, tuple[str, str]]) -> dict[str, Opinion]:
         """The opinions on new questions, {question: (reference, candidate)}. Answers are stored as

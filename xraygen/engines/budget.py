@@ -5,11 +5,21 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
+from pydantic import NonNegativeFloat
+
 from xraygen.core.errors import UserError
+from xraygen.core.study import Record
 
 # Tokens that a view is assumed to take until a bill tells; gpt-4o-mini bills 8,500 and more.
 VIEW = 1000
 DISCOUNT = 0.5  # OpenAI's price of a batch, as a share of the direct price
+
+
+class TokenPrice(Record):
+    """As in params.yaml: US dollars for a million tokens."""
+
+    tokens_in: NonNegativeFloat
+    tokens_out: NonNegativeFloat
 
 
 class Price(NamedTuple):
@@ -29,14 +39,19 @@ def estimate(turns: Sequence[dict[str, str]], letters: float = 4.0) -> int:
 
 class Budget:
     """`spent`: US dollars. Together with what the requests under way may cost at most, it never
-    exceeds `limit`. UserError: there is a limit, but no price.
+    exceeds `limit`. `section`: of params.yaml, for errors. UserError: there is a limit, but no
+    price.
     """
 
-    def __init__(self, price: Price | None, limit: float | None, model: str) -> None:
+    def __init__(
+        self, price: Price | None, limit: float | None, model: str, section: str = "llm"
+    ) -> None:
         if limit is not None and price is None:
             raise UserError(
-                f"params.yaml: llm.max_cost_usd needs the price of {model} under llm.prices"
+                f"params.yaml: {section}.max_cost_usd needs the price of {model} under "
+                f"{section}.prices"
             )
+        self.section = section
         self.price = price or Price(0, 0)
         self.limit = limit
         self.spent = 0.0
@@ -60,10 +75,10 @@ class Budget:
         while not self._has_room(tokens_in, tokens_out, views):
             if not self._under_way:
                 raise UserError(
-                    f"stopped before llm.max_cost_usd: {self.spent:.4f} of {self.limit} US dollars "
-                    "are spent, and the next question may cost "
+                    f"stopped before {self.section}.max_cost_usd: {self.spent:.4f} of {self.limit} "
+                    "US dollars are spent, and the next question may cost "
                     f"{self.most(tokens_in, tokens_out, views):.4f}; what was answered is kept, "
-                    "raise llm.max_cost_usd to go on"
+                    f"raise {self.section}.max_cost_usd to go on"
                 )
             if self._changed.is_set():
                 self._changed = asyncio.Event()

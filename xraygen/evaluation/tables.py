@@ -1,0 +1,22 @@
+"""Numbers and tables as every report prints them."""
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+
+def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
+    """A Markdown table; cells are printed as they are."""
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def with_interval(cell: dict, measure: str, ends: str = "ci") -> str:
+    """The value of a measure in a cell with its interval, whose ends are under `ends`_low and
+    `ends`_high.
+    """
+    value, low, high = (cell.get(key) for key in (measure, f"{ends}_low", f"{ends}_high"))
+    return f"{number(value)} [{number(low)}, {number(high)}]"
