@@ -32,7 +32,9 @@ from xraygen.prompting import encoding
 APPROACHES = ("vlm-base", "vlm-finetuned", "brief", "examples", "rules", "nearest")
 
 
-def stock(model, batch: dict, stop, config, samples: int = 0) -> Iterator[tuple[int, list[int]]]:
+def stock(
+    model, batch: dict, stop, config, samples: int = 0, log_probs: dict | None = None
+) -> Iterator[tuple[int, list[int]]]:
     """As `decoding.decode`, by one call of `generate`."""
     import torch
 

@@ -298,6 +298,7 @@ def test_scores_tables_and_release_have_the_declared_regions():
         "error",
         "approach",
         "judge",
+        "evidence",
     )
     assert release.rows(members, THREE)[1] == {
         "id": "b",
@@ -307,6 +308,7 @@ def test_scores_tables_and_release_have_the_declared_regions():
         "error": "no answer",
         "approach": "a",
         "judge": "j",
+        "evidence": "",
     }
 
 
@@ -347,8 +349,8 @@ def test_the_report_is_of_the_declared_regions(tmp_path):
 
 
 SOURCES = ("sources/phantom/", "sources/iu_xray/")
-# Words by which findings and silence are recognised in texts, whatever the regions.
-VOCABULARY = ("judges/proxy/", "prompting/silence.py")
+# Words by which findings, claims and silence are recognised in texts, whatever the regions.
+VOCABULARY = ("judges/proxy/", "prompting/silence.py", "language/claims.py")
 NAMED = re.compile(r"\b(bone|heart|lung|mediastinal)\b")
 
 

@@ -274,7 +274,7 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
             "proxy",
         )
         assert {region: row[region] for region in REGIONS} == (member.annotation or annotation())
-        assert json.loads(row["evidence"]) == member.model_dump(mode="json")["evidence"]
+        assert json.loads(row["evidence"] or "{}") == member.model_dump(mode="json")["evidence"]
         assert list(member.evidence) == (list(REGIONS) if member.annotation else [])
 
 

@@ -74,14 +74,17 @@ def from_tokens(answer: str, chances: Chances, names: RegionNames) -> dict[str, 
 
 
 def _mean(chances: Chances, spans: Sequence[tuple[int, int]]) -> float | None:
-    """The geometric mean of the probabilities of the tokens in these parts of an answer."""
+    """The geometric mean of the probabilities of the tokens in these parts of an answer; None where
+    there are none, or where the model overflowed and has NaN.
+    """
     inside = []
     before = 0
     for end, log_prob in chances:
         if any(before < until and end > start for start, until in spans):
             inside.append(log_prob)
         before = end
-    return round(min(1.0, math.exp(math.fsum(inside) / len(inside))), 4) if inside else None
+    mean = math.exp(math.fsum(inside) / len(inside)) if inside else math.nan
+    return None if math.isnan(mean) else round(min(1.0, mean), 4)
 
 
 def from_samples(

@@ -126,7 +126,7 @@ class Checked(Annotator):
                 reasons[record.error] += 1
             if answers.total() + pictures.total() >= _FEW:
                 self._check(done, answers + pictures)
-            yield self._complete(record, case)
+            yield self._complete(record, case)  # type: ignore[arg-type]
         if left := waiting.popleft() if waiting else next(asked, None):
             self._match(None, left)
         many_pictures = pictures.total() >= min(_FEW, done)

@@ -168,15 +168,20 @@ def columns(regions: Regions) -> tuple[str, ...]:
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
-    """The rows of val.csv. The regions of a failed study are empty, and its error says why. The
-    column `evidence` has JSON, as val.jsonl.
+    """The rows of val.csv. The regions and the evidence of a failed study are empty, and its error
+    says why. Evidence is JSON, as in val.jsonl.
     """
     return [
         member.model_dump(exclude={"annotation"})
         | regions.annotation(member.annotation or {})
-        | {"evidence": json.dumps(member.model_dump(mode="json")["evidence"])}
+        | {"evidence": _as_json(member.evidence)}
         for member in members
     ]
+
+
+def _as_json(evidence: Mapping[str, Evidence]) -> str:
+    by_region = {region: one.model_dump(mode="json") for region, one in evidence.items()}
+    return json.dumps(by_region) if by_region else ""
 
 
 def readme(facts: dict) -> str:

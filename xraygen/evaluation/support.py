@@ -17,8 +17,8 @@ _ABOUT = (
     "Shares of the region texts of test, of all regions. *Verbatim*: each sentence stands in the"
     " report. *Reworded*: the report says it in other words. *Unsupported*: it states something"
     " that the report does not, such as a finding, a side or a severity, or turns a negation; then"
-    " by region. In brackets: 95 % bootstrap intervals over studies. What an approach reads from"
-    " pictures may be right and unsupported."
+    " by region. In brackets: 95 % intervals over studies, by bootstrap, or exact for none and all."
+    " What an approach reads from pictures may be right and unsupported."
 )
 _SHARES = ("verbatim", "reworded", "unsupported")
 
@@ -82,7 +82,7 @@ def _intervals(
     Biometrika 26(4), 1934).
     """
     low = high = np.full(invented.shape[1], np.nan)
-    if len(set(groups.tolist())) > 1:
+    if invented.size and len(set(groups.tolist())) > 1:
         drawn = bootstrap(invented[None], resamples, seed, groups)[:, 0, 1:]  # without macro
         low, high, _ = intervals(drawn)
     result: list[dict[str, float | None]] = []

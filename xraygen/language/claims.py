@@ -73,26 +73,31 @@ SIDES = frozenset(("left", "right"))
 _PLACES = SIDES | frozenset(
     "heart mediastinum lung bone spine thorax vessels aorta hilum pleura base".split()
 )
-GRADES = frozenset(
-    "mild minimal slight small tiny trace moderate severe large massive marked extens".split()
-)
-# What these say of something absent is no claim: "no focal opacity" is "no opacity".
-_QUALIFIERS = GRADES | frozenset("acut activ new focal significant definit suspici gross".split())
 # Words about findings as such, which say something only where they are negated.
 _GENERIC = frozenset("finding findings change changes".split())
 _ENDING = re.compile(r"(?:ation|ment|ness|ally|edly|ies|ied|ing|ion|ous|ed|ly|al|ic|or|e|y|i)+$")
+
+
+def _stem(word: str) -> str:
+    if len(word) > 3 and word[-1] == "s" and word[-2] not in "sui":
+        word = word[:-1]
+    stem = _ENDING.sub("", word)
+    return stem if len(stem) > 3 else word
+
+
+_SEVERITIES = "mild minimal slight small tiny trace moderate severe large massive marked extensive"
+GRADES = frozenset(map(_stem, _SEVERITIES.split()))
+# What these say of something absent is no claim: "no focal opacity" is "no opacity".
+_QUALIFIERS = GRADES | frozenset(
+    map(_stem, "acute active new focal significant suspicious".split())
+)
 
 
 def _terms_of(word: str) -> tuple[str, ...]:
     """What a word in lower case claims, apart from negation."""
     if word in _CLAIMS:
         return _CLAIMS[word]
-    if word in _SILENT:
-        return ()
-    if len(word) > 3 and word[-1] == "s" and word[-2] not in "sui":
-        word = word[:-1]
-    stem = _ENDING.sub("", word)
-    return (stem if len(stem) > 3 else word,)
+    return () if word in _SILENT else (_stem(word),)
 
 
 @lru_cache(50_000)

@@ -135,14 +135,15 @@ class Report:
 
     def _joined(self, spans: list[Span]) -> tuple[Span, ...]:
         """Sorted, and as one where no word is between them."""
-        result: list[Span] = []
-        for start, end in sorted(spans):
-            before = result[-1][1] if result else -1
-            if result and (start <= before or not words(self._report[before:start]).lower):
+        first, *others = sorted(spans) or [(0, 0)]
+        result = [first]
+        for start, end in others:
+            before = result[-1][1]
+            if start <= before or not words(self._report[before:start]).lower:
                 result[-1] = (result[-1][0], max(end, before))
             else:
                 result.append((start, end))
-        return tuple(result)
+        return tuple(span for span in result if span[0] < span[1])
 
     def _span(self, number: int, first: int, last: int) -> Span:
         """From the first word to the last one of a sentence."""
@@ -153,12 +154,12 @@ class Report:
         return start + sentence.spans[first][0], start + sentence.spans[last][1]
 
 
-@lru_cache(20_000)
+@lru_cache(10_000)
 def _read_all(text: str) -> tuple[_Sentence, ...]:
     return tuple(_read(sentence) for sentence in sentences(_unwrapped(text)))
 
 
-@lru_cache(20_000)
+@lru_cache(10_000)
 def _read(sentence: str) -> _Sentence:
     given = words(sentence)
     negated = negations(given)
@@ -267,5 +268,5 @@ def _places(report: str, given: Sequence[str]) -> Iterator[Span]:
         else:
             pattern = _BETWEEN.join(map(re.escape, sentence.split()))
             found = re.compile(pattern, re.DOTALL).search(report, end)
-            start, end = found.span() if found else (end, end)
+            start, end = found.span() if found else (end, end)  # no span
         yield start, end
