@@ -27,7 +27,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from xraygen.annotators.router.choice import Choice, best_text, choice_of, sharpened
+from xraygen.annotators.router.choice import Choice, Expected, best_text, expected_of, sharpened
 from xraygen.annotators.router.confidence import (
     Confidence,
     features,
@@ -35,7 +35,7 @@ from xraygen.annotators.router.confidence import (
     is_right,
 )
 from xraygen.annotators.router.linear import Linear
-from xraygen.annotators.router.routing import LEVELS, Routing, Shares, feature_names, fit_routing
+from xraygen.annotators.router.routing import LEVELS, Routing, feature_names, fit_routing
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
@@ -181,7 +181,7 @@ class _Sentence:
     def __init__(
         self,
         given: Words,
-        shares: Shares,
+        shares: np.ndarray,
         counts: Counts | None,
         doubt: float,
         known: Sequence[bool],
@@ -256,19 +256,19 @@ class Router:
         origins = [(number, text) for number, texts in enumerate(chunk) for text in texts]
         said: list[dict[str, list[str]]] = [{region: [] for region in self.regions} for _ in chunk]
         weighed = pays | known
-        choices = []
+        expected = []
         for place, column in np.argwhere(weighed).tolist():
             region = self.regions[column]
             level = int(levels[place, column])
-            choice = self._choice(flat[place], contexts[place], region, level, wording)
-            choices.append(choice[1:])
-            if choice.text:
+            piece, of_piece = self._choice(flat[place], contexts[place], region, level, wording)
+            expected.append(of_piece)
+            if piece:
                 number, text = origins[place]
-                said[number][region].append(choice.text if wording == "learned" else text)
+                said[number][region].append(piece if wording == "learned" else text)
         annotations = [
             {region: " ".join(pieces) for region, pieces in by_region.items()} for by_region in said
         ]
-        found = self._features(chunk, flat, levels, weighed, choices)
+        found = self._features(chunk, flat, levels, weighed, expected)
         silent = np.array([[not text for text in one.values()] for one in annotations])
         confidences = self.confidence(found, silent).tolist()
         for annotation, row, confidence in zip(annotations, found, confidences, strict=True):
@@ -280,9 +280,9 @@ class Router:
         flat: list[_Sentence],
         levels: np.ndarray,
         weighed: np.ndarray,
-        choices: list[tuple[float, float, float]],
+        expected: list[Expected],
     ) -> np.ndarray:
-        """(reports, regions, 2) as in `confidence`. `choices`: those of the `weighed` sentences and
+        """(reports, regions, 2) as in `confidence`. `expected` of the `weighed` sentences and
         regions; for the others nothing is said, which is less likely the higher the level is and
         the less often curators were seen to say nothing.
         """
@@ -295,8 +295,8 @@ class Router:
         sums = np.zeros((3, *levels.shape))
         sums[0] = np.log1p(-np.minimum(spoken, 1 - 1 / LEVELS))
         sums[2] = spoken * lengths
-        if choices:
-            sums[:, weighed] = np.array(choices).T
+        numbers = np.fromiter(chain.from_iterable(expected), float, 3 * len(expected))
+        sums[:, weighed] = numbers.reshape(-1, 3).T
         totals = [np.bincount(cells.ravel(), one.ravel(), shape[0] * shape[1]) for one in sums]
         return features(*(total.reshape(shape) for total in totals))
 
@@ -358,7 +358,7 @@ class Router:
             text = best_text(chances, readable, self._params.silence_price)
             if text and wording == "verbatim":
                 text = sentence.whole
-            sentence.choices[key] = choice_of(text, chances)
+            sentence.choices[key] = text, expected_of(text, chances)
         return sentence.choices[key]
 
     def _distribution(
