@@ -99,7 +99,7 @@ class Routing:
         """(sentences of all reports, regions) int: the probability that the region gets something
         of the sentence, in units of 1 / LEVELS. `reports`: the shares of each sentence.
         """
-        reports = list(filter(None, reports))
+        reports = [report for report in reports if len(report)]
         if not reports:
             return np.zeros((0, len(self.linear.bias)), dtype=int)
         counts = [len(report) for report in reports]
