@@ -10,21 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xraygen.language.text import token_f1
-
-RIGHT = 0.7  # token F1 with the reference from which on a text is right
 _DIGITS = 4  # of coefficients and confidences: the same on every machine
 _EDGE = 1e-3  # of the log odds of probabilities near 0 and 1
 _FEW = 10  # right or wrong regions below which no regression is learned
 # Intercept and the weights of the log odds of being exact and of the expected token F1. Before
 # anything is learned, a region is as likely to be right as to be exact.
 UNLEARNED = ((0.0, 1.0, 0.0), (0.0, 1.0, 0.0))
-
-
-def is_right(reference: str, text: str) -> bool:
-    """Whether the token F1 of the two is at least RIGHT, or both are empty."""
-    f1 = token_f1(reference, text)
-    return f1 is None or f1 >= RIGHT
 
 
 class Confidence:

@@ -28,12 +28,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from xraygen.annotators.router.choice import Choice, Expected, best_text, expected_of, sharpened
-from xraygen.annotators.router.confidence import (
-    Confidence,
-    features,
-    fit_confidence,
-    is_right,
-)
+from xraygen.annotators.router.confidence import Confidence, features, fit_confidence
 from xraygen.annotators.router.linear import Linear
 from xraygen.annotators.router.routing import LEVELS, Routing, feature_names, fit_routing
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
@@ -43,7 +38,7 @@ from xraygen.core.json_lines import write_json
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, Record, Study
 from xraygen.language.alignment import Aligner, Words, as_sentence, words
-from xraygen.language.text import sentences
+from xraygen.language.text import is_right, sentences
 
 FORMAT = 4
 _ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
