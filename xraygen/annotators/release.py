@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 class Released(Record):
-    """A study in val.jsonl: its annotation, or the error that prevented it, the approach that made
-    it, and the judge by which that was chosen.
+    """A study in val.jsonl: its annotation, or the error that prevented it, the regions that should
+    be reviewed, the approach that made it, and the judge by which that was chosen.
     """
 
     id: NonEmpty
     annotation: Annotation | None
+    review: tuple[str, ...]
     error: str | None
     approach: str
     judge: str
@@ -87,7 +88,7 @@ def metrics(facts: Mapping) -> dict:
     return {
         key: value
         for key, value in facts.items()
-        if not key.endswith(("ci_low", "ci_high")) and key != "p_holm"
+        if not key.endswith(("ci_low", "ci_high")) and key not in ("p_holm", "confidence")
     }
 
 
@@ -121,10 +122,30 @@ def _negative(value: float | None) -> float | None:
     return value and -value
 
 
-def released(record: AnnotationRecord, chosen: dict) -> Released:
+def to_review(
+    record: AnnotationRecord, confidence: Mapping | None, regions: Regions
+) -> tuple[str, ...]:
+    """The scored regions that are not certified to be right often enough: all of them where no
+    threshold is, none where the approach gives no confidence. `confidence`: what
+    reports/comparison.json has of the approach under that key.
+    """
+    if confidence is None:
+        return ()
+    threshold = confidence["review"]["threshold"]
+    given = {region: evidence.confidence for region, evidence in record.evidence.items()}
+
+    def is_kept(region: str) -> bool:
+        value = given.get(region)
+        return None not in (value, threshold) and value >= threshold
+
+    return tuple(region for region in regions.scored if not is_kept(region))
+
+
+def released(record: AnnotationRecord, chosen: dict, regions: Regions) -> Released:
     return Released(
         id=record.id,
         annotation=record.annotation,
+        review=to_review(record, chosen.get("confidence"), regions),
         error=record.error,
         approach=chosen["approach"],
         judge=chosen["judge"],
@@ -133,20 +154,24 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
 
 def columns(regions: Regions) -> tuple[str, ...]:
     """The columns of val.csv."""
-    return ("id", *regions, "error", "approach", "judge")
+    return ("id", *regions, "review", "error", "approach", "judge")
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
-    """The rows of val.csv. The regions of a failed study are empty, and its error says why."""
+    """The rows of val.csv. The regions of a failed study are empty, and its error says why. The
+    column `review` names regions, separated by commas.
+    """
     return [
-        member.model_dump(exclude={"annotation"}) | regions.annotation(member.annotation or {})
+        member.model_dump(exclude={"annotation"})
+        | regions.annotation(member.annotation or {})
+        | {"review": ", ".join(member.review)}
         for member in members
     ]
 
 
 def readme(facts: dict) -> str:
-    """README.md next to the files. `facts`: those of `choose`, and the numbers of `studies` and of
-    `failed` ones.
+    """README.md next to the files. `facts`: those of `choose`, the numbers of `studies` and of
+    `failed` ones, and `confidence` as in `to_review` with the number of regions `to_review`.
     """
     judge = facts["judge"]
     if judge == "proxy":
@@ -183,8 +208,32 @@ def readme(facts: dict) -> str:
             f"Excluded from the choice: {names}. Answers recorded elsewhere cover only the studies "
             "that were asked about."
         )
+    lines.append(_review_line(facts))
     listed = "".join(f"- {line}\n" for line in lines)
     return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
+
+
+def _review_line(facts: Mapping) -> str:
+    confidence = facts.get("confidence")
+    if confidence is None:
+        return (
+            f"Review: no region is marked, because {facts['approach']} gives no confidence on dev "
+            "and test from which a threshold could be chosen."
+        )
+    review = confidence["review"]
+    marked = f"Review: the column `review` names {facts['to_review']:,} of the scored regions"
+    wanted = f"at most {review['risk']:g} of the others are wrong"
+    if review["threshold"] is None:
+        return f"{marked}: all, because no threshold on dev ensures that {wanted}."
+    test = f"{review['coverage']:.3f} of the regions were kept"
+    if review["wrong_kept"] is not None:
+        test += f" and {review['wrong_kept']:.3f} of them wrong"
+    return (
+        f"{marked}: those with a confidence below {review['threshold']:.6g}. This was chosen on "
+        f"dev so that {wanted}, except with probability {review['delta']:g} (upper bound on dev "
+        f"{review['bound']:.3f}). On test, {test}, of {confidence['regions']:,}. A region is wrong "
+        "where its token F1 with the reference is below 0.7, or just one of the two is empty."
+    )
 
 
 def _interval(value: float | None, low: float | None, high: float | None) -> str:

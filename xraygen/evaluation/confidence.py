@@ -9,13 +9,12 @@ import numpy as np
 from tabulate import tabulate
 
 from xraygen.core.study import AnnotationRecord, Judgement
-from xraygen.evaluation import calibration
-from xraygen.evaluation.review import certified
+from xraygen.evaluation import calibration, results, review
+from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import rounded
 from xraygen.language.text import RIGHT, is_right
 
 _CURVE = 20  # points of a risk-coverage curve
-_METRICS = ("ece", "aurc", "threshold", "coverage", "wrong_kept")
 
 
 class Confidences(NamedTuple):
@@ -54,6 +53,20 @@ def confidences_of(
     return Confidences(
         np.array(confidence, dtype=float), np.array(right, dtype=bool), np.array(study, dtype=int)
     )
+
+
+def of_approaches(names: Iterable[str], params: CompareParams) -> dict[str, dict]:
+    """`measured` of each approach whose results in data/ have confidences."""
+    found = {}
+    for name in names:
+        dev, test = (
+            confidences_of(results.annotations(name, split), results.judgements(name, split))
+            for split in results.JUDGED
+        )
+        numbers = measured(dev, test, params.review_risk, params.alpha)
+        if numbers is not None:
+            found[name] = numbers
+    return found
 
 
 def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> dict | None:
@@ -95,7 +108,7 @@ def reviewed(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     `wrong_kept`, the share of wrong ones among them. None where no threshold was certified.
     """
     result = {"risk": risk, "delta": delta}
-    found = certified(*dev, risk, delta)
+    found = review.certified(*dev, risk, delta)
     if found is None:
         return result | dict.fromkeys(("threshold", "bound", "coverage", "wrong_kept"))
     above = test.confidence >= found.threshold
@@ -127,16 +140,17 @@ as given and after isotonic regression on dev. *AURC*: area under the risk-cover
 the share of wrong regions where the order of the confidences says nothing. *Kept*: test regions
 with a confidence of at least the *threshold*, which was chosen on dev so that at most {risk:g} of
 them are wrong, except with probability {delta:g} (docs/confidence.md)."""
-NONE = "No approach gives confidences."
 
 
-def section(confidence: Mapping[str, dict]) -> str:
-    """The section of reports/comparison.md. `confidence`: by approach, as `measured`."""
+def section(confidence: Mapping[str, dict]) -> list[str]:
+    """The section of reports/comparison.md, without lines where no approach gives confidences.
+    `confidence`: by approach, as `measured`.
+    """
     if not confidence:
-        return f"## Confidence\n\n{NONE}"
+        return []
     rows = []
     for name, found in confidence.items():
-        review = found["review"]
+        chosen = found["review"]
         rows.append(
             [
                 name,
@@ -144,20 +158,20 @@ def section(confidence: Mapping[str, dict]) -> str:
                 _number(found["ece"]["raw"]),
                 _number(found["ece"]["calibrated"]),
                 _number(found["aurc"]),
-                "none certified" if review["threshold"] is None else f"{review['threshold']:.4g}",
-                _number(review["coverage"]),
-                _number(review["wrong_kept"]),
+                "none certified" if chosen["threshold"] is None else f"{review['threshold']:.4g}",
+                _number(chosen["coverage"]),
+                _number(chosen["wrong_kept"]),
             ]
         )
     headers = ["approach", "wrong", "ECE", "ECE, calibrated", "AURC", "threshold"]
     table = tabulate(
         rows, [*headers, "kept", "wrong of kept"], tablefmt="github", disable_numparse=True
     )
-    review = next(iter(confidence.values()))["review"]
+    chosen = next(iter(confidence.values()))["review"]
     legend = LEGEND.format(
-        right=RIGHT, bins=calibration.BINS, risk=review["risk"], delta=review["delta"]
+        right=RIGHT, bins=calibration.BINS, risk=chosen["risk"], delta=chosen["delta"]
     )
-    return f"## Confidence\n\n{table}\n\n{legend}"
+    return ["## Confidence", table, legend]
 
 
 def _number(value: float | None) -> str:

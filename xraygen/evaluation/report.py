@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
+from xraygen.evaluation import confidence
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
@@ -72,6 +73,7 @@ def comparison_markdown(
             parts += _study_set(comparison, name, params) if sizes[name] else []
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
+    parts += confidence.section(comparison.get("confidence", {}))
     method = METHOD.format(permutations=comparison["permutations"], alpha=params.alpha)
     parts.append(textwrap.fill(method, 100))
     return "\n\n".join(parts) + "\n"

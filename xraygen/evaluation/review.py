@@ -99,7 +99,9 @@ def design_effect(above: np.ndarray, wrong: np.ndarray, study: np.ndarray) -> fl
         return 0.0
     residual = np.bincount(study, wrong) - share * np.bincount(study, above)
     studies = len(np.unique(study))
-    variance = studies / max(1, studies - 1) * (residual**2).sum() / n**2
+    if studies == 1:
+        return float(n)
+    variance = studies / (studies - 1) * (residual**2).sum() / n**2
     return float(variance / (share * (1 - share) / n))
 
 

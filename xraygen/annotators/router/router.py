@@ -28,7 +28,12 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from xraygen.annotators.router.choice import Choice, Expected, best_text, expected_of, sharpened
-from xraygen.annotators.router.confidence import Confidence, features, fit_confidence
+from xraygen.annotators.router.confidence import (
+    Confidence,
+    features,
+    fit_confidence,
+    unlearned,
+)
 from xraygen.annotators.router.linear import Linear
 from xraygen.annotators.router.routing import LEVELS, Routing, feature_names, fit_routing
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
@@ -100,20 +105,18 @@ def _confidence(
     pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
 ) -> Confidence:
     """Learned on every fifth pair, from the answers of a router that was fitted on the others."""
-    held_out = pairs[::_HELD_OUT]
     others = [pair for k, pair in enumerate(pairs) if k % _HELD_OUT]
     if not others:
-        return Confidence()
-    columns = [regions.names.index(region) for region in regions.scored]
-    found, silent, right = [], [], []
-    answers = _fit(others, params, regions).answers(report for report, _ in held_out)
-    for (_, reference), answer in zip(held_out, answers, strict=True):
-        found.append(answer.features[columns])
-        for region in regions.scored:
-            said = answer.annotation[region]
-            silent.append(said == "")
-            right.append(is_right(reference[region], said))
-    return fit_confidence(np.concatenate(found), np.array(silent), np.array(right))
+        return unlearned(len(regions))
+    held_out = pairs[::_HELD_OUT]
+    answers = list(_fit(others, params, regions).answers(report for report, _ in held_out))
+    said = [[answer.annotation[region] for region in regions] for answer in answers]
+    right = [
+        [is_right(reference[region], text) for region, text in zip(regions, texts, strict=True)]
+        for (_, reference), texts in zip(held_out, said, strict=True)
+    ]
+    found = np.array([answer.features for answer in answers])
+    return fit_confidence(found, np.array(said) == "", np.array(right))
 
 
 def _fit(
@@ -206,11 +209,11 @@ class Router:
         memory: Memory,
         confidence: Confidence | None = None,
     ) -> None:
-        if len(regions) != len(routing.linear.bias):
+        self.confidence = confidence or unlearned(len(regions))
+        if not len(regions) == len(routing.linear.bias) == len(self.confidence.offsets):
             raise ValueError("the model's parts do not fit together")
         self.regions = tuple(regions)
         self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
-        self.confidence = confidence or Confidence()
         # From this level on, saying what no curator is known to have said may be worth its words,
         # by the formula of `best_text`.
         self._pays_from = LEVELS * params.silence_price / 2
@@ -399,7 +402,8 @@ class Router:
             "tags": self._wording.tags,
             "seen": sorted(self._wording.seen),
             "memory": self._memory,
-            "confidence": self.confidence.coefficients.tolist(),
+            "confidence": self.confidence.weights.tolist(),
+            "confidence_offsets": self.confidence.offsets.tolist(),
         }
         write_json(folder / "router.json", content)
 
@@ -431,7 +435,7 @@ class Router:
             Routing(routing, content["routing"]),
             Wording(tagger, features, content["tags"], content["seen"]),
             content["memory"],
-            Confidence(content["confidence"]),
+            Confidence(content["confidence"], content["confidence_offsets"]),
         )
 
 
