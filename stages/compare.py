@@ -39,7 +39,7 @@ def main() -> None:
     texts = {
         "reports/comparison.md": report.comparison_markdown(*shared),
         "reports/comparison.svg": overview.figure(comparison, floor),
-        "reports/index.html": report.page(complete, summaries, examples),
+        "reports/index.html": report.page(complete, summaries, examples, comparison["confidence"]),
     }
     write_json("reports/comparison.json", comparison)
     write_metrics("metrics/confidence.json", confidence.metrics(comparison["confidence"]))

@@ -2,7 +2,9 @@
 `release` marks regions for review.
 """
 
-from collections.abc import Iterable, Mapping
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +97,12 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     }
 
 
-def _raw_and_calibrated(measure, raw: np.ndarray, calibrated: np.ndarray, right: np.ndarray):
+def _raw_and_calibrated(
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    raw: np.ndarray,
+    calibrated: np.ndarray,
+    right: np.ndarray,
+) -> dict[str, float | None]:
     return {
         "raw": rounded(measure(raw, right)),
         "calibrated": rounded(measure(calibrated, right)),
@@ -158,7 +165,7 @@ def section(confidence: Mapping[str, dict]) -> list[str]:
                 _number(found["ece"]["raw"]),
                 _number(found["ece"]["calibrated"]),
                 _number(found["aurc"]),
-                "none certified" if chosen["threshold"] is None else f"{review['threshold']:.4g}",
+                "none certified" if chosen["threshold"] is None else f"{chosen['threshold']:.4g}",
                 _number(chosen["coverage"]),
                 _number(chosen["wrong_kept"]),
             ]
@@ -176,3 +183,30 @@ def section(confidence: Mapping[str, dict]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def figure(confidence: Mapping[str, dict]) -> str:
+    """The risk-coverage curves on test, and the point of each threshold, as an SVG data URI."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context({"svg.hashsalt": "xraygen", "font.size": 9}):
+        fig, axis = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+        for name, found in confidence.items():
+            (line,) = axis.plot(*zip(*found["curve"], strict=True), label=name)
+            chosen = found["review"]
+            if chosen["wrong_kept"] is not None:
+                point = chosen["coverage"], chosen["wrong_kept"]
+                axis.plot(*point, "o", color=line.get_color())
+        axis.set_xlim(0, 1)
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("coverage: share of the test regions kept, the most confident first")
+        axis.set_ylabel("wrong of kept")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format="svg", metadata={"Date": None})
+        pyplot.close(fig)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -316,8 +316,12 @@ def examples(
     ]
 
 
-def page(markdown: str, scores: dict, shown: list[dict]) -> str:
-    """reports/index.html: the figure, the comparison, and the studies with the worst scores."""
+def page(
+    markdown: str, scores: dict, shown: list[dict], confidences: Mapping[str, dict] | None = None
+) -> str:
+    """reports/index.html: the figure, the comparison, the risk-coverage curves, and the studies
+    with the worst scores.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markdown_it import MarkdownIt
     from markupsafe import Markup
@@ -331,5 +335,9 @@ def page(markdown: str, scores: dict, shown: list[dict]) -> str:
     )
     body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
     return environment.get_template("report.html.jinja").render(
-        body=body, figure=figure(scores), approaches=list(scores), examples=shown
+        body=body,
+        figure=figure(scores),
+        curves=confidence.figure(confidences) if confidences else "",
+        approaches=list(scores),
+        examples=shown,
     )
