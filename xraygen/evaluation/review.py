@@ -12,7 +12,7 @@ of regions (Korn and Graubard, Survey Methodology 24, 1998): the number of indep
 which the share would vary as much as it does between studies.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +66,7 @@ def _sequence(n: int, risk: float, delta: float) -> list[int]:
     return [*range(first, n, max(1, round(_STEP * n))), n]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fewest(risk: float, delta: float) -> int:
     """The fewest independent regions with _ALLOWED wrong ones that pass."""
     from scipy.stats import binom

@@ -7,8 +7,11 @@ intercept for each region. It is learned on training studies that the router was
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
+
+from xraygen.annotators.router.choice import Expected
 
 _DIGITS = 4  # of weights and confidences: the same on every machine
 _EDGE = 1e-3  # keeps the log odds of 0 and 1 finite
@@ -45,14 +48,33 @@ def unlearned(regions: int) -> Confidence:
     return Confidence(_UNLEARNED, np.zeros(regions))
 
 
-def features(certainty: np.ndarray, overlap: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """The sums of the choices for a region (`choice.Expected`), each (reports, regions) ->
-    (reports, regions, 2): the log odds that all of them are exact, and those of the expected token
-    F1.
+def features(
+    counts: Sequence[int],
+    spoken: np.ndarray,
+    words: np.ndarray,
+    weighed: np.ndarray,
+    expected: Sequence[Expected],
+) -> np.ndarray:
+    """(reports, regions, 2): the log odds that all that is said of the region is exact, and those
+    of the expected token F1.
+
+    `counts` (reports,): the sentences of each report. `expected`: of the `weighed` sentences and
+    regions, (sentences, regions) bool, in this order. Of the others nothing is said, where with the
+    probability `spoken` (sentences, regions) a curator would say about `words` (sentences,).
     """
-    exact = np.exp(certainty)
+    regions = spoken.shape[1]
+    sums = np.zeros((3, *spoken.shape))  # certainty, overlap, length
+    sums[0] = np.log1p(-np.minimum(spoken, 1 - _EDGE))
+    sums[2] = spoken * words[:, None]
+    numbers = np.fromiter(chain.from_iterable(expected), float, 3 * len(expected))
+    sums[:, weighed] = numbers.reshape(-1, 3).T
+    cells = np.repeat(np.arange(len(counts)), counts)[:, None] * regions + np.arange(regions)
+    certainty, overlap, length = (
+        np.bincount(cells.ravel(), one.ravel(), len(counts) * regions).reshape(-1, regions)
+        for one in sums
+    )
     f1 = 2 * overlap / np.maximum(length, 2 * overlap + _EDGE)
-    return np.stack([_log_odds(exact), _log_odds(f1)], axis=-1)
+    return np.stack([_log_odds(np.exp(certainty)), _log_odds(f1)], axis=-1)
 
 
 def _log_odds(share: np.ndarray) -> np.ndarray:

@@ -22,12 +22,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from xraygen.annotators.router.choice import Choice, Expected, best_text, expected_of, sharpened
+from xraygen.annotators.router.choice import Choice, best_text, expected_of, sharpened
 from xraygen.annotators.router.confidence import (
     Confidence,
     features,
@@ -36,13 +36,14 @@ from xraygen.annotators.router.confidence import (
 )
 from xraygen.annotators.router.linear import Linear
 from xraygen.annotators.router.routing import LEVELS, Routing, feature_names, fit_routing
+from xraygen.annotators.router.sentence import Counts, Mode, Sentence
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.json_lines import write_json
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, Record, Study
-from xraygen.language.alignment import Aligner, Words, as_sentence, words
+from xraygen.language.alignment import Aligner, Words, words
 from xraygen.language.text import is_right, sentences
 
 FORMAT = 4
@@ -51,9 +52,7 @@ _KEPT = 2**14  # sentences whose results are kept in memory
 _CHUNK = 1024  # reports that are annotated together
 _HELD_OUT = 5  # every fifth study teaches a second router how sure it may be
 
-Counts = dict[str, dict[str, int]]  # region -> piece -> how often it was seen
 Memory = dict[str, Counts]  # by sentence, and by `context_key`
-Mode = Literal["learned", "verbatim"]
 
 
 class RouterParams(Record):
@@ -162,41 +161,6 @@ def _worth_keeping(memory: dict, regions: Regions) -> Memory:
     }
 
 
-class _Sentence:
-    """A distinct sentence and what has been worked out about it.
-
-    `counts`: what curators made of it, None for a sentence that training has not seen; `doubt`: the
-    weight of the classifiers next to these counts. `known` and
-    `open` by region: whether curators said anything, and whether a learned wording may matter.
-    `variants` by region; `choices` by wording, context, region and level.
-    """
-
-    __slots__ = (
-        *("choices", "counts", "doubt", "key", "known", "open"),
-        *("shares", "variants", "whole", "words"),
-    )
-
-    def __init__(
-        self,
-        given: Words,
-        shares: np.ndarray,
-        counts: Counts | None,
-        doubt: float,
-        known: Sequence[bool],
-        open_: Sequence[bool],
-    ) -> None:
-        self.words = given
-        self.key = given.key
-        self.whole = as_sentence(given.text)
-        self.shares = shares
-        self.counts = counts
-        self.doubt = doubt
-        self.known = known
-        self.open = open_
-        self.variants: dict[str, list[Variant]] = {}
-        self.choices: dict[tuple[Mode, str, str, int], Choice] = {}
-
-
 class Router:
     """A fitted router for `regions`. An answer depends on the text of its report alone."""
 
@@ -218,7 +182,7 @@ class Router:
         # by the formula of `best_text`.
         self._pays_from = LEVELS * params.silence_price / 2
         self._unseen = (False,) * len(regions), (True,) * len(regions)  # as `_known_and_open`
-        self._sentences: dict[str, _Sentence] = {}
+        self._sentences: dict[str, Sentence] = {}
 
     def annotate(self, report: str, wording: Mode = "learned") -> Annotation:
         """What the report says of each region. `verbatim`: the same routing, but in the report's
@@ -266,37 +230,14 @@ class Router:
         annotations = [
             {region: " ".join(pieces) for region, pieces in by_region.items()} for by_region in said
         ]
-        found = self._features(chunk, flat, levels, weighed, expected)
+        doubts = np.array([sentence.doubt for sentence in flat]).reshape(-1, 1)
+        spoken = levels / LEVELS * doubts
+        words_of = np.array([len(sentence.words.lower) for sentence in flat], dtype=int)
+        found = features([len(texts) for texts in chunk], spoken, words_of, weighed, expected)
         silent = np.array([[not text for text in one.values()] for one in annotations])
         confidences = self.confidence(found, silent).tolist()
         for annotation, row, confidence in zip(annotations, found, confidences, strict=True):
             yield Answer(annotation, row, dict(zip(self.regions, confidence, strict=True)))
-
-    def _features(
-        self,
-        chunk: list[list[str]],
-        flat: list[_Sentence],
-        levels: np.ndarray,
-        weighed: np.ndarray,
-        expected: list[Expected],
-    ) -> np.ndarray:
-        """(reports, regions, 2) as in `confidence`. `expected` of the `weighed` sentences and
-        regions; for the others nothing is said, which is less likely the higher the level is and
-        the less often curators were seen to say nothing.
-        """
-        shape = len(chunk), len(self.regions)
-        rows = np.repeat(np.arange(len(chunk)), [len(texts) for texts in chunk])
-        cells = rows[:, None] * len(self.regions) + np.arange(len(self.regions))
-        doubts = np.array([sentence.doubt for sentence in flat]).reshape(-1, 1)
-        lengths = np.array([len(sentence.words.lower) for sentence in flat]).reshape(-1, 1)
-        spoken = levels / LEVELS * doubts
-        sums = np.zeros((3, *levels.shape))
-        sums[0] = np.log1p(-np.minimum(spoken, 1 - 1 / LEVELS))
-        sums[2] = spoken * lengths
-        numbers = np.fromiter(chain.from_iterable(expected), float, 3 * len(expected))
-        sums[:, weighed] = numbers.reshape(-1, 3).T
-        totals = [np.bincount(cells.ravel(), one.ravel(), shape[0] * shape[1]) for one in sums]
-        return features(*(total.reshape(shape) for total in totals))
 
     def _add_sentences(self, texts: Iterable[str]) -> None:
         new = {text: words(text) for text in texts if text not in self._sentences}
@@ -305,7 +246,7 @@ class Router:
             counts = self._memory.get(given.key)
             doubt = self._doubt(counts)
             known, open_ = self._known_and_open(counts)
-            self._sentences[text] = _Sentence(given, shares, counts, doubt, known, open_)
+            self._sentences[text] = Sentence(given, shares, counts, doubt, known, open_)
 
     def _doubt(self, counts: Counts | None) -> float:
         if counts is None:
@@ -326,8 +267,8 @@ class Router:
         few = [sum(pieces.values()) < enough for pieces in seen]
         return known, [said and rare for said, rare in zip(known, few, strict=True)]
 
-    def _add_variants(self, flat: list[_Sentence], wanted: np.ndarray) -> None:
-        asked: dict[tuple[str, _Sentence], None] = {}
+    def _add_variants(self, flat: list[Sentence], wanted: np.ndarray) -> None:
+        asked: dict[tuple[str, Sentence], None] = {}
         for place, column in np.argwhere(wanted).tolist():
             region = self.regions[column]
             if region not in flat[place].variants:
@@ -336,7 +277,7 @@ class Router:
         for (region, sentence), variants in zip(asked, found, strict=True):
             sentence.variants[region] = variants
 
-    def _contexts(self, report: list[_Sentence]) -> Iterator[str]:
+    def _contexts(self, report: list[Sentence]) -> Iterator[str]:
         """The memory's key of each sentence: with the sentence before, where it knows the two."""
         previous = None
         for sentence in report:
@@ -345,7 +286,7 @@ class Router:
             previous = sentence.key
 
     def _choice(
-        self, sentence: _Sentence, context: str, region: str, level: int, wording: Mode
+        self, sentence: Sentence, context: str, region: str, level: int, wording: Mode
     ) -> Choice:
         """The piece of highest expected worth for a sentence that speaks of the region with a
         probability of `level` / LEVELS; verbatim, the sentence in its place.
@@ -360,7 +301,7 @@ class Router:
         return sentence.choices[key]
 
     def _distribution(
-        self, sentence: _Sentence, context: str, region: str, level: int
+        self, sentence: Sentence, context: str, region: str, level: int
     ) -> tuple[dict[str, float], set[str]]:
         """The probability of each piece, and which of the pieces read well."""
         chance = level / LEVELS

@@ -1,0 +1,46 @@
+"""A distinct sentence of the reports, and what the router keeps of it in memory."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from xraygen.annotators.router.choice import Choice
+from xraygen.annotators.router.wording import Variant
+from xraygen.language.alignment import Words, as_sentence
+
+Counts = dict[str, dict[str, int]]  # region -> piece -> how often it was seen
+Mode = Literal["learned", "verbatim"]
+
+
+class Sentence:
+    """`counts`: what curators made of it, None for a sentence that training has not seen; `doubt`:
+    the weight of the classifiers next to these counts. `known` and `open` by region: whether
+    curators said anything, and whether a learned wording may matter. `variants` by region;
+    `choices` by wording, context, region and level.
+    """
+
+    __slots__ = (
+        *("choices", "counts", "doubt", "key", "known", "open"),
+        *("shares", "variants", "whole", "words"),
+    )
+
+    def __init__(
+        self,
+        given: Words,
+        shares: np.ndarray,
+        counts: Counts | None,
+        doubt: float,
+        known: Sequence[bool],
+        open_: Sequence[bool],
+    ) -> None:
+        self.words = given
+        self.key = given.key
+        self.whole = as_sentence(given.text)
+        self.shares = shares
+        self.counts = counts
+        self.doubt = doubt
+        self.known = known
+        self.open = open_
+        self.variants: dict[str, list[Variant]] = {}
+        self.choices: dict[tuple[Mode, str, str, int], Choice] = {}
