@@ -181,7 +181,7 @@ class Router:
         # From this level on, saying what no curator is known to have said may be worth its words,
         # by the formula of `best_text`.
         self._pays_from = LEVELS * params.silence_price / 2
-        self._unseen = (False,) * len(regions), (True,) * len(regions)  # as `_known_and_open`
+        self._unseen = np.array([[False] * len(regions), [True] * len(regions)])
         self._sentences: dict[str, Sentence] = {}
 
     def annotate(self, report: str, wording: Mode = "learned") -> Annotation:
@@ -210,8 +210,9 @@ class Router:
         flat = list(chain.from_iterable(reports))
         levels = self._routing.levels([[part.shares for part in report] for report in reports])
         pays = levels >= self._pays_from
-        known = np.array([sentence.known for sentence in flat], dtype=bool).reshape(levels.shape)
-        open_ = np.array([sentence.open for sentence in flat], dtype=bool).reshape(levels.shape)
+        regions = len(self.regions)
+        flags = [self._unseen[:0], *(sentence.known_and_open for sentence in flat)]
+        known, open_ = np.moveaxis(np.concatenate(flags).reshape(len(flat), 2, regions), 1, 0)
         self._add_variants(flat, pays & open_)
 
         contexts = [context for report in reports for context in self._contexts(report)]
@@ -244,28 +245,21 @@ class Router:
         all_shares = self._routing.shares(list(new.values()))
         for (text, given), shares in zip(new.items(), all_shares, strict=True):
             counts = self._memory.get(given.key)
-            doubt = self._doubt(counts)
-            known, open_ = self._known_and_open(counts)
-            self._sentences[text] = Sentence(given, shares, counts, doubt, known, open_)
+            doubt, known_and_open = self._doubt(counts)
+            self._sentences[text] = Sentence(given, shares, counts, doubt, known_and_open)
 
-    def _doubt(self, counts: Counts | None) -> float:
-        if counts is None:
-            return 1.0
-        times = sum(counts[self.regions[0]].values())
-        return self._params.shrinkage / (self._params.shrinkage + times)
-
-    def _known_and_open(self, counts: Counts | None) -> tuple[Sequence[bool], Sequence[bool]]:
-        """By region, whether curators said anything of such a sentence, and whether a learned
-        wording may matter. It may not where they are known to say nothing, or to say something so
-        often that another wording would hardly weigh.
+    def _doubt(self, counts: Counts | None) -> tuple[float, np.ndarray]:
+        """What is `doubt` and `known_and_open` of a sentence with these counts. A learned wording
+        may not matter where curators are known to say nothing, or to say something so often that
+        another wording would hardly weigh.
         """
         if counts is None:
-            return self._unseen
-        enough = _ENOUGH * self._params.shrinkage
-        seen = [counts[region] for region in self.regions]
-        known = [pieces.keys() != {""} for pieces in seen]
-        few = [sum(pieces.values()) < enough for pieces in seen]
-        return known, [said and rare for said, rare in zip(known, few, strict=True)]
+            return 1.0, self._unseen
+        shrinkage = self._params.shrinkage
+        times = sum(counts[self.regions[0]].values())  # of every region
+        known = [counts[region].keys() != {""} for region in self.regions]
+        open_ = known if times < _ENOUGH * shrinkage else [False] * len(known)
+        return shrinkage / (shrinkage + times), np.array([known, open_])
 
     def _add_variants(self, flat: list[Sentence], wanted: np.ndarray) -> None:
         asked: dict[tuple[str, Sentence], None] = {}

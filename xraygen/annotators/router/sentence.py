@@ -1,6 +1,5 @@
 """A distinct sentence of the reports, and what the router keeps of it in memory."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,13 +14,13 @@ Mode = Literal["learned", "verbatim"]
 
 class Sentence:
     """`counts`: what curators made of it, None for a sentence that training has not seen; `doubt`:
-    the weight of the classifiers next to these counts. `known` and `open` by region: whether
+    the weight of the classifiers next to these counts. `known_and_open` (2, regions) bool: whether
     curators said anything, and whether a learned wording may matter. `variants` by region;
     `choices` by wording, context, region and level.
     """
 
     __slots__ = (
-        *("choices", "counts", "doubt", "key", "known", "open"),
+        *("choices", "counts", "doubt", "key", "known_and_open"),
         *("shares", "variants", "whole", "words"),
     )
 
@@ -31,8 +30,7 @@ class Sentence:
         shares: np.ndarray,
         counts: Counts | None,
         doubt: float,
-        known: Sequence[bool],
-        open_: Sequence[bool],
+        known_and_open: np.ndarray,
     ) -> None:
         self.words = given
         self.key = given.key
@@ -40,7 +38,6 @@ class Sentence:
         self.shares = shares
         self.counts = counts
         self.doubt = doubt
-        self.known = known
-        self.open = open_
+        self.known_and_open = known_and_open
         self.variants: dict[str, list[Variant]] = {}
         self.choices: dict[tuple[Mode, str, str, int], Choice] = {}
