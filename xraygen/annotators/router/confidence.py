@@ -3,7 +3,7 @@
 What the router expects of its choices is summed over the sentences of a report: how likely each is
 to be exactly what a curator would write, and which token F1 that gives. A logistic regression turns
 these two numbers into a probability, with other weights for a text than for silence, and an
-intercept for each region. It is learned on training studies that the router was not fitted on.
+intercept for each region. It is learned by cross-fitting within train.
 """
 
 from collections.abc import Sequence

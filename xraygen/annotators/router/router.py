@@ -50,7 +50,7 @@ FORMAT = 4
 _ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
 _KEPT = 2**14  # sentences whose results are kept in memory
 _CHUNK = 1024  # reports that are annotated together
-_HELD_OUT = 5  # every fifth study teaches a second router how sure it may be
+_FOLDS = 3  # of the studies from which confidence is learned
 
 Memory = dict[str, Counts]  # by sentence, and by `context_key`
 
@@ -103,19 +103,21 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
 def _confidence(
     pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
 ) -> Confidence:
-    """Learned on every fifth pair, from the answers of a router that was fitted on the others."""
-    others = [pair for k, pair in enumerate(pairs) if k % _HELD_OUT]
-    if not others:
+    """Learned by cross-fitting: from the answers to each fold of a router fitted on the others."""
+    if len(pairs) < _FOLDS:
         return unlearned(len(regions))
-    held_out = pairs[::_HELD_OUT]
-    answers = list(_fit(others, params, regions).answers(report for report, _ in held_out))
-    said = [[answer.annotation[region] for region in regions] for answer in answers]
-    right = [
-        [is_right(reference[region], text) for region, text in zip(regions, texts, strict=True)]
-        for (_, reference), texts in zip(held_out, said, strict=True)
-    ]
-    found = np.array([answer.features for answer in answers])
-    return fit_confidence(found, np.array(said) == "", np.array(right))
+    found, silent, right = [], [], []
+    for fold in range(_FOLDS):
+        held_out = pairs[fold::_FOLDS]
+        others = [pair for k, pair in enumerate(pairs) if k % _FOLDS != fold]
+        answers = _fit(others, params, regions).answers(report for report, _ in held_out)
+        for (_, reference), answer in zip(held_out, answers, strict=True):
+            said = [answer.annotation[region] for region in regions]
+            wanted = [reference[region] for region in regions]
+            found.append(answer.features)
+            silent.append([text == "" for text in said])
+            right.append([is_right(*pair) for pair in zip(wanted, said, strict=True)])
+    return fit_confidence(np.array(found), np.array(silent), np.array(right))
 
 
 def _fit(
