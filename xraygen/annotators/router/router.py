@@ -75,6 +75,17 @@ def context_key(previous: str | None, sentence: str) -> str:
     return f"{'^' if previous is None else previous} | {sentence}"
 
 
+class _Example(NamedTuple):
+    """A curated study: its report, its reference, the sentences of the report, and by region the
+    piece of the reference that came from each sentence.
+    """
+
+    report: str
+    reference: Annotation
+    sentences: list[Words]
+    pieces: dict[str, list[str]]
+
+
 class Answer(NamedTuple):
     """`features` (regions, 2) and `confidence` by region, as in `confidence`."""
 
@@ -95,41 +106,43 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
             "no study has both a report and a reference to fit the router on; "
             "see `data:` in params.yaml"
         )
-    router = _fit(pairs, params, regions)
-    router.confidence = _confidence(pairs, params, regions)
+    aligner = Aligner(pairs)
+    examples = []
+    for report, reference in pairs:
+        parts = [words(sentence) for sentence in sentences(report)]
+        pieces = {region: aligner.pieces(reference[region], parts) for region in regions}
+        examples.append(_Example(report, reference, parts, pieces))
+    router = _fit(examples, params, regions)
+    router.confidence = _confidence(examples, params, regions)
     return router
 
 
-def _confidence(
-    pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
-) -> Confidence:
-    """Learned by cross-fitting: from the answers to each fold of a router fitted on the others."""
-    if len(pairs) < _FOLDS:
+def _confidence(examples: Sequence[_Example], params: RouterParams, regions: Regions) -> Confidence:
+    """Learned by cross-fitting: from the answers to each fold of a router fitted on the others.
+    The alignment, half of the time to fit, is that of all: it cuts the texts that are learned from
+    and knows no answer.
+    """
+    if len(examples) < _FOLDS:
         return unlearned(len(regions))
     found, silent, right = [], [], []
     for fold in range(_FOLDS):
-        held_out = pairs[fold::_FOLDS]
-        others = [pair for k, pair in enumerate(pairs) if k % _FOLDS != fold]
-        answers = _fit(others, params, regions).answers(report for report, _ in held_out)
-        for (_, reference), answer in zip(held_out, answers, strict=True):
+        held_out = examples[fold::_FOLDS]
+        others = [example for k, example in enumerate(examples) if k % _FOLDS != fold]
+        answers = _fit(others, params, regions).answers(example.report for example in held_out)
+        for example, answer in zip(held_out, answers, strict=True):
             said = [answer.annotation[region] for region in regions]
-            wanted = [reference[region] for region in regions]
+            wanted = [example.reference[region] for region in regions]
             found.append(answer.features)
             silent.append([text == "" for text in said])
             right.append([is_right(*pair) for pair in zip(wanted, said, strict=True)])
     return fit_confidence(np.array(found), np.array(silent), np.array(right))
 
 
-def _fit(
-    pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
-) -> "Router":
-    aligner = Aligner(pairs)
+def _fit(examples: Sequence[_Example], params: RouterParams, regions: Regions) -> "Router":
     memory: dict = defaultdict(lambda: defaultdict(Counter))
     rows, targets, keys = [], [], []
     wordings: dict[tuple[str, str, str], Words] = {}
-    for report, reference in pairs:
-        parts = [words(sentence) for sentence in sentences(report)]
-        pieces = {region: aligner.pieces(reference[region], parts) for region in regions}
+    for _, _, parts, pieces in examples:
         rows += feature_names([part.lower for part in parts])
         for k, part in enumerate(parts):
             previous = parts[k - 1].key if k else None
