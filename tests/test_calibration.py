@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -38,6 +38,7 @@ def pool_adjacent_violators(confidence_: np.ndarray, right: np.ndarray) -> dict[
     return {value: mean for mean, _, values in blocks for value in values}
 
 
+@settings(max_examples=60)
 @given(SAMPLES)
 def test_isotonic_regression_is_that_of_pooled_adjacent_violators(sample):
     given_, right = arrays(sample)
@@ -69,6 +70,7 @@ def test_calibration_error_without_ties_is_that_of_ten_bins_of_the_same_size():
     assert calibration.expected_calibration_error(given_, right) == pytest.approx(np.mean(bins))
 
 
+@settings(max_examples=60)
 @given(SAMPLES, st.randoms(use_true_random=False))
 def test_no_number_depends_on_the_order_of_the_regions(sample, random):
     shuffled = random.sample(sample, len(sample))
@@ -98,6 +100,7 @@ def test_risk_and_coverage_of_a_worked_example():
     )
 
 
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.9]), st.booleans()), min_size=1, max_size=5))
 def test_ties_count_as_the_mean_over_their_orders(sample):
     curves = [
