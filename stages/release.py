@@ -29,7 +29,9 @@ def main() -> None:
     annotate = load(settings.approaches, facts["approach"], project)
     cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
     members = [
-        release.released(record, facts, settings.regions)
+        release.released(
+            record, facts, release.to_review(record, facts["confidence"], settings.regions)
+        )
         for record in progress(annotate(cases), f"{facts['approach']} val", "studies")
     ]
     facts |= {

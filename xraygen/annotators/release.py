@@ -141,11 +141,11 @@ def to_review(
     return tuple(region for region in regions.scored if not is_kept(region))
 
 
-def released(record: AnnotationRecord, chosen: dict, regions: Regions) -> Released:
+def released(record: AnnotationRecord, chosen: dict, review: tuple[str, ...] = ()) -> Released:
     return Released(
         id=record.id,
         annotation=record.annotation,
-        review=to_review(record, chosen.get("confidence"), regions),
+        review=review,
         error=record.error,
         approach=chosen["approach"],
         judge=chosen["judge"],
