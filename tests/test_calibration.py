@@ -215,7 +215,7 @@ def test_a_region_without_confidence_is_never_kept_and_counts_as_not_covered():
     given_ = np.where(np.arange(800) % 2, 0.9, np.nan)
     dev = independent(given_, np.arange(800) % 2 == 1)
     found = confidence.measured(dev, dev, 0.05, 0.05)
-    assert found["regions"] == 400 and found["wrong"] == 0
+    assert found["regions"] == 800 and found["wrong"] == 0
     assert (found["review"]["coverage"], found["review"]["wrong_kept"]) == (0.5, 0)
 
 

@@ -75,8 +75,9 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     """What reports/comparison.json has of an approach; None where it gives no confidence on dev or
     test.
 
-    `ece`, `brier`, each `raw` and `calibrated`: on test, calibrated on dev; `wrong`: the share of
-    wrong regions on test; `aurc` and `curve`: of test; `review`: as `reviewed`.
+    `regions`: how many were judged on test; `wrong`: the share of wrong ones among those with a
+    confidence; of these also `ece` and `brier`, each `raw` and `calibrated` on dev, `aurc` and
+    `curve`; `review`: as `reviewed`.
     """
     (fitted_on, fitted_right), (confidence, right) = dev.known(), test.known()
     if not len(fitted_on) or not len(confidence):
@@ -85,7 +86,7 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     risks = calibration.risk_coverage(confidence, right)
     upto = np.ceil(np.linspace(0, 1, _CURVE + 1)[1:] * len(risks)).astype(int)
     return {
-        "regions": len(right),
+        "regions": len(test.right),
         "wrong": rounded(float(np.mean(~right))),
         "ece": _raw_and_calibrated(
             calibration.expected_calibration_error, confidence, calibrated, right
