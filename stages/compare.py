@@ -1,5 +1,6 @@
 """compare: the judgements of all approaches ->
-reports/{comparison.md,comparison.svg,comparison.json,index.html,scores.csv}.
+reports/{comparison.md,comparison.svg,comparison.json,index.html,scores.csv},
+metrics/confidence.json.
 """
 
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 from xraygen import params
 from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
-from xraygen.core.json_lines import read_json, read_jsonl, write_json
+from xraygen.core.json_lines import read_json, read_jsonl, write_json, write_metrics
 from xraygen.core.study import Agreement
 from xraygen.core.tables import write_csv
-from xraygen.evaluation import compare, overview, picture_audit_table, report, results
+from xraygen.evaluation import compare, confidence, overview, picture_audit_table, report, results
 
 
 def main() -> None:
@@ -24,6 +25,7 @@ def main() -> None:
     agreement = list(read_jsonl("data/prepared/agreement.jsonl", Agreement))
     scores = results.scores(names, settings.regions.scored)
     comparison = compare.report_of(scores, summaries, agreement, settings.compare)
+    comparison["confidence"] = confidence.of_approaches(names, settings.compare)
 
     shown = report.worst({name: by_set["test"] for name, by_set in scores.items()})
     examples = report.examples(
@@ -41,9 +43,10 @@ def main() -> None:
     texts = {
         "reports/comparison.md": committed,
         "reports/comparison.svg": overview.figure(comparison, floor),
-        "reports/index.html": report.page(complete, summaries, examples),
+        "reports/index.html": report.page(complete, summaries, examples, comparison["confidence"]),
     }
     write_json("reports/comparison.json", comparison)
+    write_metrics("metrics/confidence.json", confidence.metrics(comparison["confidence"]))
     write_csv(Path("reports/scores.csv"), report.scores_rows(summaries))
     for path, text in texts.items():
         with replacing(path) as file:

@@ -27,16 +27,20 @@ def main() -> None:
         comparison["pairs"].get("dev", {}),
         settings.evaluate.measure,
     )
+    facts["confidence"] = comparison.get("confidence", {}).get(facts["approach"])
     project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
     annotate = load(settings.approaches, facts["approach"], project)
     cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
     members = [
-        release.released(record, facts)
+        release.released(
+            record, facts, release.to_review(record, facts["confidence"], settings.regions)
+        )
         for record in progress(annotate(cases), f"{facts['approach']} val", "studies")
     ]
     facts |= {
         "studies": len(members),
         "failed": sum(member.annotation is None for member in members),
+        "to_review": sum(len(member.review) for member in members),
     }
 
     write_jsonl(OUT / "val.jsonl", members)

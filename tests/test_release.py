@@ -264,7 +264,7 @@ def test_the_stage_annotates_every_study_of_val_in_order_and_names_approach_and_
 
     with (project / FILES[1]).open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["id", *REGIONS, "error", "approach", "judge", "evidence"]
+    assert list(table[0]) == ["id", *REGIONS, "review", "error", "approach", "judge", "evidence"]
     assert len(table) == len(studies)
     for row, member in zip(table, members, strict=True):
         assert (row["id"], row["error"], row["approach"], row["judge"]) == (

@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 
 
 class Released(Record):
+<<<<<<< HEAD
     """A study in val.jsonl: its annotation and what that rests on, or the error that prevented it,
-    the approach that made it, and the judge by which that was chosen.
+    the regions to review, the approach that made it, and the judge by which that was chosen.
+=======
+    """A study in val.jsonl: its annotation, or the error that prevented it, the regions that should
+    be reviewed, the approach that made it, and the judge by which that was chosen.
+>>>>>>> h-confid
     """
 
     id: NonEmpty
     annotation: Annotation | None
+<<<<<<< HEAD
     evidence: dict[str, Evidence]
+=======
+    review: tuple[str, ...]
+>>>>>>> h-confid
     error: str | None
     approach: str
     judge: str
@@ -117,7 +126,7 @@ def metrics(facts: Mapping) -> dict:
     return {
         key: value
         for key, value in facts.items()
-        if not key.endswith(("ci_low", "ci_high")) and key != "p_holm"
+        if not key.endswith(("ci_low", "ci_high")) and key not in ("p_holm", "confidence")
     }
 
 
@@ -151,11 +160,34 @@ def _negative(value: float | None) -> float | None:
     return value and -value
 
 
-def released(record: AnnotationRecord, chosen: dict) -> Released:
+def to_review(
+    record: AnnotationRecord, confidence: Mapping | None, regions: Regions
+) -> tuple[str, ...]:
+    """The scored regions that are not certified to be right often enough: all of them where no
+    threshold is, none where the approach gives no confidence. `confidence`: what
+    reports/comparison.json has of the approach under that key.
+    """
+    if confidence is None:
+        return ()
+    threshold = confidence["review"]["threshold"]
+    given = {region: evidence.confidence for region, evidence in record.evidence.items()}
+
+    def is_kept(region: str) -> bool:
+        value = given.get(region)
+        return None not in (value, threshold) and value >= threshold
+
+    return tuple(region for region in regions.scored if not is_kept(region))
+
+
+def released(record: AnnotationRecord, chosen: dict, review: tuple[str, ...] = ()) -> Released:
     return Released(
         id=record.id,
         annotation=record.annotation,
+<<<<<<< HEAD
         evidence=record.evidence,
+=======
+        review=review,
+>>>>>>> h-confid
         error=record.error,
         approach=chosen["approach"],
         judge=chosen["judge"],
@@ -164,17 +196,30 @@ def released(record: AnnotationRecord, chosen: dict) -> Released:
 
 def columns(regions: Regions) -> tuple[str, ...]:
     """The columns of val.csv."""
-    return ("id", *regions, "error", "approach", "judge", "evidence")
+<<<<<<< HEAD
+    return ("id", *regions, "review", "error", "approach", "judge", "evidence")
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
     """The rows of val.csv. The regions and the evidence of a failed study are empty, and its error
-    says why. Evidence is JSON, as in val.jsonl.
+    says why. Evidence is JSON, as in val.jsonl; `review` names regions, separated by commas.
+=======
+    return ("id", *regions, "review", "error", "approach", "judge")
+
+
+def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
+    """The rows of val.csv. The regions of a failed study are empty, and its error says why. The
+    column `review` names regions, separated by commas.
+>>>>>>> h-confid
     """
     return [
         member.model_dump(exclude={"annotation"})
         | regions.annotation(member.annotation or {})
+<<<<<<< HEAD
         | {"evidence": _as_json(member.evidence)}
+=======
+        | {"review": ", ".join(member.review)}
+>>>>>>> h-confid
         for member in members
     ]
 
@@ -185,8 +230,8 @@ def _as_json(evidence: Mapping[str, Evidence]) -> str:
 
 
 def readme(facts: dict) -> str:
-    """README.md next to the files. `facts`: those of `choose`, and the numbers of `studies` and of
-    `failed` ones.
+    """README.md next to the files. `facts`: those of `choose`, the numbers of `studies` and of
+    `failed` ones, and `confidence` as in `to_review` with the number of regions `to_review`.
     """
     judge, measure = facts["judge"], facts["measure"]
     if judge == "proxy" and measure == "score":
@@ -223,8 +268,32 @@ def readme(facts: dict) -> str:
             f"Excluded from the choice: {names}. Answers recorded elsewhere cover only the studies "
             "that were asked about."
         )
+    lines.append(_review_line(facts))
     listed = "".join(f"- {line}\n" for line in lines)
     return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
+
+
+def _review_line(facts: Mapping) -> str:
+    confidence = facts.get("confidence")
+    if confidence is None:
+        return (
+            f"Review: no region is marked, because {facts['approach']} gives no confidence on dev "
+            "and test from which a threshold could be chosen."
+        )
+    review = confidence["review"]
+    marked = f"Review: the column `review` names {facts['to_review']:,} of the scored regions"
+    wanted = f"at most {review['risk']:g} of the others are wrong"
+    if review["threshold"] is None:
+        return f"{marked}: all, because no threshold on dev ensures that {wanted}."
+    test = f"{review['coverage']:.3f} of the regions were kept"
+    if review["wrong_kept"] is not None:
+        test += f" and {review['wrong_kept']:.3f} of them wrong"
+    return (
+        f"{marked}: those with a confidence below {review['threshold']:.6g}. This was chosen on "
+        f"dev so that {wanted}, except with probability {review['delta']:g} (upper bound on dev "
+        f"{review['bound']:.3f}). On test, {test}, of {confidence['regions']:,}. A region is wrong "
+        "where its token F1 with the reference is below 0.7, or just one of the two is empty."
+    )
 
 
 def _interval(value: float | None, low: float | None, high: float | None) -> str:

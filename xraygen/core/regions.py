@@ -29,6 +29,7 @@ _RESERVED = (
     "error",
     "approach",
     "judge",
+    "review",
     "verdict",
     "failed annotation",
     "unscored pair",

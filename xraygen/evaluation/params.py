@@ -22,10 +22,12 @@ class CompareParams(Record):
     """`resamples`: bootstrap resamples for each interval, and the minimum number of permutations of
     a test, which takes 20 times the number of comparisons over alpha where that is more. `alpha`:
     family-wise error rate after Holm's correction. `power`: probability of detecting a difference
-    as large as the detectable one that is printed.
+    as large as the detectable one that is printed. `review_risk`: the largest share of wrong
+    regions among those that a release does not mark for review, except with probability `alpha`.
     """
 
     resamples: PositiveInt
     alpha: Share
     power: Share
     seed: NonNegativeInt
+    review_risk: Share = 0.05

@@ -74,6 +74,7 @@ def comparison_markdown(
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
     parts += support.section(scores)
+    parts += confidence.section(comparison.get("confidence", {}))
     method = METHOD.format(permutations=comparison["permutations"], alpha=params.alpha)
     parts.append(textwrap.fill(method, 100))
     return "\n\n".join(parts) + "\n"
@@ -318,8 +319,12 @@ def examples(
     ]
 
 
-def page(markdown: str, scores: dict, shown: list[dict]) -> str:
-    """reports/index.html: the figure, the comparison, and the studies with the worst scores."""
+def page(
+    markdown: str, scores: dict, shown: list[dict], confidences: Mapping[str, dict] | None = None
+) -> str:
+    """reports/index.html: the figure, the comparison, the risk-coverage curves, and the studies
+    with the worst scores.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markdown_it import MarkdownIt
     from markupsafe import Markup
@@ -333,5 +338,9 @@ def page(markdown: str, scores: dict, shown: list[dict]) -> str:
     )
     body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
     return environment.get_template("report.html.jinja").render(
-        body=body, figure=figure(scores), approaches=list(scores), examples=shown
+        body=body,
+        figure=figure(scores),
+        curves=confidence.figure(confidences) if confidences else "",
+        approaches=list(scores),
+        examples=shown,
     )

@@ -117,6 +117,15 @@ def token_f1(reference: str, candidate: str) -> float | None:
     return 2 * (ref & cand).total() / total if total else None
 
 
+RIGHT = 0.7  # token F1 from which on a text counts as right
+
+
+def is_right(reference: str, candidate: str) -> bool:
+    """Whether the token F1 is at least RIGHT, or both are empty."""
+    f1 = token_f1(reference, candidate)
+    return f1 is None or f1 >= RIGHT
+
+
 # What two silences count for, which have no token F1: about as much as two curators mostly agree.
 _SILENCE = 0.8
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 from xraygen.language.text import tokens
 
@@ -12,16 +11,11 @@ _KEPT = 2**14  # texts whose tokens are kept in memory
 _UNLIKELY = 1e-3  # a smaller probability counts as this one, so that its logarithm exists
 
 
-class Choice(NamedTuple):
-    """What is said for a sentence, and how it compares with the right piece. `certainty`: the log
-    probability that it is exactly that; `overlap`: the expected number of tokens that they share;
-    `length`: that of the tokens of both.
-    """
-
-    text: str
-    certainty: float
-    overlap: float
-    length: float
+# How what is said for a sentence compares with the right piece: the log probability that it is
+# exactly that, the expected number of tokens that they share, and that of the tokens of both. Plain
+# tuples, because named ones would keep the garbage collector busy.
+Expected = tuple[float, float, float]
+Choice = tuple[str, Expected]
 
 
 def sharpened(
@@ -31,25 +25,19 @@ def sharpened(
     total = sum(counts.values()) + shrinkage
     return {
         text: (counts.get(text, 0) + shrinkage * chances.get(text, 0.0)) / total
-        for text in {*chances, *counts}
+        for text in dict.fromkeys([*chances, *counts])  # in the same order on every run
     }
 
 
-def choice_of(text: str, chances: Mapping[str, float]) -> Choice:
-    """`text` against the likeliest pieces."""
+def expected_of(text: str, chances: Mapping[str, float]) -> Expected:
+    """`text` compared with the pieces of these probabilities."""
     bag = tokens_of(text)
-    overlap = 0.0
-    length = float(len(bag))
-    for other, chance in _likeliest(chances):
+    overlap, length = 0.0, float(len(bag))
+    for other, chance in chances.items():
         other_bag = tokens_of(other)
         length += chance * len(other_bag)
         overlap += chance * len(bag & other_bag)
-    return Choice(text, math.log(max(chances.get(text, 0.0), _UNLIKELY)), overlap, length)
-
-
-def _likeliest(chances: Mapping[str, float]) -> list[tuple[str, float]]:
-    """In an order that does not depend on that of `chances`."""
-    return sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:_CANDIDATES]
+    return math.log(max(chances.get(text, 0.0), _UNLIKELY)), overlap, length
 
 
 def best_text(chances: Mapping[str, float], readable: Collection[str], price: float) -> str:
@@ -58,7 +46,7 @@ def best_text(chances: Mapping[str, float], readable: Collection[str], price: fl
     That maximises F1 = 2 overlap / (sum of both lengths) where F1 is at `price` (Dinkelbach's
     transform), and unlike F1 it adds up over a report's sentences.
     """
-    likely = _likeliest(chances)
+    likely = sorted(chances.items(), key=lambda item: (-item[1], item[0]))[:_CANDIDATES]
     if len(likely) == 1 or likely[0] == ("", 1.0):
         return likely[0][0]
     bags = [(tokens_of(text), chance) for text, chance in likely]

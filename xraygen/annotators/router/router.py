@@ -22,38 +22,37 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from xraygen.annotators.router.choice import Choice, best_text, choice_of, sharpened
+from xraygen.annotators.router.choice import Choice, best_text, expected_of, sharpened
 from xraygen.annotators.router.confidence import (
     Confidence,
     features,
     fit_confidence,
-    is_right,
+    unlearned,
 )
 from xraygen.annotators.router.linear import Linear
-from xraygen.annotators.router.routing import LEVELS, Routing, Shares, feature_names, fit_routing
+from xraygen.annotators.router.routing import LEVELS, Routing, feature_names, fit_routing
+from xraygen.annotators.router.sentence import Counts, Mode, Sentence
 from xraygen.annotators.router.wording import Variant, Wording, fit_wording
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
 from xraygen.core.json_lines import write_json
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, Record, Study
-from xraygen.language.alignment import Aligner, Words, as_sentence, words
-from xraygen.language.text import sentences
+from xraygen.language.alignment import Aligner, Words, words
+from xraygen.language.text import is_right, sentences
 
 FORMAT = 4
 _ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
 _KEPT = 2**14  # sentences whose results are kept in memory
 _CHUNK = 1024  # reports that are annotated together
-_HELD_OUT = 5  # every fifth study teaches a second router how sure it may be
+_FOLDS = 3  # of the studies from which confidence is learned
 
-Counts = dict[str, dict[str, int]]  # region -> piece -> how often it was seen
 Memory = dict[str, Counts]  # by sentence, and by `context_key`
-Mode = Literal["learned", "verbatim"]
 
 
 class RouterParams(Record):
@@ -76,6 +75,17 @@ def context_key(previous: str | None, sentence: str) -> str:
     return f"{'^' if previous is None else previous} | {sentence}"
 
 
+class _Example(NamedTuple):
+    """A curated study: its report, its reference, the sentences of the report, and by region the
+    piece of the reference that came from each sentence.
+    """
+
+    report: str
+    reference: Annotation
+    sentences: list[Words]
+    pieces: dict[str, list[str]]
+
+
 class Answer(NamedTuple):
     """`features` (regions, 2) and `confidence` by region, as in `confidence`."""
 
@@ -96,41 +106,43 @@ def fit(studies: Iterable[Study], params: RouterParams, regions: Regions) -> "Ro
             "no study has both a report and a reference to fit the router on; "
             "see `data:` in params.yaml"
         )
-    router = _fit(pairs, params, regions)
-    router.confidence = _confidence(pairs, params, regions)
-    return router
-
-
-def _confidence(
-    pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
-) -> Confidence:
-    """Learned on every fifth pair, from the answers of a router that was fitted on the others."""
-    held_out = pairs[::_HELD_OUT]
-    others = [pair for k, pair in enumerate(pairs) if k % _HELD_OUT]
-    if not others:
-        return Confidence()
-    columns = [regions.names.index(region) for region in regions.scored]
-    found, silent, right = [], [], []
-    answers = _fit(others, params, regions).answers(report for report, _ in held_out)
-    for (_, reference), answer in zip(held_out, answers, strict=True):
-        found.append(answer.features[columns])
-        for region in regions.scored:
-            said = answer.annotation[region]
-            silent.append(said == "")
-            right.append(is_right(reference[region], said))
-    return fit_confidence(np.concatenate(found), np.array(silent), np.array(right))
-
-
-def _fit(
-    pairs: Sequence[tuple[str, Annotation]], params: RouterParams, regions: Regions
-) -> "Router":
     aligner = Aligner(pairs)
-    memory: dict = defaultdict(lambda: defaultdict(Counter))
-    rows, targets, keys = [], [], []
-    wordings: dict[tuple[str, str, str], Words] = {}
+    examples = []
     for report, reference in pairs:
         parts = [words(sentence) for sentence in sentences(report)]
         pieces = {region: aligner.pieces(reference[region], parts) for region in regions}
+        examples.append(_Example(report, reference, parts, pieces))
+    router = _fit(examples, params, regions)
+    router.confidence = _confidence(examples, params, regions)
+    return router
+
+
+def _confidence(examples: Sequence[_Example], params: RouterParams, regions: Regions) -> Confidence:
+    """Learned by cross-fitting: from the answers to each fold of a router fitted on the others.
+    The alignment, half of the time to fit, is that of all: it cuts the texts that are learned from
+    and knows no answer.
+    """
+    if len(examples) < _FOLDS:
+        return unlearned(len(regions))
+    found, silent, right = [], [], []
+    for fold in range(_FOLDS):
+        held_out = examples[fold::_FOLDS]
+        others = [example for k, example in enumerate(examples) if k % _FOLDS != fold]
+        answers = _fit(others, params, regions).answers(example.report for example in held_out)
+        for example, answer in zip(held_out, answers, strict=True):
+            said = [answer.annotation[region] for region in regions]
+            wanted = [example.reference[region] for region in regions]
+            found.append(answer.features)
+            silent.append([text == "" for text in said])
+            right.append([is_right(*pair) for pair in zip(wanted, said, strict=True)])
+    return fit_confidence(np.array(found), np.array(silent), np.array(right))
+
+
+def _fit(examples: Sequence[_Example], params: RouterParams, regions: Regions) -> "Router":
+    memory: dict = defaultdict(lambda: defaultdict(Counter))
+    rows, targets, keys = [], [], []
+    wordings: dict[tuple[str, str, str], Words] = {}
+    for _, _, parts, pieces in examples:
         rows += feature_names([part.lower for part in parts])
         for k, part in enumerate(parts):
             previous = parts[k - 1].key if k else None
@@ -164,41 +176,6 @@ def _worth_keeping(memory: dict, regions: Regions) -> Memory:
     }
 
 
-class _Sentence:
-    """A distinct sentence and what has been worked out about it.
-
-    `counts`: what curators made of it, None for a sentence that training has not seen; `doubt`: the
-    weight of the classifiers next to these counts. `known` and
-    `open` by region: whether curators said anything, and whether a learned wording may matter.
-    `variants` by region; `choices` by wording, context, region and level.
-    """
-
-    __slots__ = (
-        *("choices", "counts", "doubt", "key", "known", "open"),
-        *("shares", "variants", "whole", "words"),
-    )
-
-    def __init__(
-        self,
-        given: Words,
-        shares: Shares,
-        counts: Counts | None,
-        doubt: float,
-        known: Sequence[bool],
-        open_: Sequence[bool],
-    ) -> None:
-        self.words = given
-        self.key = given.key
-        self.whole = as_sentence(given.text)
-        self.shares = shares
-        self.counts = counts
-        self.doubt = doubt
-        self.known = known
-        self.open = open_
-        self.variants: dict[str, list[Variant]] = {}
-        self.choices: dict[tuple[Mode, str, str, int], Choice] = {}
-
-
 class Router:
     """A fitted router for `regions`. An answer depends on the text of its report alone."""
 
@@ -211,16 +188,16 @@ class Router:
         memory: Memory,
         confidence: Confidence | None = None,
     ) -> None:
-        if len(regions) != len(routing.linear.bias):
+        self.confidence = confidence or unlearned(len(regions))
+        if not len(regions) == len(routing.linear.bias) == len(self.confidence.offsets):
             raise ValueError("the model's parts do not fit together")
         self.regions = tuple(regions)
         self._params, self._routing, self._wording, self._memory = params, routing, wording, memory
-        self.confidence = confidence or Confidence()
         # From this level on, saying what no curator is known to have said may be worth its words,
         # by the formula of `best_text`.
         self._pays_from = LEVELS * params.silence_price / 2
-        self._unseen = (False,) * len(regions), (True,) * len(regions)  # as `_known_and_open`
-        self._sentences: dict[str, _Sentence] = {}
+        self._unseen = np.array([[False] * len(regions), [True] * len(regions)])
+        self._sentences: dict[str, Sentence] = {}
 
     def annotate(self, report: str, wording: Mode = "learned") -> Annotation:
         """What the report says of each region. `verbatim`: the same routing, but in the report's
@@ -248,88 +225,59 @@ class Router:
         flat = list(chain.from_iterable(reports))
         levels = self._routing.levels([[part.shares for part in report] for report in reports])
         pays = levels >= self._pays_from
-        known = np.array([sentence.known for sentence in flat], dtype=bool).reshape(levels.shape)
-        open_ = np.array([sentence.open for sentence in flat], dtype=bool).reshape(levels.shape)
+        regions = len(self.regions)
+        flags = [self._unseen[:0], *(sentence.known_and_open for sentence in flat)]
+        known, open_ = np.moveaxis(np.concatenate(flags).reshape(len(flat), 2, regions), 1, 0)
         self._add_variants(flat, pays & open_)
 
         contexts = [context for report in reports for context in self._contexts(report)]
         origins = [(number, text) for number, texts in enumerate(chunk) for text in texts]
         said: list[dict[str, list[str]]] = [{region: [] for region in self.regions} for _ in chunk]
         weighed = pays | known
-        choices = []
+        expected = []
         for place, column in np.argwhere(weighed).tolist():
             region = self.regions[column]
             level = int(levels[place, column])
-            choice = self._choice(flat[place], contexts[place], region, level, wording)
-            choices.append(choice[1:])
-            if choice.text:
+            piece, of_piece = self._choice(flat[place], contexts[place], region, level, wording)
+            expected.append(of_piece)
+            if piece:
                 number, text = origins[place]
-                said[number][region].append(choice.text if wording == "learned" else text)
+                said[number][region].append(piece if wording == "learned" else text)
         annotations = [
             {region: " ".join(pieces) for region, pieces in by_region.items()} for by_region in said
         ]
-        found = self._features(chunk, flat, levels, weighed, choices)
+        doubts = np.array([sentence.doubt for sentence in flat]).reshape(-1, 1)
+        spoken = levels / LEVELS * doubts
+        words_of = np.array([len(sentence.words.lower) for sentence in flat], dtype=int)
+        found = features([len(texts) for texts in chunk], spoken, words_of, weighed, expected)
         silent = np.array([[not text for text in one.values()] for one in annotations])
         confidences = self.confidence(found, silent).tolist()
         for annotation, row, confidence in zip(annotations, found, confidences, strict=True):
             yield Answer(annotation, row, dict(zip(self.regions, confidence, strict=True)))
-
-    def _features(
-        self,
-        chunk: list[list[str]],
-        flat: list[_Sentence],
-        levels: np.ndarray,
-        weighed: np.ndarray,
-        choices: list[tuple[float, float, float]],
-    ) -> np.ndarray:
-        """(reports, regions, 2) as in `confidence`. `choices`: those of the `weighed` sentences and
-        regions; for the others nothing is said, which is less likely the higher the level is and
-        the less often curators were seen to say nothing.
-        """
-        shape = len(chunk), len(self.regions)
-        rows = np.repeat(np.arange(len(chunk)), [len(texts) for texts in chunk])
-        cells = rows[:, None] * len(self.regions) + np.arange(len(self.regions))
-        doubts = np.array([sentence.doubt for sentence in flat]).reshape(-1, 1)
-        lengths = np.array([len(sentence.words.lower) for sentence in flat]).reshape(-1, 1)
-        spoken = levels / LEVELS * doubts
-        sums = np.zeros((3, *levels.shape))
-        sums[0] = np.log1p(-np.minimum(spoken, 1 - 1 / LEVELS))
-        sums[2] = spoken * lengths
-        if choices:
-            sums[:, weighed] = np.array(choices).T
-        totals = [np.bincount(cells.ravel(), one.ravel(), shape[0] * shape[1]) for one in sums]
-        return features(*(total.reshape(shape) for total in totals))
 
     def _add_sentences(self, texts: Iterable[str]) -> None:
         new = {text: words(text) for text in texts if text not in self._sentences}
         all_shares = self._routing.shares(list(new.values()))
         for (text, given), shares in zip(new.items(), all_shares, strict=True):
             counts = self._memory.get(given.key)
-            doubt = self._doubt(counts)
-            known, open_ = self._known_and_open(counts)
-            self._sentences[text] = _Sentence(given, shares, counts, doubt, known, open_)
+            doubt, known_and_open = self._doubt(counts)
+            self._sentences[text] = Sentence(given, shares, counts, doubt, known_and_open)
 
-    def _doubt(self, counts: Counts | None) -> float:
-        if counts is None:
-            return 1.0
-        times = sum(counts[self.regions[0]].values())
-        return self._params.shrinkage / (self._params.shrinkage + times)
-
-    def _known_and_open(self, counts: Counts | None) -> tuple[Sequence[bool], Sequence[bool]]:
-        """By region, whether curators said anything of such a sentence, and whether a learned
-        wording may matter. It may not where they are known to say nothing, or to say something so
-        often that another wording would hardly weigh.
+    def _doubt(self, counts: Counts | None) -> tuple[float, np.ndarray]:
+        """What is `doubt` and `known_and_open` of a sentence with these counts. A learned wording
+        may not matter where curators are known to say nothing, or to say something so often that
+        another wording would hardly weigh.
         """
         if counts is None:
-            return self._unseen
-        enough = _ENOUGH * self._params.shrinkage
-        seen = [counts[region] for region in self.regions]
-        known = [pieces.keys() != {""} for pieces in seen]
-        few = [sum(pieces.values()) < enough for pieces in seen]
-        return known, [said and rare for said, rare in zip(known, few, strict=True)]
+            return 1.0, self._unseen
+        shrinkage = self._params.shrinkage
+        times = sum(counts[self.regions[0]].values())  # of every region
+        known = [counts[region].keys() != {""} for region in self.regions]
+        open_ = known if times < _ENOUGH * shrinkage else [False] * len(known)
+        return shrinkage / (shrinkage + times), np.array([known, open_])
 
-    def _add_variants(self, flat: list[_Sentence], wanted: np.ndarray) -> None:
-        asked: dict[tuple[str, _Sentence], None] = {}
+    def _add_variants(self, flat: list[Sentence], wanted: np.ndarray) -> None:
+        asked: dict[tuple[str, Sentence], None] = {}
         for place, column in np.argwhere(wanted).tolist():
             region = self.regions[column]
             if region not in flat[place].variants:
@@ -338,7 +286,7 @@ class Router:
         for (region, sentence), variants in zip(asked, found, strict=True):
             sentence.variants[region] = variants
 
-    def _contexts(self, report: list[_Sentence]) -> Iterator[str]:
+    def _contexts(self, report: list[Sentence]) -> Iterator[str]:
         """The memory's key of each sentence: with the sentence before, where it knows the two."""
         previous = None
         for sentence in report:
@@ -347,7 +295,7 @@ class Router:
             previous = sentence.key
 
     def _choice(
-        self, sentence: _Sentence, context: str, region: str, level: int, wording: Mode
+        self, sentence: Sentence, context: str, region: str, level: int, wording: Mode
     ) -> Choice:
         """The piece of highest expected worth for a sentence that speaks of the region with a
         probability of `level` / LEVELS; verbatim, the sentence in its place.
@@ -358,11 +306,11 @@ class Router:
             text = best_text(chances, readable, self._params.silence_price)
             if text and wording == "verbatim":
                 text = sentence.whole
-            sentence.choices[key] = choice_of(text, chances)
+            sentence.choices[key] = text, expected_of(text, chances)
         return sentence.choices[key]
 
     def _distribution(
-        self, sentence: _Sentence, context: str, region: str, level: int
+        self, sentence: Sentence, context: str, region: str, level: int
     ) -> tuple[dict[str, float], set[str]]:
         """The probability of each piece, and which of the pieces read well."""
         chance = level / LEVELS
@@ -404,7 +352,8 @@ class Router:
             "tags": self._wording.tags,
             "seen": sorted(self._wording.seen),
             "memory": self._memory,
-            "confidence": self.confidence.coefficients.tolist(),
+            "confidence": self.confidence.weights.tolist(),
+            "confidence_offsets": self.confidence.offsets.tolist(),
         }
         write_json(folder / "router.json", content)
 
@@ -436,7 +385,7 @@ class Router:
             Routing(routing, content["routing"]),
             Wording(tagger, features, content["tags"], content["seen"]),
             content["memory"],
-            Confidence(content["confidence"]),
+            Confidence(content["confidence"], content["confidence_offsets"]),
         )
 
 

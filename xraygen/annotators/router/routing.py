@@ -8,7 +8,6 @@ A score is a sum over features. So each distinct sentence is summed once in each
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -54,16 +53,6 @@ def _position(k: int, count: int) -> str:
     return f"at {min(k, 3)} {min(count - k, 3)}"
 
 
-class Shares(NamedTuple):
-    """What a sentence adds to the sums of three sentences: itself, the one after it (where it comes
-    before), and the one before it. Each is (regions + 1,), as `Linear.sums` gives it.
-    """
-
-    own: np.ndarray
-    as_previous: np.ndarray
-    as_next: np.ndarray
-
-
 class Routing:
     """The fitted classifier."""
 
@@ -79,6 +68,7 @@ class Routing:
         fixed = [_START, _END, *positions]
         sums = self._sums([self._known([name]) for name in fixed])
         self._sum = dict(zip(fixed, sums, strict=True))
+        self._positions = lru_cache(maxsize=None)(self._of_positions)
 
     def _known(self, names: Iterable[str]) -> frozenset[int]:
         get = self._index.get
@@ -89,29 +79,39 @@ class Routing:
         features = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
         return self.linear.sums(features, lengths)
 
-    def shares(self, sentences: Sequence[Words]) -> list[Shares]:
+    def _of_positions(self, count: int) -> np.ndarray:
+        """(count, regions + 1): what the positions in a report of that many sentences add."""
+        return np.array([self._sum[_position(k, count)] for k in range(count)])
+
+    def shares(self, sentences: Sequence[Words]) -> np.ndarray:
+        """(sentences, 3, regions + 1): what a sentence adds to the sums of three sentences, each as
+        `Linear.sums` gives it: itself, the one after it, and the one before it.
+        """
         rows: list[frozenset[int]] = []
         for sentence in sentences:
             words = sentence.lower
             rows.append(self._known(_pairs(words)).union(*map(self._of_word, words)))
             rows.append(self._known(_as_previous(words)))
             rows.append(self._known(_as_next(words)))
-        sums = self._sums(rows)
-        return [Shares(*sums[i : i + 3]) for i in range(0, len(rows), 3)]
+        return self._sums(rows).reshape(len(sentences), 3, len(self.linear.bias) + 1)
 
-    def levels(self, reports: Iterable[Sequence[Shares]]) -> np.ndarray:
+    def levels(self, reports: Iterable[Sequence[np.ndarray]]) -> np.ndarray:
         """(sentences of all reports, regions) int: the probability that the region gets something
-        of the sentence, in units of 1 / LEVELS.
+        of the sentence, in units of 1 / LEVELS. `reports`: the shares of each sentence.
         """
-        own, before, after, position = [], [], [], []
-        for report in filter(None, reports):
-            own += [sentence.own for sentence in report]
-            before += [self._sum[_START], *(sentence.as_previous for sentence in report[:-1])]
-            after += [*(sentence.as_next for sentence in report[1:]), self._sum[_END]]
-            position += [self._sum[_position(k, len(report))] for k in range(len(report))]
-        if not own:
+        reports = [report for report in reports if len(report)]
+        if not reports:
             return np.zeros((0, len(self.linear.bias)), dtype=int)
-        sums = np.array(own) + np.array(before) + np.array(after) + np.array(position)
+        counts = [len(report) for report in reports]
+        ends = np.cumsum(counts)
+        shares = np.concatenate(list(chain.from_iterable(reports)))
+        own, as_previous, as_next = np.moveaxis(shares.reshape(ends[-1], 3, -1), 1, 0)
+        before = np.roll(as_previous, 1, axis=0)
+        before[ends - counts] = self._sum[_START]
+        after = np.roll(as_next, -1, axis=0)
+        after[ends - 1] = self._sum[_END]
+        position = np.concatenate([self._positions(count) for count in counts])
+        sums = own + before + after + position
         return np.rint(LEVELS / (1 + np.exp(-self.linear.scores(sums)))).astype(int)
 
 
