@@ -23,22 +23,14 @@ if TYPE_CHECKING:
 
 
 class Released(Record):
-<<<<<<< HEAD
     """A study in val.jsonl: its annotation and what that rests on, or the error that prevented it,
     the regions to review, the approach that made it, and the judge by which that was chosen.
-=======
-    """A study in val.jsonl: its annotation, or the error that prevented it, the regions that should
-    be reviewed, the approach that made it, and the judge by which that was chosen.
->>>>>>> h-confid
     """
 
     id: NonEmpty
     annotation: Annotation | None
-<<<<<<< HEAD
     evidence: dict[str, Evidence]
-=======
     review: tuple[str, ...]
->>>>>>> h-confid
     error: str | None
     approach: str
     judge: str
@@ -183,11 +175,8 @@ def released(record: AnnotationRecord, chosen: dict, review: tuple[str, ...] = (
     return Released(
         id=record.id,
         annotation=record.annotation,
-<<<<<<< HEAD
         evidence=record.evidence,
-=======
         review=review,
->>>>>>> h-confid
         error=record.error,
         approach=chosen["approach"],
         judge=chosen["judge"],
@@ -196,30 +185,18 @@ def released(record: AnnotationRecord, chosen: dict, review: tuple[str, ...] = (
 
 def columns(regions: Regions) -> tuple[str, ...]:
     """The columns of val.csv."""
-<<<<<<< HEAD
     return ("id", *regions, "review", "error", "approach", "judge", "evidence")
 
 
 def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
     """The rows of val.csv. The regions and the evidence of a failed study are empty, and its error
     says why. Evidence is JSON, as in val.jsonl; `review` names regions, separated by commas.
-=======
-    return ("id", *regions, "review", "error", "approach", "judge")
-
-
-def rows(members: Sequence[Released], regions: Regions) -> list[dict]:
-    """The rows of val.csv. The regions of a failed study are empty, and its error says why. The
-    column `review` names regions, separated by commas.
->>>>>>> h-confid
     """
     return [
         member.model_dump(exclude={"annotation"})
         | regions.annotation(member.annotation or {})
-<<<<<<< HEAD
         | {"evidence": _as_json(member.evidence)}
-=======
         | {"review": ", ".join(member.review)}
->>>>>>> h-confid
         for member in members
     ]
 

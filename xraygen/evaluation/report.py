@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
-from xraygen.evaluation import abnormal, support
+from xraygen.evaluation import abnormal, confidence, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
