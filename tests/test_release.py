@@ -293,8 +293,9 @@ def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):
         macro["learned"]["score"] - macro["verbatim"]["score"], abs=1e-4
     )
     assert facts["margin"] > 0
-    (pair,) = comparison["pairs"]["dev"].values()
-    low, high = sorted(abs(pair["score"]["macro"][end]) for end in ("ci_low", "ci_high"))
+    ((name, pair),) = comparison["pairs"]["dev"].items()
+    sign = 1 if name.startswith("learned") else -1
+    low, high = sorted(sign * pair["score"]["macro"][end] for end in ("ci_low", "ci_high"))
     assert low < facts["margin"] < high
     text = (project / FILES[2]).read_text()
     assert f"Margin over the next, verbatim: {facts['margin']:.3f} [{low:.3f}, {high:.3f}]" in text
