@@ -24,8 +24,7 @@ SEED = 0
 OF_EACH_KIND = 200  # damaged texts, and reworded ones, at most
 TOLERANCE = 0.1  # a rewording may score this much below a copy
 TOKEN_F1 = "token F1"
-OWN, RADJUDGE, REWORDED = "own cases", "RadJudge", "reworded"
-RADPREF: dict[Form, str] = {"reports": "RadPref, reports", "findings": "RadPref, findings"}
+OWN, RADPREF, RADJUDGE, REWORDED = "own cases", "RadPref", "RadJudge", "reworded"
 _CHECKS = {
     "rating": "tau with the mean rating",
     "errors": "tau with minus the errors that matter",
@@ -105,7 +104,8 @@ def measured(pairs: Sequence[Pair], judged: Sequence[Opinion]) -> dict[str, Valu
     and token F1.
     """
     by_pair = dict(zip(pairs, judged, strict=True))
-    values = {"score": {pair: _number(opinion.score) for pair, opinion in by_pair.items()}}
+    values: dict[str, Values] = {}
+    values["score"] = {pair: _number(opinion.score) for pair, opinion in by_pair.items()}
     if any(opinion.clinical for opinion in judged):
         values["clinical"] = {
             pair: _number(opinion.clinical.score if opinion.clinical else None)
@@ -135,8 +135,8 @@ def rows_of(material: Material, measures: Mapping[str, Values]) -> list[Row]:
     """All checks, in the order of the table."""
     rows = _order_rows(OWN, material.own, measures, by_category=True)
     if material.rated:
-        for form, part in RADPREF.items():
-            rows += _radpref_rows(part, material.rated, form, measures)
+        for form in radpref.FORMS:
+            rows += _radpref_rows(material.rated, form, measures)
     if material.radjudge:
         rows += _order_rows(RADJUDGE, material.radjudge, measures, by_category=False)
     if material.versions:
@@ -166,9 +166,7 @@ def _share(held: Sequence[bool], chosen: Sequence[bool] | None = None) -> Figure
     return Figure(right / n, float(interval.low), float(interval.high), n, right)
 
 
-def _radpref_rows(
-    part: str, rated: Sequence[Rated], form: Form, measures: Mapping[str, Values]
-) -> list[Row]:
+def _radpref_rows(rated: Sequence[Rated], form: Form, measures: Mapping[str, Values]) -> list[Row]:
     pairs = [row.pair(form) for row in rated]
     found = {
         name: radpref.agreement(rated, [values[pair] for pair in pairs], RESAMPLES, SEED)
@@ -176,7 +174,12 @@ def _radpref_rows(
     }
     among = radpref.radiologists(rated, RESAMPLES, SEED)
     return [
-        Row(part, check, {name: of[figure] for name, of in found.items()}, among[figure])
+        Row(
+            f"{RADPREF}, {form}",
+            check,
+            {name: of[figure] for name, of in found.items()},
+            among[figure],
+        )
         for figure, check in _CHECKS.items()
     ]
 

@@ -15,7 +15,7 @@ of the others, in the same figures.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
@@ -27,11 +27,11 @@ from xraygen.core.tables import read_rows
 from xraygen.evaluation.resampling import intervals
 
 FILE = "radpref.jsonl"
-FORMS = ("reports", "findings")
 FIGURES = ("rating", "errors", "pairs")
 _EQUAL = 1e-9  # mean ratings, and scores, that differ by less are equal
 
 Form = Literal["reports", "findings"]
+FORMS: tuple[Form, ...] = get_args(Form)
 Counts = dict[str, NonNegativeInt]
 
 

@@ -1,6 +1,7 @@
 """An examination as one table, and as JSON."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
@@ -8,6 +9,7 @@ from tabulate import tabulate
 from xraygen.evaluation.examination.examine import (
     OWN,
     RADJUDGE,
+    RADPREF,
     Material,
     Row,
     rows_of,
@@ -44,28 +46,36 @@ def _cell(figure: Figure | None) -> str:
     return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
+def notes(material: Material, measures: Mapping[str, Values]) -> list[str]:
+    """What the table does not show, a line for each."""
+    lines = []
+    if "clinical" not in measures:
+        lines.append("The judge gives no clinical score.")
+    if count := unscored(measures):
+        lines.append(f"{count:,} pairs have no score; an order that needs one does not hold.")
+    if not material.rated or not material.radjudge:
+        missing = " and ".join(
+            name
+            for name, there in ((RADPREF, material.rated), (RADJUDGE, material.radjudge))
+            if not there
+        )
+        lines.append(f"Not examined: {missing}; --cases FOLDER has the files.")
+    if not material.versions:
+        lines.append("Not examined: damaged and reworded texts; --references FILE has some.")
+    return [*lines, "docs/judges.md says what each row means."]
+
+
 def content(judge: str, material: Material, measures: Mapping[str, Values]) -> dict:
     """The examination for a JSON file: all rows, and each case by name with what it was given. No
     text of the cases or references.
     """
-    rows = [
-        {
-            "part": row.part,
-            "check": row.check,
-            "measures": {name: _plain(figure) for name, figure in row.figures.items()},
-            "radiologists": _plain(row.radiologists) if row.radiologists else None,
-        }
-        for row in rows_of(material, measures)
-    ]
     return {
         "judge": judge,
         "pairs": len(measures["score"]),
         "unscored": unscored(measures),
-        "rows": rows,
-        "cases": [
-            *_cases(OWN, material.own, measures),
-            *_cases(RADJUDGE, material.radjudge, measures),
-        ],
+        "rows": {f"{row.part}: {row.check}": _plain(row) for row in rows_of(material, measures)},
+        "cases": _cases(OWN, material.own, measures)
+        | _cases(RADJUDGE, material.radjudge, measures),
     }
 
 
@@ -74,33 +84,32 @@ def unscored(measures: Mapping[str, Values]) -> int:
     return sum(math.isnan(score) for score in measures["score"].values())
 
 
-def _plain(figure: Figure) -> dict:
+def _plain(row: Row) -> dict:
+    named = dict(row.figures)
+    if row.radiologists:
+        named["radiologists"] = row.radiologists
     return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in figure._asdict().items()
+        name: {part: _known(value) for part, value in figure._asdict().items()}
+        for name, figure in named.items()
     }
 
 
-def _cases(part: str, cases: Sequence[OrderCase], measures: Mapping[str, Values]) -> list[dict]:
-    numbers: dict[str, int] = {}
-    listed = []
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _cases(part: str, cases: Sequence[OrderCase], measures: Mapping[str, Values]) -> dict:
+    numbers: Counter[str] = Counter()
+    described = {}
     for case in cases:
-        numbers[case.category] = numbers.get(case.category, 0) + 1
+        numbers[case.category] += 1
         values = {
             name: {candidate: _known(of[pair]) for candidate, pair in case.pairs.items()}
             for name, of in measures.items()
         }
-        listed.append(
-            {
-                "part": part,
-                "case": f"{case.category} {numbers[case.category]}",
-                "expected": [" ".join(order) for order in case.expected],
-                "holds": {name: case.holds(of) for name, of in measures.items()},
-                "values": values,
-            }
-        )
-    return listed
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)
+        described[f"{part}: {case.category} {numbers[case.category]}"] = {
+            "expected": [" ".join(order) for order in case.expected],
+            "holds": {name: case.holds(of) for name, of in measures.items()},
+            "values": values,
+        }
+    return described
