@@ -111,7 +111,7 @@ def measured(pairs: Sequence[Pair], judged: Sequence[Opinion]) -> dict[str, Valu
             pair: _number(opinion.clinical.score if opinion.clinical else None)
             for pair, opinion in by_pair.items()
         }
-    values[TOKEN_F1] = {pair: _overlap(*pair) for pair in by_pair}
+    values[TOKEN_F1] = {pair: overlap(*pair) for pair in by_pair}
     return values
 
 
@@ -119,7 +119,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _overlap(reference: str, candidate: str) -> float:
+def overlap(reference: str, candidate: str) -> float:
     """Token F1; two sides without a token are equal."""
     f1 = token_f1(reference, candidate)
     return 1.0 if f1 is None else f1
@@ -152,11 +152,11 @@ def _order_rows(
     rows = []
     for category in categories:
         chosen = [case.category == category for case in cases]
-        rows.append(Row(part, category, {name: _share(h, chosen) for name, h in held.items()}))
-    return [*rows, Row(part, "all orders", {name: _share(h) for name, h in held.items()})]
+        rows.append(Row(part, category, {name: share(h, chosen) for name, h in held.items()}))
+    return [*rows, Row(part, "all orders", {name: share(h) for name, h in held.items()})]
 
 
-def _share(held: Sequence[bool], chosen: Sequence[bool] | None = None) -> Figure:
+def share(held: Sequence[bool], chosen: Sequence[bool] | None = None) -> Figure:
     """The share that held, with Wilson's 95 % interval."""
     from scipy.stats import binomtest
 
@@ -206,11 +206,11 @@ def _perturbation_rows(
 
 def _falls(pairs: Sequence[Pair], values: Values) -> Figure:
     """How often a damaged text scores lower than a copy, by more than what counts as equal."""
-    return _share([values[pair] < values[pair[0], pair[0]] - EQUAL for pair in pairs])
+    return share([values[pair] < values[pair[0], pair[0]] - EQUAL for pair in pairs])
 
 
 def _stays_near(versions: Mapping[str, Mapping[str, str]], values: Values) -> Figure:
-    return _share(
+    return share(
         [
             values[text, of[REWORDED]] >= values[text, text] - TOLERANCE
             for text, of in versions.items()
@@ -223,4 +223,4 @@ def _stays_above(versions: Mapping[str, Mapping[str, str]], values: Values) -> F
     for text, of in versions.items():
         worse = [values[text, other] for kind, other in of.items() if kind != REWORDED]
         held.append(all(values[text, of[REWORDED]] > score for score in worse))
-    return _share(held)
+    return share(held)

@@ -132,6 +132,20 @@ def reworded(text: str, seed: int) -> str | None:
     return " ".join(changed)
 
 
+def affirmed(text: str) -> set[str]:
+    """The diseases in sentences that plainly state them."""
+    return _diseases(part for part in sentences(text) if _affirms(part))
+
+
+def denied(text: str) -> set[str]:
+    """The diseases in sentences that begin with a denial."""
+    return _diseases(part for part in sentences(text) if _DENIED.fullmatch(part))
+
+
+def _diseases(parts: Iterable[str]) -> set[str]:
+    return {word.lower().rstrip("s") for part in parts for word in _DISEASE.findall(part)}
+
+
 def _in_other_words(sentence: str) -> str:
     for pattern, replacement in _SENTENCES:
         if found := re.fullmatch(pattern, sentence, re.IGNORECASE):
@@ -188,10 +202,10 @@ def _negated(sentence: str) -> str | None:
         if _VERB.search(before):
             return None
         return f"No {_lower_first(_ARTICLE.sub('', plain))}"
-    denied = _DENIED.fullmatch(sentence)
-    if denied is None or _NOT_PLAIN.search(denied[2]):
+    denial = _DENIED.fullmatch(sentence)
+    if denial is None or _NOT_PLAIN.search(denial[2]):
         return None
-    return _capitalised(f"{denied[1] or ''}{denied[2]}")
+    return _capitalised(f"{denial[1] or ''}{denial[2]}")
 
 
 def _without_size(sentence: str) -> str:
@@ -223,8 +237,8 @@ def _to_another_degree(sentence: str) -> str | None:
 
 def _invent(parts: list[str], draw: Random) -> list[str] | None:
     """A false finding at the end, of a disease that the text does not speak of."""
-    named = {word.lower() for part in parts for word in _DISEASE.findall(part)}
-    unnamed = [one for one in _INVENTED if _DISEASE.findall(one)[0].lower() not in named]
+    named = _diseases(parts)
+    unnamed = [one for one in _INVENTED if named.isdisjoint(_diseases([one]))]
     return [*parts, draw.choice(unnamed)] if unnamed else None
 
 

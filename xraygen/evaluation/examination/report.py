@@ -27,10 +27,10 @@ def table(rows: Sequence[Row], titles: Mapping[str, str] | None = None) -> str:
     cells = []
     part = ""
     for row in rows:
-        shown = [_cell(row.figures[name]) for name in measures]
+        by_measure = [shown(row.figures[name]) for name in measures]
         n = max(figure.n for figure in row.figures.values())
-        cells.append([row.part if row.part != part else "", row.check, n, *shown])
-        cells[-1].append(_cell(row.radiologists))
+        name = row.part if row.part != part else ""
+        cells.append([name, row.check, n, *by_measure, shown(row.radiologists)])
         part = row.part
     return tabulate(
         cells,
@@ -40,7 +40,8 @@ def table(rows: Sequence[Row], titles: Mapping[str, str] | None = None) -> str:
     )
 
 
-def _cell(figure: Figure | None) -> str:
+def shown(figure: Figure | None) -> str:
+    """A value with its interval, or a dash."""
     if figure is None or math.isnan(figure.value):
         return "–"
     return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
