@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xraygen.core.errors import UserError
 from xraygen.judges.proxy.features import DIRECTIONS, FEATURES
 from xraygen.judges.proxy.findings import read
-from xraygen.judges.proxy.proxy import WEIGHTS, Proxy, trees_from
+from xraygen.judges.proxy.proxy import EXAMINED, WEIGHTS, Proxy, trees_from
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_recorded = pytest.mark.skipif(
@@ -231,6 +231,9 @@ def test_the_agreement_line_is_read_from_what_the_recipe_wrote():
         unseen[-1],
         measured["pearson"],
     ]
+    # Then what the examination found: tests/test_examine.py.
+    examined = json.loads(EXAMINED.read_text())
+    shown += [examined[name]["tau"] for name in ("score", "clinical", "radiologists")]
     assert told == [f"{number:.2f}" for number in shown] and "docs/proxy.md" in Proxy.about()
     assert Proxy.name == "proxy" and not Proxy.about().lower().startswith("green")
 
