@@ -106,8 +106,9 @@ def green_table(frame: pd.DataFrame) -> str:
         ("a copy: scores 1", _full(copies)),
     ]
     for title, chosen in kinds.items():
-        falls = title.endswith("falls")
-        rows.append((title, _fallen(differ[chosen]) if falls else _full(differ[chosen])))
+        if any(chosen):
+            figures = _fallen if title.endswith("falls") else _full
+            rows.append((title, figures(differ[chosen])))
     rows += _orders(differ)
     cells = []
     for title, figures in rows:

@@ -114,7 +114,7 @@ def test_the_cases_are_well_formed():
     assert len({tuple(case.pairs.values()) for case in CASES}) == len(CASES)
 
 
-# Cases that hold for whoever gives two candidates the same, and those that a rule decides.
+# Cases that hold for any judge that scores everything alike, and those that a rule decides.
 EQUAL = sum(all(order.sign == "=" for order in case.expected) for case in CASES)
 EMPTY = sum("" in case.candidates.values() for case in CASES)
 
@@ -359,7 +359,7 @@ def test_damage_depends_on_text_and_seed_alone():
     assert len({reworded(text, seed) for seed in range(9)}) > 1
 
 
-def test_at_most_so_many_texts_of_each_kind_whatever_their_order():
+def test_the_number_of_texts_of_each_kind_is_bounded_and_their_order_does_not_matter():
     texts = [f"Moderate left effusion of {number} cm. Mild edema." for number in range(40)]
     found = examine.versions_of(texts, of_each_kind=7)
     kinds = Counter(kind for versions in found.values() for kind in versions)

@@ -243,7 +243,7 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     "--references",
     type=FILE,
     help="A table or JSON Lines file with a column reference, whose texts are damaged and reworded."
-    "  [default: data/prepared/test.jsonl, where it exists]",
+    " By default data/prepared/test.jsonl, where it exists.",
 )
 @click.option("--out", type=OUTPUT, help="JSON file to write, with every check and case.")
 def examine(name: str, cases: Path | None, references: Path | None, out: Path | None) -> None:
@@ -264,11 +264,11 @@ def examine(name: str, cases: Path | None, references: Path | None, out: Path | 
     material = examination.read_material(cases, texts)
     click.echo(f"{len(material.pairs()):,} pairs are given to {name}", err=True)
     measures = examination.examine(_judge(name), material)
+    click.echo(table(examination.rows_of(material, measures)))
+    click.echo("\n".join(notes(material, measures)))
     if out is not None:
         write_metrics(out, content(name, material, measures))
         click.echo(f"{out}: written", err=True)
-    click.echo(table(examination.rows_of(material, measures)))
-    click.echo("\n".join(notes(material, measures)))
 
 
 @main.group()

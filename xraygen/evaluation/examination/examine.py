@@ -147,22 +147,25 @@ def rows_of(material: Material, measures: Mapping[str, Values]) -> list[Row]:
 def _order_rows(
     part: str, cases: Sequence[OrderCase], measures: Mapping[str, Values], by_category: bool
 ) -> list[Row]:
-    held = {name: [case.holds(values) for case in cases] for name, values in measures.items()}
-    categories = dict.fromkeys(case.category for case in cases) if by_category else {}
     rows = []
-    for category in categories:
-        chosen = [case.category == category for case in cases]
-        rows.append(Row(part, category, {name: share(h, chosen) for name, h in held.items()}))
-    return [*rows, Row(part, "all orders", {name: share(h) for name, h in held.items()})]
+    for category in dict.fromkeys(case.category for case in cases) if by_category else ():
+        chosen = [case for case in cases if case.category == category]
+        rows.append(Row(part, category, _held(chosen, measures)))
+    return [*rows, Row(part, "all orders", _held(cases, measures))]
 
 
-def share(held: Sequence[bool], chosen: Sequence[bool] | None = None) -> Figure:
-    """The share that held, with Wilson's 95 % interval."""
+def _held(cases: Sequence[OrderCase], measures: Mapping[str, Values]) -> dict[str, Figure]:
+    return {
+        name: share([case.holds(values) for case in cases]) for name, values in measures.items()
+    }
+
+
+def share(held: Sequence[bool]) -> Figure:
+    """The share of True, with Wilson's 95 % interval."""
     from scipy.stats import binomtest
 
-    counted = [h for h, c in zip(held, chosen, strict=True) if c] if chosen else list(held)
-    interval = binomtest(sum(counted), len(counted)).proportion_ci(method="wilson")
-    right, n = sum(counted), len(counted)
+    right, n = sum(held), len(held)
+    interval = binomtest(right, n).proportion_ci(method="wilson")
     return Figure(right / n, float(interval.low), float(interval.high), n, right)
 
 
@@ -193,11 +196,11 @@ def _perturbation_rows(
         if pairs:
             falls = {name: _falls(pairs, values) for name, values in measures.items()}
             rows.append(Row("damage", f"{kind}: falls", falls))
-    reworded = {text: of for text, of in versions.items() if REWORDED in of}
-    if reworded:
-        near = {name: _stays_near(reworded, values) for name, values in measures.items()}
+    others = {text: of for text, of in versions.items() if REWORDED in of}
+    if others:
+        near = {name: _stays_near(others, values) for name, values in measures.items()}
         rows.append(Row(REWORDED, f"within {TOLERANCE} of a copy", near))
-    both = {text: of for text, of in reworded.items() if len(of) > 1}
+    both = {text: of for text, of in others.items() if len(of) > 1}
     if both:
         above = {name: _stays_above(both, values) for name, values in measures.items()}
         rows.append(Row(REWORDED, "above every damaged version", above))

@@ -103,6 +103,17 @@ def read_radpref(path: Path) -> list[Rated]:
     return rated
 
 
+class _Series(NamedTuple):
+    """What is compared, each (rows,): `by_rating` and `by_errors` with `ratings` and `errors`, of
+    which more is better.
+    """
+
+    by_rating: np.ndarray
+    by_errors: np.ndarray
+    ratings: np.ndarray
+    errors: np.ndarray
+
+
 def agreement(
     rated: Sequence[Rated], scores: Sequence[float], resamples: int = 2000, seed: int = 0
 ) -> dict[str, Figure]:
@@ -110,13 +121,10 @@ def agreement(
     radiologists: `FIGURES`. Rows without a score are left out of tau; the order of their case
     counts half.
     """
-    ratings, errors = _ratings(rated), _errors(rated)
     values = np.array(scores, dtype=float)
-    return _figures(
-        [(values, values, ratings.mean(axis=1), errors.mean(axis=1))],
-        resamples,
-        seed,
-    )
+    ratings = _ratings(rated).mean(axis=1)
+    errors = _errors(rated).mean(axis=1)
+    return _figures([_Series(values, values, ratings, errors)], resamples, seed)
 
 
 def radiologists(rated: Sequence[Rated], resamples: int = 2000, seed: int = 0) -> dict[str, Figure]:
@@ -126,14 +134,9 @@ def radiologists(rated: Sequence[Rated], resamples: int = 2000, seed: int = 0) -
     ratings, errors = _ratings(rated), _errors(rated)
     series = []
     for one in range(ratings.shape[1]):
-        series.append(
-            (
-                ratings[:, one],
-                errors[:, one],
-                np.delete(ratings, one, axis=1).mean(axis=1),
-                np.delete(errors, one, axis=1).mean(axis=1),
-            )
-        )
+        others = np.delete(ratings, one, axis=1).mean(axis=1)
+        errors_of_others = np.delete(errors, one, axis=1).mean(axis=1)
+        series.append(_Series(ratings[:, one], errors[:, one], others, errors_of_others))
     return _figures(series, resamples, seed)
 
 
@@ -148,34 +151,26 @@ def _errors(rated: Sequence[Rated]) -> np.ndarray:
     return -np.array(counts, dtype=float)
 
 
-def _figures(
-    series: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
-    resamples: int,
-    seed: int,
-) -> dict[str, Figure]:
-    """The mean of each figure over `series`: what is compared with ratings, what with errors, and
-    the ratings and errors of the others, each (rows,).
-    """
-    cases = len(series[0][0]) // 2
+def _figures(series: Sequence[_Series], resamples: int, seed: int) -> dict[str, Figure]:
+    """The mean of each figure over `series`."""
+    cases = len(series[0].ratings) // 2
     drawn = np.random.default_rng(seed).multinomial(cases, np.full(cases, 1 / cases), resamples)
     weights = np.vstack([np.ones(cases), drawn])  # the first row: every case once
     rows = np.repeat(weights, 2, axis=1)
-    of_ratings, of_errors, of_pairs = [], [], []
-    right, counted = [], []
-    for by_rating, by_errors, ratings, errors in series:
-        of_ratings.append(tau_b(by_rating, ratings, rows))
-        of_errors.append(tau_b(by_errors, errors, rows))
-        in_order, known = _in_order(by_rating, ratings)
+    of_ratings = [tau_b(one.by_rating, one.ratings, rows) for one in series]
+    of_errors = [tau_b(one.by_errors, one.errors, rows) for one in series]
+    of_pairs = []
+    ordered = [_in_order(one.by_rating, one.ratings) for one in series]
+    for in_order, known in ordered:
         with np.errstate(invalid="ignore"):
             of_pairs.append(weights @ in_order / (weights @ known))
-        right.append(float(in_order.sum()))
-        counted.append(int(known.sum()))
-    known_rows = int(np.isfinite(series[0][0]).sum())
-    alone = len(series) == 1
+    scored = int(np.isfinite(series[0].by_rating).sum())
+    counted = max(int(known.sum()) for _, known in ordered)
+    right = float(ordered[0][0].sum()) if len(series) == 1 else None
     return {
-        "rating": _figure(of_ratings, known_rows),
-        "errors": _figure(of_errors, known_rows),
-        "pairs": _figure(of_pairs, max(counted), right[0] if alone else None),
+        "rating": _figure(of_ratings, scored),
+        "errors": _figure(of_errors, scored),
+        "pairs": _figure(of_pairs, counted, right),
     }
 
 
