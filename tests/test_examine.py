@@ -253,6 +253,18 @@ def test_intervals_are_seeded_and_cover_the_value():
     assert few["rating"].high - few["rating"].low > first["rating"].high - first["rating"].low
 
 
+def test_whole_cases_are_drawn():
+    """Of two cases there are three samples, and the interval has the extremes of their figures."""
+    ratings = [[5, 5], [4, 4], [2, 2], [1, 1]]
+    scores = [0.5, 0.4, 0.9, 0.8]  # right within each case, wrong between the two
+    mean = np.mean(ratings, axis=1)
+    samples = np.array([[2, 2, 0, 0], [1, 1, 1, 1], [0, 0, 2, 2]])
+    possible = radpref.tau_b(np.array(scores), mean, samples)
+    found = radpref.agreement(rated(ratings), scores, 400)["rating"]
+    assert (found.low, found.high) == pytest.approx((possible.min(), possible.max()))
+    assert (possible.min(), possible.max()) == pytest.approx((-1 / 3, 1))
+
+
 def test_preferences_count_half_where_scores_are_equal_and_not_where_ratings_are():
     ratings = [[5, 5], [1, 1], [2, 2], [4, 4], [3, 3], [3, 3], [1, 2], [2, 2], [5, 4], [4, 4]]
     scores = [0.9, 0.1, 0.8, 0.3, 0.2, 0.7, 0.5, 0.5, math.nan, 0.4]
@@ -301,7 +313,10 @@ def test_damage_is_what_it_is_called():
     assert found["the severity changed"].startswith("Minimal left pleural effusion.")
     invented = found["a finding invented"]
     assert invented.startswith("Moderate left pleural effusion. The heart size is normal. ")
-    assert "effusion" not in invented.rpartition("normal.")[2]
+    assert "a finding dropped" not in damaged("Moderate left pleural effusion.", 0)  # silence
+    for seed in range(20):
+        invented = damaged("No effusion or mass. Old fracture.", seed)["a finding invented"]
+        assert not re.search("effusion|mass|fracture", invented.rpartition("fracture.")[2])
 
 
 @pytest.mark.parametrize(
@@ -348,8 +363,9 @@ def test_rewordings_say_the_same_in_other_words():
         "Nodule in the lower lobe of the right lung."
     )
     assert reworded("Scoliosis. Hernia.", 0) is None
-    kept = reworded("Small effusion with mild edema. The lungs are otherwise clear.", 0)
-    assert kept.endswith("The lungs are otherwise clear.")
+    for seed in range(9):
+        kept = reworded("Small effusion with mild edema. The lungs are otherwise clear.", seed)
+        assert kept.endswith("The lungs are otherwise clear.")
 
 
 def test_damage_depends_on_text_and_seed_alone():
@@ -361,6 +377,7 @@ def test_damage_depends_on_text_and_seed_alone():
 
 def test_the_number_of_texts_of_each_kind_is_bounded_and_their_order_does_not_matter():
     texts = [f"Moderate left effusion of {number} cm. Mild edema." for number in range(40)]
+    texts += [f"Scoliosis of {number} degrees." for number in range(40)]
     found = examine.versions_of(texts, of_each_kind=7)
     kinds = Counter(kind for versions in found.values() for kind in versions)
     assert set(kinds.values()) == {7}
