@@ -247,7 +247,7 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
 )
 @click.option("--out", type=OUTPUT, help="JSON file to write, with every check and case.")
 def examine(name: str, cases: Path | None, references: Path | None, out: Path | None) -> None:
-    """Examine JUDGE, which is proxy, green, or a class: package.module:Class. Prints one table.
+    """Examine JUDGE, a built-in one or a class: package.module:Class. Prints one table.
 
     The judge is given the project's own cases, radiologists' judgements (--cases), and damaged and
     reworded references. docs/judges.md says what each row means.
