@@ -1,5 +1,5 @@
-"""Agreement of the proxy judge with recorded answers of GREEN, by cross-validation, and pairs
-judged a second on one core.
+"""Agreement of the proxy judge with recorded answers of GREEN, by cross-validation and on new
+approaches, and pairs judged a second of one core, `score` and `clinical` together.
 
     OMP_NUM_THREADS=1 python bench/proxy.py [--recorded ../shared/recorded] [--pairs 4000]
 
@@ -52,11 +52,13 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs, proxy = made_up(arguments.pairs), Proxy()
     proxy.judge(made_up(1))  # loads the weights
-    start = time.perf_counter()
+    proxy.clinical(made_up(1))  # loads the table of significance
+    start = time.process_time()
     proxy.judge(pairs)
-    result = {"pairs_per_second": round(len(pairs) / (time.perf_counter() - start))}
+    proxy.clinical(pairs)
+    result: dict = {"pairs_per_second": round(len(pairs) / (time.process_time() - start))}
     if arguments.recorded.is_dir():
-        from recipes.fit_proxy import cross_validate, recorded
+        from recipes.fit_proxy import across, cross_validate, recorded
 
         frame = recorded(arguments.recorded)
         names = (
@@ -72,6 +74,8 @@ def main() -> None:
         for by in ("pair", "study", "reference"):
             agreement, _ = cross_validate(frame, by)
             result[f"by_{by}"] = {name: agreement[name] for name in names}
+        result["across_sources"] = across(frame, "source")
+        result["across_approaches"] = across(frame, "approach")
     print(json.dumps(result))
 
 

@@ -21,7 +21,6 @@ from xraygen.core.files import replacing
 from xraygen.judges.proxy.comparison import counts
 from xraygen.judges.proxy.features import DIRECTIONS, FEATURES, features
 from xraygen.judges.proxy.proxy import (
-    PLAIN_SHARE,
     RATIO,
     UNIT,
     WEIGHTS,
@@ -38,6 +37,7 @@ LEARNING_RATE = 0.06
 LEAVES = 8
 MIN_SAMPLES_LEAF = 8
 COLUMNS = 0.3  # share that each tree sees
+SHRINKAGE = 300  # rows without a residual that each leaf is averaged with
 ROWS = 0.7  # share that each tree sees
 FOLDS = 5
 REPEATS = 4
@@ -94,10 +94,10 @@ def recorded(folder: Path) -> pd.DataFrame:
 def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
     """(rows,) the fold of each row. `by` says what stays in one fold: `study`, the rows of a study;
     `pair`, these and equal pairs of texts; `reference`, equal reference texts; `source`, all rows
-    of a file (one fold a file).
+    of a file (one fold a file); `approach`, all rows of an approach.
     """
-    if by == "source":
-        return pd.factorize(frame.source)[0]
+    if by in ("source", "approach"):
+        return pd.factorize(frame[by])[0]
     parent: dict = {}
 
     def root(node):
@@ -118,13 +118,17 @@ def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
 
 def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
     """Gradient boosting for squared error (Friedman, Annals of Statistics 2001) with trees that are
-    monotone in DIRECTIONS, on top of the share of the plain ratio. (rows, features) and (rows,) ->
-    the content that `trees_from` reads.
+    monotone in DIRECTIONS, on top of the plain ratio. (rows, features) and (rows,) -> the content
+    that `trees_from` reads.
+
+    The leaves are shrunk towards 0 as if each had seen SHRINKAGE more rows that the plain ratio
+    explains, as with the L2 penalty of XGBoost (Chen and Guestrin, KDD 2016, equation 5): the fewer
+    rows support a correction, the less of it is applied to approaches that were not seen.
     """
     from sklearn.tree import DecisionTreeRegressor
 
     rng = np.random.default_rng(seed)
-    plain = PLAIN_SHARE * rows[:, RATIO]
+    plain = rows[:, RATIO]
     start = round(float((target - plain).mean()) * UNIT)
     predicted = plain + start / UNIT
     trees = []
@@ -138,6 +142,8 @@ def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
             random_state=seed * TREES + number,
         )
         tree.fit(rows[drawn], (target - predicted)[drawn])
+        held = tree.tree_.n_node_samples[:, None, None]
+        tree.tree_.value[:] *= held / (held + SHRINKAGE)
         predicted += LEARNING_RATE * tree.predict(rows)
         trees.append(_nodes(tree.tree_))
     return {"start": start, "depth": LEAVES - 1, "trees": trees}
@@ -227,20 +233,22 @@ def cross_validate(
     return _mean([measure(frame, proxy) for proxy in drawn]), drawn[0]
 
 
-def across_sources(frame: pd.DataFrame) -> dict:
-    """Agreement on pairs that differ, each file scored by trees fitted to the other files: how the
-    proxy transfers to new approaches.
+def across(frame: pd.DataFrame, by: str) -> dict:
+    """How the proxy transfers to new approaches: each `source` (file) or `approach` scored by trees
+    fitted to the others. Agreement is on pairs that differ; `region_gap`, proxy minus GREEN, is of
+    the means over all pairs.
     """
-    both = pd.DataFrame(
-        {"green": frame.green, "proxy": out_of_fold(frame, folds(frame, "source", 0))}
-    )[frame.differ]
+    proxy = out_of_fold(frame, folds(frame, by, 0))
+    both = pd.DataFrame({"green": frame.green, "proxy": np.where(frame.both_empty, 0.0, proxy)})
+    gap = (both.proxy - both.green).groupby([frame[by], frame.region]).mean().round(4)
     return {
-        source: {
+        name: {
             "n": len(part),
             "pearson": round(_pearson(part), 4),
             **part.mean().round(4).to_dict(),
+            "region_gap": gap[name].to_dict(),
         }
-        for source, part in both.groupby(frame.source[frame.differ])
+        for name, part in both[frame.differ].groupby(frame[by][frame.differ])
     }
 
 
@@ -329,7 +337,8 @@ def main() -> None:
         "repeats": REPEATS,
         "by_study": cross_validate(frame, "study")[0],
         "by_reference": cross_validate(frame, "reference")[0],
-        "across_sources": across_sources(frame),
+        "across_sources": across(frame, "source"),
+        "across_approaches": across(frame, "approach"),
         "counts": count_agreement(frame),
         "baselines_differ": baselines(frame),
     }

@@ -1,28 +1,49 @@
 """Two texts compared finding by finding, and GREEN's counts of matches and errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from xraygen.core.study import ErrorCounts
 from xraygen.judges.proxy.findings import Finding, Statement
-from xraygen.judges.proxy.vocabulary import BONE, HEART, LUNG, UNREAD, WHOLE
+from xraygen.judges.proxy.vocabulary import (
+    BONE,
+    HEART,
+    LUNG,
+    STRUCTURE_NAMES,
+    UNREAD,
+    WHOLE,
+)
 
 Pair = tuple[Finding, Finding]  # of the reference and of the candidate
 
+_CARDIOMEDIASTINAL = "cardiomediastinal"
 # A structure called normal as a whole also says that these are absent.
 _PLEURA = frozenset(("effusion", "pneumothorax", "pleural thickening", "blunting"))
 _COVERS = {
     "lung": LUNG - _PLEURA,
     "pleura": _PLEURA,
     "bone": BONE | {"rib", "spine", "shoulder"},
-    "spine": {"degenerative", "curvature", "kyphosis", "compression"},
+    "spine": {"degenerative", "scoliosis", "kyphosis", "compression"},
     "rib": {"fracture"},
     "heart": HEART,
-    "mediastinum": {"adenopathy", "hilum", "aorta", "trachea"},
+    "mediastinum": {"adenopathy", "hilum"},
     "cardiomediastinal": {"heart", "mediastinum"} | HEART,
 }
+# Findings that reports name one for another.
+_FAMILIES = (
+    ("consolidation", "pneumonia", "tuberculosis"),
+    ("nodule", "mass", "malignancy"),
+    ("edema", "congestion", "heart failure"),
+    ("scarring", "fibrosis"),
+    ("emphysema", "hyperinflation", "bulla"),
+    ("tortuous", "aneurysm"),
+    ("cavity", "lucency", "bulla"),
+    ("interstitial", "bronchiectasis", "fibrosis"),
+    ("destruction", "malignancy"),
+)
 # Different words for nearly the same thing.
-_KIN = {
+_KIN = {frozenset(pair) for family in _FAMILIES for pair in combinations(family, 2)} | {
     frozenset(pair)
     for pair in (
         ("heart", "cardiomediastinal"),
@@ -49,8 +70,27 @@ _KIN = {
         ("bone", "fracture"),
         ("consolidation", "nodule"),
         ("enlargement", "tortuous"),
+        ("enlargement", "aneurysm"),
+        ("aneurysm", "aorta"),
+        ("pneumonia", "opacity"),
+        ("mass", "opacity"),
+        ("hyperinflation", "flattening"),
+        ("congestion", "vasculature"),
+        ("congestion", "interstitial"),
+        ("crowding", "interstitial"),
+        ("crowding", "low volume"),
+        ("thickening", "pleural thickening"),
+        ("thickening", "interstitial"),
+        ("lesion", "nodule"),
+        ("nodular opacity", "nodule"),
+        ("nodular opacity", "opacity"),
+        ("nodular opacity", "mass"),
+        ("lesion", "opacity"),
+        ("lesion", "destruction"),
+        ("lesion", "mass"),
+        ("pneumothorax", "pneumomediastinum"),
         ("fracture", "dislocation"),
-        ("curvature", "kyphosis"),
+        ("scoliosis", "kyphosis"),
     )
 }
 
@@ -65,6 +105,7 @@ class Comparison:
     matched: list[Pair] = field(default_factory=list)  # the same finding in the same state
     kin: list[Pair] = field(default_factory=list)  # a related one in the same state
     contradicted: list[Pair] = field(default_factory=list)  # present on one side, denied on one
+    limits: list[Pair] = field(default_factory=list)  # normal on one side, just normal on the other
     # In the reference only:
     covered: list[Finding] = field(default_factory=list)  # absent; a "normal" in the other says so
     denials: list[Finding] = field(default_factory=list)  # normal; the other denies a part of it
@@ -82,18 +123,39 @@ class Comparison:
     @property
     def false(self) -> list[Finding]:
         """What the candidate states as present and the reference does not."""
-        contradicting = [other for _, other in self.contradicted]
+        contradicting = [other for _, other in self.contradicted + self.limits]
         return [finding for finding in self.extra + contradicting if finding.positive]
 
     @property
     def omitted(self) -> list[Finding]:
         """What the reference states, and the candidate does not."""
-        return self.missing + [one for one, _ in self.contradicted if one.positive]
+        contradicting = self.contradicted + self.limits
+        return self.missing + [one for one, _ in contradicting if one.positive]
 
     @property
     def found(self) -> list[Finding]:
         """The findings of the reference that the candidate has, in whatever words."""
-        return [one for one, _ in self.matched + self.kin] + self.covered + self.denials
+        pairs = self.matched + self.kin + self.limits
+        return [one for one, _ in pairs] + self.covered + self.denials
+
+    @property
+    def credit(self) -> float:
+        """`found`, less a half for what is said otherwise (a related finding, the whole for a part,
+        "unchanged" for "normal") and a quarter for a "normal" that one side does not say of what.
+        """
+        unnamed = sum(WHOLE in (one.key, other.key) for one, other in self.kin)
+        otherwise = len(self.kin) - unnamed + len(self.covered)
+        otherwise += sum(one.state != other.state for one, other in self.matched)
+        return len(self.found) - otherwise / 2 - unnamed / 4
+
+    @property
+    def vague(self) -> float:
+        """What the counts leave out and GREEN mostly does not: a severity or a place that one side
+        lacks, and what only the candidate mentions, a quarter where it is normal.
+        """
+        mentioned = sum(finding.state == "named" for finding in self.extra)
+        quiet = sum(finding.state in ("normal", "stable") for finding in self.extra)
+        return self.severity_unsaid + self.zone + mentioned + quiet / 4
 
 
 def _alike(one: Finding, other: Finding) -> bool:
@@ -122,6 +184,12 @@ def _same(one: Finding, other: Finding) -> bool:
     return _same_key(one, other) and _alike(one, other)
 
 
+def _at_the_limit(one: Finding, other: Finding) -> bool:
+    """A heart "at the upper limit of normal" and one that is normal."""
+    limit = one if one.positive else other
+    return limit.doubtful and limit.key in STRUCTURE_NAMES and _same_key(one, other)
+
+
 def _kin(one: Finding, other: Finding) -> bool:
     return _related(one, other) and _alike(one, other)
 
@@ -148,7 +216,18 @@ def _paired(
 
 
 def _distinct(statements: Sequence[Statement]) -> list[Finding]:
-    return list(dict.fromkeys(f for statement in statements for f in statement.findings))
+    """The findings of a text, each once. A quiet cardiomediastinal silhouette is that of the heart
+    and of the mediastinum.
+    """
+    found: dict[Finding, None] = {}
+    for statement in statements:
+        for finding in statement.findings:
+            if finding.key == _CARDIOMEDIASTINAL and not finding.positive:
+                found[replace(finding, key="heart")] = None
+                found[replace(finding, key="mediastinum")] = None
+            else:
+                found[finding] = None
+    return list(found)
 
 
 def _covered_by(findings: Sequence[Finding]) -> frozenset[str]:
@@ -165,13 +244,18 @@ def compare(reference: Sequence[Statement], candidate: Sequence[Statement]) -> C
     covered_left, covered_right = _covered_by(left), _covered_by(right)
     result = Comparison()
     result.matched = _paired(left, right, _same)
+    result.limits = _paired(left, right, _at_the_limit)
     result.contradicted = _paired(left, right, _same_key)
     result.kin = _paired(left, right, _kin)
     result.contradicted += _paired(left, right, _kin_denied)
     _sort_left(result, left, right, covered_right)
     for finding in right:
-        covering = not finding.positive and finding.key in covered_left
-        (result.covering if covering else result.extra).append(finding)
+        if finding.positive:
+            result.extra.append(finding)
+        elif finding.key in covered_left:
+            result.covering.append(finding)
+        elif _CARDIOMEDIASTINAL not in finding.where:  # else the other half has matched
+            result.extra.append(finding)
     for one, other in result.matched + result.kin:
         _count_differences(result, one, other)
     prior_left = any(statement.prior for statement in reference)

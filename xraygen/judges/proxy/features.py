@@ -52,8 +52,9 @@ def _of_matches(comparison: Comparison) -> dict[str, float]:
     matched_positive = _positive(one for one, _ in comparison.matched)
     kin_positive = _positive(one for one, _ in comparison.kin)
     denied = _positive(one for one, _ in comparison.contradicted)
+    stated = matched + wrong + comparison.vague
     return {
-        "ratio": matched / (matched + wrong) if matched + wrong else 0.5,
+        "ratio": comparison.credit / stated if stated else 0.5,
         "matched": matched,
         "errors": wrong,
         "matched_positive": matched_positive,

@@ -2,9 +2,9 @@
 2024), on CPU, without a model.
 
 Each text is read into findings (`findings.py`), and the two sides are compared finding by finding
-(`comparison.py`), which gives the counts. The score is not their plain ratio: most of it is what
-small regression trees, fitted to recorded answers of GREEN, predict from the comparison and from
-the overlap in words (`features.py`). `recipes/fit_proxy.py` fits them and measures the agreement.
+(`comparison.py`), which gives the counts. The score is their ratio, with half credit for what is
+said otherwise, corrected by small regression trees that are fitted to recorded answers of GREEN
+(`features.py`). `recipes/fit_proxy.py` fits them and measures the agreement.
 """
 
 import json
@@ -27,7 +27,6 @@ WEIGHTS = Path(__file__).with_name("weights.json")
 EXAMINED = Path(__file__).with_name("examined.json")
 # Leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine.
 UNIT = 1e6
-PLAIN_SHARE = 0.6
 RATIO = FEATURES.index("+ratio")
 BEST_UNEQUAL = 0.99  # 1 is kept for texts that say the same in the same words
 
@@ -114,8 +113,8 @@ def scores(
 ) -> list[float]:
     """(n) feature rows and their comparisons -> (n) scores of pairs that are not `same`.
 
-    A fixed share is the plain matched / (matched + errors), which carries over to texts unlike the
-    recorded ones; the trees give the rest. What one side affirms and the other denies bounds the
+    The ratio, which carries over to texts unlike the recorded ones, corrected by what the trees
+    predict. What one side affirms and the other denies bounds the
     score as in GREEN's formula. Wrong sides and severities are too rare in the recorded answers to
     be fitted, so they also count as in the formula.
     """
@@ -123,7 +122,7 @@ def scores(
     predictions = trees.predict(table(rows)).tolist()
     for predicted, row, comparison in zip(predictions, rows, comparisons, strict=True):
         matched, errors = counts(comparison)
-        score = predicted + PLAIN_SHARE * float(row[RATIO])
+        score = predicted + float(row[RATIO])
         score = min(max(score, 0.0), BEST_UNEQUAL, _share(matched, len(comparison.contradicted)))
         result.append(round(score * _share(matched, errors.c + errors.d), 4))
     return result
@@ -192,7 +191,10 @@ class Proxy(Judge):
         return opinions
 
     def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
-        return [assess(*map(without_list_markers, pair)) for pair in pairs]
+        return [
+            assess(without_list_markers(reference), without_list_markers(candidate))
+            for reference, candidate in pairs
+        ]
 
     @staticmethod
     def about() -> str:

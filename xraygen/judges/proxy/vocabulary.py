@@ -3,6 +3,8 @@
 Words are in lower case; those of observations, structures and zones are in the singular.
 """
 
+from xraygen.judges.proxy import hardware, paraphrases
+
 
 def _table(text: str) -> dict[str, str]:
     """`value: word word` lines -> word to value."""
@@ -30,15 +32,37 @@ PHRASES = {
 normal: within normal limits | within limits of normal | within the normal limits
 normal: within normal limit
 normal: within normal range | not increased | not remarkable | not enlarged | not widened
-borderline: limits of normal | upper limits of normal | upper limit of normal | upper normal
-borderline: top normal
-borderline: top limits of normal | upper limits normal
+toplimit: limits of normal | upper limits of normal | upper limit of normal | upper normal
+toplimit: top normal | top limits of normal | upper limits normal | upper limits of the normal
 airspace: air space
 consolidation: airspace disease | air space disease
 softtissue: soft tissue | soft tissues
 adenopathy: lymph node | lymph nodes
+no: negative acute
 no: free of | negative for | absence of | rather than | lack of | free from | devoid of
 clear no: clear of
+gone: resolution of | clearing of | removal of | has resolved | have resolved | has cleared
+gone: interval resolution of | interval clearing of | interval removal of | been removed
+gone: completely resolved | since resolved
+improved: partial resolution of | partial clearing of | partially resolved | nearly resolved
+improved: not resolved | incompletely resolved | not cleared | partially cleared
+unchanged: no change in | no significant change in | no interval change in | no change
+unchanged: no significant interval change in | no significant change | no interval change
+unchanged: no significant interval change | without change | without significant change
+excludable: cannot be ruled out | not be ruled out | not ruled out | difficult to rule out
+excludable: cannot be excluded | not be excluded | not excluded | difficult to exclude
+excludable: cannot be entirely excluded | not entirely excluded | cannot be completely excluded
+cannotexclude: cannot rule out | not rule out | cannot exclude | not exclude | can not exclude
+foreignbody: foreign body | foreign bodies | nipple ring | nipple rings
+airfluid: air fluid level | air fluid levels
+emphysemasubcutaneous: subcutaneous emphysema | subcutaneous air | soft tissue emphysema
+retrosternal: retrosternal airspace | retrosternal air space | substernal air space
+scapula: scapular tip
+discspace: disc space | disc spaces | disk space | disk spaces
+degenerative: disc disease | disk disease | disc degeneration | disc space narrowing
+degenerative: disc narrowing | disk space narrowing | disc space loss
+low volume: lower lung volumes | lower lung volume | small lung volumes | poor inspiration
+followup: follow up
 not: ruled out | no longer | no longer seen
 volume: lung volumes | lung volume | inspiratory volumes
 degenerative: degenerative disc disease | degenerative disease | degenerative change
@@ -47,9 +71,11 @@ granuloma: granulomatous disease
 interstitial: interstitial disease
 effusion: pleural fluid
 pleuralthickening: pleural thickening | pleural scarring
-edema: heart failure | congestive heart failure
+heartfailure: heart failure | congestive heart failure
+copd: chronic obstructive pulmonary disease | obstructive pulmonary disease
+copd: chronic obstructive lung disease | obstructive lung disease
+pneumoperitoneum: free air | intraperitoneal air | free intraperitoneal air | subdiaphragmatic air
 pericardialeffusion: pericardial effusion
-cabg: bypass graft
 aorta: great vessels | thoracic aorta
 post: status post
 clear: well expanded | well inflated | normally inflated | well aerated | normally expanded
@@ -76,6 +102,7 @@ midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
 }
+PHRASES = hardware.PHRASES | paraphrases.PHRASES | PHRASES
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -90,49 +117,68 @@ pneumothorax: pneumothorax pneumothorace ptx hydropneumothorax
 pleural thickening: pleuralthickening
 blunting: blunting blunted
 consolidation: consolidation consolidate consolidating consolidative infiltrate infiltration
-consolidation: pneumonia airspace
-consolidation: infection tuberculosis
+consolidation: airspace
+pneumonia: pneumonia pneumonitis infection
+tuberculosis: tuberculosis tuberculous
 opacity: opacity streaky streakiness opacification opaque density haziness hazy
-nodule: nodule nodular nodularity mass masslike lesion
+nodule: nodule nodular nodularity
+nodular opacity: nodularopacity
+lesion: lesion
+mass: mass masslike
+malignancy: malignancy malignant neoplasm cancer carcinoma tumor metastatic metastasis metastases
 granuloma: granuloma granulomatous granulomata histoplasmosis
-edema: edema congestion engorgement engorged congested overload
+edema: edema overload
+congestion: congestion engorgement engorged congested cephalization
+heart failure: heartfailure
 atelectasis: atelectasis atelectatic atelectases collapse bandlike platelike
-scarring: scar scarring fibrosis fibrotic
-emphysema: emphysema emphysematous copd bulla bullae bullous hyperinflation hyperinflated
-emphysema: hyperexpansion hyperexpanded
-emphysema: hyperlucent hyperlucency
-low volume: hypoinflation hypoinflated underinflated hypoventilation hypoaeration
-interstitial: interstitial marking reticular bronchovascular bronchiectasis peribronchial
-cavity: cavity cavitary cavitation lucency lucent
+scarring: scar scarring
+fibrosis: fibrosis fibrotic
+emphysema: emphysema emphysematous copd
+subcutaneous emphysema: emphysemasubcutaneous
+bulla: bulla bullae bullous bleb
+hyperinflation: hyperinflation hyperinflated hyperexpansion hyperexpanded hyperlucent hyperlucency
+hyperinflation: hyperdistention hyperdistended hyperaerated hyperaeration overinflation
+hyperinflation: overinflated
+low volume: hypoinflation hypoinflated underinflated hypoventilation hypoaeration hypoventilated
+low volume: hypoventilatory hypoaerated hypoexpansion hypoexpanded underexpanded underaerated
+interstitial: interstitial reticular peribronchial
+thickening: thickening thickened
+crowding: crowding crowded
+bronchiectasis: bronchiectasis bronchiectatic
+cavity: cavity cavitary cavitation
+lucency: lucency lucent
 enlargement: enlarged enlargement cardiomegaly prominent prominence widening widened dilated
 enlargement: dilation distended fullness
-tortuous: tortuous tortuosity ectasia ectatic unfolding unfolded aneurysm aneurysmal
+tortuous: tortuous tortuosity ectasia ectatic unfolding unfolded
+aneurysm: aneurysm aneurysmal
 calcification: calcification calcified calcific calcium
 atherosclerosis: atherosclerotic atherosclerosis
 adenopathy: adenopathy lymphadenopathy
 hernia: hernia herniation
-surgery: sternotomy cabg bypass postsurgical postoperative surgical surgery clip suture wire
-surgery: fusion hardware graft
-surgery: lobectomy mastectomy cholecystectomy
-device: catheter picc tube pacemaker device lead stent valve port electrode icd tip prosthetic
-device: prosthesis
+foreign body: foreignbody piercing jewelry bullet shrapnel
+air-fluid level: airfluid
 fracture: fracture fractured callus
 compression: compression wedging wedge
 degenerative: degenerative degeneration spondylosis osteophyte osteophytosis endplate arthritic
 degenerative: arthritis arthropathy
-degenerative: osteoarthritis disc spurring spur spurs spondylotic dish
-curvature: scoliosis scoliotic dextroscoliosis levoscoliosis curvature dextrocurvature levocurvature
+degenerative: osteoarthritis spurring spur spurs spondylotic dish
+scoliosis: scoliosis scoliotic dextroscoliosis levoscoliosis curvature dextrocurvature levocurvature
 kyphosis: kyphosis kyphotic
 osteopenia: osteopenia osteopenic demineralization demineralized osteoporosis
 deformity: deformity pectus malalignment irregularity
 dislocation: dislocation dislocated subluxation
 injury: injury injuries trauma traumatic
-destruction: destructive destruction sclerotic lytic sclerosis metastatic metastasis metastases
+destruction: destructive destruction sclerotic lytic sclerosis
+free air: pneumoperitoneum
+pneumomediastinum: pneumomediastinum
 elevation: elevation elevated eventration
 flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
 """)
+OBSERVATION |= _table(paraphrases.OBSERVATION_WORDS) | hardware.OBSERVATION
+# Word -> a name more precise than that of its observation.
+KIND = hardware.KIND | paraphrases.KIND
 # What can be normal.
 STRUCTURE = _table("""
 cardiomediastinal: cardiomediastinal cardiomediastinum
@@ -148,10 +194,11 @@ costophrenic: costophrenic
 pleura: pleural pleura
 volume: volume inspiration inspiratory expansion
 bone: bone bony osseous osseus skeletal skeleton musculoskeletal thorax
-spine: spine spinal vertebral vertebra vertebrae
+spine: spine spinal vertebral vertebra vertebrae discspace
 rib: rib
 shoulder: shoulder clavicle humerus humeral acromioclavicular glenohumeral scapula
 soft tissue: softtissue
+interstitial: marking bronchovascular interstitium
 """)
 STRUCTURE_NAMES = frozenset(STRUCTURE.values())
 NORMAL = _words("""
@@ -163,12 +210,12 @@ stable unchanged persistent chronic again similar redemonstrated redemonstration
 """)
 CHANGED = _words("""
 new increased increasing worsened worse worsening improved improving decreased decreasing
-interval resolved resolution developed developing progressed enlarging
+interval resolution developed developing progressed enlarging
 """)
 PRIOR = _words("prior previous previously compared comparison earlier interval since")
 # A negation reaches from its cue to the end of the clause; some also reach back ("is not seen").
-NEGATION = _words("no without not nor neither absent never none denies isn't aren't")
-NEGATES_BEFORE = _words("not absent none isn't aren't")
+NEGATION = _words("no without not nor neither absent never none denies isn't aren't gone resolved")
+NEGATES_BEFORE = _words("not absent none isn't aren't gone resolved")
 # After these words, what is said no longer belongs to the observation before.
 SEPARATES = _words(", and with")
 # Words that begin a clause.
@@ -182,6 +229,7 @@ lower: lower base basilar basal bibasilar inferior retrocardiac
 cervical: cervical
 thoracic: thoracic
 lumbar: lumbar thoracolumbar
+lymph node: lymphnode
 """)
 # 1 mild, 2 moderate, 3 severe.
 SEVERITY = _levels(
@@ -190,6 +238,65 @@ SEVERITY = _levels(
     "severe severely large marked markedly massive extensive advanced significant significantly "
     "gross",
 )
+# After these, an observation is only a possibility.
+DOUBT = _words("""
+cannotexclude may might could possible possibly questionable question questioned differential
+alternatively
+""")
+# What this word follows, too.
+DOUBTS_BEFORE = "excludable"
+# After these, an observation is what to look for or to do next, not what is there.
+ASKED = _words("""
+if evaluate evaluation exclude recommend recommended recommendation correlate correlation consider
+considered followup
+""")
+# Said of a structure, these mean that it is abnormal.
+DESCRIBED = _words("""
+large larger big bulky full obscured obscuration silhouetted displaced retracted retraction narrowed
+narrow narrowing wide distorted distortion asymmetric asymmetrical asymmetry coarse coarsened
+accentuated loss dense increased decreased enlarging worsened worsening progressed
+irregular blurred indistinct
+""")
+# Words of sentences about the technique, with which nothing is found.
+TECHNIQUE = _words("""
+chest view image radiograph film lateral pa ap frontal examination exam study obtained submitted
+performed portable upright single one two three x patient rotated rotation obese habitus body
+limited somewhat secondary due report end consist decubitus oblique supine semi technique cassette
+expiratory repeated repeat comparison available dated sternum abdomen
+""")
+# An adjective that names an observation adds none of its own before these: "calcified granuloma".
+YIELDS = {
+    word: _names(heads)
+    for words, heads in (
+        ("calcified calcific", "granuloma"),
+        ("interstitial reticular", "opacity, edema, consolidation, pneumonia, fibrosis"),
+        ("streaky hazy bandlike platelike", "opacity, atelectasis, consolidation, scarring"),
+        ("airspace", "opacity"),
+        ("bullous", "emphysema"),
+    )
+    for word in words.split()
+}
+# Of these it is the adjective that counts: "granulomatous infection".
+OVERRIDES = {
+    word: _names(heads)
+    for words, heads in (
+        ("granulomatous histoplasmosis", "pneumonia, calcification"),
+        ("tuberculous tuberculosis", "pneumonia"),
+        ("atherosclerotic", "calcification"),
+        ("sclerotic lytic destructive cavitary mass lucent", "lesion"),
+        ("kyphotic", "scoliosis"),
+        ("pectus", "deformity"),
+        ("calcified calcific", "adenopathy"),
+        ("nodular", "opacity"),
+    )
+    for word in words.split()
+}
+# Instead of such a pair, where one of the two does not say it all.
+JOINED = {
+    ("calcified", "adenopathy"): "lymphnode",
+    ("calcific", "adenopathy"): "lymphnode",
+    ("nodular", "opacity"): "nodularopacity",
+}
 LOW = _words("low decreased diminished reduced shallow")
 # Words without content of their own.
 STOP = _words("""
@@ -202,11 +309,13 @@ again area areas focal acute typical structure structures both all overall remai
 
 # Observations by the part of the body that they are about.
 LUNG = _names("""
-effusion, pneumothorax, pleural thickening, blunting, consolidation, opacity, nodule, granuloma,
-edema, atelectasis, scarring, emphysema, interstitial, cavity, low volume
+effusion, pneumothorax, pleural thickening, blunting, consolidation, pneumonia, tuberculosis,
+opacity, nodule, nodular opacity, lesion, mass, granuloma, edema, congestion, atelectasis, scarring,
+fibrosis, emphysema, bulla, hyperinflation, interstitial, crowding, bronchiectasis, cavity, lucency,
+low volume
 """)
 BONE = _names("""
-fracture, compression, degenerative, curvature, kyphosis, osteopenia, deformity, dislocation,
+fracture, compression, degenerative, scoliosis, kyphosis, osteopenia, deformity, dislocation,
 injury, destruction
 """)
 HEART = _names("pericardial effusion")

@@ -1,0 +1,370 @@
+"""One clause of a radiology text, read word by word."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import zip_longest
+from typing import NamedTuple
+
+from xraygen.judges.proxy.statement import Finding
+from xraygen.judges.proxy.vocabulary import (
+    ASKED,
+    CHANGED,
+    CLAUSE,
+    DESCRIBED,
+    DOUBT,
+    DOUBTS_BEFORE,
+    JOINED,
+    KIND,
+    LOW,
+    NEGATES_BEFORE,
+    NEGATION,
+    NORMAL,
+    OBSERVATION,
+    OVERRIDES,
+    PRIOR,
+    SEPARATES,
+    SEVERITY,
+    SIDE,
+    STABLE,
+    STRUCTURE,
+    WHOLE,
+    YIELDS,
+    ZONE,
+)
+
+_BOTH = 3  # sides
+# After "," or "and", these words begin a statement that a negation before it does not reach.
+_BEGINS_A_STATEMENT = frozenset(("there", "the", "with", "mild", "moderate"))
+# Of a structure, these mean that the structure is abnormal: "enlarged heart" contradicts "normal
+# heart".
+_OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
+_ENDED = frozenset(("gone", "resolved"))
+_PREDICATES = frozenset(("normal", "unremarkable"))
+_VERBS = frozenset(
+    ("is", "are", "appear", "appears", "remain", "remains", "was", "were", "grossly")
+)
+# What follows one of these is looked for, not seen: "limits detection of nodules".
+_LOOKED_FOR = frozenset(
+    "assess assessment detect detection limited limits limiting cannotexclude".split()
+)
+# In a clause with one of these, nothing is seen.
+_NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexposed exposure".split())
+_OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
+# Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
+_VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
+_MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
+_ADJECTIVES = frozenset(YIELDS) | {"nodular"}
+_BETWEEN = frozenset(
+    "and pulmonary old multiple scattered small stable patchy diffuse focal faint".split()
+)
+
+
+@lru_cache(maxsize=1 << 14)
+def singular(word: str) -> str:
+    """The word without its plural ending; enough for this vocabulary."""
+    if len(word) < 4 or word[-1] != "s" or word[-2] in "sui":
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-2] if word.endswith("sses") else word[:-1]
+
+
+def clauses(words: list[str]) -> list[list[str]]:
+    """The words cut where a negation ends: at "but" and the like, and at "and" or a comma before a
+    new statement.
+    """
+    found: list[list[str]] = [[]]
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        new_statement = word in (",", "and") and following in _BEGINS_A_STATEMENT
+        if word in CLAUSE or new_statement:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [clause for clause in found if clause]
+
+
+def _without_doublets(words: list[str]) -> list[str]:
+    """The words, with one observation for each noun phrase: "calcified granuloma" is a granuloma,
+    "granulomatous infection" no infection.
+    """
+    kept = list(words)
+    for at, word in enumerate(words):
+        if word not in YIELDS and word not in OVERRIDES:
+            continue
+        head = _head(words, at)
+        name = OBSERVATION[singular(words[head])] if head else ""
+        if name in YIELDS.get(word, ()):
+            kept[at] = "-"
+        elif name in OVERRIDES.get(word, ()):
+            kept[at] = "-" if (word, name) == ("nodular", "opacity") else word
+            kept[head] = JOINED.get((word, name), "-")
+    return kept
+
+
+def _head(words: list[str], at: int) -> int:
+    """Where the next observation of the same noun phrase is; 0: there is none."""
+    for place in range(at + 1, len(words)):
+        word = singular(words[place])
+        if word in OBSERVATION and word not in _ADJECTIVES:
+            # "interstitial and airspace disease" are two, "... and nodular opacities" are one.
+            two = words[at] == "interstitial" and "and" in words[at:place]
+            return 0 if two and OBSERVATION[word] != "opacity" else place
+        qualifies = word in SIDE or word in ZONE or word in STRUCTURE or word in SEVERITY
+        if not qualifies and word not in _ADJECTIVES and word not in _BETWEEN:
+            return 0
+    return 0
+
+
+@dataclass(slots=True)
+class _Details:
+    """What is said of an observation: side, severity and places."""
+
+    side: int = 0
+    severity: int = 0
+    where: set[str] = field(default_factory=set)
+
+    def read(self, raw: str, word: str) -> None:
+        if raw in SIDE:
+            self.side = _BOTH if self.side not in (0, SIDE[raw]) else SIDE[raw]
+        elif raw in SEVERITY:
+            self.severity = SEVERITY[raw]
+        if word in ZONE:
+            self.where.add(ZONE[word])
+
+    def completed(self, later: "_Details") -> "_Details":
+        """With what is said after the observation. A second, different side makes both."""
+        differ = self.side and later.side and self.side != later.side
+        return _Details(
+            _BOTH if differ else later.side or self.side,
+            self.severity or later.severity,
+            self.where | later.where,
+        )
+
+
+class _Observation(NamedTuple):
+    name: str
+    word: str
+    negated: bool
+    doubtful: bool
+    asserted: bool
+    details: _Details
+
+
+class Clause:
+    """A clause, read word by word.
+
+    `details` are those said since the last observation. `negated`: a cue has been read. `denied`:
+    the last cue also reaches back, and nothing that it could be about has followed it yet:
+    "effusion is not seen". `doubtful`: as `negated`, for "may represent". `subject`: nothing but
+    the last observation can be what "is normal".
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.observations: list[_Observation] = []
+        self.structures: list[tuple[str, bool]] = []  # name, and whether it was negated
+        self.details = _Details()
+        self.after = _Details()  # those since the last observation, whatever separates them
+        self.negated = False
+        self.ended = False
+        self.denied = False
+        self.doubtful = False
+        self.asked = False
+        self.subject = False
+        self.previous = ""
+        self.joined = 0  # the first of the observations that one thing is said of
+        self.normal = False
+        self.stable = not STABLE.isdisjoint(words)
+        self.changed = not CHANGED.isdisjoint(words)
+        self.described = not DESCRIBED.isdisjoint(words)
+        self.low = not LOW.isdisjoint(words)
+        self.asserted = _NOT_SEEN.isdisjoint(words)
+        self.obscured = not _OBSCURED.isdisjoint(words)
+        self.size = _size(words)
+        for word in _without_doublets(words):
+            if word in ASKED:
+                self.asked = True
+                break
+            self._read(word)
+            self.previous = word
+        self._observe_limits(words)
+        self._complete_last()
+
+    def _observe_limits(self, words: list[str]) -> None:
+        if any(observation.name == "enlargement" for observation in self.observations):
+            return
+        for word in ("borderline", "toplimit"):
+            if word in words:
+                mild = _Details(severity=1)
+                self.observations.append(
+                    _Observation(
+                        "enlargement", word, False, word == "toplimit", word != "toplimit", mild
+                    )
+                )
+                return
+
+    def _read(self, raw: str) -> None:
+        word = singular(raw)
+        if self.observations and (raw in SEPARATES or raw in NEGATION):
+            self._complete_last()  # "opacity on the left, no effusion": the opacity is on the left
+            self.details = _Details()
+        if raw in _LOOKED_FOR or (raw == "underlying" and self.observations):
+            self.asserted = False  # "atelectasis, likely due to an underlying mass"
+        if raw in SEPARATES:
+            self.subject = False
+            if raw != "and":
+                self.joined = len(self.observations)
+            if self.ended:
+                self.negated = self.ended = False
+        if raw in NEGATION:
+            self.negated = True
+            self.ended = raw in _ENDED
+            self.denied = raw in NEGATES_BEFORE
+            return
+        if raw in DOUBT:
+            self.doubtful = True
+        if raw == DOUBTS_BEFORE:
+            self._doubt_before()
+        if raw in PRIOR:
+            self.denied = False  # "nodule, not seen previously" is there now
+        if word in OBSERVATION:
+            self.denied = False
+            self._observe(word)
+        elif raw in NORMAL:
+            self._read_normal(raw)
+        self.details.read(raw, word)
+        if word in STRUCTURE:
+            self.subject = False
+            self.structures.append((STRUCTURE[word], self.negated))
+
+    def _doubt_before(self) -> None:
+        """ "A nodule or a mass cannot be excluded": both are doubtful."""
+        for at in range(self.joined, len(self.observations)):
+            last = self.observations[at]
+            self.observations[at] = last._replace(doubtful=True, asserted=False)
+
+    def _read_normal(self, raw: str) -> None:
+        if self.subject and raw in _PREDICATES and self.previous in _VERBS:
+            self.observations[-1] = self.observations[-1]._replace(negated=True)
+        self.normal = self.normal or not self.denied
+        self.denied = False
+
+    def _observe(self, word: str) -> None:
+        name = OBSERVATION[word]
+        affirmed = self.observations and not self.observations[-1].negated and not self.negated
+        if name == "abnormality" and affirmed:
+            return  # "degenerative changes": the first word has said it
+        self.observations.append(
+            _Observation(name, word, self.negated, self.doubtful, self.asserted, self.details)
+        )
+        self.details = _Details()
+        self.after = _Details()
+        self.subject = True
+
+    def _complete_last(self) -> None:
+        if self.observations:
+            last = self.observations[-1]
+            self.observations[-1] = last._replace(details=last.details.completed(self.details))
+            self.after = self.after.completed(self.details)
+
+    def findings(self) -> list[Finding]:
+        found = self._observed()
+        names = self._names()
+        if self.low and "volume" in names:
+            found.append(Finding("low volume", "present", where=names))
+        elif self.normal or not self.observations:
+            found += self._of_structures({finding.key for finding in found})
+        return found
+
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self.structures)
+
+    def _observed(self) -> list[Finding]:
+        """One finding for each observation; of repeated ones the first."""
+        found: dict[tuple, Finding] = {}
+        names = self._names()
+        for observation in self.observations:
+            absent = observation.negated or self.denied
+            key = self._key(observation)
+            state = "absent" if absent else "present"
+            if absent and observation.name in _OF_STRUCTURE and key != observation.name:
+                state = "normal"
+            # What follows the last observation is said of all that have no details of their own.
+            side = observation.details.side or self.after.side
+            severity = observation.details.severity or self.after.severity
+            where = names | observation.details.where | self.after.where
+            kind = KIND.get(observation.word, "")
+            finding = Finding(
+                key,
+                state,
+                side,
+                severity,
+                where,
+                self.stable,
+                self.changed,
+                doubtful=observation.doubtful and not absent,
+                kind=kind,
+                size=self.size,
+                asserted=observation.asserted,
+            )
+            found.setdefault((key, state, side, severity, kind), finding)
+        return list(found.values())
+
+    def _key(self, observation: _Observation) -> str:
+        if observation.word == "cardiomegaly":
+            return "heart"
+        if observation.name in _OF_STRUCTURE:
+            names = [name for name, _ in self.structures if not (self.low and name == "volume")]
+            if "interstitial" in names:
+                return "interstitial"  # "prominence of the pulmonary interstitium"
+            if names:
+                return names[0]
+        return observation.name
+
+    def _of_structures(self, taken: set[str]) -> list[Finding]:
+        """The structures that no observation is about, as normal, stable or abnormal."""
+        names = self._names()
+        structures = dict.fromkeys(
+            name
+            for name, negated in self.structures
+            if not self.observations or (not negated and name != "pleura")
+        )
+        state = self._state_of_structures()
+        side = self.details.side
+        found = [
+            Finding(
+                name,
+                state,
+                side,
+                where=names,
+                stable=self.stable,
+                changed=self.changed,
+                asserted=self.asserted and not (self.obscured and name in _VEILED),
+            )
+            for name in structures
+            if name not in taken
+        ]
+        if not found and not taken and state in ("normal", "stable"):
+            found = [Finding(WHOLE, state, stable=self.stable, changed=self.changed)]
+        return found
+
+    def _state_of_structures(self) -> str:
+        if self.normal:
+            return "normal"
+        if self.stable and self.details.severity <= 1:
+            return "stable"
+        if self.described or self.details.severity:
+            return "present"  # "a large heart" has no observation
+        return "named"
+
+
+def _size(words: list[str]) -> float:
+    """The largest measure in mm, 0 if there is none."""
+    measures = zip(words, words[1:], strict=False)
+    return max(
+        (
+            float(number) * _MILLIMETERS[singular(unit)]
+            for number, unit in measures
+            if number[0].isdigit() and singular(unit) in _MILLIMETERS
+        ),
+        default=0,
+    )
