@@ -29,7 +29,7 @@ _NOT_PLAIN = re.compile(
     r"""
     \b(?: no | not | without | negative | free | clear | normal | unremarkable | absent | none | nor
       | resol\w+ | removed | possibl[ey] | may | might | likely | versus | or | suspicious
-      | old | healed | chronic | calcified | stable | unchanged )\b | n't\b
+      | correlat\w+ | history | prior | old | healed | chronic | calcified | stable | unchanged )\b | n't\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -130,16 +130,6 @@ def reworded(text: str, seed: int) -> str | None:
     if not any(_REFERS.search(part) for part in parts):
         Random(f"{seed} order {text}").shuffle(changed)
     return " ".join(changed)
-
-
-def affirmed(text: str) -> set[str]:
-    """The diseases in sentences that plainly state them."""
-    return _diseases(part for part in sentences(text) if _affirms(part))
-
-
-def denied(text: str) -> set[str]:
-    """The diseases in sentences that begin with a denial."""
-    return _diseases(part for part in sentences(text) if _DENIED.fullmatch(part))
 
 
 def _diseases(parts: Iterable[str]) -> set[str]:
