@@ -29,7 +29,8 @@ _NOT_PLAIN = re.compile(
     r"""
     \b(?: no | not | without | negative | free | clear | normal | unremarkable | absent | none | nor
       | resol\w+ | removed | possibl[ey] | may | might | likely | versus | or | suspicious
-      | correlat\w+ | history | prior | old | healed | chronic | calcified | stable | unchanged )\b | n't\b
+      | correlat\w+ | history | prior | old | healed | chronic | calcified | stable
+      | unchanged )\b | n't\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
