@@ -73,6 +73,8 @@ def said(annotation: Annotation | None) -> tuple[str | None, ...]:
 
 
 def _name(key: str, sentence: str) -> str:
+    if key == "nodular opacity":
+        return "nodule"
     return "consolidation" if key == "opacity" and not _OTHER.search(sentence) else key
 
 

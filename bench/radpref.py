@@ -3,26 +3,34 @@
 
     python bench/radpref.py [--cases ../shared/judges] [--measure clinical|score]
 
-On whole reports, and on the lists of findings joined to one text: Kendall's tau-b with the mean
-rating, and with minus the mean number of errors that matter (false and missing, without benign
-ones); the share of cases whose two candidates are in the radiologists' order (equal scores count
-half; cases with equal mean ratings are left out). 95 % intervals are by bootstrap over cases.
+The figures are those of `xraygen examine` (xraygen/evaluation/examination/radpref.py), on whole
+reports and on the lists of findings joined to one text.
 
 Prints one JSON line. `out_of_fold`: the parameters for each case are those that do best on the
 other folds of cases, mean of several draws of the folds. `radiologists`: each one against the mean
-of the other two. `their_errors`: the clinical formula, given the errors that each radiologist
-counted, which is what a perfect reader of findings would reach.
+of the others. `their_errors`: the clinical formula, given the errors that each radiologist counted,
+which is what a perfect reader of findings would reach.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import kendalltau
 
+from xraygen.evaluation.examination.orders import OrderCase, read_radjudge
+from xraygen.evaluation.examination.radpref import (
+    FORMS,
+    Errors,
+    Figure,
+    Form,
+    Rated,
+    agreement,
+    radiologists,
+    read_radpref,
+)
 from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.clinical import (
     WEIGHTS,
@@ -34,69 +42,24 @@ from xraygen.judges.proxy.clinical import (
 )
 from xraygen.judges.proxy.proxy import Proxy
 
-FOLDS, DRAWS, RESAMPLES = 5, 4, 1000
-EQUAL = 0.02  # "C1 = C2" in RadJudge
-SHOWN = ("reports", "findings")
+FOLDS, DRAWS = 5, 4
 # What is chosen: the error for a less or more specific name, and the weight of hardware in place.
 GRID = list(product((0.25, 0.5, 1.0), (0.0, 0.25)))
 Scorer = Callable[[str, str], float]
 
 
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def texts(row: dict, shown: str) -> tuple[str, str]:
-    """The (reference, candidate) of a row, as whole reports or as lists of findings."""
-    if shown == "reports":
-        return row["reference"], row["candidate"]
-    return ". ".join(row["reference_findings"]), ". ".join(row["candidate_findings"])
-
-
-def errors_that_matter(errors: dict) -> int:
-    """False and missing findings, without benign or expected ones."""
-    counts = (errors["false"], errors["missing"])
-    return sum(n for kinds in counts for kind, n in kinds.items() if kind != "benign_expected")
-
-
-def ratings(rows: Sequence[dict]) -> np.ndarray:
-    """(rows, raters)"""
-    return np.array([[rater["rating"] for rater in row["raters"]] for row in rows], dtype=float)
-
-
-def errors(rows: Sequence[dict]) -> np.ndarray:
-    """(rows, raters): the errors that matter."""
-    return np.array(
-        [[errors_that_matter(rater["errors"]) for rater in row["raters"]] for row in rows]
-    )
-
-
-def scores(rows: Sequence[dict], shown: str, scorer: Scorer) -> np.ndarray:
+def scores(rated: Sequence[Rated], form: Form, scorer: Scorer) -> np.ndarray:
     """(rows)"""
-    return np.array([scorer(*texts(row, shown)) for row in rows])
+    return np.array([scorer(*row.pair(form)) for row in rated])
 
 
-def order(values: np.ndarray) -> np.ndarray:
-    """(2 cases) -> (cases): 1 where the first candidate has more, -1 where the second has."""
-    return np.sign(values[::2] - values[1::2])
-
-
-def in_order(found: np.ndarray, rated: np.ndarray) -> float:
-    """The share of cases in the order of the ratings; NaN if no ratings differ."""
-    ordered, wanted = order(found), order(rated)
-    differ = wanted != 0
-    if not differ.any():
-        return float("nan")
-    return float(np.mean(np.where(ordered == 0, 0.5, ordered == wanted)[differ]))
-
-
-def agreement(found: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
-    """All arrays (2 cases): the candidates of a case follow each other."""
-    return {
-        "tau_rating": float(kendalltau(found, rated).statistic),
-        "tau_errors": float(kendalltau(found, -wrong).statistic),
-        "pairs": in_order(found, rated),
-    }
+def orders_right(cases: Sequence[OrderCase], scorer: Scorer) -> list[str]:
+    """The categories of the cases of RadJudge whose expected order holds."""
+    right = []
+    for case in cases:
+        if case.holds({pair: scorer(*pair) for pair in case.pairs.values()}):
+            right.append(case.category)
+    return right
 
 
 def both_of(cases: np.ndarray) -> np.ndarray:
@@ -104,41 +67,11 @@ def both_of(cases: np.ndarray) -> np.ndarray:
     return np.stack([2 * cases, 2 * cases + 1], axis=1).ravel()
 
 
-def intervals(found: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> dict[str, list[float]]:
-    """95 % intervals by bootstrap over cases."""
-    draw = np.random.default_rng(0)
-    cases = len(found) // 2
-    drawn = []
-    for _ in range(RESAMPLES):
-        rows = both_of(draw.integers(cases, size=cases))
-        drawn.append(agreement(found[rows], rated[rows], wrong[rows]))
-    return {
-        name: np.round(np.nanpercentile([one[name] for one in drawn], [2.5, 97.5]), 3).tolist()
-        for name in drawn[0]
-    }
+def values(figures: Mapping[str, Figure]) -> dict[str, float]:
+    return {name: figure.value for name, figure in figures.items()}
 
 
-def holds(scores: dict[str, float], expected: str) -> bool:
-    """Whether the scores are in an order such as "C1 > C2" or "C1 = C2"."""
-    first, sign, second = expected.split()
-    if sign == "=":
-        return abs(scores[first] - scores[second]) <= EQUAL
-    return scores[first] > scores[second]
-
-
-def orders_right(rows: Sequence[dict], scorer: Scorer) -> list[str]:
-    """The ids of the cases of RadJudge whose expected order holds."""
-    right = []
-    for row in rows:
-        of = {name: scorer(row["reference"], text) for name, text in row["candidates"].items()}
-        expected = row["expected"]
-        wanted = [expected] if isinstance(expected, str) else expected
-        if all(holds(of, one) for one in wanted):
-            right.append(row["id"])
-    return right
-
-
-def out_of_fold(of_values: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
+def out_of_fold(of_values: np.ndarray, rated: Sequence[Rated]) -> dict[str, float]:
     """The agreement of scores whose parameters were chosen on other cases, by the sum of the three
     figures; mean of several draws of the folds. `of_values`: (values of GRID, rows) scores.
     """
@@ -148,45 +81,41 @@ def out_of_fold(of_values: np.ndarray, rated: np.ndarray, wrong: np.ndarray) -> 
         found = np.empty(2 * cases)
         for fold in np.array_split(np.random.default_rng(seed).permutation(cases), FOLDS):
             rest = both_of(np.setdiff1d(np.arange(cases), fold))
+            others = [rated[at] for at in rest]
             sums = [
-                sum(agreement(scored[rest], rated[rest], wrong[rest]).values())
+                sum(values(agreement(others, scored[rest], resamples=0)).values())
                 for scored in of_values
             ]
             found[both_of(fold)] = of_values[int(np.argmax(sums))][both_of(fold)]
-        figures.append(agreement(found, rated, wrong))
-    return mean(figures)
-
-
-def mean(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+        figures.append(values(agreement(rated, found, resamples=0)))
     return {name: round(float(np.mean([one[name] for one in figures])), 3) for name in figures[0]}
 
 
-def from_their_errors(row: dict, errors: dict) -> float:
+def shown(figures: Mapping[str, Figure]) -> dict[str, list[float]]:
+    """The values with their intervals."""
+    return {
+        name: [round(number, 3) for number in (figure.value, figure.low, figure.high)]
+        for name, figure in figures.items()
+    }
+
+
+def from_their_errors(row: Rated, errors: Errors) -> float:
     """The clinical score of a row where the reader of findings is the radiologist. Findings that
     are not counted as errors are matched, and weigh as the mean of those that are not urgent.
     """
-    false = sum(WEIGHTS[kind] * n for kind, n in errors["false"].items())
-    missed = sum(WEIGHTS[kind] * n for kind, n in errors["missing"].items())
-    matched = len(row["reference_findings"]) - sum(errors["missing"].values())
+    false = sum(WEIGHTS[kind] * n for kind, n in errors.false.items())
+    missed = sum(WEIGHTS[kind] * n for kind, n in errors.missing.items())
+    matched = len(row.reference_findings) - sum(errors.missing.values())
     correct = max(0, matched) * (WEIGHTS["actionable_not_urgent"] + 0.25) / 2
     return clinical_score(correct + missed, correct, false)
 
 
-def radiologists(rows: Sequence[dict]) -> dict[str, dict[str, float]]:
-    """The upper references: radiologists among themselves, and the formula on their errors."""
-    rated, wrong = ratings(rows), errors(rows)
-    among = []
-    for one in range(rated.shape[1]):
-        others = np.delete(rated, one, axis=1).mean(axis=1)
-        counted = np.delete(wrong, one, axis=1).mean(axis=1)
-        among.append(agreement(rated[:, one], others, wrong[:, one]))
-        among[-1]["tau_errors"] = kendalltau(wrong[:, one], counted).statistic
-    formula = [
-        np.mean([from_their_errors(row, rater["errors"]) for rater in row["raters"]])
-        for row in rows
+def by_formula(rated: Sequence[Rated]) -> list[float]:
+    """(rows): the clinical formula on the errors that the radiologists counted."""
+    return [
+        float(np.mean([from_their_errors(row, rater.errors) for rater in row.raters]))
+        for row in rated
     ]
-    reached = agreement(np.array(formula), rated.mean(axis=1), wrong.mean(axis=1))
-    return {"radiologists": mean(among), "their_errors": mean([reached])}
 
 
 def with_hardware(weight: float) -> dict[str, Weights | None]:
@@ -215,21 +144,19 @@ def main() -> None:
     parser.add_argument("--cases", type=Path, default=Path("../shared/judges"))
     parser.add_argument("--measure", choices=("clinical", "score"), default="clinical")
     arguments = parser.parse_args()
-    rows = read(arguments.cases / "radpref.jsonl")
-    rated, wrong = ratings(rows).mean(axis=1), errors(rows).mean(axis=1)
+    rated = read_radpref(arguments.cases / "radpref.jsonl")
+    cases = read_radjudge(arguments.cases / "radjudge.jsonl")
     scorer = scorer_of(arguments.measure)
-    result: dict = {"measure": arguments.measure, "rows": len(rows)}
-    for shown in SHOWN:
-        found = scores(rows, shown, scorer)
-        measured: dict = mean([agreement(found, rated, wrong)])
-        measured["interval"] = intervals(found, rated, wrong)
+    result: dict = {"measure": arguments.measure, "rows": len(rated)}
+    for form in FORMS:
+        result[form] = shown(agreement(rated, scores(rated, form, scorer)))
         if arguments.measure == "clinical":
-            of_values = np.array([scores(rows, shown, clinical(*values)) for values in GRID])
-            measured["out_of_fold"] = out_of_fold(of_values, rated, wrong)
-        result[shown] = measured
-    judged = read(arguments.cases / "radjudge.jsonl")
-    result["radjudge"] = {"right": orders_right(judged, scorer), "of": len(judged)}
-    print(json.dumps(result | radiologists(rows)))
+            of_values = np.array([scores(rated, form, clinical(*chosen)) for chosen in GRID])
+            result[form]["out_of_fold"] = out_of_fold(of_values, rated)
+    result["radjudge"] = {"right": len(orders_right(cases, scorer)), "of": len(cases)}
+    result["radiologists"] = shown(radiologists(rated))
+    result["their_errors"] = shown(agreement(rated, by_formula(rated)))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

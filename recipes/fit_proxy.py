@@ -37,8 +37,8 @@ LEARNING_RATE = 0.06
 LEAVES = 8
 MIN_SAMPLES_LEAF = 8
 COLUMNS = 0.3  # share that each tree sees
-SHRINKAGE = 300  # rows without a residual that each leaf is averaged with
 ROWS = 0.7  # share that each tree sees
+SHRINKAGE = 300  # rows that need no correction, which each leaf counts besides its own
 FOLDS = 5
 REPEATS = 4
 REGIONS = ("bone", "heart", "lung", "mediastinal")  # of the recorded answers
@@ -118,12 +118,12 @@ def folds(frame: pd.DataFrame, by: str, seed: int) -> np.ndarray:
 
 def fit(rows: np.ndarray, target: np.ndarray, seed: int) -> dict:
     """Gradient boosting for squared error (Friedman, Annals of Statistics 2001) with trees that are
-    monotone in DIRECTIONS, on top of the plain ratio. (rows, features) and (rows,) -> the content
-    that `trees_from` reads.
+    monotone in DIRECTIONS, on top of the ratio. (rows, features) and (rows,) -> the content that
+    `trees_from` reads.
 
-    The leaves are shrunk towards 0 as if each had seen SHRINKAGE more rows that the plain ratio
-    explains, as with the L2 penalty of XGBoost (Chen and Guestrin, KDD 2016, equation 5): the fewer
-    rows support a correction, the less of it is applied to approaches that were not seen.
+    The leaves are shrunk towards 0 as if each had seen SHRINKAGE more rows that the ratio explains,
+    as with the L2 penalty of XGBoost (Chen and Guestrin, KDD 2016, equation 5): the fewer rows
+    support a correction, the less of it is applied to approaches that were not seen.
     """
     from sklearn.tree import DecisionTreeRegressor
 

@@ -237,6 +237,43 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     click.echo(f"{len(rows):,} pairs judged: {out}{summary}", err=True)
 
 
+@main.command()
+@click.argument("name", metavar="JUDGE")
+@click.option(
+    "--cases", type=FILE, help="A folder with radpref.jsonl or radjudge.jsonl: docs/judges.md."
+)
+@click.option(
+    "--references",
+    type=FILE,
+    help="A table or JSON Lines file with a column reference, whose texts are damaged and reworded."
+    " By default data/prepared/test.jsonl, where it exists.",
+)
+@click.option("--out", type=OUTPUT, help="JSON file to write, with every check and case.")
+def examine(name: str, cases: Path | None, references: Path | None, out: Path | None) -> None:
+    """Examine JUDGE, a built-in one or a class: package.module:Class. Prints one table.
+
+    The judge is given the project's own cases, radiologists' judgements (--cases), and damaged and
+    reworded references. docs/judges.md says what each row means.
+    """
+    from xraygen.core.json_lines import write_metrics
+    from xraygen.evaluation.examination import examine as examination
+    from xraygen.evaluation.examination.perturbations import read_references
+    from xraygen.evaluation.examination.report import content, notes, table
+
+    prepared = Path("data/prepared/test.jsonl")
+    if references is None and prepared.exists():
+        references = prepared
+    texts = read_references(references) if references else []
+    material = examination.read_material(cases, texts)
+    click.echo(f"{len(material.pairs()):,} pairs are given to {name}", err=True)
+    measures = examination.examine(_judge(name), material)
+    click.echo(table(examination.rows_of(material, measures)))
+    click.echo("\n".join(notes(material, measures)))
+    if out is not None:
+        write_metrics(out, content(name, material, measures))
+        click.echo(f"{out}: written", err=True)
+
+
 @main.group()
 def completions() -> None:
     """Answers of the GREEN model in params.yaml, which are stored in .cache/. Share them, so that a

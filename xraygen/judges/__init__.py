@@ -103,7 +103,15 @@ class Judge(ABC):
     def about(self) -> str:
         """The line under every table made with this judge."""
         described = " ".join((type(self).__doc__ or "").split())
-        return f"Scores are those of the judge {self.name}. {described}".strip()
+        judge = f"Scores are those of the judge {self.name}. {described}".strip()
+        return f"{judge} {self.unexamined()}"
+
+    def unexamined(self) -> str:
+        """What a caption says of a judge whose agreement with radiologists is not known."""
+        return (
+            "Its agreement with radiologists was not examined; "
+            f"`xraygen examine {self.name}` does that (docs/judges.md)"
+        )
 
 
 def kind(name: str, where: str = "--judge") -> type[Judge]:

@@ -205,7 +205,7 @@ class Green(Judge):
     def about(self) -> str:
         return (
             f"Judge: GREEN, {self.settings.model} ({self.settings.revision}), with the prompt, "
-            "counts and score of green-score 0.0.12"
+            f"counts and score of green-score 0.0.12. {self.unexamined()}"
         )
 
 

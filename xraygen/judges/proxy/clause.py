@@ -38,7 +38,9 @@ _BEGINS_A_STATEMENT = frozenset(("there", "the", "with", "mild", "moderate"))
 # Of a structure, these mean that the structure is abnormal: "enlarged heart" contradicts "normal
 # heart".
 _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
+# A negation by one of these ends at "with": "resolution of the effusion with atelectasis".
 _ENDED = frozenset(("gone", "resolved"))
+# After one of these verbs, these words deny the observation: "the markings are normal".
 _PREDICATES = frozenset(("normal", "unremarkable"))
 _VERBS = frozenset(
     ("is", "are", "appear", "appears", "remain", "remains", "was", "were", "grossly")
@@ -53,6 +55,7 @@ _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blur
 # Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
 _MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
+# What may stand between an adjective and its noun.
 _ADJECTIVES = frozenset(YIELDS) | {"nodular"}
 _BETWEEN = frozenset(
     "and pulmonary old multiple scattered small stable patchy diffuse focal faint".split()

@@ -151,7 +151,8 @@ class Comparison:
     @property
     def vague(self) -> float:
         """What the counts leave out and GREEN mostly does not: a severity or a place that one side
-        lacks, and what only the candidate mentions, a quarter where it is normal.
+        lacks, what only the candidate mentions, and a quarter of what only the candidate calls
+        normal or stable.
         """
         mentioned = sum(finding.state == "named" for finding in self.extra)
         quiet = sum(finding.state in ("normal", "stable") for finding in self.extra)
@@ -230,6 +231,11 @@ def _distinct(statements: Sequence[Statement]) -> list[Finding]:
     return list(found)
 
 
+def _of_silhouette(finding: Finding) -> bool:
+    """Whether it is half of what is said of a cardiomediastinal silhouette."""
+    return not finding.positive and _CARDIOMEDIASTINAL in finding.where
+
+
 def _covered_by(findings: Sequence[Finding]) -> frozenset[str]:
     """What need not be said where these findings are: parts of the structures called normal."""
     normal = (finding.key for finding in findings if finding.state == "normal")
@@ -249,12 +255,11 @@ def compare(reference: Sequence[Statement], candidate: Sequence[Statement]) -> C
     result.kin = _paired(left, right, _kin)
     result.contradicted += _paired(left, right, _kin_denied)
     _sort_left(result, left, right, covered_right)
+    half_paired = any(_of_silhouette(other) for _, other in result.matched + result.contradicted)
     for finding in right:
-        if finding.positive:
-            result.extra.append(finding)
-        elif finding.key in covered_left:
+        if not finding.positive and finding.key in covered_left:
             result.covering.append(finding)
-        elif _CARDIOMEDIASTINAL not in finding.where:  # else the other half has matched
+        elif not (half_paired and _of_silhouette(finding)):
             result.extra.append(finding)
     for one, other in result.matched + result.kin:
         _count_differences(result, one, other)

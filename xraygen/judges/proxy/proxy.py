@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 WEIGHTS = Path(__file__).with_name("weights.json")
+EXAMINED = Path(__file__).with_name("examined.json")
 # Leaf values are whole numbers of 1 / UNIT, so that their sum is the same on any machine.
 UNIT = 1e6
 RATIO = FEATURES.index("+ratio")
@@ -197,7 +198,9 @@ class Proxy(Judge):
 
     @staticmethod
     def about() -> str:
-        """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation."""
+        """How well the proxy agrees with GREEN, as the recipe measured it by cross-validation, and
+        with radiologists, as `xraygen examine` measures it.
+        """
         measured = _weights()["agreement"]
         unseen = sorted(source["pearson"] for source in measured["across_sources"].values())
         differ = (
@@ -213,5 +216,19 @@ class Proxy(Judge):
         )
         return (
             f"Agreement of the proxy with GREEN: {differ}; {elsewhere}; {everywhere}. "
-            "See docs/proxy.md"
+            f"See docs/proxy.md. {examined()}"
         )
+
+
+def examined() -> str:
+    """What the examination of the proxy found, as recipes/examine_judges.py wrote it."""
+    content = json.loads(EXAMINED.read_text(encoding="utf-8"))
+    score, clinical = content["score"], content["clinical"]
+    return (
+        "Agreement with radiologists, score (clinical score): the preferred report scores higher "
+        f"in {score['pairs_in_order']:g} ({clinical['pairs_in_order']:g}) of {score['pairs']} "
+        f"pairs; Kendall's tau with ratings is {score['tau']:.2f} ({clinical['tau']:.2f}), among "
+        f"radiologists {content['radiologists']['tau']:.2f}; {score['cases_in_order']} "
+        f"({clinical['cases_in_order']}) of {score['cases']} test cases are in order. "
+        "See docs/judges.md"
+    )

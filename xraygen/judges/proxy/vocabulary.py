@@ -326,6 +326,6 @@ UNREAD = "unread"  # a sentence without a word of this vocabulary; its words are
 def vocabulary() -> list[str]:
     """Every word that the reader knows, sorted."""
     kinds = OBSERVATION, STRUCTURE, ZONE, SEVERITY, SIDE
-    cues = NORMAL, STABLE, CHANGED, PRIOR, NEGATION, CLAUSE
+    cues = NORMAL, STABLE, CHANGED, DESCRIBED, PRIOR, NEGATION, DOUBT, ASKED, CLAUSE, TECHNIQUE
     words = set().union(*kinds, *cues, STOP, *PHRASES)
     return sorted(word for word in words if word.isalpha())
