@@ -438,7 +438,6 @@ def test_after_a_reply_without_text_one_that_cannot_be_read_is_still_corrected(m
     assert "not a valid answer" in server.bodies[2]["messages"][-1]["content"]
 
 
-
 # Servers
 
 

@@ -119,9 +119,7 @@ def kind(name: str, where: str = "--judge") -> type[Judge]:
     return resolve(name, BUILT_IN, Judge, where)
 
 
-def load(
-    name: str, settings: Mapping[str, Record] | None = None, where: str = "--judge"
-) -> Judge:
+def load(name: str, settings: Mapping[str, Record] | None = None, where: str = "--judge") -> Judge:
     """The judge of this name. `settings`: of judges by name; a judge without has its defaults.
     `where`: what named it, for errors.
     """
