@@ -63,7 +63,7 @@ def test_the_example_runs_from_its_source_to_the_comparison(root, tmp_path):
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("grene", "no 'grene'; there are proxy, green, or name a class"),
+        ("grene", "no 'grene'; there are proxy, green, crimson, or name a class"),
         ("no.such.module:Judge", "no.such.module:Judge: cannot be imported: No module named 'no'"),
         ("json:Judge", "json:Judge: cannot be imported"),
         ("json:loads", "json:loads: not a subclass of xraygen.judges.Judge"),
