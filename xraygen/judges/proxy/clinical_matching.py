@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.findings import Finding
+from xraygen.judges.proxy.places import apart
 
 
 def _pairs(text: str, *families: Sequence[str]) -> set[frozenset[str]]:
@@ -129,6 +130,7 @@ NAMED_BY = {
 _DEVICES = frozenset(hardware.DEVICES)
 _ZONES = frozenset(("upper", "middle", "lower"))
 _LEFT_AND_RIGHT = {1, 2}
+_BOTH = 3
 _SIZE_RATIO = 1.5  # from where two measures are different ones
 
 
@@ -136,7 +138,7 @@ class Differences(NamedTuple):
     """What is wrong with a finding that stands for another one."""
 
     name: bool = False  # less or more specific
-    place: bool = False  # the other side, or another zone of the lung
+    place: bool = False  # the other side, one side of two, another zone of the lung or bone
     severity: bool = False
     size: bool = False
 
@@ -156,7 +158,20 @@ def elsewhere(one: Finding, other: Finding) -> bool:
     zones, other_zones = one.where & _ZONES, other.where & _ZONES
     if zones and other_zones and zones.isdisjoint(other_zones):
         return True
-    return {one.side, other.side} == _LEFT_AND_RIGHT
+    if {one.side, other.side} == _LEFT_AND_RIGHT:
+        return True
+    return apart(one.places, other.places, one.key, other.key)
+
+
+def _lopsided(one: Finding, other: Finding, texts: Sequence[Sequence[Finding]]) -> bool:
+    """Whether one of two findings is on both sides and the other is on one, in a text without such
+    a finding on the side that is left. `texts`: the findings of their two texts.
+    """
+    for both, single, text in ((one, other, texts[1]), (other, one, texts[0])):
+        if both.side == _BOTH and single.side in _LEFT_AND_RIGHT:
+            across = (finding for finding in text if finding.side == _BOTH - single.side)
+            return all(differences(both, finding) is None for finding in across)
+    return False
 
 
 def differences(one: Finding, other: Finding) -> Differences | None:
@@ -207,10 +222,11 @@ def _add(kept: list[Finding], finding: Finding) -> None:
             first, second = (finding, other) if other.name in GENERAL else (other, finding)
             kept[position] = replace(
                 first,
-                side=first.side or second.side,
+                side=max(first.side, second.side),
                 severity=first.severity or second.severity,
                 where=first.where | second.where,
                 size=first.size or second.size,
+                places=first.places | second.places,
             )
             return
     kept.append(finding)
@@ -234,9 +250,10 @@ def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matchin
     matched: list[tuple[Finding, Differences]] = []
     missed = []
     supported: set[int] = set()
+    texts = reference, candidate
     for one in reference:
         here = {
-            at: wrong
+            at: wrong._replace(place=_lopsided(one, other, texts))
             for at, other in enumerate(candidate)
             if (wrong := differences(one, other)) is not None and not wrong.place
         }
