@@ -4,14 +4,14 @@ Names that reports use for one thing (`ALIKE`) match in full. A less or more spe
 (`RELATED`) is a wrong attribute of a finding, as a wrong place, severity or size is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
 from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.findings import Finding
-from xraygen.judges.proxy.places import apart
+from xraygen.judges.proxy.places import apart, malpositioned
 
 
 def _pairs(text: str, *families: Sequence[str]) -> set[frozenset[str]]:
@@ -69,6 +69,13 @@ interstitial markings | bronchiectasis
 interstitial markings | fibrosis
 interstitial markings | abnormal lung
 emphysema | flattened diaphragm
+abscess | cavity | air-fluid level
+cyst | bulla | lesion | cavity
+pulmonary hemorrhage | consolidation | airspace opacity
+pulmonary hemorrhage | opacity
+pulmonary infarct | opacity | consolidation
+aortic dissection | aneurysm
+aortic dissection | aortic aneurysm
 emphysema | abnormal lung
 bulla | lucency | cavity
 cavity | air-fluid level
@@ -127,6 +134,7 @@ NAMED_BY = {
         ("interstitial markings", "emphysema", "hyperinflation", "fibrosis", "consolidation")
     ),
 }
+MALPOSITIONED = "malpositioned device"
 _DEVICES = frozenset(hardware.DEVICES)
 _ZONES = frozenset(("upper", "middle", "lower"))
 _LEFT_AND_RIGHT = {1, 2}
@@ -188,6 +196,22 @@ def differences(one: Finding, other: Finding) -> Differences | None:
         severity=bool(one.severity and other.severity) and one.severity != other.severity,
         size=one.name not in _DEVICES and 0 < smaller * _SIZE_RATIO < larger,
     )
+
+
+def with_malpositions(sentences: Iterable[Iterable[Finding]]) -> Iterator[list[Finding]]:
+    """Each sentence's findings, with a malpositioned device for each that ends where it should not.
+    "The tip" is that of the last device that was named.
+    """
+    kind = "device"
+    for sentence in sentences:
+        found = list(sentence)
+        for finding in list(found):
+            if finding.key != "device" or not finding.positive:
+                continue
+            kind = kind if finding.kind == "device" else finding.kind
+            if malpositioned(kind, finding.places):
+                found.append(replace(finding, kind=MALPOSITIONED))
+        yield found
 
 
 def distinct(sentences: Iterable[Iterable[Finding]]) -> list[Finding]:

@@ -121,6 +121,12 @@ volumeloss: volume loss | loss of volume
 """
 # `observation: word word`; words in the singular.
 OBSERVATION_WORDS = """
+abnormality: abnormalchest boweldistension
+aneurysm: aorticdissection aorticinjury
+cavity: lungabscess
+consolidation: pulmonaryhemorrhage
+lesion: lungcyst
+opacity: pulmonaryinfarct pulmonaryembolism
 airway thickening: airwaythickening
 atelectasis: collapsed discoid atelectase
 atherosclerosis: atheromatous arteriosclerotic
@@ -149,6 +155,15 @@ PHRASES = {
 }
 # Word -> a name more precise than that of its observation.
 KIND = {
+    "abnormalchest": "abnormal chest",
+    "aorticdissection": "aortic dissection",
+    "aorticinjury": "aortic injury",
+    "boweldistension": "bowel distension",
+    "lungabscess": "abscess",
+    "lungcyst": "cyst",
+    "pulmonaryembolism": "pulmonary embolism",
+    "pulmonaryhemorrhage": "pulmonary hemorrhage",
+    "pulmonaryinfarct": "pulmonary infarct",
     "airspaceopacity": "airspace opacity",
     "groundglassopacity": "ground-glass opacity",
     "interstitialopacity": "interstitial markings",
