@@ -43,8 +43,7 @@ opacity | airspace opacity
 ground-glass opacity | opacity
 ground-glass opacity | airspace opacity | consolidation
 ground-glass opacity | pneumonia
-ground-glass opacity | interstitial markings
-ground-glass opacity | pulmonary edema
+ground-glass ground-glass opacity | pulmonary edema
 opacity | pneumonia
 opacity | tuberculosis
 opacity | atelectasis
@@ -134,6 +133,7 @@ NAMED_BY = {
         ("interstitial markings", "emphysema", "hyperinflation", "fibrosis", "consolidation")
     ),
 }
+VAGUE = "abnormal chest"  # said of a study as a whole, before or instead of what is found
 MALPOSITIONED = "malpositioned device"
 _DEVICES = frozenset(hardware.DEVICES)
 _ZONES = frozenset(("upper", "middle", "lower"))
@@ -236,6 +236,8 @@ def _named(sentence: Sequence[Finding]) -> list[Finding]:
 
 
 def _general(one: Finding, other: Finding) -> bool:
+    if one.name == VAGUE:
+        return other.key not in ("device", "surgery") and other.name != VAGUE
     return other.name in GENERAL.get(one.name, ())
 
 
@@ -286,7 +288,11 @@ def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matchin
             matched.append((one, min(here.values(), key=sum)))
         else:
             missed.append(one)
-    invented = [other for at, other in enumerate(candidate) if at not in supported]
+    invented = [
+        other
+        for at, other in enumerate(candidate)
+        if at not in supported and not (reference and other.name == VAGUE)
+    ]
     still_missed = []
     for one in missed:
         found = _misplaced(one, invented)

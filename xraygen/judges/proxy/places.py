@@ -326,7 +326,7 @@ def _tips(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
 
 def _inside(before: Sequence[str]) -> bool:
     """Whether the words before a site say that the tip is in it, not at its level or past it."""
-    return _LANDMARK.isdisjoint(before)
+    return _LANDMARK.isdisjoint(before) and ("distal", "to") not in pairwise(before)
 
 
 def _at_the_carina(words: Sequence[str], at: int) -> Place:
@@ -403,7 +403,10 @@ _TIPS = {
     "PICC": _VEINS,
     "port": _VEINS,
     "umbilical catheter": (frozenset(("hepatic vein",)), frozenset(("ivc", "atrium"))),
-    "endotracheal tube": (frozenset(("bronchus", "carina", "esophagus", "pharynx")), frozenset(("trachea",))),
+    "endotracheal tube": (
+        frozenset(("bronchus", "carina", "esophagus", "pharynx")),
+        frozenset(("trachea",)),
+    ),
     "tracheostomy tube": (frozenset(("bronchus", "chest wall")), frozenset(("trachea",))),
     "enteric tube": (
         frozenset(("bronchus", "trachea", "lung", "pleura", "esophagus", "pharynx")),

@@ -32,79 +32,258 @@ _VERTEBRA = r"(?:vertebra[el]?s?(?: bod(?:y|ies))?|[ctl]\d{1,2})\b"
 _NODES = r"(?:lymph )?nodes?\b"
 _STUDY = r"(?:chest|study|exam(?:ination)?|radiographs?|film|(?:chest )?x-?ray)"
 
-# `trigger: pattern => replacement`, in order; one rule may prepare the text for the next.
-_RULES = rf"""
-minor fissure: minor fissure => horizontal fissure
-than: \b(left|right)\b([^.,;]*?)\b(?:greater|larger|worse|more|>)(?: \w+)?(?: on| in)? than (?:on |in )?(?:the )?(left|right)\b => BOTH
- less: ,?(?: with| and)?(?: to)?(?: an?)? less(?:er)? (?:degree|extent|involvement|amount)(?: of| in| on| at)?\b => and
-pleural: \b(?:free )?(?:air|gas) (?:is )?(?:present |seen )?(?:with)?in (?:the )?(left |right |both )?pleural (?:spaces?|cavit\w+|sacs?) => \1pneumothorax
-cavit: \b(pleural|thoracic|chest|abdominal|peritoneal|pericardial|medullary) cavit(?:y|ies)\b => \1 space
-cavitat: \bcavitat(?:ing|ed)\b => cavitary
-pericardi: \b(?:effusion|fluid|blood)\b[^.,;]{{0,25}}?\b(?:in|of|within|around) the pericardi(?:um|al (?:sac|space))\b => pericardial effusion
-around the heart: \b(?:effusion|fluid|blood)\b[^.,;]{{0,15}}?\baround the heart\b => pericardial effusion
-pneumopericardium: \bpneumopericardium\b => pneumomediastinum
-diaphragm: \b(?:air|gas) (?:is )?(?:present |seen )?(?:under|beneath|below) (?:the |both |a )?(?:left |right )?(?:hemi)?diaphragms?\b => pneumoperitoneum
-vertebra: \b(?:collapsed?|flatten(?:ed|ing)|crush(?:ed)?) (?:of )?(?:the |an? )?((?:[\w-]+ ){{0,3}}?{_VERTEBRA}) => compression of \1
-vertebra: \b({_VERTEBRA}) (?:(?:has|have|is|are) )?(\w+ly )?(?:collapsed?|flattened|crushed)\b => \1 \2compression
-collapse: \b(?:collapsed?) (?:of )?(?:the )?([ctl]\d{{1,2}})\b => compression of \1
-collapse: \b([ctl]\d{{1,2}}) (?:(?:has|is) )?(?:collapsed?)\b => \1 compression
-vertebra plana: \bvertebra plana\b => compression
-node: \benlarge(?:d|ment of)(?: the)? ((?:[\w-]+ ){{0,3}}?){_NODES} => \1adenopathy
-node: \b{_NODES} (?:(?:is|are|appears?) )?(\w+ly )?(?:enlarged|enlargement|bulky)\b => \1adenopathy
-hilar: \bhilar (?:arter(?:y|ies)|vessels?)\b => pulmonary arteries
-hypertension: \bpulmonary (?:arterial |artery )?hypertension\b => enlarged pulmonary arteries
-broken: \bbroken ((?:\w+ ){{0,3}}?(?:ribs?|clavicles?|bones?|humerus|scapula|sternum|vertebra\w*))\b => fractured \1
-dextro: \bdextro(?:convex )?(?:scoliosis|curvature)(?: of)?\b => right scoliosis
-levo: \blevo(?:convex )?(?:scoliosis|curvature)(?: of)?\b => left scoliosis
-normal: \b(?:above|beyond|exceed(?:s|ing)?|(?:greater|larger) than) (?:the |its )?(?:upper )?(?:limits? of (?:the )?normal|normal(?: limits?| range| size)?)\b => enlarged
-normal: \boutside (?:the |of )?(?:limits of normal|normal limits)\b => abnormal
-not : \bnot (?:quite |entirely |completely |fully )?(?:normal|unremarkable|clear(?! (?:if|whether|why|how)))\b => abnormal
-abnormal: \babnormal {_STUDY} => abnormalchest
-abnormal: \b{_STUDY} (?:is|appears|was|remains) abnormal\b => abnormalchest
-abscess: \babscess(?:es)?\b => lungabscess
-dissection: (?<!node )(?<!neck )(?<!axillary )\bdissections?\b => aorticdissection
-aort: \b(?:aortic (?:rupture|transection|laceration)|(?:ruptured|transected) (?:thoracic )?aorta)\b => aorticinjury
-embol: \b(?:pulmonary )?(?:thrombo)?embol(?:ism|us|i)\b => pulmonaryembolism
-pulmonary infarct: \bpulmonary infarct(?:ion|s)?\b => pulmonaryinfarct
-contusion: \b(?:pulmonary |lung )?contusions?\b => pulmonaryhemorrhage
-morrhage: \b(?:pulmonary|alveolar|lung|intrapulmonary) ha?emorrhages?\b => pulmonaryhemorrhage
-cyst: \bcysts?\b => lungcyst
-pneumatocele: \bpneumatoceles?\b => bulla
-bowel: \b(?:dilated|distended) (?:\w+ )?(?:loops of )?(?:\w+ )?bowel(?: loops)?\b|\bbowel (?:obstruction|distent?[st]ion)\b => boweldistension
-ileus: \bileus\b => boweldistension
-tamponade: \b(?:cardiac |pericardial )?tamponade\b => large pericardial effusion
-distress: \b(?:acute |adult )?respiratory distress syndrome\b => pulmonary edema
-ards: \bards\b => pulmonary edema
-acute lung injury: \bacute lung injury\b => pulmonary edema
-wing: \bbat-? ?wing (?:pattern|appearance|distribution|opacit(?:y|ies))\b => pulmonary edema
-silicosis: \bsilicosis\b => fibrosis
-asbestosis: \basbestosis\b => fibrosis
-pneumoconiosis: \bpneumoconiosis\b => fibrosis
-mesothelioma: \bmesothelioma\b => malignancy
-sarcoma: \bsarcomas?\b => malignancy
-lymphoma: \blymphomas?\b => malignancy
-thymoma: \bthymoma\b => mass
-coin: \bcoin (?:lesion|shadow)s?\b => nodule
-shadow: \b(alveolar|air ?-?space|ill-defined|patchy|fluffy|confluent) shadow(?:ing|s)?\b => \1 opacity
-lying: \b(?:low|high)[- ]lying ((?:\w+ ){{0,3}}?(?:tube|ett|catheter|line|picc))\b => malpositioned \1
+
+def _rule(trigger: str, pattern: str, replacement: str | Callable[[re.Match[str]], str]) -> _Rule:
+    return _Rule(trigger, re.compile(pattern), replacement)
+
+
+# `written: phrase | phrase`, each also in the plural.
+_PHRASES = """
+boweldistension: ileus
+bulla: pneumatocele
+compression: vertebra plana
+fibrosis: silicosis | asbestosis | pneumoconiosis
+lungabscess: abscess
+malignancy: mesothelioma | sarcoma | lymphoma
+mass: thymoma
+pneumomediastinum: pneumopericardium
+pulmonary edema: ards | acute lung injury
+pulmonaryinfarct: pulmonary infarct
 """
-
-
-def _rule(line: str) -> _Rule:
-    trigger, _, rest = line.partition(": ")
-    pattern, _, replacement = rest.partition(" => ")
-    written = _both_sides if replacement == "BOTH" else replacement
-    return _Rule(trigger, re.compile(pattern), written)
-
-
-_COMPILED = [_rule(line) for line in _RULES.strip("\n").splitlines()]
+# Trigger, pattern and replacement, in order: one rule may prepare the text for the next.
+_RULES: list[_Rule] = [
+    # Sides and severity
+    _rule(
+        "minor fissure",
+        r"minor fissure",
+        "horizontal fissure",
+    ),
+    _rule(
+        "than",
+        r"\b(left|right)\b([^.,;]*?)\b(?:greater|larger|worse|"
+        r"more|>)(?: \w+)?(?: on| in)? than (?:on |in )?(?:the )?(left|right)\b",
+        _both_sides,
+    ),
+    _rule(
+        " less",
+        r",?(?: with| and)?(?: to)?(?: an?)? less(?:er)? (?:degree|extent|involvement|"
+        r"amount)(?: of| in| on| at)?\b",
+        "and",
+    ),
+    # The pleura, the pericardium and what else is a space
+    _rule(
+        "pleural",
+        r"\b(?:free )?(?:air|gas) (?:is )?(?:present |seen )?(?:with)?in "
+        r"(?:the )?(left |right |both )?pleural (?:spaces?|cavit\w+|sacs?)",
+        r"\1pneumothorax",
+    ),
+    _rule(
+        "cavit",
+        r"\b(pleural|thoracic|chest|abdominal|peritoneal|pericardial|"
+        r"medullary) cavit(?:y|ies)\b",
+        r"\1 space",
+    ),
+    _rule(
+        "cavitat",
+        r"\bcavitat(?:ing|ed)\b",
+        "cavitary",
+    ),
+    _rule(
+        "pericardi",
+        r"\b(?:effusion|fluid|blood)\b[^.,;]{0,25}?\b(?:in|of|within|"
+        r"around) the pericardi(?:um|al (?:sac|space))\b",
+        "pericardial effusion",
+    ),
+    _rule(
+        "around the heart",
+        r"\b(?:effusion|fluid|blood)\b[^.,;]{0,15}?\baround the heart\b",
+        "pericardial effusion",
+    ),
+    _rule(
+        "diaphragm",
+        r"\b(?:air|gas) (?:is )?(?:present |seen )?(?:under|beneath|below) (?:the |"
+        r"both |a )?(?:left |right )?(?:hemi)?diaphragms?\b",
+        "pneumoperitoneum",
+    ),
+    # Bones
+    _rule(
+        "vertebra",
+        r"\b(?:collapsed?|flatten(?:ed|ing)|crush(?:ed)?) (?:of )?(?:the |"
+        rf"an? )?((?:[\w-]+ ){{0,3}}?{_VERTEBRA})",
+        r"compression of \1",
+    ),
+    _rule(
+        "vertebra",
+        rf"\b({_VERTEBRA}) (?:(?:has|have|is|are) )?(\w+ly )?(?:collapsed?|flattened|"
+        r"crushed)\b",
+        r"\1 \2compression",
+    ),
+    _rule(
+        "collapse",
+        r"\b(?:collapsed?) (?:of )?(?:the )?([ctl]\d{1,2})\b",
+        r"compression of \1",
+    ),
+    _rule(
+        "collapse",
+        r"\b([ctl]\d{1,2}) (?:(?:has|is) )?(?:collapsed?)\b",
+        r"\1 compression",
+    ),
+    # Nodes and vessels
+    _rule(
+        "node",
+        rf"\benlarge(?:d|ment of)(?: the)? ((?:[\w-]+ ){{0,3}}?){_NODES}",
+        r"\1adenopathy",
+    ),
+    _rule(
+        "node",
+        rf"\b{_NODES} (?:(?:is|are|appears?) )?(\w+ly )?(?:enlarged|enlargement|"
+        r"bulky)\b",
+        r"\1adenopathy",
+    ),
+    _rule(
+        "hilar",
+        r"\bhilar (?:arter(?:y|ies)|vessels?)\b",
+        "pulmonary arteries",
+    ),
+    _rule(
+        "hypertension",
+        r"\bpulmonary (?:arterial |artery )?hypertension\b",
+        "enlarged pulmonary arteries",
+    ),
+    _rule(
+        "broken",
+        r"\bbroken ((?:\w+ ){0,3}?(?:ribs?|clavicles?|bones?|humerus|scapula|sternum|"
+        r"vertebra\w*))\b",
+        r"fractured \1",
+    ),
+    _rule(
+        "dextro",
+        r"\bdextro(?:convex )?(?:scoliosis|curvature)\b",
+        "right scoliosis",
+    ),
+    _rule(
+        "levo",
+        r"\blevo(?:convex )?(?:scoliosis|curvature)\b",
+        "left scoliosis",
+    ),
+    # Not normal
+    _rule(
+        "normal",
+        r"\b(?:above|beyond|exceed(?:s|ing)?|(?:greater|larger) than) (?:the |"
+        r"its )?(?:upper )?(?:limits? of (?:the )?normal|"
+        r"normal(?: limits?| range| size)?)\b",
+        "enlarged",
+    ),
+    _rule(
+        "normal",
+        r"\boutside (?:the |of )?(?:limits of normal|normal limits)\b",
+        "abnormal",
+    ),
+    _rule(
+        "not ",
+        r"\bnot (?:quite |entirely |completely |fully )?(?:normal|unremarkable|"
+        r"clear(?! (?:if|whether|why|how)))\b",
+        "abnormal",
+    ),
+    _rule(
+        "abnormal",
+        rf"\babnormal {_STUDY}",
+        "abnormalchest",
+    ),
+    _rule(
+        "abnormal",
+        rf"\b{_STUDY} (?:is|appears|was|remains) abnormal\b",
+        "abnormalchest",
+    ),
+    # Diseases
+    _rule(
+        "dissection",
+        r"(?<!node )(?<!neck )(?<!axillary )\bdissections?\b",
+        "aorticdissection",
+    ),
+    _rule(
+        "aort",
+        r"\b(?:aortic (?:rupture|transection|laceration)|(?:ruptured|transected) "
+        r"(?:thoracic )?aorta)\b",
+        "aorticinjury",
+    ),
+    _rule(
+        "embol",
+        r"(?<!septic )\b(?:pulmonary )?(?:thrombo)?embol(?:ism|us|i)\b",
+        "pulmonaryembolism",
+    ),
+    _rule(
+        "contusion",
+        r"\b(?:pulmonary |lung )?contusions?\b",
+        "pulmonaryhemorrhage",
+    ),
+    _rule(
+        "morrhage",
+        r"\b(?:pulmonary|alveolar|lung|intrapulmonary) ha?emorrhages?\b",
+        "pulmonaryhemorrhage",
+    ),
+    _rule(
+        "cyst",
+        r"(?<!subchondral )\bcysts?\b",
+        "lungcyst",
+    ),
+    _rule(
+        "bowel",
+        r"\b(?:dilated|distended) "
+        r"(?:\w+ )?(?:loops of )?(?:\w+ )?bowel(?: loops)?\b|\bbowel (?:obstruction|"
+        r"distent?[st]ion)\b",
+        "boweldistension",
+    ),
+    _rule(
+        "tamponade",
+        r"\b(?:cardiac |pericardial )?tamponade\b",
+        "large pericardial effusion",
+    ),
+    _rule(
+        "distress",
+        r"\b(?:acute |adult )?respiratory distress syndrome\b",
+        "pulmonary edema",
+    ),
+    _rule(
+        "wing",
+        r"\bbat-? ?wing (?:pattern|appearance|distribution|opacit(?:y|ies))\b",
+        "pulmonary edema",
+    ),
+    _rule(
+        "lingul",
+        r"\b(?:left )?lingular?\b",
+        "left upper midlung",
+    ),
+    _rule(
+        "coin",
+        r"\bcoin (?:lesion|shadow)s?\b",
+        "nodule",
+    ),
+    _rule(
+        "shadow",
+        r"\b(alveolar|air ?-?space|ill-defined|patchy|fluffy|confluent) shadow(?:ing|"
+        r"s)?\b",
+        r"\1 opacity",
+    ),
+    # Devices
+    _rule(
+        "lying",
+        r"\b(?:low|high)[- ]lying ((?:\w+ ){0,3}?(?:tube|ett|catheter|line|picc))\b",
+        r"malpositioned \1",
+    ),
+    *(
+        _rule(phrase, rf"\b{phrase}(?:e?s)?\b", written)
+        for written, _, phrases in (row.partition(": ") for row in _PHRASES.strip().splitlines())
+        for phrase in phrases.split(" | ")
+    ),
+]
 
 
 @lru_cache(maxsize=1 << 14)
 def reworded(sentence: str) -> str:
     """The sentence as it is, or in lower case with the phrases of the rules replaced."""
     lower = text = sentence.lower()
-    for rule in _COMPILED:
+    for rule in _RULES:
         if rule.trigger in text:
             text = rule.pattern.sub(rule.replacement, text)
     return sentence if text == lower else text
