@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
+from xraygen.judges.proxy.measures import largest, singular
 from xraygen.judges.proxy.places import Place, Places, places
 from xraygen.judges.proxy.statement import Finding
+from xraygen.judges.proxy.tips import tips
 from xraygen.judges.proxy.vocabulary import (
     ASKED,
     CHANGED,
@@ -56,22 +57,11 @@ _NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexpose
 _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
 # Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
-_MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
 # What may stand between an adjective and its noun.
 _ADJECTIVES = frozenset(YIELDS) | {"nodular"}
 _BETWEEN = frozenset(
     "and pulmonary old multiple scattered small stable patchy diffuse focal faint".split()
 )
-
-
-@lru_cache(maxsize=1 << 14)
-def singular(word: str) -> str:
-    """The word without its plural ending; enough for this vocabulary."""
-    if len(word) < 4 or word[-1] != "s" or word[-2] in "sui":
-        return word
-    if word.endswith("ies"):
-        return word[:-3] + "y"
-    return word[:-2] if word.endswith("sses") else word[:-1]
 
 
 def clauses(words: list[str]) -> list[list[str]]:
@@ -187,8 +177,10 @@ class Clause:
         self.low = not LOW.isdisjoint(words)
         self.asserted = _NOT_SEEN.isdisjoint(words)
         self.obscured = not _OBSCURED.isdisjoint(words)
-        self.size = _size(words)
+        self.size = largest(words)
         named = places(words)
+        for at, site in tips(words):
+            named.setdefault(at, []).append(site)
         for at, word in enumerate(_without_doublets(words)):
             if word in ASKED:
                 self.asked = True
@@ -387,16 +379,3 @@ class Clause:
         if self.described or self.details.severity:
             return "present"  # "a large heart" has no observation
         return "named"
-
-
-def _size(words: list[str]) -> float:
-    """The largest measure in mm, 0 if there is none."""
-    measures = zip(words, words[1:], strict=False)
-    return max(
-        (
-            float(number) * _MILLIMETERS[singular(unit)]
-            for number, unit in measures
-            if number[0].isdigit() and singular(unit) in _MILLIMETERS
-        ),
-        default=0,
-    )

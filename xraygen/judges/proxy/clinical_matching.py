@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.findings import Finding
-from xraygen.judges.proxy.places import apart, malpositioned
+from xraygen.judges.proxy.places import apart
+from xraygen.judges.proxy.tips import malpositioned
 
 
 def _pairs(text: str, *families: Sequence[str]) -> set[frozenset[str]]:

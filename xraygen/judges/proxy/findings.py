@@ -9,7 +9,8 @@ end of the clause (`clause.py`).
 import re
 from functools import lru_cache
 
-from xraygen.judges.proxy.clause import Clause, clauses, singular
+from xraygen.judges.proxy.clause import Clause, clauses
+from xraygen.judges.proxy.measures import singular
 from xraygen.judges.proxy.rewording import reworded
 from xraygen.judges.proxy.statement import Finding, Statement
 from xraygen.judges.proxy.vocabulary import (

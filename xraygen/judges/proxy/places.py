@@ -1,4 +1,4 @@
-"""The places of the chest that reports name, and where the tips of tubes and lines do not belong.
+"""The places of the chest that reports name.
 
 A place is a set of parts of one kind: the thoracic spine is the vertebrae T1 to T12. Two findings
 are in different places where both name parts of a kind and share none. A place that is not known,
@@ -6,10 +6,9 @@ or that only one side names, is no difference.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
-from xraygen.judges.proxy.vocabulary import BONE, OBSERVATION
+from xraygen.judges.proxy.vocabulary import BONE
 
 
 class Place(NamedTuple):
@@ -18,27 +17,23 @@ class Place(NamedTuple):
 
 
 Places = frozenset[Place]
-DEVICES = frozenset(word for word, key in OBSERVATION.items() if key == "device")
-MILLIMETERS = dict.fromkeys(("mm", "millimeter", "millimeters"), 1) | dict.fromkeys(
-    ("cm", "centimeter", "centimeters"), 10
-)
 
 
-def _place(kind: str, parts: Iterable[str]) -> Place:
+def place_of(kind: str, parts: Iterable[str]) -> Place:
     return Place(kind, frozenset(parts))
 
 
-def _by_word(kind: str, text: str) -> dict[str, Place]:
+def by_word(kind: str, text: str) -> dict[str, Place]:
     """`part, part: word word` lines -> the place that each word names."""
     found = {}
     for line in text.strip().splitlines():
         parts, _, words = line.partition(":")
-        place = _place(kind, (part.strip() for part in parts.split(",")))
+        place = place_of(kind, (part.strip() for part in parts.split(",")))
         found.update(dict.fromkeys(words.split(), place))
     return found
 
 
-_BONES = _by_word(
+_BONES = by_word(
     "bone",
     """
 clavicle: clavicle clavicular
@@ -53,7 +48,7 @@ humerus, scapula, joint: glenohumeral
 clavicle, humerus, scapula, joint: shoulder
 """,
 )
-_ORGANS = _by_word(
+_ORGANS = by_word(
     "organ",
     """
 lung, hilum: lung pulmonary lobe lobar lingula lingular intrapulmonary parenchymal parenchyma
@@ -66,14 +61,14 @@ trachea: trachea tracheal endotracheal
 abdomen: abdomen abdominal liver hepatic spleen splenic kidney renal gallbladder
 """,
 )
-_DEPTHS = _by_word(
+_DEPTHS = by_word(
     "depth",
     """
 central: perihilar parahilar central centrally
 peripheral: peripheral peripherally subpleural
 """,
 )
-_STATIONS = _by_word(
+_STATIONS = by_word(
     "lymph nodes",
     """
 hilum: hilum hilar hila
@@ -84,31 +79,6 @@ window: aorticopulmonary aortopulmonary
 subcarinal: subcarinal
 paratracheal, window, subcarinal, prevascular: mediastinum mediastinal
 prevascular: prevascular
-""",
-)
-_SITES = _by_word(
-    "tip",
-    """
-svc: svc cavoatrial caval
-atrium: atrium atrial
-ventricle: ventricle ventricular
-central vein: brachiocephalic innominate
-jugular vein: jugular
-subclavian vein: subclavian
-azygos vein: azygos azygous
-ivc: ivc
-hepatic vein: hepatic portal liver
-aorta: aorta aortic carotid arterial
-axillary vein: axillary axilla
-trachea: trachea tracheal
-bronchus: bronchus bronchi bronchial mainstem
-esophagus: esophagus esophageal oesophagus oesophageal gastroesophageal ge
-pharynx: pharynx hypopharynx oropharynx nasopharynx pharyngeal
-stomach: stomach gastric duodenum duodenal jejunum jejunal pylorus fundus antrum bowel abdomen
-stomach: diaphragm hemidiaphragm
-lung: lung lobe lobar
-pleura: pleura pleural
-chest wall: softtissue subcutaneous
 """,
 )
 _WORDS: dict[str, list[Place]] = {}
@@ -185,15 +155,6 @@ _BESIDE_RIBS = frozenset(
     " to through thru the bilateral".split()
 )
 
-# Words for the end of a tube or line, by their beginning.
-_ENDS = ("tip", "terminat", "end", "coil", "loop", "kink", "curl")
-# Where no tube or line enters.
-_NO_ENTRY = frozenset("bronchus bronchi bronchial mainstem azygos azygous".split())
-# Where a tip is well even if a word of _LANDMARK is before it: "below the diaphragm".
-_HARBORS = frozenset(("stomach", "svc", "trachea"))
-_LANDMARK = frozenset("level above below near beyond past adjacent toward towards beneath".split())
-_ABOVE_CARINA = 20  # mm
-
 # The findings by which a kind of place is told apart; other kinds count for all of them. A nodule
 # that projects over a rib is none of the rib.
 _OF_BONES = frozenset(BONE - {"scoliosis", "kyphosis", "osteopenia", "compression"}) | {
@@ -219,7 +180,7 @@ def _parts_of(row: range, third: str) -> range:
 
 
 def _numbered(kind: str, numbers: Iterable[int]) -> Place:
-    return _place(kind, map(str, numbers))
+    return place_of(kind, map(str, numbers))
 
 
 def _vertebrae(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
@@ -248,7 +209,7 @@ def _vertebrae(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
             continue
         joined = 0 < last[1] < this and at - last[0] <= 3 and set(between) <= _TO
         yield at, _numbered("vertebra", range(last[1] + 1, this + 1) if joined else [this])
-        yield at, _place("bone", ["spine"])
+        yield at, place_of("bone", ["spine"])
         last = (at, this)
 
 
@@ -305,38 +266,7 @@ def _qualified(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
             elif before not in _PASSED:
                 break
         if parts:
-            yield at, _place(kind, parts)
-
-
-def _tips(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
-    """What is said of the end of a tube or line. A vein may be where it enters: only after a word
-    for its end is it a place of the tip.
-    """
-    ends = False
-    for at, word in enumerate(words):
-        if word.startswith(_ENDS):
-            ends = True
-        site = _SITES.get(word)
-        before = words[max(0, at - 4) : at]
-        if word in ("carina", "carinal"):
-            yield at, _at_the_carina(words, at)
-        elif site and (ends or word in _NO_ENTRY) and (site.parts & _HARBORS or _inside(before)):
-            yield at, site
-
-
-def _inside(before: Sequence[str]) -> bool:
-    """Whether the words before a site say that the tip is in it, not at its level or past it."""
-    return _LANDMARK.isdisjoint(before) and ("distal", "to") not in pairwise(before)
-
-
-def _at_the_carina(words: Sequence[str], at: int) -> Place:
-    """At least 2 cm above it the tip of a tube is in the trachea; nearer it may slip down."""
-    before = words[max(0, at - 6) : at]
-    for number, unit in pairwise(before):
-        if unit in MILLIMETERS and number[0].isdigit():
-            near = float(number) * MILLIMETERS[unit] < _ABOVE_CARINA
-            return _place("tip", ["carina" if near else "trachea"])
-    return _place("tip", ["trachea" if "above" in before else "carina"])
+            yield at, place_of(kind, parts)
 
 
 def places(words: Sequence[str]) -> dict[int, list[Place]]:
@@ -352,8 +282,6 @@ def places(words: Sequence[str]) -> dict[int, list[Place]]:
         _add(found, _ribs(words))
     _add(found, _vertebrae(words))
     _add(found, _qualified(words))
-    if not DEVICES.isdisjoint(words):
-        _add(found, _tips(words))
     return found
 
 
@@ -381,44 +309,3 @@ def apart(one: Places, other: Places, *keys: str) -> bool:
         for kind in kinds
         if _APPLIES.get(kind, frozenset(keys)).issuperset(keys)
     )
-
-
-# Where the tip of a device is wrong, and where it is right, by the kind of the device.
-_VEINS = (
-    frozenset(
-        (
-            "jugular vein",
-            "subclavian vein",
-            "axillary vein",
-            "azygos vein",
-            "hepatic vein",
-            "ventricle",
-            "aorta",
-        )
-    ),
-    frozenset(("svc", "atrium")),
-)
-_TIPS = {
-    "central venous catheter": _VEINS,
-    "PICC": _VEINS,
-    "port": _VEINS,
-    "umbilical catheter": (frozenset(("hepatic vein",)), frozenset(("ivc", "atrium"))),
-    "endotracheal tube": (
-        frozenset(("bronchus", "carina", "esophagus", "pharynx")),
-        frozenset(("trachea",)),
-    ),
-    "tracheostomy tube": (frozenset(("bronchus", "chest wall")), frozenset(("trachea",))),
-    "enteric tube": (
-        frozenset(("bronchus", "trachea", "lung", "pleura", "esophagus", "pharynx")),
-        frozenset(("stomach",)),
-    ),
-    "gastrostomy tube": (frozenset(("chest wall",)), frozenset(("stomach",))),
-    "chest tube": (frozenset(("chest wall",)), frozenset(("pleura",))),
-}
-
-
-def malpositioned(kind: str, tip: Places) -> bool:
-    """Whether a device of this kind ends where it should not. `tip`: what is said of its tip."""
-    wrong, right = _TIPS.get(kind, (frozenset(), frozenset()))
-    sites = parts(tip, "tip")
-    return not wrong.isdisjoint(sites) and right.isdisjoint(sites)
