@@ -43,17 +43,20 @@ sternum: sternum sternal manubrium manubrial xiphoid
 rib: rib costal
 spine: spine spinal vertebra vertebral vertebrae discspace cervical thoracic lumbar dorsal
 spine: thoracolumbar cervicothoracic midthoracic
-clavicle, scapula, joint: acromioclavicular
-humerus, scapula, joint: glenohumeral
-clavicle, humerus, scapula, joint: shoulder
+clavicle, acromioclavicular joint: acromioclavicular
+humerus, scapula, shoulder joint: glenohumeral
+clavicle, humerus, scapula, acromioclavicular joint, shoulder joint: shoulder
 """,
 )
 _ORGANS = by_word(
     "organ",
     """
-lung, hilum: lung pulmonary lobe lobar lingula lingular intrapulmonary parenchymal parenchyma
-hilum: hilum hilar hila
-mediastinum, hilum: mediastinum mediastinal
+lung, bronchus, hilum of the lung: lung pulmonary lobe lobar intrapulmonary parenchymal
+lung, bronchus, hilum of the lung: parenchyma
+bronchus: bronchus bronchi bronchial endobronchial
+hilum of the lung, hilum of the mediastinum: hilum hilar hila
+mediastinum, hilum of the mediastinum: mediastinum mediastinal
+esophagus: esophagus esophageal oesophagus oesophageal
 pleura: pleural pleura fissure fissural
 chest wall: breast axilla axillary softtissue skin subcutaneous
 neck: thyroid neck
@@ -168,7 +171,9 @@ _APPLIES = {
     "bone": _OF_BONES,
     "vertebra": _OF_BONES | {"compression", "kyphosis", "scoliosis"},
     "rib": _OF_BONES,
-    "organ": frozenset(("mass", "nodule", "nodular opacity", "lesion", "malignancy")),
+    "organ": frozenset(
+        ("mass", "nodule", "nodular opacity", "lesion", "malignancy", "foreign body")
+    ),
     "lymph nodes": frozenset(("adenopathy",)),
     "tip": frozenset(),
 }

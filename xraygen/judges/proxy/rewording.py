@@ -65,6 +65,16 @@ _RULES: list[_Rule] = [
         _both_sides,
     ),
     _rule(
+        "ward",
+        r"\b(left|right)wards?\b",
+        r"to the \1",
+    ),
+    _rule(
+        "displace",
+        r"\b(trachea\w*|mediastin\w+)\b([^.,;]{0,25}?)\bdisplac(?:ed|ement)\b",
+        r"\1\2deviated",
+    ),
+    _rule(
         " less",
         r",?(?: with| and)?(?: to)?(?: an?)? less(?:er)? (?:degree|extent|involvement|"
         r"amount)(?: of| in| on| at)?\b",
@@ -76,6 +86,16 @@ _RULES: list[_Rule] = [
         r"\b(?:free )?(?:air|gas) (?:is )?(?:present |seen )?(?:with)?in "
         r"(?:the )?(left |right |both )?pleural (?:spaces?|cavit\w+|sacs?)",
         r"\1pneumothorax",
+    ),
+    _rule(
+        "pleural",
+        r"\bblood (?:is )?(?:present |seen )?(?:with)?in (?:the )?(left |right |both )?pleural\b",
+        r"\1pleural effusion",
+    ),
+    _rule(
+        "pleural cap",
+        r"\bpleural cap(?:s|ping)?\b",
+        "pleural thickening",
     ),
     _rule(
         "cavit",
@@ -108,14 +128,14 @@ _RULES: list[_Rule] = [
     # Bones
     _rule(
         "vertebra",
-        r"\b(?:collapsed?|flatten(?:ed|ing)|crush(?:ed)?) (?:of )?(?:the |"
+        r"\b(?:collapsed?|flatten(?:ed|ing)|crush(?:ed)?|compressed) (?:of )?(?:the |"
         rf"an? )?((?:[\w-]+ ){{0,3}}?{_VERTEBRA})",
         r"compression of \1",
     ),
     _rule(
         "vertebra",
         rf"\b({_VERTEBRA}) (?:(?:has|have|is|are) )?(\w+ly )?(?:collapsed?|flattened|"
-        r"crushed)\b",
+        r"crushed|compressed)\b",
         r"\1 \2compression",
     ),
     _rule(
@@ -196,6 +216,11 @@ _RULES: list[_Rule] = [
         "abnormalchest",
     ),
     # Diseases
+    _rule(
+        "over",
+        r"\bover-?(?:expan|aerat|disten)\w+",
+        "hyperinflated",
+    ),
     _rule(
         "dissection",
         r"(?<!node )(?<!neck )(?<!axillary )\bdissections?\b",
