@@ -57,6 +57,7 @@ bronchus: bronchus bronchi bronchial endobronchial
 hilum of the lung, hilum of the mediastinum: hilum hilar hila
 mediastinum, hilum of the mediastinum: mediastinum mediastinal
 esophagus: esophagus esophageal oesophagus oesophageal
+bone: bone bony osseous skeletal
 pleura: pleural pleura fissure fissural
 chest wall: breast axilla axillary softtissue skin subcutaneous
 neck: thyroid neck
@@ -112,8 +113,7 @@ _FISSURES = {
     "azygous": "azygos",
 }
 _SEGMENTS = {
-    word: word
-    for word in "apical posterior anterior superior inferior medial lateral apicoposterior".split()
+    word: word for word in "apical posterior anterior superior inferior medial lateral".split()
 }
 _SEGMENTS["anteromedial"] = "anterior"
 _QUALIFIED: Mapping[str, tuple[str, Mapping[str, str]]] = {

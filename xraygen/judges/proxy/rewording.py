@@ -26,6 +26,21 @@ def _both_sides(match: re.Match[str]) -> str:
     return match[0] if unchanged else f"bilateral {between}"
 
 
+def _air(match: re.Match[str]) -> str:
+    """Air where it does not belong is named by its place."""
+    side, place = match.groups()
+    for beginning, name in _AIR.items():
+        if place.startswith(beginning):
+            return f"{side or ''}{name}"
+    return f"{side or ''}subcutaneous emphysema"
+
+
+_AIR = {
+    "pleural": "pneumothorax",
+    "mediastin": "pneumomediastinum",
+    "pericardi": "pneumomediastinum",
+    "peritoneal": "pneumoperitoneum",
+}
 # Of these, one is compared with the other, and neither need be abnormal.
 _COMPARED = re.compile(r"\b(?:lungs?|hilum|hilar|hemithorax|hemidiaphragm|diaphragm)\b")
 _VERTEBRA = r"(?:vertebra[el]?s?(?: bod(?:y|ies))?|[ctl]\d{1,2})\b"
@@ -39,6 +54,12 @@ def _rule(trigger: str, pattern: str, replacement: str | Callable[[re.Match[str]
 
 # `written: phrase | phrase`, each also in the plural.
 _PHRASES = """
+apical posterior: apicoposterior
+clavicle: collarbone | collar bone
+scapula: shoulder blade
+spine: backbone
+sternum: breastbone | breast bone
+tuberculosis: tb
 boweldistension: ileus
 bulla: pneumatocele
 compression: vertebra plana
@@ -53,22 +74,14 @@ pulmonaryinfarct: pulmonary infarct
 # Trigger, pattern and replacement, in order: one rule may prepare the text for the next.
 _RULES: list[_Rule] = [
     # Sides and severity
-    _rule(
-        "minor fissure",
-        r"minor fissure",
-        "horizontal fissure",
-    ),
+    _rule("minor fissure", r"minor fissure", "horizontal fissure"),
     _rule(
         "than",
         r"\b(left|right)\b([^.,;]*?)\b(?:greater|larger|worse|"
         r"more|>)(?: \w+)?(?: on| in)? than (?:on |in )?(?:the )?(left|right)\b",
         _both_sides,
     ),
-    _rule(
-        "ward",
-        r"\b(left|right)wards?\b",
-        r"to the \1",
-    ),
+    _rule("ward", r"\b(left|right)wards?\b", r"to the \1"),
     _rule(
         "displace",
         r"\b(trachea\w*|mediastin\w+)\b([^.,;]{0,25}?)\bdisplac(?:ed|ement)\b",
@@ -83,31 +96,36 @@ _RULES: list[_Rule] = [
     # The pleura, the pericardium and what else is a space
     _rule(
         "pleural",
-        r"\b(?:free )?(?:air|gas) (?:is )?(?:present |seen )?(?:with)?in "
-        r"(?:the )?(left |right |both )?pleural (?:spaces?|cavit\w+|sacs?)",
-        r"\1pneumothorax",
+        r"\bair[- ]fluid levels? (?:with)?in (?:the )?(left |right |both )?pleural "
+        r"(?:spaces?|cavit\w+)",
+        r"\1hydropneumothorax",
+    ),
+    _rule(
+        " in ",
+        r"\b(?:free )?(?:air|gas) (?:is )?(?:present |seen )?in (?:the )?(left |right |both )?"
+        r"(pleural (?:spaces?|cavit\w+|sacs?)|mediastin\w+|pericardi\w+|soft tissues?|"
+        r"subcutaneous|chest wall|peritoneal cavity)",
+        _air,
+    ),
+    _rule("visceral pleural", r"\bvisceral pleural (?:line|edge|margin)\b", "pneumothorax"),
+    _rule(
+        "tension",
+        r"\btension pneumothora(?:x|ces)\b|\bpneumothorax under tension\b",
+        "severe pneumothorax",
     ),
     _rule(
         "pleural",
         r"\bblood (?:is )?(?:present |seen )?(?:with)?in (?:the )?(left |right |both )?pleural\b",
         r"\1pleural effusion",
     ),
-    _rule(
-        "pleural cap",
-        r"\bpleural cap(?:s|ping)?\b",
-        "pleural thickening",
-    ),
+    _rule("pleural cap", r"\bpleural cap(?:s|ping)?\b", "pleural thickening"),
     _rule(
         "cavit",
         r"\b(pleural|thoracic|chest|abdominal|peritoneal|pericardial|"
         r"medullary) cavit(?:y|ies)\b",
         r"\1 space",
     ),
-    _rule(
-        "cavitat",
-        r"\bcavitat(?:ing|ed)\b",
-        "cavitary",
-    ),
+    _rule("cavitat", r"\bcavitat(?:ing|ed)\b", "cavitary"),
     _rule(
         "pericardi",
         r"\b(?:effusion|fluid|blood)\b[^.,;]{0,25}?\b(?:in|of|within|"
@@ -138,21 +156,12 @@ _RULES: list[_Rule] = [
         r"crushed|compressed)\b",
         r"\1 \2compression",
     ),
-    _rule(
-        "collapse",
-        r"\b(?:collapsed?) (?:of )?(?:the )?([ctl]\d{1,2})\b",
-        r"compression of \1",
-    ),
-    _rule(
-        "collapse",
-        r"\b([ctl]\d{1,2}) (?:(?:has|is) )?(?:collapsed?)\b",
-        r"\1 compression",
-    ),
+    _rule("collapse", r"\b(?:collapsed?) (?:of )?(?:the )?([ctl]\d{1,2})\b", r"compression of \1"),
+    _rule("collapse", r"\b([ctl]\d{1,2}) (?:(?:has|is) )?(?:collapsed?)\b", r"\1 compression"),
+    _rule("cortical", r"\bcortical (?:break|disruption|step-?off)s?\b", "fracture"),
     # Nodes and vessels
     _rule(
-        "node",
-        rf"\benlarge(?:d|ment of)(?: the)? ((?:[\w-]+ ){{0,3}}?){_NODES}",
-        r"\1adenopathy",
+        "node", rf"\benlarge(?:d|ment of)(?: the)? ((?:[\w-]+ ){{0,3}}?){_NODES}", r"\1adenopathy"
     ),
     _rule(
         "node",
@@ -160,11 +169,7 @@ _RULES: list[_Rule] = [
         r"bulky)\b",
         r"\1adenopathy",
     ),
-    _rule(
-        "hilar",
-        r"\bhilar (?:arter(?:y|ies)|vessels?)\b",
-        "pulmonary arteries",
-    ),
+    _rule("hilar", r"\bhilar (?:arter(?:y|ies)|vessels?)\b", "pulmonary arteries"),
     _rule(
         "hypertension",
         r"\bpulmonary (?:arterial |artery )?hypertension\b",
@@ -176,17 +181,28 @@ _RULES: list[_Rule] = [
         r"vertebra\w*))\b",
         r"fractured \1",
     ),
+    _rule("dextro", r"\bdextro(?:convex )?(?:scoliosis|curvature)\b", "right scoliosis"),
+    _rule("levo", r"\blevo(?:convex )?(?:scoliosis|curvature)\b", "left scoliosis"),
+    # Not normal, and normal
     _rule(
-        "dextro",
-        r"\bdextro(?:convex )?(?:scoliosis|curvature)\b",
-        "right scoliosis",
+        "diaphragm",
+        r"\b((?:hemi)?diaphragms?) (?:is|are|lies?|sits?|appears?) (?:\w+ly )?high(?:er)?"
+        r"(?! than the (?:left|right))(?: than (?:normal|usual))?\b",
+        r"\1 elevated",
+    ),
+    _rule("small", r"\bsmall (heart|cardiac silhouette)\b", r"normal \1"),
+    _rule(
+        "small",
+        r"\b(heart|cardiac silhouette|cardiac size|heart size) (is|appears) (?:\w+ly )?small\b",
+        r"\1 \2 normal",
     ),
     _rule(
-        "levo",
-        r"\blevo(?:convex )?(?:scoliosis|curvature)\b",
-        "left scoliosis",
+        "not ",
+        r"\bnot (?:\w+ly )?(?:large|larger|big|bulky|wide|narrow|narrowed|asymmetric|coarse|"
+        r"accentuated|dense|irregular|blurred|indistinct)\b",
+        "normal",
     ),
-    # Not normal
+    _rule("nothing", r"\bnothing\b", "no"),
     _rule(
         "normal",
         r"\b(?:above|beyond|exceed(?:s|ing)?|(?:greater|larger) than) (?:the |"
@@ -194,38 +210,18 @@ _RULES: list[_Rule] = [
         r"normal(?: limits?| range| size)?)\b",
         "enlarged",
     ),
-    _rule(
-        "normal",
-        r"\boutside (?:the |of )?(?:limits of normal|normal limits)\b",
-        "abnormal",
-    ),
+    _rule("normal", r"\boutside (?:the |of )?(?:limits of normal|normal limits)\b", "abnormal"),
     _rule(
         "not ",
         r"\bnot (?:quite |entirely |completely |fully )?(?:normal|unremarkable|"
         r"clear(?! (?:if|whether|why|how)))\b",
         "abnormal",
     ),
-    _rule(
-        "abnormal",
-        rf"\babnormal {_STUDY}",
-        "abnormalchest",
-    ),
-    _rule(
-        "abnormal",
-        rf"\b{_STUDY} (?:is|appears|was|remains) abnormal\b",
-        "abnormalchest",
-    ),
+    _rule("abnormal", rf"\babnormal {_STUDY}", "abnormalchest"),
+    _rule("abnormal", rf"\b{_STUDY} (?:is|appears|was|remains) abnormal\b", "abnormalchest"),
     # Diseases
-    _rule(
-        "over",
-        r"\bover-?(?:expan|aerat|disten)\w+",
-        "hyperinflated",
-    ),
-    _rule(
-        "dissection",
-        r"(?<!node )(?<!neck )(?<!axillary )\bdissections?\b",
-        "aorticdissection",
-    ),
+    _rule("over", r"\bover-?(?:expan|aerat|disten)\w+", "hyperinflated"),
+    _rule("dissection", r"(?<!node )(?<!neck )(?<!axillary )\bdissections?\b", "aorticdissection"),
     _rule(
         "aort",
         r"\b(?:aortic (?:rupture|transection|laceration)|(?:ruptured|transected) "
@@ -237,21 +233,13 @@ _RULES: list[_Rule] = [
         r"(?<!septic )\b(?:pulmonary )?(?:thrombo)?embol(?:ism|us|i)\b",
         "pulmonaryembolism",
     ),
-    _rule(
-        "contusion",
-        r"\b(?:pulmonary |lung )?contusions?\b",
-        "pulmonaryhemorrhage",
-    ),
+    _rule("contusion", r"\b(?:pulmonary |lung )?contusions?\b", "pulmonaryhemorrhage"),
     _rule(
         "morrhage",
         r"\b(?:pulmonary|alveolar|lung|intrapulmonary) ha?emorrhages?\b",
         "pulmonaryhemorrhage",
     ),
-    _rule(
-        "cyst",
-        r"(?<!subchondral )\bcysts?\b",
-        "lungcyst",
-    ),
+    _rule("cyst", r"(?<!subchondral )\bcysts?\b", "lungcyst"),
     _rule(
         "bowel",
         r"\b(?:dilated|distended) "
@@ -259,31 +247,16 @@ _RULES: list[_Rule] = [
         r"distent?[st]ion)\b",
         "boweldistension",
     ),
-    _rule(
-        "tamponade",
-        r"\b(?:cardiac |pericardial )?tamponade\b",
-        "large pericardial effusion",
-    ),
-    _rule(
-        "distress",
-        r"\b(?:acute |adult )?respiratory distress syndrome\b",
-        "pulmonary edema",
-    ),
+    _rule("tamponade", r"\b(?:cardiac |pericardial )?tamponade\b", "large pericardial effusion"),
+    _rule("distress", r"\b(?:acute |adult )?respiratory distress syndrome\b", "pulmonary edema"),
     _rule(
         "wing",
         r"\bbat-? ?wing (?:pattern|appearance|distribution|opacit(?:y|ies))\b",
         "pulmonary edema",
     ),
-    _rule(
-        "lingul",
-        r"\b(?:left )?lingular?\b",
-        "left upper midlung",
-    ),
-    _rule(
-        "coin",
-        r"\bcoin (?:lesion|shadow)s?\b",
-        "nodule",
-    ),
+    _rule("water", r"\bwater in (?:the |both )?lungs?\b", "pulmonary edema"),
+    _rule("lingul", r"\b(?:left )?lingular?\b", "left upper midlung"),
+    _rule("coin", r"\bcoin (?:lesion|shadow)s?\b", "nodule"),
     _rule(
         "shadow",
         r"\b(alveolar|air ?-?space|ill-defined|patchy|fluffy|confluent) shadow(?:ing|"
