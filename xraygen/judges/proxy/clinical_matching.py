@@ -44,7 +44,8 @@ opacity | airspace opacity
 ground-glass opacity | opacity
 ground-glass opacity | airspace opacity | consolidation
 ground-glass opacity | pneumonia
-ground-glass ground-glass opacity | pulmonary edema
+ground-glass opacity | interstitial markings
+ground-glass opacity | pulmonary edema
 opacity | pneumonia
 opacity | tuberculosis
 opacity | atelectasis
@@ -69,6 +70,8 @@ interstitial markings | bronchiectasis
 interstitial markings | fibrosis
 interstitial markings | abnormal lung
 emphysema | flattened diaphragm
+diaphragmatic injury | hernia
+diaphragmatic injury | elevated diaphragm
 abscess | cavity | air-fluid level
 cyst | bulla | lesion | cavity
 pulmonary hemorrhage | consolidation | airspace opacity

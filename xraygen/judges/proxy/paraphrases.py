@@ -133,6 +133,7 @@ atherosclerosis: atheromatous arteriosclerotic
 consolidation: alveolar
 degenerative: djd ddd arthrosis osteoarthrosis syndesmophyte
 edema: kerley oedema
+hernia: diaphragmaticinjury
 effusion: empyema haemothorax hydropneumothorace
 elevation: raised
 goiter: goiter
@@ -159,6 +160,7 @@ KIND = {
     "aorticdissection": "aortic dissection",
     "aorticinjury": "aortic injury",
     "boweldistension": "bowel distension",
+    "diaphragmaticinjury": "diaphragmatic injury",
     "lungabscess": "abscess",
     "lungcyst": "cyst",
     "pulmonaryembolism": "pulmonary embolism",

@@ -63,6 +63,7 @@ chest wall: breast axilla axillary softtissue skin subcutaneous
 neck: thyroid neck
 trachea: trachea tracheal endotracheal
 abdomen: abdomen abdominal liver hepatic spleen splenic kidney renal gallbladder
+abdomen: stomach gastric bowel duodenum
 """,
 )
 _DEPTHS = by_word(

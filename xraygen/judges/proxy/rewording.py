@@ -28,11 +28,9 @@ def _both_sides(match: re.Match[str]) -> str:
 
 def _air(match: re.Match[str]) -> str:
     """Air where it does not belong is named by its place."""
-    side, place = match.groups()
-    for beginning, name in _AIR.items():
-        if place.startswith(beginning):
-            return f"{side or ''}{name}"
-    return f"{side or ''}subcutaneous emphysema"
+    between, side, place = match.groups()
+    names = [name for beginning, name in _AIR.items() if place.startswith(beginning)]
+    return f"{side or ''}{names[0] if names else 'subcutaneous emphysema'}{between}"
 
 
 _AIR = {
@@ -63,13 +61,18 @@ tuberculosis: tb
 boweldistension: ileus
 bulla: pneumatocele
 compression: vertebra plana
-fibrosis: silicosis | asbestosis | pneumoconiosis
+consolidation: consolidated
+edema: edematous | oedematous
+fibrosis: fibrosed | silicosis | asbestosis | pneumoconiosis
 lungabscess: abscess
 malignancy: mesothelioma | sarcoma | lymphoma
 mass: thymoma
+osteopenia: osteoporotic
 pneumomediastinum: pneumopericardium
 pulmonary edema: ards | acute lung injury
 pulmonaryinfarct: pulmonary infarct
+scarring: scarred
+hernia: herniated | herniating
 """
 # Trigger, pattern and replacement, in order: one rule may prepare the text for the next.
 _RULES: list[_Rule] = [
@@ -91,7 +94,7 @@ _RULES: list[_Rule] = [
         " less",
         r",?(?: with| and)?(?: to)?(?: an?)? less(?:er)? (?:degree|extent|involvement|"
         r"amount)(?: of| in| on| at)?\b",
-        "and",
+        " ",
     ),
     # The pleura, the pericardium and what else is a space
     _rule(
@@ -102,7 +105,8 @@ _RULES: list[_Rule] = [
     ),
     _rule(
         " in ",
-        r"\b(?:free )?(?:air|gas) (?:is )?(?:present |seen )?in (?:the )?(left |right |both )?"
+        r"\b(?:free )?(?:air|gas)\b(?![- ](?:fluid|space|bronch|trapping|leak))([^.,;]{0,25})"
+        r" (?:with)?in (?:the )?(left |right |both )?"
         r"(pleural (?:spaces?|cavit\w+|sacs?)|mediastin\w+|pericardi\w+|soft tissues?|"
         r"subcutaneous|chest wall|peritoneal cavity)",
         _air,
@@ -117,6 +121,17 @@ _RULES: list[_Rule] = [
         "pleural",
         r"\bblood (?:is )?(?:present |seen )?(?:with)?in (?:the )?(left |right |both )?pleural\b",
         r"\1pleural effusion",
+    ),
+    _rule(
+        "phrenic",
+        r"\b(?:in|at) (the |both )?(left |right )?(costo|cardio)phrenic\b",
+        r"in \1\2basal \3phrenic",
+    ),
+    _rule("not sharp", r"phrenic angles? (?:(?:is|are) )?not sharp\b", "phrenic angle is blunted"),
+    _rule(
+        "thicken",
+        r"\bthicken(?:ed|ing of)(?: the)? (?:bronch\w+|airway\w*)(?: walls?)?\b",
+        "airway thickening",
     ),
     _rule("pleural cap", r"\bpleural cap(?:s|ping)?\b", "pleural thickening"),
     _rule(
@@ -158,6 +173,22 @@ _RULES: list[_Rule] = [
     ),
     _rule("collapse", r"\b(?:collapsed?) (?:of )?(?:the )?([ctl]\d{1,2})\b", r"compression of \1"),
     _rule("collapse", r"\b([ctl]\d{1,2}) (?:(?:has|is) )?(?:collapsed?)\b", r"\1 compression"),
+    _rule(
+        "metasta",
+        r"\b(bon[ey]|osseous|skeletal|vertebral|ribs?|spinal) metasta\w+",
+        r"\1 lesion",
+    ),
+    _rule(
+        "metasta",
+        r"\bmetasta\w+ (?:to|in|of) (?:the )?(bones?|spine|ribs?|skeleton|vertebra\w*)\b",
+        r"lesion of the \1",
+    ),
+    _rule(
+        "diaphragm",
+        r"\b(?:diaphragm(?:atic)? (?:rupture|laceration|injury)|"
+        r"(?:ruptured|lacerated) (?:left |right )?(?:hemi)?diaphragm)\b",
+        "diaphragmaticinjury",
+    ),
     _rule("cortical", r"\bcortical (?:break|disruption|step-?off)s?\b", "fracture"),
     # Nodes and vessels
     _rule(
@@ -264,6 +295,12 @@ _RULES: list[_Rule] = [
         r"\1 opacity",
     ),
     # Devices
+    _rule(
+        "outside",
+        r"\boutside (?:of )?(?:the )?(?:chest|thorax|thoracic cage|(?:thoracic|pleural) "
+        r"(?:space|cavity))\b",
+        "in the soft tissues",
+    ),
     _rule(
         "lying",
         r"\b(?:low|high)[- ]lying ((?:\w+ ){0,3}?(?:tube|ett|catheter|line|picc))\b",
