@@ -39,6 +39,9 @@ _BONES = by_word(
 clavicle: clavicle clavicular
 humerus: humerus humeral
 scapula: scapula scapular acromion coracoid
+ulna: ulna ulnar
+femur: femur femoral
+pelvis: pelvis pelvic iliac
 sternum: sternum sternal manubrium manubrial xiphoid
 rib: rib costal
 spine: spine spinal vertebra vertebral vertebrae discspace cervical thoracic lumbar dorsal
@@ -58,6 +61,7 @@ hilum of the lung, hilum of the mediastinum: hilum hilar hila
 mediastinum, hilum of the mediastinum: mediastinum mediastinal
 esophagus: esophagus esophageal oesophagus oesophageal
 bone: bone bony osseous skeletal
+heart: heart cardiac ventricle ventricular atrium atrial
 pleura: pleural pleura fissure fissural
 chest wall: breast axilla axillary softtissue skin subcutaneous
 neck: thyroid neck

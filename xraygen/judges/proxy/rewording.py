@@ -63,6 +63,7 @@ bulla: pneumatocele
 compression: vertebra plana
 consolidation: consolidated
 edema: edematous | oedematous
+c2: odontoid | dens
 fibrosis: fibrosed | silicosis | asbestosis | pneumoconiosis
 lungabscess: abscess
 malignancy: mesothelioma | sarcoma | lymphoma
@@ -236,7 +237,7 @@ _RULES: list[_Rule] = [
     _rule("nothing", r"\bnothing\b", "no"),
     _rule(
         "normal",
-        r"\b(?:above|beyond|exceed(?:s|ing)?|(?:greater|larger) than) (?:the |"
+        r"\b(?:above|beyond|exceed(?:s|ing)?|(?:greater|larger|bigger|wider) than) (?:the |"
         r"its )?(?:upper )?(?:limits? of (?:the )?normal|"
         r"normal(?: limits?| range| size)?)\b",
         "enlarged",

@@ -34,10 +34,12 @@ pleura: pleura pleural
 chest wall: softtissue subcutaneous
 """,
 )
-# A tube or line may be within a vein that it enters by; it ends there only after these words.
-_ENTRIES = frozenset(("jugular vein", "subclavian vein", "axillary vein"))
+# A line may be within the vein, and a tube within the wall, that it enters by. It ends there only
+# after a word of _ENDS.
+_VEINS_OF_ENTRY = frozenset(("jugular vein", "subclavian vein", "axillary vein"))
+_ENTRIES = _VEINS_OF_ENTRY | {"chest wall"}
 _ENDS = re.compile("tips?|terminat.*|ends?|ending|coil.*|loop(?:ed|s|ing)|kink.*|curl.*")
-_IN = frozenset(("in", "into", "within", "entering", "enters"))
+_IN = frozenset(("in", "into", "within"))
 # Where a tip is well even if a word of _LANDMARK is before it: "below the diaphragm".
 _HARBORS = frozenset(("stomach", "svc", "trachea"))
 _LANDMARK = frozenset("level above below near beyond past adjacent toward towards beneath".split())
@@ -51,9 +53,11 @@ def tips(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
     ends = False
     for at, word in enumerate(words):
         ends = ends or bool(_ENDS.fullmatch(word))
-        site = _SITES.get(word)
         before = words[max(0, at - 4) : at]
-        if word in ("carina", "carinal"):
+        site = _SITES.get("softtissue" if before[-1:] + [word] == ["chest", "wall"] else word)
+        if word in ("diaphragm", "hemidiaphragm") and "above" in before:
+            yield at, _SITES["esophagus"]
+        elif word in ("carina", "carinal"):
             yield at, _at_the_carina(words[max(0, at - 6) : at])
         elif site is None or not (site.parts & _HARBORS or _inside(before)):
             continue
@@ -74,7 +78,7 @@ def _at_the_carina(before: Sequence[str]) -> Place:
 
 # Where the tip of a device is wrong, and where it is right, by the kind of the device.
 _VEINS = (
-    _ENTRIES | {"azygos vein", "hepatic vein", "ventricle", "aorta"},
+    _VEINS_OF_ENTRY | {"azygos vein", "hepatic vein", "ventricle", "aorta"},
     frozenset(("svc", "atrium")),
 )
 _GULLET = frozenset(("esophagus", "pharynx"))
