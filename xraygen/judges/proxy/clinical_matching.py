@@ -212,7 +212,7 @@ def with_malpositions(sentences: Iterable[Iterable[Finding]]) -> Iterator[list[F
         for finding in list(found):
             if finding.key != "device" or not finding.positive:
                 continue
-            kind = kind if finding.kind == "device" else finding.kind
+            kind = kind if finding.kind in ("device", MALPOSITIONED) else finding.kind
             if malpositioned(kind, finding.places):
                 found.append(replace(finding, kind=MALPOSITIONED))
         yield found

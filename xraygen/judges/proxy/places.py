@@ -195,7 +195,7 @@ def _numbered(kind: str, numbers: Iterable[int]) -> Place:
 
 def _vertebrae(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
     """ "T12", "L1 to L3", "T8-10", "the ninth thoracic vertebra", "the lower thoracic spine"."""
-    last = (-3, 0)  # where the last number is, and which
+    last = (-3, 0, "t")  # where the last number is, the vertebra, and its section
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
         if word in _SPINE and not _NOT_THE_SPINE.intersection(words[at + 1 : at + 2]):
@@ -210,17 +210,16 @@ def _vertebrae(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
         if before in _FIRST and number <= _COUNT[before]:
             this = _FIRST[before] + number - 1
             between = words[last[0] + 1 : at - 1]
-        elif at - last[0] <= 2 and last[1]:
+        elif at - last[0] <= 2 and number <= _COUNT[last[2]]:
             # "T8-10" is "t", "8", "10"
-            section = max(first for first in _FIRST.values() if first <= last[1])
-            this = section + number - 1
+            this = _FIRST[last[2]] + number - 1
             between = words[last[0] + 1 : at]
         else:
             continue
         joined = 0 < last[1] < this and at - last[0] <= 3 and set(between) <= _TO
         yield at, _numbered("vertebra", range(last[1] + 1, this + 1) if joined else [this])
         yield at, place_of("bone", ["spine"])
-        last = (at, this)
+        last = (at, this, before if before in _FIRST else last[2])
 
 
 def _number(words: Sequence[str], at: int) -> int:
@@ -243,11 +242,12 @@ def _ribs(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
         while end < len(words) and (words[end] in _BESIDE_RIBS or _number(words, end)):
             end += 1
         numbers = set(_listed(words[start:at])) or set(_listed(words[at + 1 : end]))
-        third = _THIRDS.keys() & words[max(0, at - 2) : at]
+        third = _THIRDS.keys() & words[max(0, at - 3) : at]
         if numbers:
             yield at, _numbered("rib", numbers)
         elif third:
-            yield at, _numbered("rib", _parts_of(range(1, 13), *third))
+            rows = [_parts_of(range(1, 13), name) for name in third]
+            yield at, _numbered("rib", set().union(*rows))
 
 
 def _listed(words: Sequence[str]) -> Iterator[int]:
