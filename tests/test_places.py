@@ -161,6 +161,8 @@ def test_apart_only_by_a_kind_that_both_name():
         "The tip of the port catheter is in the subclavian vein.",
         "Chest tube, its tip in the soft tissues of the chest wall.",
         "Chest tube, its tip outside the thoracic cavity.",
+        "Chest tube in the subcutaneous tissues.",
+        "Chest tube, its side hole in the chest wall.",
         "Chest drain kinked in the right chest wall.",
         "Low-lying endotracheal tube.",
     ],

@@ -31,14 +31,15 @@ stomach: stomach gastric duodenum duodenal jejunum jejunal pylorus fundus antrum
 stomach: diaphragm hemidiaphragm
 lung: lung lobe lobar
 pleura: pleura pleural
-chest wall: softtissue subcutaneous
+soft tissue: softtissue subcutaneous
+chest wall: wall
 """,
 )
 # A line may be within the vein, and a tube within the wall, that it enters by. It ends there only
 # after a word of _ENDS.
 _VEINS_OF_ENTRY = frozenset(("jugular vein", "subclavian vein", "axillary vein"))
 _ENTRIES = _VEINS_OF_ENTRY | {"chest wall"}
-_ENDS = re.compile("tips?|terminat.*|ends?|ending|coil.*|loop(?:ed|s|ing)|kink.*|curl.*")
+_ENDS = re.compile("tips?|terminat.*|ends?|ending|holes?|coil.*|loop(?:ed|s|ing)|kink.*|curl.*")
 _IN = frozenset(("in", "into", "within"))
 # Where a tip is well even if a word of _LANDMARK is before it: "below the diaphragm".
 _HARBORS = frozenset(("stomach", "svc", "trachea"))
@@ -54,7 +55,7 @@ def tips(words: Sequence[str]) -> Iterator[tuple[int, Place]]:
     for at, word in enumerate(words):
         ends = ends or bool(_ENDS.fullmatch(word))
         before = words[max(0, at - 4) : at]
-        site = _SITES.get("softtissue" if before[-1:] + [word] == ["chest", "wall"] else word)
+        site = _SITES.get(word)
         if word in ("diaphragm", "hemidiaphragm") and "above" in before:
             yield at, _SITES["esophagus"]
         elif word in ("carina", "carinal"):
@@ -81,6 +82,7 @@ _VEINS = (
     _VEINS_OF_ENTRY | {"azygos vein", "hepatic vein", "ventricle", "aorta"},
     frozenset(("svc", "atrium")),
 )
+_OUTSIDE = frozenset(("soft tissue", "chest wall"))
 _GULLET = frozenset(("esophagus", "pharynx"))
 _TIPS = {
     "central venous catheter": _VEINS,
@@ -88,13 +90,13 @@ _TIPS = {
     "port": _VEINS,
     "umbilical catheter": (frozenset(("hepatic vein",)), frozenset(("ivc", "atrium"))),
     "endotracheal tube": (_GULLET | {"bronchus", "carina"}, frozenset(("trachea",))),
-    "tracheostomy tube": (frozenset(("bronchus", "chest wall")), frozenset(("trachea",))),
+    "tracheostomy tube": (frozenset(("bronchus", *_OUTSIDE)), frozenset(("trachea",))),
     "enteric tube": (
         _GULLET | {"bronchus", "trachea", "lung", "pleura"},
         frozenset(("stomach",)),
     ),
-    "gastrostomy tube": (frozenset(("chest wall",)), frozenset(("stomach",))),
-    "chest tube": (frozenset(("chest wall",)), frozenset(("pleura",))),
+    "gastrostomy tube": (_OUTSIDE, frozenset(("stomach",))),
+    "chest tube": (_OUTSIDE, frozenset(("pleura",))),
 }
 
 
