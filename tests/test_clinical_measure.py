@@ -74,7 +74,7 @@ def cells(clinical: dict[str, Sequence[Clinical | None]], score: float = 0.5) ->
 CLEAR = Clinical(score=1.0, present=0.0)
 FOUND = Clinical(score=1.0, present=0.5, matched=("nodule",))
 MISSED = Clinical(score=0.0, present=0.5, missed=("nodule",))
-INVENTED = Clinical(score=-0.25, present=0.0, invented=("edema",))
+INVENTED = Clinical(score=-0.25, present=0.0, invented=("pulmonary edema",))
 BENIGN = Clinical(score=1.0, present=0.0, missed=("degenerative change",))
 
 
@@ -211,7 +211,7 @@ def test_recall_precision_and_the_most_frequent_names_by_hand():
     assert (found["matched"], found["missed"], found["invented"]) == (3, 5, 3)
     assert (found["recall"], found["precision"]) == (3 / 8, 3 / 6)
     assert list(found["misses"].items()) == [("nodule", 3), ("mass", 2)]
-    assert list(found["inventions"].items()) == [("mass", 2), ("edema", 1)]
+    assert list(found["inventions"].items()) == [("mass", 2), ("pulmonary edema", 1)]
     assert found["regions"][HEART]["recall"] == 0.5 and found["regions"][HEART]["precision"] == 1
     assert found["regions"][MEDIASTINAL] == {
         "recall": None,
@@ -308,8 +308,9 @@ def test_of_a_judge_that_does_not_tell_there_is_no_column(silent):
 
 def test_a_name_that_a_judge_gives_cannot_break_the_table():
     named = Clinical(score=0.0, missed=("a | b\nc",))
-    found = abnormal.findings([judgement("s", BONE, 0.1, named)], REGIONS.scored)
-    assert abnormal._finding_cells(found)[2] == "a / b c 1"
+    judged = [judgement(id, BONE, 0.1, named) for id in "stu"]
+    found = abnormal.findings(judged, REGIONS.scored)
+    assert abnormal._finding_cells(found)[2] == "a / b c 3"
 
 
 def test_the_floor_is_the_best_text_by_the_chosen_measure():

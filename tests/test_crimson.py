@@ -411,6 +411,33 @@ def test_one_that_has_no_end_is_unscored_until_max_tokens_is_raised(model):
     assert opinion.score == 0.5
 
 
+@pytest.mark.parametrize(
+    "reply, requests, said",
+    [
+        ({"finish_reason": "length"}, 1, "after 2,048 tokens: only reasoning came"),
+        ({"finish_reason": "stop"}, 4, "only reasoning came"),
+    ],
+)
+def test_a_reply_without_text_is_paid_for_once_and_its_tokens_count(model, reply, requests, said):
+    thoughts = {"role": "assistant", "content": None, "reasoning_content": "First, the heart."}
+    server = model(tokens=lambda body: (100, 50), script=[reply | {"message": thoughts}] * 4)
+    judge = judge_of(server)
+    (opinion,) = judge.judge(PAIRS[:1])
+    assert (opinion.verdict, opinion.completion) == ("unparseable", "")
+    assert said in opinion.explanation and len(server.asked) == requests
+    assert judge_of(server).judge(PAIRS[:1]) == [opinion] and len(server.asked) == requests
+    (stored,) = (json.loads(text) for _, text in judge.answers.all())
+    assert (stored["tokens_in"], stored["tokens_out"]) == (100 * requests, 50 * requests)
+
+
+def test_after_a_reply_without_text_one_that_cannot_be_read_is_still_corrected(model):
+    thoughts = {"role": "assistant", "content": None, "reasoning_content": "First, the heart."}
+    server = model(script=[{"message": thoughts}, {"text": "I cannot tell."}])
+    (opinion,) = judge_of(server).judge(PAIRS[:1])
+    assert opinion.verdict == "judged" and len(server.asked) == 3
+    assert "not a valid answer" in server.bodies[2]["messages"][-1]["content"]
+
+
 # Servers
 
 

@@ -202,25 +202,46 @@ def test_a_judge_that_tells_no_findings_leaves_them_open(members):
     assert "| mine" in section({"mine": audit}) and "picture is used" in verdict(audit)
 
 
-@pytest.mark.parametrize(
-    "low, high, changed, said",
-    [
-        (0.08, 0.2, 0.9, "**the picture is used**"),
-        (0.01, 0.04, 0.9, "**the picture is hardly used**"),
-        (-0.01, 0.04, 0.4, "**the picture is not used**, as far as 40 studies tell"),
-        (-0.01, 0.06, 0.4, "40 studies do not tell whether the picture is used"),
-        (0.0, 0.0, 0.0, "**the picture is not used**: another study's pictures change no answer"),
-        (None, None, 0.4, "too few studies"),
-    ],
-)
-def test_the_sentence_depends_on_the_interval_not_on_the_point(low, high, changed, said):
-    """The point is the same each time."""
-    estimate = {"value": 0.03, "ci_low": low, "ci_high": high}
-    swapped = {"changed": changed, "score": {"lost": estimate, "share": estimate}}
-    followed = {"texts": {"follows": None, "stays": None}}
-    audit = {"studies": 40, "own": {"answered": 40}, "followed": followed}
-    audit |= {"swapped": swapped, "blank": {"answered": 0}, "none": swapped}
-    assert verdict(audit).startswith(said)
+def test_two_studies_whose_answers_do_not_change_prove_little(members):
+    said = verdict(audited(IgnoresPictures, members, sample=2))
+    assert said.startswith("**the picture is not used**, as far as 2 studies tell: none of 6 ")
+
+
+class FailsWithSwapped(Showing):
+    """Says nothing of a study but with its own pictures, or with none."""
+
+    def annotation(self, case: Case) -> dict[str, str] | None:
+        right = self.truth[case.report]
+        return right if not case.images or self.seen(case) == right else None
+
+
+def test_an_answer_that_failed_neither_follows_nor_stays(members):
+    """Counted as empty, it would be nearer to a reference that is silent."""
+    audit = audited(FailsWithSwapped, members)
+    assert audit["swapped"]["answered"] == 0 < audit["none"]["answered"]
+    assert audit["followed"]["texts"]["n"] == audit["followed"]["findings"]["n"] == 0
+    assert picture_audit.metrics(audit)["pictures"]["follows_texts"] is None
+    assert verdict(audit) == (
+        "**the picture is not used**, as far as 40 studies tell: none of 40 answers changed."
+    )
+    assert section({"mine": audit}).count("| 0 regions ") == 1
+
+
+def test_a_swap_counts_only_if_both_studies_were_answered(members):
+    folder, studies = members
+    cases = altered(studies, AuditParams(sample=40, seed=0), folder)
+    lenders = {one.pictures_of for one in cases}
+    failing = next(study.report for study in studies if study.id in lenders)
+
+    class FailsForOne(IgnoresPictures):
+        def annotation(self, case: Case) -> dict[str, str] | None:
+            return None if case.report == failing else super().annotation(case)
+
+    whole = audited(IgnoresPictures, members)["followed"]["texts"]
+    rest = audited(FailsForOne, members)["followed"]["texts"]
+    assert rest["n"] < whole["n"]
+    for share in ("possible", "stays"):
+        assert rest[share]["value"] == whole[share]["value"] == 1
 
 
 def test_one_study_has_nobody_to_swap_with_and_no_interval(members):

@@ -246,10 +246,17 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     "--references",
     type=FILE,
     help="A table or JSON Lines file with a column reference, whose texts are damaged and reworded."
-    " By default data/prepared/test.jsonl, where it exists.",
+    " By default data/prepared/test.jsonl, where it exists and JUDGE asks no model.",
 )
 @click.option("--out", type=OUTPUT, help="JSON file to write, with every check and case.")
-def examine(name: str, cases: Path | None, references: Path | None, out: Path | None) -> None:
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say how many pairs a model would be asked about, and the time or cost.",
+)
+def examine(
+    name: str, cases: Path | None, references: Path | None, out: Path | None, dry_run: bool
+) -> None:
     """Examine JUDGE, a built-in one or a class: package.module:Class. Prints one table.
 
     The judge is given the project's own cases, radiologists' judgements (--cases), and damaged and
@@ -260,13 +267,24 @@ def examine(name: str, cases: Path | None, references: Path | None, out: Path | 
     from xraygen.evaluation.examination.perturbations import read_references
     from xraygen.evaluation.examination.report import content, notes, table
 
+    if dry_run and out is not None:
+        raise click.UsageError("Give --out or --dry-run, not both.")
+    judge = _judge(name, "JUDGE")
+    asks_no_model = judge.plan([]) is None
+    if dry_run and asks_no_model:
+        raise click.UsageError(f"--dry-run is for judges that ask a model; {name} asks no model.")
     prepared = Path("data/prepared/test.jsonl")
-    if references is None and prepared.exists():
-        references = prepared
-    texts = read_references(references) if references else []
+    texts = []
+    if references is not None:
+        texts = read_references(references)
+    elif asks_no_model and prepared.exists():
+        texts = read_references(prepared, optional=True)
     material = examination.read_material(cases, texts)
+    if dry_run:
+        click.echo(judge.plan(material.pairs()))
+        return
     click.echo(f"{len(material.pairs()):,} pairs are given to {name}", err=True)
-    measures = examination.examine(_judge(name), material)
+    measures = examination.examine(judge, material)
     click.echo(table(examination.rows_of(material, measures)))
     click.echo("\n".join(notes(material, measures)))
     if out is not None:
@@ -314,12 +332,12 @@ def import_completions(source: Path) -> None:
         )
 
 
-def _judge(name: str) -> "Judge":
+def _judge(name: str, where: str = "--judge") -> "Judge":
     """A judge with its settings in params.yaml; outside a project with its defaults."""
     from xraygen import judges, params
 
     settings = params.load().evaluate.settings if Path("params.yaml").exists() else None
-    return judges.load(name, settings)
+    return judges.load(name, settings, where)
 
 
 @main.command()

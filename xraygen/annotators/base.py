@@ -100,6 +100,12 @@ class Annotator(ABC):
         """
         return False
 
+    def unlimited(self) -> Annotator:
+        """This annotator without the limits of llm.max_failed that it keeps itself, for the picture
+        audit.
+        """
+        return self
+
     def plan(self, cases: Iterable[Case]) -> object:
         """What annotating these cases would ask a server, and at what cost, as one line of text."""
         return "asks no server; nothing to pay"

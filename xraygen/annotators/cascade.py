@@ -6,6 +6,7 @@ approach is handed a stream, which it batches as it likes, and memory stays boun
 """
 
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice, tee
@@ -91,6 +92,14 @@ class Cascade(Annotator):
 
     def counts_as_failed(self, record: AnnotationRecord) -> bool:
         return self.then.counts_as_failed(record)
+
+    def unlimited(self) -> "Cascade":
+        """With the same parts, so that no model is loaded twice."""
+        same = copy.copy(self)
+        llm = self.project.llm.model_copy(update={"max_failed": 1.0})
+        same.project = self.project._replace(llm=llm)
+        same._lost = Counter()
+        return same
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         answered = self._answered(cases)

@@ -88,6 +88,9 @@ class Checked(Annotator):
     def counts_as_failed(self, record: AnnotationRecord) -> bool:
         return self.annotate.counts_as_failed(record)
 
+    def unlimited(self) -> Checked:
+        return Checked(self.annotate.unlimited(), share=1.0)
+
     def plan(self, cases: Iterable[Case]) -> object:
         return self.annotate.plan(cases)
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from pydantic import NonNegativeInt
 
 from xraygen.annotators.base import Annotator
-from xraygen.annotators.load import Checked
 from xraygen.core.files import replacing
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.pictures import UnreadablePicture, open_picture
@@ -126,14 +125,13 @@ def _grey(image: Image, root: Path) -> Image:
     return Image(path=path.as_posix(), projection=image.projection, sha256=sha256)
 
 
-def answers(annotate: Checked, cases: Sequence[Altered], name: str) -> Iterator[AuditRecord]:
+def answers(annotate: Annotator, cases: Sequence[Altered], name: str) -> Iterator[AuditRecord]:
     """One record for each case, in order. `llm.max_failed` does not apply: that there is no answer
     without the right picture is a result. `name`: of the approach.
     """
     if not cases:
         return
-    unlimited = Checked(annotate.annotate, share=1.0)
-    answered = unlimited(one.case for one in cases)
+    answered = annotate.unlimited()(one.case for one in cases)
     records = progress(answered, f"{name} audit", "cases", len(cases))
     for record, (_, pictures, pictures_of) in zip(records, cases, strict=True):
         yield AuditRecord(pictures=pictures, pictures_of=pictures_of, **dict(record))

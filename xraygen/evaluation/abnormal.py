@@ -4,8 +4,8 @@ on abnormal and on normal references apart.
 Most references are normal, so that a mean over all of them says little about disease.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +14,13 @@ from xraygen.core.study import Clinical, Judgement
 from xraygen.evaluation.resampling import bootstrap, intervals, means
 from xraygen.evaluation.scores import StudyScores, columns_of, rounded
 from xraygen.evaluation.tables import number, table, with_interval
+from xraygen.judges.proxy.names import names as names_of_the_reader
 
 KINDS = ("abnormal", "normal")
 _KEPT = 10  # names of misses and of inventions in reports/comparison.json
 _SHOWN = 3  # names in a table
+_STUDIES = 3  # with a name that the reader of the proxy does not know, before it is shown
+_OTHER = "other"
 FINDING_HEADERS = ("recall", "precision", "misses", "inventions")
 ABOUT = """\
 A reference is *abnormal* if the judge finds anything of clinical significance in it; *pairs* are
@@ -28,6 +31,9 @@ ABOUT_FINDINGS = """\
 *Recall*: the share of the references' abnormal findings that the approach reports; *precision*: the
 share of those that it reports that are in the reference; over all pairs, benign findings included.
 Then the most frequent misses and inventions, with their numbers.
+"""
+ABOUT_OTHER = f"""\
+*{_OTHER.capitalize()}*: findings under names of the judge's in fewer than {_STUDIES} studies.
 """
 
 
@@ -84,7 +90,8 @@ class _Tally:
         self.missed.update(clinical.missed)
         self.invented.update(clinical.invented)
 
-    def content(self) -> dict:
+    def content(self, shown: Collection[str]) -> dict:
+        """`shown`: the names that may be told."""
         matched, missed, invented = (
             names.total() for names in (self.matched, self.missed, self.invented)
         )
@@ -94,8 +101,8 @@ class _Tally:
             "matched": matched,
             "missed": missed,
             "invented": invented,
-            "misses": _most_frequent(self.missed),
-            "inventions": _most_frequent(self.invented),
+            "misses": _most_frequent(self.missed, shown),
+            "inventions": _most_frequent(self.invented, shown),
         }
 
 
@@ -103,8 +110,11 @@ def _share(right: int, wrong: int) -> float | None:
     return rounded(right / (right + wrong)) if right + wrong else None
 
 
-def _most_frequent(names: Counter[str]) -> dict[str, int]:
-    return dict(sorted(names.items(), key=lambda item: (-item[1], item[0]))[:_KEPT])
+def _most_frequent(names: Counter[str], shown: Collection[str]) -> dict[str, int]:
+    told = {name: count for name, count in names.items() if name in shown}
+    most = dict(sorted(told.items(), key=lambda item: (-item[1], item[0]))[:_KEPT])
+    other = names.total() - sum(told.values())
+    return most | {_OTHER: other} if other else most
 
 
 def findings(judgements: Iterable[Judgement], regions: Sequence[str]) -> dict:
@@ -112,16 +122,33 @@ def findings(judgements: Iterable[Judgement], regions: Sequence[str]) -> dict:
     abnormal findings of all pairs, and under "regions" the same of each region.
 
     Recall is matched / (matched + missed), precision matched / (matched + invented), None where
-    there is none. `misses`, `inventions`: the most frequent names with their counts.
+    there is none. `misses`, `inventions`: the most frequent names with their counts, and last under
+    "other" how many findings have a name that is not told (`_shown`).
     """
+    judged = list(judgements)
     everything = _Tally()
     by_region = {region: _Tally() for region in regions}
-    for judgement in judgements:
+    for judgement in judged:
         if judgement.clinical is not None:
             everything.add(judgement.clinical)
             by_region[judgement.region].add(judgement.clinical)
-    counted = {region: tally.content() for region, tally in by_region.items()}
-    return everything.content() | {"regions": counted}
+    shown = _shown(judged)
+    counted = {region: tally.content(shown) for region, tally in by_region.items()}
+    return everything.content(shown) | {"regions": counted}
+
+
+def _shown(judgements: Iterable[Judgement]) -> set[str]:
+    """The names that may be told: those of the proxy's reader, and those found in several studies.
+    The figures are committed, and a name that a language model chose for one study may be words of
+    a patient's report.
+    """
+    studies: dict[str, set[str]] = defaultdict(set)
+    for judgement in judgements:
+        if clinical := judgement.clinical:
+            for name in (*clinical.matched, *clinical.missed, *clinical.invented):
+                studies[name].add(judgement.id)
+    frequent = {name for name, ids in studies.items() if len(ids) >= _STUDIES}
+    return frequent.union(names_of_the_reader()) - {_OTHER}
 
 
 def told(scores: dict) -> bool:
@@ -156,6 +183,10 @@ def sections(scores: dict, name: str, complete: bool) -> list[str]:
         table(rows, ["approach", *FINDING_HEADERS]),
         ABOUT_FINDINGS.strip(),
     ]
+    if any(
+        _OTHER in counted[key] for counted in found.values() for key in ("misses", "inventions")
+    ):
+        parts.append(ABOUT_OTHER.strip())
     if complete:
         rows = [
             [approach, region, *_finding_cells(regional)]
@@ -204,7 +235,9 @@ def _finding_cells(counted: dict) -> list[str]:
 
 
 def _named(counts: dict[str, int]) -> str:
-    shown = list(counts.items())[:_SHOWN]
+    shown = [item for item in counts.items() if item[0] != _OTHER][:_SHOWN]
+    if _OTHER in counts:
+        shown.append((_OTHER, counts[_OTHER]))
     # A judge of the user's, or a language model, may give a finding any name.
     plain = [(" ".join(name.replace("|", "/").split()), count) for name, count in shown]
     return ", ".join(f"{name} {count:,}" for name, count in plain) or "–"

@@ -93,17 +93,7 @@ def judged(
     answers: dict[str, dict[str, AnnotationRecord]] = {OWN: {id: right[id] for id in drawn}}
     for record in audited:
         answers.setdefault(record.pictures, {})[record.id] = record
-    blank = regions.annotation({})
-    swaps = [
-        _Swap(
-            own=references[record.id].reference or blank,
-            shown=references[record.pictures_of].reference or blank,
-            said=record.annotation or blank,
-            lenders_right=right[record.pictures_of].annotation or blank,
-        )
-        for record in audited
-        if record.pictures_of is not None
-    ]
+    swaps = list(_swaps(audited, references, right, regions))
     told = _Judged(_pairs(drawn, references, answers, swaps, regions), judge)
     values = _values(drawn, references, answers, told, regions)
     return {
@@ -111,6 +101,30 @@ def judged(
         **_conditions(answers, values, resamples, seed),
         "followed": _followed(swaps, told, regions.scored, resamples, seed),
     }
+
+
+def _swaps(
+    audited: Sequence[AuditRecord],
+    references: Mapping[str, Study],
+    right: Mapping[str, AnnotationRecord],
+    regions: Regions,
+) -> Iterable[_Swap]:
+    """None for an answer that failed, the lender's own included: it is not about any picture, but
+    counted as empty it would be nearer to whichever reference is silent.
+    """
+    blank = regions.annotation({})
+    for record in audited:
+        if record.pictures_of is None or record.annotation is None:
+            continue
+        lenders_right = right[record.pictures_of].annotation
+        if lenders_right is None:
+            continue
+        yield _Swap(
+            own=references[record.id].reference or blank,
+            shown=references[record.pictures_of].reference or blank,
+            said=record.annotation,
+            lenders_right=lenders_right,
+        )
 
 
 def _text(record: AnnotationRecord | None, region: str) -> str:
@@ -217,7 +231,7 @@ def _estimate(value: float, draws: np.ndarray | None) -> dict:
 def _followed(
     swaps: Sequence[_Swap], told: _Judged, scored: Sequence[str], resamples: int, seed: int
 ) -> dict:
-    """What the answers to swapped pictures are about.
+    """What the answers to swapped pictures are about; shares are None where none was answered.
 
     "texts": the `n` regions in which the two references differ for the judge. `follows`: the share
     in which the answer is nearer to the reference of the study whose pictures were shown, the

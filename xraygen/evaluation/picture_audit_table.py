@@ -8,6 +8,7 @@ from tabulate import tabulate
 NEGLIGIBLE = 0.05  # a loss is called negligible if its whole interval is below this
 _FEW = 5  # a finding that fewer swaps bring has no row
 _PICTURES = {"own": "its own", "swapped": "another study's", "blank": "blank", "none": "none"}
+_ALTERED = {"swapped": "another study's pictures", "blank": "blank ones", "none": "none"}
 _DECIDING = {"score": "the score", "clinical": "the clinical score"}
 ABOUT = """\
 Each approach that sees pictures was also asked about {studies} with the pictures of another
@@ -21,7 +22,8 @@ the share in which the answer is nearer to the reference of the study whose pict
 (*follows*) or to its own (*stays*), and the share that would follow with the answer that the
 other study itself got (*possible*). Of abnormal findings: the share of those that only the
 shown study has that the answer names (*follows*), that the other study's own answer names
-(*possible*), and of those that only its own study has that the answer names (*stays*)."""
+(*possible*), and of those that only its own study has that the answer names (*stays*). Failed
+answers are left out."""
 
 
 def section(audits: Mapping[str, dict], complete: bool = False) -> str:
@@ -47,26 +49,36 @@ def section(audits: Mapping[str, dict], complete: bool = False) -> str:
 
 def verdict(audit: dict) -> str:
     """Whether the picture is used, in words that the intervals allow."""
-    return " ".join(sentence for sentence in (_use(audit), _direction(audit)) if sentence)
-
-
-def _use(audit: dict) -> str:
-    swapped = audit["swapped"]
-    lost = _losses(swapped)
-    if not lost or not audit["own"]["answered"]:
+    altered = {shown: lost for shown in _ALTERED if (lost := _losses(audit[shown]))}
+    if not altered or not audit["own"]["answered"]:
         return "too few studies were answered to tell whether the picture is used."
-    if swapped["changed"] == 0:
-        return "**the picture is not used**: another study's pictures change no answer."
-    losses = " and ".join(f"{_DECIDING[measure]} by {_interval(lost[measure])}" for measure in lost)
-    changed = f"{100 * swapped['changed']:.0f} % of the answers"
-    effect = f"another study's pictures change {changed} and lower {losses}"
-    if any(loss["ci_low"] > 0 for loss in lost.values()):
-        used = "hardly used" if _negligible(lost) else "used"
-        return f"**the picture is {used}**{_spared(audit)}: {effect}; {_left(audit)}."
-    if _negligible(lost):
-        known = f"as far as {audit['studies']:,} studies tell"
-        return f"**the picture is not used**, {known}: {effect}; {_left(audit)}."
-    return f"{audit['studies']:,} studies do not tell whether the picture is used: {effect}."
+    sentences = (_use(audit, altered), _direction(audit))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _use(audit: dict, altered: dict[str, dict[str, dict]]) -> str:
+    """`altered`: what is lost with other pictures than its own, by condition and measure."""
+    studies = f"{audit['studies']:,} studies"
+    known = f"as far as {studies} tell"
+    if not any(audit[shown]["changed"] for shown in altered):
+        answers = sum(audit[shown]["answered"] for shown in altered)
+        return f"**the picture is not used**, {known}: none of {answers:,} answers changed."
+    worse = {shown: lost for shown, lost in altered.items() if _lower(lost)}
+    if worse:
+        effects = _effects(audit, worse)
+        if all(_negligible(lost) for lost in worse.values()):
+            return f"**the picture is hardly used**, {known}{_spared(altered, 'and')}: {effects}."
+        return f"**the picture is used**{_spared(altered, 'but')}: {effects}."
+    effects = _effects(audit, altered)
+    if all(_negligible(lost) for lost in altered.values()):
+        return (
+            f"**the picture gains nothing**, {known}: it changes answers but does not make them "
+            f"better; {effects}."
+        )
+    return (
+        f"**the picture changes answers**, but {studies} do not tell whether it makes them "
+        f"better: {effects}."
+    )
 
 
 def _losses(cell: dict) -> dict[str, dict]:
@@ -75,33 +87,35 @@ def _losses(cell: dict) -> dict[str, dict]:
     return {measure: loss for measure, loss in lost.items() if loss["ci_low"] is not None}
 
 
+def _lower(lost: dict[str, dict]) -> bool:
+    return any(loss["ci_low"] > 0 for loss in lost.values())
+
+
 def _negligible(lost: dict[str, dict]) -> bool:
     return all(loss["ci_high"] < NEGLIGIBLE for loss in lost.values())
 
 
-def _spared(audit: dict) -> str:
-    """That an approach which is misled by a wrong picture gains nothing by the right one."""
+def _spared(altered: dict[str, dict[str, dict]], conjunction: str) -> str:
+    """With which pictures nothing is lost: a model that a wrong picture misleads does not have to
+    gain by the right one.
+    """
     spared = [
-        pictures
-        for shown, pictures in (("blank", "a blank one"), ("none", "none"))
-        if (lost := _losses(audit[shown])) and _negligible(lost)
+        _ALTERED[shown] for shown, lost in altered.items() if _negligible(lost) and not _lower(lost)
     ]
-    return f", but the answers are as good with {' or '.join(spared)}" if spared else ""
+    return f", {conjunction} the answers are as good with {' or '.join(spared)}" if spared else ""
 
 
-def _left(audit: dict) -> str:
-    """What is earned without the right picture."""
-    shown = {
-        "another study's": audit["swapped"],
-        "blank ones": audit["blank"],
-        "none": audit["none"],
-    }
-    shares = [
-        f"{_share(cell['score']['share'])} with {pictures}"
-        for pictures, cell in shown.items()
-        if "score" in cell
-    ]
-    return f"of the score with its own pictures it earns {', '.join(shares)}"
+def _effects(audit: dict, altered: dict[str, dict[str, dict]]) -> str:
+    """How many answers change in each condition, and what is lost."""
+    return "; ".join(_effect(shown, audit[shown], lost) for shown, lost in altered.items())
+
+
+def _effect(shown: str, cell: dict, lost: dict[str, dict]) -> str:
+    changed = f"{100 * cell['changed']:.0f} % of the answers change"
+    if failed := cell["cases"] - cell["answered"]:
+        changed += f" ({failed:,} of {cell['cases']:,} fail)"
+    falls = [f"{_DECIDING[measure]} falls by {_interval(loss)}" for measure, loss in lost.items()]
+    return f"with {_ALTERED[shown]} {changed}, and {' and '.join(falls)}"
 
 
 def _direction(audit: dict) -> str:

@@ -119,9 +119,11 @@ def kind(name: str, where: str = "--judge") -> type[Judge]:
     return resolve(name, BUILT_IN, Judge, where)
 
 
-def load(name: str, settings: Mapping[str, Record] | None = None) -> Judge:
-    """The judge of this name. `settings`: of judges by name; a judge without has its defaults."""
-    judge = kind(name)((settings or {}).get(name))
+def load(name: str, settings: Mapping[str, Record] | None = None, where: str = "--judge") -> Judge:
+    """The judge of this name. `settings`: of judges by name; a judge without has its defaults.
+    `where`: what named it, for errors.
+    """
+    judge = kind(name, where)((settings or {}).get(name))
     judge.name = name
     return judge
 

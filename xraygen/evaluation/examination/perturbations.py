@@ -255,9 +255,10 @@ DAMAGE: dict[str, Change] = {
 }
 
 
-def read_references(path: Path) -> list[str]:
+def read_references(path: Path, optional: bool = False) -> list[str]:
     """The distinct texts in the column `reference` of a table or a JSON Lines file, which has a
-    text or, as prepared studies have, texts by region. UserError: a row has something else.
+    text or, as prepared studies have, texts by region. UserError: a row has something else, or none
+    has a text, unless that is `optional`.
     """
     texts: dict[str, None] = {}
     for number, row in read_rows(path, ("reference",)):
@@ -269,6 +270,6 @@ def read_references(path: Path) -> list[str]:
             if not isinstance(text, str):
                 raise UserError(f"{path}:{number}: reference has to be text, or texts by region")
             texts[text] = None
-    if not texts:
+    if not texts and not optional:
         raise UserError(f"{path}: no row has a reference")
     return list(texts)

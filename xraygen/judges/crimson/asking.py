@@ -23,24 +23,29 @@ class Reply(NamedTuple):
 
 
 async def ask(chat: Chat, asker: Asker, question: str) -> Reply | Refusal:
-    """A reply that cannot be read is answered with what is wrong with it, once. UserError: as
-    `Asker.ask` and `Chat.send`.
+    """A reply that cannot be read is answered with what is wrong with it, once. What was paid for
+    is a `Reply`, also where no try brought a text. UserError: as `Asker.ask` and `Chat.send`.
     """
     conversation = messages(question)
     said: list[Message] = []
+    corrected = False
     start = time.monotonic()
 
     def read(body) -> Message | Refusal:
+        nonlocal corrected
         message = message_of(body, asker.key)
         if message.final:
             return Refusal(message.stopped)
+        said.append(message)
+        if message.cut:  # at the limit of tokens the same would come again
+            return message
         if message.stopped:
             raise Unusable(message.stopped)
-        said.append(message)
-        if not message.cut and len(said) == 1:  # at the limit of tokens the same would come again
+        if not corrected:
             try:
                 parse(message.text)
             except ValueError as reason:
+                corrected = True
                 conversation.extend(_again(message.text, reason))
                 raise Unusable(str(reason)) from None
         return message
@@ -50,15 +55,23 @@ async def ask(chat: Chat, asker: Asker, question: str) -> Reply | Refusal:
         return await chat.send(asker, client, conversation, question, tokens_in)
 
     last = await asker.ask(send, read)
-    if isinstance(last, Refusal):
+    if isinstance(last, Refusal) and not last.unusable:
         return last
     return Reply(
-        last.text,
-        f"the answer had not ended after {chat.max_tokens:,} tokens" if last.cut else "",
+        said[-1].text,
+        last.reason if isinstance(last, Refusal) else _without_end(last, chat.max_tokens),
         sum(message.tokens_in for message in said),
         sum(message.tokens_out for message in said),
         time.monotonic() - start,
     )
+
+
+def _without_end(message: Message, max_tokens: int) -> str:
+    """Why a message has no end, or ""."""
+    if not message.cut:
+        return ""
+    reached = f"the answer had not ended after {max_tokens:,} tokens"
+    return f"{reached}: {message.stopped}" if message.stopped else reached
 
 
 def _again(text: str, reason: ValueError) -> list[dict]:
