@@ -1,11 +1,14 @@
 """One clause of a radiology text, read word by word."""
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import NamedTuple
 
+from xraygen.judges.proxy.measures import largest, singular
+from xraygen.judges.proxy.places import Place, Places, places
 from xraygen.judges.proxy.statement import Finding
+from xraygen.judges.proxy.tips import tips
 from xraygen.judges.proxy.vocabulary import (
     ASKED,
     CHANGED,
@@ -54,22 +57,11 @@ _NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexpose
 _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
 # Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
-_MILLIMETERS = {"mm": 1, "millimeter": 1, "cm": 10, "centimeter": 10}
 # What may stand between an adjective and its noun.
 _ADJECTIVES = frozenset(YIELDS) | {"nodular"}
 _BETWEEN = frozenset(
     "and pulmonary old multiple scattered small stable patchy diffuse focal faint".split()
 )
-
-
-@lru_cache(maxsize=1 << 14)
-def singular(word: str) -> str:
-    """The word without its plural ending; enough for this vocabulary."""
-    if len(word) < 4 or word[-1] != "s" or word[-2] in "sui":
-        return word
-    if word.endswith("ies"):
-        return word[:-3] + "y"
-    return word[:-2] if word.endswith("sses") else word[:-1]
 
 
 def clauses(words: list[str]) -> list[list[str]]:
@@ -125,8 +117,10 @@ class _Details:
     side: int = 0
     severity: int = 0
     where: set[str] = field(default_factory=set)
+    places: set[Place] = field(default_factory=set)
 
-    def read(self, raw: str, word: str) -> None:
+    def read(self, raw: str, word: str, named: Iterable[Place]) -> None:
+        self.places.update(named)
         if raw in SIDE:
             self.side = _BOTH if self.side not in (0, SIDE[raw]) else SIDE[raw]
         elif raw in SEVERITY:
@@ -141,6 +135,7 @@ class _Details:
             _BOTH if differ else later.side or self.side,
             self.severity or later.severity,
             self.where | later.where,
+            self.places | later.places,
         )
 
 
@@ -182,12 +177,15 @@ class Clause:
         self.low = not LOW.isdisjoint(words)
         self.asserted = _NOT_SEEN.isdisjoint(words)
         self.obscured = not _OBSCURED.isdisjoint(words)
-        self.size = _size(words)
-        for word in _without_doublets(words):
+        self.size = largest(words)
+        named = places(words)
+        for at, site in tips(words):
+            named.setdefault(at, []).append(site)
+        for at, word in enumerate(_without_doublets(words)):
             if word in ASKED:
                 self.asked = True
                 break
-            self._read(word)
+            self._read(word, named.get(at, ()))
             self.previous = word
         self._observe_limits(words)
         self._complete_last()
@@ -205,7 +203,7 @@ class Clause:
                 )
                 return
 
-    def _read(self, raw: str) -> None:
+    def _read(self, raw: str, named: Iterable[Place]) -> None:
         word = singular(raw)
         if self.observations and (raw in SEPARATES or raw in NEGATION):
             self._complete_last()  # "opacity on the left, no effusion": the opacity is on the left
@@ -234,7 +232,7 @@ class Clause:
             self._observe(word)
         elif raw in NORMAL:
             self._read_normal(raw)
-        self.details.read(raw, word)
+        self.details.read(raw, word, named)
         if word in STRUCTURE:
             self.subject = False
             self.structures.append((STRUCTURE[word], self.negated))
@@ -285,7 +283,7 @@ class Clause:
         """One finding for each observation; of repeated ones the first."""
         found: dict[tuple, Finding] = {}
         names = self._names()
-        for observation in self.observations:
+        for observation, parts in zip(self.observations, self._places(), strict=True):
             absent = observation.negated or self.denied
             key = self._key(observation)
             state = "absent" if absent else "present"
@@ -308,9 +306,31 @@ class Clause:
                 kind=kind,
                 size=self.size,
                 asserted=observation.asserted,
+                places=parts,
             )
-            found.setdefault((key, state, side, severity, kind), finding)
+            same = key, state, side, severity, kind
+            if same in found:
+                finding = replace(found[same], places=found[same].places | parts)
+            found[same] = finding
         return list(found.values())
+
+    def _places(self) -> list[Places]:
+        """Those of each observation: its own, or what is said after the last one. What is said of a
+        tip is said of the device before it.
+        """
+        found = [
+            frozenset(observation.details.places or self.after.places)
+            for observation in self.observations
+        ]
+        device = None
+        for at, observation in enumerate(self.observations):
+            if observation.name != "device":
+                continue
+            if KIND[observation.word] != "device":
+                device = at
+            elif device is not None:
+                found[device] |= found[at]
+        return found
 
     def _key(self, observation: _Observation) -> str:
         if observation.word == "cardiomegaly":
@@ -342,6 +362,7 @@ class Clause:
                 stable=self.stable,
                 changed=self.changed,
                 asserted=self.asserted and not (self.obscured and name in _VEILED),
+                places=frozenset(self.details.places),
             )
             for name in structures
             if name not in taken
@@ -358,16 +379,3 @@ class Clause:
         if self.described or self.details.severity:
             return "present"  # "a large heart" has no observation
         return "named"
-
-
-def _size(words: list[str]) -> float:
-    """The largest measure in mm, 0 if there is none."""
-    measures = zip(words, words[1:], strict=False)
-    return max(
-        (
-            float(number) * _MILLIMETERS[singular(unit)]
-            for number, unit in measures
-            if number[0].isdigit() and singular(unit) in _MILLIMETERS
-        ),
-        default=0,
-    )

@@ -14,7 +14,12 @@ from typing import NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import Clinical
-from xraygen.judges.proxy.clinical_matching import Differences, distinct, match
+from xraygen.judges.proxy.clinical_matching import (
+    Differences,
+    distinct,
+    match,
+    with_malpositions,
+)
 from xraygen.judges.proxy.findings import Finding, read
 from xraygen.judges.proxy.names import names
 
@@ -120,10 +125,12 @@ def abnormal(text: str) -> list[Finding]:
     return distinct(
         [
             finding
-            for finding in statement.findings
+            for finding in sentence
             if finding.positive and finding.asserted and table[finding.name] is not None
         ]
-        for statement in read(text)
+        for sentence in with_malpositions(
+            statement.findings for statement in read(text, clinical=True)
+        )
     )
 
 

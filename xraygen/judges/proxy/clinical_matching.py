@@ -4,13 +4,15 @@ Names that reports use for one thing (`ALIKE`) match in full. A less or more spe
 (`RELATED`) is a wrong attribute of a finding, as a wrong place, severity or size is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
 from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.findings import Finding
+from xraygen.judges.proxy.places import apart
+from xraygen.judges.proxy.tips import malpositioned
 
 
 def _pairs(text: str, *families: Sequence[str]) -> set[frozenset[str]]:
@@ -68,6 +70,15 @@ interstitial markings | bronchiectasis
 interstitial markings | fibrosis
 interstitial markings | abnormal lung
 emphysema | flattened diaphragm
+diaphragmatic injury | hernia
+diaphragmatic injury | elevated diaphragm
+abscess | cavity | air-fluid level
+cyst | bulla | lesion | cavity
+pulmonary hemorrhage | consolidation | airspace opacity
+pulmonary hemorrhage | opacity
+pulmonary infarct | opacity | consolidation
+aortic dissection | aneurysm
+aortic dissection | aortic aneurysm
 emphysema | abnormal lung
 bulla | lucency | cavity
 cavity | air-fluid level
@@ -126,9 +137,12 @@ NAMED_BY = {
         ("interstitial markings", "emphysema", "hyperinflation", "fibrosis", "consolidation")
     ),
 }
+VAGUE = "abnormal chest"  # said of a study as a whole, before or instead of what is found
+MALPOSITIONED = "malpositioned device"
 _DEVICES = frozenset(hardware.DEVICES)
 _ZONES = frozenset(("upper", "middle", "lower"))
 _LEFT_AND_RIGHT = {1, 2}
+_BOTH = 3
 _SIZE_RATIO = 1.5  # from where two measures are different ones
 
 
@@ -136,7 +150,7 @@ class Differences(NamedTuple):
     """What is wrong with a finding that stands for another one."""
 
     name: bool = False  # less or more specific
-    place: bool = False  # the other side, or another zone of the lung
+    place: bool = False  # the other side, one side of two, another zone of the lung or bone
     severity: bool = False
     size: bool = False
 
@@ -156,7 +170,20 @@ def elsewhere(one: Finding, other: Finding) -> bool:
     zones, other_zones = one.where & _ZONES, other.where & _ZONES
     if zones and other_zones and zones.isdisjoint(other_zones):
         return True
-    return {one.side, other.side} == _LEFT_AND_RIGHT
+    if {one.side, other.side} == _LEFT_AND_RIGHT:
+        return True
+    return apart(one.places, other.places, one.key, other.key)
+
+
+def _lopsided(one: Finding, other: Finding, texts: Sequence[Sequence[Finding]]) -> bool:
+    """Whether one of two findings is on both sides and the other is on one, in a text without such
+    a finding on the side that is left. `texts`: the findings of their two texts.
+    """
+    for both, single, text in ((one, other, texts[1]), (other, one, texts[0])):
+        if both.side == _BOTH and single.side in _LEFT_AND_RIGHT:
+            across = (finding for finding in text if finding.side == _BOTH - single.side)
+            return all(differences(both, finding) is None for finding in across)
+    return False
 
 
 def differences(one: Finding, other: Finding) -> Differences | None:
@@ -173,6 +200,22 @@ def differences(one: Finding, other: Finding) -> Differences | None:
         severity=bool(one.severity and other.severity) and one.severity != other.severity,
         size=one.name not in _DEVICES and 0 < smaller * _SIZE_RATIO < larger,
     )
+
+
+def with_malpositions(sentences: Iterable[Iterable[Finding]]) -> Iterator[list[Finding]]:
+    """Each sentence's findings, with a malpositioned device for each that ends where it should not.
+    "The tip" is that of the last device that was named.
+    """
+    kind = "device"
+    for sentence in sentences:
+        found = list(sentence)
+        for finding in list(found):
+            if finding.key != "device" or not finding.positive:
+                continue
+            kind = kind if finding.kind in ("device", MALPOSITIONED) else finding.kind
+            if malpositioned(kind, finding.places):
+                found.append(replace(finding, kind=MALPOSITIONED))
+        yield found
 
 
 def distinct(sentences: Iterable[Iterable[Finding]]) -> list[Finding]:
@@ -197,6 +240,8 @@ def _named(sentence: Sequence[Finding]) -> list[Finding]:
 
 
 def _general(one: Finding, other: Finding) -> bool:
+    if one.name == VAGUE:
+        return other.key not in ("device", "surgery") and other.name != VAGUE
     return other.name in GENERAL.get(one.name, ())
 
 
@@ -207,10 +252,11 @@ def _add(kept: list[Finding], finding: Finding) -> None:
             first, second = (finding, other) if other.name in GENERAL else (other, finding)
             kept[position] = replace(
                 first,
-                side=first.side or second.side,
+                side=max(first.side, second.side),
                 severity=first.severity or second.severity,
                 where=first.where | second.where,
                 size=first.size or second.size,
+                places=first.places | second.places,
             )
             return
     kept.append(finding)
@@ -234,9 +280,10 @@ def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matchin
     matched: list[tuple[Finding, Differences]] = []
     missed = []
     supported: set[int] = set()
+    texts = reference, candidate
     for one in reference:
         here = {
-            at: wrong
+            at: wrong._replace(place=_lopsided(one, other, texts))
             for at, other in enumerate(candidate)
             if (wrong := differences(one, other)) is not None and not wrong.place
         }
@@ -245,7 +292,11 @@ def match(reference: Sequence[Finding], candidate: Sequence[Finding]) -> Matchin
             matched.append((one, min(here.values(), key=sum)))
         else:
             missed.append(one)
-    invented = [other for at, other in enumerate(candidate) if at not in supported]
+    invented = [
+        other
+        for at, other in enumerate(candidate)
+        if at not in supported and not (reference and other.name == VAGUE)
+    ]
     still_missed = []
     for one in missed:
         found = _misplaced(one, invented)

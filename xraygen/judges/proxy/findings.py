@@ -9,7 +9,9 @@ end of the clause (`clause.py`).
 import re
 from functools import lru_cache
 
-from xraygen.judges.proxy.clause import Clause, clauses, singular
+from xraygen.judges.proxy.clause import Clause, clauses
+from xraygen.judges.proxy.measures import singular
+from xraygen.judges.proxy.rewording import reworded
 from xraygen.judges.proxy.statement import Finding, Statement
 from xraygen.judges.proxy.vocabulary import (
     ASKED,
@@ -80,12 +82,12 @@ def _state_of_unread(words: list[str], terms: frozenset[str]) -> str:
     return "present"
 
 
-def read(text: str) -> list[Statement]:
+def read(text: str, clinical: bool = False) -> list[Statement]:
     """What each sentence of `text` says, in order, without list markers and without sentences that
-    have no content word.
+    have no content word. `clinical`: as `rewording.py` puts it.
     """
     statements = (
-        read_sentence(part)
+        read_sentence(reworded(part) if clinical else part)
         for part in _SENTENCE_END.split(without_list_markers(text))
         if _LETTER.search(part)
     )

@@ -121,12 +121,19 @@ volumeloss: volume loss | loss of volume
 """
 # `observation: word word`; words in the singular.
 OBSERVATION_WORDS = """
+abnormality: abnormalchest boweldistension
+aneurysm: aorticdissection aorticinjury
+cavity: lungabscess
+consolidation: pulmonaryhemorrhage
+lesion: lungcyst
+opacity: pulmonaryinfarct pulmonaryembolism
 airway thickening: airwaythickening
 atelectasis: collapsed discoid atelectase
 atherosclerosis: atheromatous arteriosclerotic
 consolidation: alveolar
 degenerative: djd ddd arthrosis osteoarthrosis syndesmophyte
 edema: kerley oedema
+hernia: diaphragmaticinjury
 effusion: empyema haemothorax hydropneumothorace
 elevation: raised
 goiter: goiter
@@ -149,6 +156,16 @@ PHRASES = {
 }
 # Word -> a name more precise than that of its observation.
 KIND = {
+    "abnormalchest": "abnormal chest",
+    "aorticdissection": "aortic dissection",
+    "aorticinjury": "aortic injury",
+    "boweldistension": "bowel distension",
+    "diaphragmaticinjury": "diaphragmatic injury",
+    "lungabscess": "abscess",
+    "lungcyst": "cyst",
+    "pulmonaryembolism": "pulmonary embolism",
+    "pulmonaryhemorrhage": "pulmonary hemorrhage",
+    "pulmonaryinfarct": "pulmonary infarct",
     "airspaceopacity": "airspace opacity",
     "groundglassopacity": "ground-glass opacity",
     "interstitialopacity": "interstitial markings",

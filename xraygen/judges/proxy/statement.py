@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from xraygen.judges.proxy.names import name_of
+from xraygen.judges.proxy.places import Places
 from xraygen.judges.proxy.vocabulary import STRUCTURE_NAMES, UNREAD
 
 
@@ -18,7 +19,8 @@ class Finding:
     "cannot be excluded") or at the limit of what is normal.
 
     `kind`: of a device or of surgery. `size`: in mm, 0 unsaid. `asserted`: False where the words
-    only name it: "limits detection of nodules", "at the upper limit of normal".
+    only name it: "limits detection of nodules", "at the upper limit of normal". `places`: the
+    parts of bones, organs and compartments named with it, more precise than `where`.
     """
 
     key: str
@@ -33,6 +35,7 @@ class Finding:
     kind: str = field(default="", compare=False)
     size: float = field(default=0, compare=False)
     asserted: bool = field(default=True, compare=False)
+    places: Places = field(default=frozenset(), compare=False)
 
     @property
     def positive(self) -> bool:
