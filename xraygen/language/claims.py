@@ -75,10 +75,14 @@ _PLACES = SIDES | frozenset(
 )
 # Words about findings as such, which say something only where they are negated.
 _GENERIC = frozenset("finding findings change changes".split())
-_ENDING = re.compile(r"(?:ation|ment|ness|ally|edly|ies|ied|ing|ion|ous|ed|ly|al|ic|or|e|y|i)+$")
+# Atomic: a word can be divided into endings in exponentially many ways.
+_ENDING = re.compile(r"(?>ation|ment|ness|ally|edly|ies|ied|ing|ion|ous|ed|ly|al|ic|or|e|y|i)+$")
+_LONGEST = 40  # letters; a longer word is compared as it is, because each start of it is tried
 
 
 def _stem(word: str) -> str:
+    if len(word) > _LONGEST:
+        return word
     if len(word) > 3 and word[-1] == "s" and word[-2] not in "sui":
         word = word[:-1]
     stem = _ENDING.sub("", word)
