@@ -1,10 +1,10 @@
 """Whether a report says what the text of a region says, and where.
 
-Each sentence of the text is `verbatim` if its words stand in a sentence of the report in that order
-(case, punctuation and white space aside); `reworded` if the report claims all that it claims; and
-otherwise `unsupported`: it has a finding, a side, a severity or a number that the report does not
-have there, or turns a negation. What words claim is in `claims.py`; the alignment assigns claims to
-sentences of the report. A text is what the worst of its sentences is.
+Each sentence of the text is `verbatim` if its words are in a sentence of the report in that order,
+whatever the case, punctuation and white space; `reworded` if the report claims all that it claims;
+and otherwise `unsupported`: it has a finding, a side, a severity or a number that the report does
+not have there, or turns a negation. What words claim is in `claims.py`; the alignment assigns
+claims to sentences of the report. A text is what the worst of its sentences is.
 """
 
 import re

@@ -1,5 +1,5 @@
 """Other words for the same finding: the phrases, and words of OBSERVATION, that reports use for a
-disease beside its name.
+disease as well as its name.
 """
 
 # `word of the vocabulary: phrase | phrase`, replaced before anything is read.
