@@ -213,6 +213,15 @@ def test_the_table_may_come_from_a_spreadsheet(tmp_path):
     assert read_table(path) == significance()
 
 
+def test_what_a_given_table_calls_no_finding_is_none():
+    table = dict(significance())
+    table["osteopenia"] = None
+    given = assess("Osteopenia.", "Osteopenia. Pneumonia.", table=table)
+    assert (given.matched, given.missed, given.invented) == ((), (), ("pneumonia",))
+    usual = assess("Osteopenia.", "")
+    assert usual.missed == ("osteopenia",)
+
+
 # What is read and what matches
 
 

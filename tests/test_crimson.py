@@ -105,7 +105,7 @@ class Model(ChatServer):
 
 @pytest.fixture
 def model(monkeypatch, tmp_path):
-    """Starts servers; they stop with the test, which runs in a folder of its own."""
+    """Starts servers; they stop with the test, which runs in an empty folder."""
     servers = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOME_KEY", KEY)

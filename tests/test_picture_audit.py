@@ -31,7 +31,7 @@ SETTINGS = Settings(annotator="plugins.mine:Any", reads="plugins")
 
 
 def picture(folder: Path, name: str, shade: int, size: tuple[int, int] = (8, 6)) -> Image:
-    """A picture of its own: no two shades have the same bytes."""
+    """A distinct picture: no two shades have the same bytes."""
     path = folder / f"data/{name}.png"
     path.parent.mkdir(exist_ok=True)
     Pictures.new("RGB", size, (shade % 256, shade // 256, 7)).save(path)

@@ -152,6 +152,12 @@ def test_the_readme_says_threshold_bound_and_what_was_achieved():
     )
 
 
+def test_the_readme_names_the_token_f1_from_which_on_a_text_is_right(monkeypatch):
+    assert "token F1 with the reference is below 0.7," in readme(CERTIFIED)
+    monkeypatch.setattr(release, "RIGHT", 0.625)
+    assert "token F1 with the reference is below 0.625," in readme(CERTIFIED)
+
+
 def test_the_readme_says_why_all_or_nothing_is_marked():
     assert "all, because no threshold on dev" in readme(NOT_CERTIFIED)
     assert "no region is marked, because a gives no confidence" in readme(None)

@@ -17,6 +17,7 @@ from xraygen.core.study import (
     NonEmpty,
     Record,
 )
+from xraygen.language.text import RIGHT
 
 if TYPE_CHECKING:
     from xraygen.annotators.base import Settings
@@ -269,7 +270,7 @@ def _review_line(facts: Mapping) -> str:
         f"{marked}: those with a confidence below {review['threshold']:.6g}. This was chosen on "
         f"dev so that {wanted}, except with probability {review['delta']:g} (upper bound on dev "
         f"{review['bound']:.3f}). On test, {test}, of {confidence['regions']:,}. A region is wrong "
-        "where its token F1 with the reference is below 0.7, or just one of the two is empty."
+        f"where its token F1 with the reference is below {RIGHT}, or just one of the two is empty."
     )
 
 

@@ -36,7 +36,24 @@ _RESERVED = (
     "by reference",
     "abnormal finding",
     "abnormal",
+    "evidence",
+    "support",
+    "verbatim",
+    "reworded",
+    "unsupported",
+    "against",
+    "as published",
+    "unscored",
+    "failed",
 )
+
+
+def _plain(name: str) -> str:
+    """The name without what may not be the only difference of two: case, spacing, a final s."""
+    return " ".join(word.rstrip("s") for word in re.findall(r"[^\W_]+", name.casefold()))
+
+
+_TAKEN = frozenset(map(_plain, _RESERVED))
 
 
 class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
@@ -54,8 +71,8 @@ class Regions(RootModel[Annotated[dict[Name, Region], Field(min_length=1)]]):
     def _names_are_distinct(self) -> "Regions":
         seen: dict[str, str] = {}
         for name in self.root:
-            plain = " ".join(word.rstrip("s") for word in re.findall(r"[^\W_]+", name.casefold()))
-            if plain in _RESERVED:
+            plain = _plain(name)
+            if plain in _TAKEN:
                 raise ValueError(f"{name!r} has another meaning in tables; rename the region")
             if plain in seen:
                 raise ValueError(f"{seen[plain]!r} and {name!r} differ too little; rename one")

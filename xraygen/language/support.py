@@ -1,10 +1,10 @@
 """Whether a report says what the text of a region says, and where.
 
-Each sentence of the text is `verbatim` if its words stand in a sentence of the report in that order
-(case, punctuation and white space aside); `reworded` if the report claims all that it claims; and
-otherwise `unsupported`: it has a finding, a side, a severity or a number that the report does not
-have there, or turns a negation. What words claim is in `claims.py`; the alignment assigns claims to
-sentences of the report. A text is what the worst of its sentences is.
+Each sentence of the text is `verbatim` if its words are in a sentence of the report in that order,
+whatever the case, punctuation and white space; `reworded` if the report claims all that it claims;
+and otherwise `unsupported`: it has a finding, a side, a severity or a number that the report does
+not have there, or turns a negation. What words claim is in `claims.py`; the alignment assigns
+claims to sentences of the report. A text is what the worst of its sentences is.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from xraygen.core.study import Support
 from xraygen.language.alignment import Aligner, Words, words
-from xraygen.language.claims import GRADES, SIDES, claims_of, negations
+from xraygen.language.claims import GRADES, SIDES, claims_in
 from xraygen.language.text import sentences
 
 Span = tuple[int, int]
@@ -162,8 +162,7 @@ def _read_all(text: str) -> tuple[_Sentence, ...]:
 @lru_cache(10_000)
 def _read(sentence: str) -> _Sentence:
     given = words(sentence)
-    negated = negations(given)
-    by_word = tuple(map(claims_of, given.lower, negated))
+    by_word = claims_in(given)
     flat = [(claim, at) for at, claims in enumerate(by_word) for claim in claims]
     claims = Words(
         given.text, tuple(claim for claim, _ in flat), tuple(given.spans[at] for _, at in flat)

@@ -99,12 +99,13 @@ def assess(
     `significance` gives it, which is the default.
     """
     table = table or significance()
+    said, found = abnormal(reference, table), abnormal(candidate, table)
 
     def weight(finding: Finding) -> float:
         weights = table[finding.name]
         return weights[finding.severity] if weights else 0.0
 
-    matched, missed, invented = match(abnormal(reference), abnormal(candidate))
+    matched, missed, invented = match(said, found)
     present = sum(weight(finding) for finding in [one for one, _ in matched] + missed)
     return Clinical(
         score=clinical_score(
@@ -119,9 +120,9 @@ def assess(
     )
 
 
-def abnormal(text: str) -> list[Finding]:
-    """The findings that the text states as present, each once."""
-    table = significance()
+def abnormal(text: str, table: Mapping[str, Weights | None] | None = None) -> list[Finding]:
+    """The findings that the text states as present, each once. `table`: as in `assess`."""
+    table = table or significance()
     return distinct(
         [
             finding

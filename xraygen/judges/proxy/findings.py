@@ -9,6 +9,7 @@ end of the clause (`clause.py`).
 import re
 from functools import lru_cache
 
+from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.clause import Clause, clauses
 from xraygen.judges.proxy.measures import singular
 from xraygen.judges.proxy.rewording import reworded
@@ -57,7 +58,7 @@ def _phrase_at(words: list[str], start: int) -> tuple[int, list[str]]:
 @lru_cache(maxsize=1 << 14)
 def read_sentence(sentence: str) -> Statement:
     """What one sentence says; cached, because reports repeat their sentences."""
-    words = _merge(_TOKEN.findall(sentence.lower()))
+    words = hardware.in_context(_merge(_TOKEN.findall(sentence.lower())))
     findings = [finding for clause in clauses(words) for finding in Clause(clause).findings()]
     if len(findings) > 1:
         # "enlarged but unchanged": the second clause is about what the first one names.

@@ -3,6 +3,8 @@
 Each name is a kind of the observation `device` or `surgery` (`vocabulary.py`).
 """
 
+from typing import NamedTuple
+
 
 def _kinds(text: str) -> dict[str, tuple[str, ...]]:
     """`name: words | words` lines -> name to its words. A name may have several lines."""
@@ -50,6 +52,7 @@ pulmonary artery catheter: pulmonary artery catheter | pulmonary arterial cathet
 pulmonary artery catheter: swan ganz catheter | swan
 port: port | portacath | port a cath | mediport | infusion port | chest port | infusaport
 port: port catheter | chest wall port | power port | powerport | porta cath | infusaport catheter
+port: portacatheter
 chest tube: chest tube | pleural drain | pleural catheter | pigtail catheter | thoracostomy tube
 chest tube: pigtail | pigtail drain | pleural drainage catheter | pleurx catheter
 chest tube: thoracostomy catheter | pleural tube | chest drain | pleural pigtail catheter
@@ -88,18 +91,14 @@ monitoring leads: electrode
 device: device | catheter | tube | lead | line tip | tubing | cannula | support apparatus
 device: support devices | lines and tubes | tubes and lines | support lines | hardware device
 device: lap band | gastric band | filter | ivc filter | prosthesis | prosthetic | tip
-malpositioned device: malpositioned | mispositioned | misplaced | malposition | malpositioning
-malpositioned device: right mainstem intubation | mainstem intubation | mispositioning
+malpositioned device: right mainstem intubation | mainstem intubation | left mainstem intubation
 malpositioned device: should be retracted | should be withdrawn | should be advanced
 malpositioned device: should be repositioned | recommend repositioning | repositioning recommended
 malpositioned device: recommend retraction | recommend advancement | recommend withdrawal
-malpositioned device: retraction recommended | suboptimal position | needs to be repositioned
-malpositioned device: suboptimal positioning | suboptimally positioned | recommend retracting
-malpositioned device: right mainstem bronchus | right main bronchus | right main stem bronchus
-malpositioned device: mainstem bronchus | left mainstem bronchus | left main bronchus
+malpositioned device: retraction recommended | needs to be repositioned | recommend retracting
 malpositioned device: coiled in the esophagus | coiled in the oesophagus | coiled in the pharynx
 malpositioned device: tip in the esophagus | tip in the bronchus | coiled in the hypopharynx
-malpositioned device: recommend advancing | retract | repositioning | repositioned
+malpositioned device: recommend advancing | consider repositioning
 """)
 SURGERY = _kinds("""
 sternotomy wires: sternotomy | median sternotomy | sternotomy wires | cerclage wires
@@ -180,4 +179,103 @@ _ALL = DEVICES | SURGERY
 KIND = {words: name for name, several in _ALL.items() for words in several if " " not in words}
 KIND |= {_token(name): name for name in _ALL}
 OBSERVATION = _observations("device", DEVICES) | _observations("surgery", SURGERY)
+
+_SUBOPTIMAL = "suboptimal position | suboptimal positioning | suboptimally positioned"
+_MAIN_BRONCHUS = """
+right mainstem bronchus | right main bronchus | right main stem bronchus | left mainstem bronchus
+| left main bronchus | left main stem bronchus | mainstem bronchus | main bronchus
+"""
+_TUBES = frozenset(("endotracheal tube", "tracheostomy tube", "enteric tube", "device"))
+_MALPOSITIONED = _token("malpositioned device")
+
+
+class _Ambiguous(NamedTuple):
+    """A word that is also said of bronchi, of bones or of the patient. It means hardware in a
+    sentence that names one of `kinds` or has one of `words`; or, if there is `unless`, in one
+    without any of these. It is read as `hardware` then, and as `otherwise` elsewhere.
+    """
+
+    hardware: str
+    kinds: frozenset[str]
+    words: frozenset[str] = frozenset()
+    unless: frozenset[str] = frozenset()
+    otherwise: str = ""
+
+    def is_hardware(self, kinds: frozenset[str], words: frozenset[str]) -> bool:
+        if kinds & self.kinds or words & self.words:
+            return True
+        return bool(self.unless) and self.unless.isdisjoint(words)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_AMBIGUOUS = {
+    "mainbronchus": _Ambiguous(_MALPOSITIONED, _TUBES, _words("tip"), otherwise="trachea"),
+    "leadto": _Ambiguous("lead", _words("pacemaker stimulator")),
+    "valve": _Ambiguous(
+        "valve",
+        frozenset(_ALL),
+        _words("replaced repair repaired"),
+        unless=_words(
+            "calcification calcified calcific calcium stenosi stenotic regurgitation disease "
+            "native insufficiency annulu annular leaflet vegetation endocarditi"
+        ),
+    ),
+    "tip": _Ambiguous(
+        "tip",
+        frozenset(DEVICES),
+        _words("line lead mainbronchus"),
+        unless=_words(
+            "scapula clavicle rib acromion coracoid olecranon spinou proces spleen splenic liver "
+            "hepatic finger fracture fractured"
+        ),
+    ),
+    "fusion": _Ambiguous(
+        "fusion", frozenset(SURGERY), unless=_words("congenital segmentation anomaly rib")
+    ),
+    "retract": _Ambiguous(_MALPOSITIONED, frozenset(DEVICES), _words("line tip lead cm")),
+}
+_AMBIGUOUS |= dict.fromkeys(
+    "malpositioned mispositioned misplaced malposition malpositioning mispositioning "
+    "suboptimalposition".split(),
+    _Ambiguous(_MALPOSITIONED, frozenset(DEVICES), _words("line wire tip lead")),
+)
+_REPLACED = {
+    "mainbronchus": _MAIN_BRONCHUS,
+    "suboptimalposition": _SUBOPTIMAL,
+    "leadto": "lead to | leads to",
+    "platelike": "plate like",
+    "endplate": "end plate | end plates",
+}
+
+
+def in_context(words: list[str]) -> list[str]:
+    """The words of a sentence, the ambiguous ones replaced by what they mean in it."""
+    single = frozenset(map(_singular, words))
+    if _AMBIGUOUS.keys().isdisjoint(single):
+        return words
+    kinds = frozenset(KIND[word] for word in single - _AMBIGUOUS.keys() if word in KIND)
+    result = []
+    for word in words:
+        known = _AMBIGUOUS.get(_singular(word))
+        if known is None:
+            result.append(word)
+        elif known.is_hardware(kinds, single):
+            result.append(known.hardware)
+        elif known.otherwise:
+            result.append(known.otherwise)
+    return result
+
+
+def _singular(word: str) -> str:
+    return word if word in _AMBIGUOUS else word.removesuffix("s")
+
+
 PHRASES = _phrases(_ALL) | {tuple(words.split()): place for place, words in _PLACES.items()}
+PHRASES |= {
+    tuple(phrase.split()): name
+    for name, phrases in _REPLACED.items()
+    for phrase in phrases.split("|")
+}

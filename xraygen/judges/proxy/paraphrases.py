@@ -1,5 +1,5 @@
 """Other words for the same finding: the phrases, and words of OBSERVATION, that reports use for a
-disease beside its name.
+disease as well as its name.
 """
 
 # `word of the vocabulary: phrase | phrase`, replaced before anything is read.
@@ -117,7 +117,9 @@ unchanged: not changed | not significantly changed | not appreciably changed | n
 unchanged: not substantially changed | no appreciable change | no substantial change
 unchanged: without interval change | without appreciable change | not changed significantly
 vasculature: pulmonary arteries | pulmonary artery | pulmonary arterial
-volumeloss: volume loss | loss of volume
+volumeloss: volume loss | loss of volume | hilar retraction | retraction of the hilum
+left volumeloss: retraction of the left hilum | left hilar retraction
+right volumeloss: retraction of the right hilum | right hilar retraction
 """
 # `observation: word word`; words in the singular.
 OBSERVATION_WORDS = """

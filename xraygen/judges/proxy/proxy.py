@@ -225,7 +225,8 @@ def examined() -> str:
     content = json.loads(EXAMINED.read_text(encoding="utf-8"))
     score, clinical = content["score"], content["clinical"]
     return (
-        "Agreement with radiologists, score (clinical score): the preferred report scores higher "
+        "Agreement with radiologists, score (clinical score, on the half of the cases that it was "
+        "developed with): the preferred report scores higher "
         f"in {score['pairs_in_order']:g} ({clinical['pairs_in_order']:g}) of {score['pairs']} "
         f"pairs; Kendall's tau with ratings is {score['tau']:.2f} ({clinical['tau']:.2f}), among "
         f"radiologists {content['radiologists']['tau']:.2f}; {score['cases_in_order']} "

@@ -264,7 +264,7 @@ performed portable upright single one two three x patient rotated rotation obese
 limited somewhat secondary due report end consist decubitus oblique supine semi technique cassette
 expiratory repeated repeat comparison available dated sternum abdomen
 """)
-# An adjective that names an observation adds none of its own before these: "calcified granuloma".
+# An adjective that names an observation adds no finding before these: "calcified granuloma".
 YIELDS = {
     word: _names(heads)
     for words, heads in (
@@ -298,7 +298,7 @@ JOINED = {
     ("nodular", "opacity"): "nodularopacity",
 }
 LOW = _words("low decreased diminished reduced shallow")
-# Words without content of their own.
+# Words without content.
 STOP = _words("""
 a an the is are was were be been being of in on at to for with and or by as from there this that
 these it its has have had no not without nor seen noted identified visualized visualised visible
