@@ -300,7 +300,7 @@ def test_the_table_shows_the_share_passed_on():
     }
     usage = {"sure": {"cases": 8}, "both": {"cases": 8, "passed_on": 2}}
     table = overview.table(comparison, usage, None)
-    assert "passed on" in table and "25.0%" in table
+    assert "passed on" in table and "25.0 %" in table
     assert "passed on" not in overview.table(comparison, {name: {} for name in names}, None)
 
 
