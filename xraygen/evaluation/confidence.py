@@ -75,9 +75,9 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     """What reports/comparison.json has of an approach; None where it gives no confidence on dev or
     test.
 
-    `regions`: how many were judged on test; `wrong`: the share of wrong ones among those with a
-    confidence; of these also `ece` and `brier`, each `raw` and `calibrated` on dev, `aurc` and
-    `curve`; `review`: as `reviewed`.
+    `dev_regions`, `regions`: how many were judged on dev and on test; `wrong`: the share of wrong
+    ones on test among those with a confidence; of these also `ece` and `brier`, each `raw` and
+    `calibrated` on dev, `aurc` and `curve`; `review`: as `reviewed`.
     """
     (fitted_on, fitted_right), (confidence, right) = dev.known(), test.known()
     if not len(fitted_on) or not len(confidence):
@@ -86,6 +86,7 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     risks = calibration.risk_coverage(confidence, right)
     upto = np.ceil(np.linspace(0, 1, _CURVE + 1)[1:] * len(risks)).astype(int)
     return {
+        "dev_regions": len(dev.right),
         "regions": len(test.right),
         "wrong": rounded(float(np.mean(~right))),
         "ece": _raw_and_calibrated(
