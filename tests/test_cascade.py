@@ -120,6 +120,12 @@ def case(number: int, report: str) -> Case:
     return Case(id=f"c{number}", report=report)
 
 
+def test_a_dry_run_says_how_much_is_passed_on_where_no_server_is_asked_too(tmp_path):
+    said = made(tmp_path).plan([case(0, "0.9"), case(1, "0.79"), case(2, "0.8")])
+    assert said == ("1 of 3 cases are passed on by sure; good: asks no server; nothing to pay")
+    assert Second.calls == [], "the second approach is not run"
+
+
 def test_only_the_regions_below_the_threshold_are_replaced_and_the_order_stays(tmp_path):
     both = made(tmp_path)
     cases = [case(0, "0.9"), case(1, "0.79"), case(2, "0.8"), case(3, "0.1")]
