@@ -194,3 +194,4 @@ def test_the_stage_marks_by_the_threshold_of_the_chosen_approach(root, tmp_path)
     scored = len(members) * len(REGIONS.scored)
     said = (tmp_path / "data/release/README.md").read_text()
     assert f"{marked} of {scored} scored regions" in said
+    assert "character offsets into `report` of data/prepared/val.jsonl" in said

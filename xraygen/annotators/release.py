@@ -255,9 +255,9 @@ def readme(facts: dict) -> str:
         )
     lines.append(_review_line(facts))
     lines.append(
-        "Evidence: `evidence` says for each region whether the report supports the text, and which "
-        "`spans` of it do: start and end as character offsets into `report` of "
-        "data/prepared/val.jsonl. See docs/evidence.md."
+        "Evidence: `evidence` says for each region whether the report supports the text. Its "
+        "`spans` are character offsets into `report` of data/prepared/val.jsonl. See "
+        "docs/evidence.md."
     )
     listed = "".join(f"- {line}\n" for line in lines)
     return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
