@@ -1,7 +1,7 @@
 """Agreement of the proxy judge with recorded answers of GREEN, by cross-validation and on new
 approaches, and pairs judged a second of one core, `score` and `clinical` together.
 
-    OMP_NUM_THREADS=1 python bench/proxy.py [--recorded ../shared/recorded] [--pairs 4000]
+    OMP_NUM_THREADS=1 python -m bench.proxy [--recorded ../shared/recorded] [--pairs 4000]
 
 Speed is measured on made-up pairs of one to three sentences a side, somewhat longer than the
 recorded ones. No sentence occurs twice, so that caches do not help. Without the folder of recorded

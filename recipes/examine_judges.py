@@ -20,7 +20,7 @@ from tabulate import tabulate
 from recipes.fit_proxy import folds, out_of_fold, recorded
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.files import replacing
-from xraygen.core.json_lines import write_metrics
+from xraygen.core.json_lines import read_json, write_metrics
 from xraygen.evaluation.examination.examine import (
     OWN,
     RADPREF,
@@ -176,6 +176,11 @@ def page_with(page: str, block: str) -> str:
 def main() -> None:
     if len(sys.argv) != 3:
         raise UserError("give two folders: python -m recipes.examine_judges CASES RECORDED")
+    if read_json(ROOT / "metrics" / "data.json")["source"] != "phantom":
+        raise UserError(
+            f"{REFERENCES}: the published figures are those of generated studies; "
+            "set data.source to phantom and run `dvc repro prepare`"
+        )
     frame = recorded(Path(sys.argv[2]))
     material = read_material(Path(sys.argv[1]), read_references(REFERENCES))
     if not material.rated or not material.radjudge:

@@ -40,6 +40,7 @@ def main() -> None:
     facts |= {
         "studies": len(members),
         "failed": sum(member.annotation is None for member in members),
+        "scored": len(members) * len(settings.regions.scored),
         "to_review": sum(len(member.review) for member in members),
     }
 

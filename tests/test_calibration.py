@@ -304,10 +304,11 @@ def test_the_section_says_what_was_certified_and_what_was_not():
     title, table, legend = confidence.section({"good": good, "bad": bad})
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     threshold, kept = good["review"]["threshold"], good["review"]["coverage"]
-    assert rows[2][0] == "good" and rows[2][5:7] == [f"{threshold:.4g}", f"{kept:.3f}"]
+    assert rows[2][0] == "good" and rows[2][5:7] == [f"{threshold:.4g}", f"{100 * kept:.1f} %"]
     assert rows[3][0] == "bad" and rows[3][5:] == ["none certified", "–", "–"]
     assert "10 bins" in legend and "0.7" in legend and title == "## Confidence"
-    assert confidence.metrics({"bad": bad})["bad"]["wrong_kept"] is None
+    found = confidence.metrics({"bad": bad})["bad"]
+    assert found["wrong_kept"] is None and found["ece_calibrated"] == bad["ece"]["calibrated"]
     assert confidence.figure({"good": good, "bad": bad}) == confidence.figure(
         {"good": good, "bad": bad}
     )

@@ -120,6 +120,12 @@ def case(number: int, report: str) -> Case:
     return Case(id=f"c{number}", report=report)
 
 
+def test_a_dry_run_says_how_much_is_passed_on_where_no_server_is_asked_too(tmp_path):
+    said = made(tmp_path).plan([case(0, "0.9"), case(1, "0.79"), case(2, "0.8")])
+    assert said == ("1 of 3 cases are passed on by sure; good: asks no server; nothing to pay")
+    assert Second.calls == [], "the second approach is not run"
+
+
 def test_only_the_regions_below_the_threshold_are_replaced_and_the_order_stays(tmp_path):
     both = made(tmp_path)
     cases = [case(0, "0.9"), case(1, "0.79"), case(2, "0.8"), case(3, "0.1")]
@@ -300,7 +306,7 @@ def test_the_table_shows_the_share_passed_on():
     }
     usage = {"sure": {"cases": 8}, "both": {"cases": 8, "passed_on": 2}}
     table = overview.table(comparison, usage, None)
-    assert "passed on" in table and "25.0%" in table
+    assert "passed on" in table and "25.0 %" in table
     assert "passed on" not in overview.table(comparison, {name: {} for name in names}, None)
 
 

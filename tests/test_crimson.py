@@ -476,6 +476,15 @@ def test_what_passes_is_tried_again(model, act):
     assert len(server.asked) == (4 if act == "empty" else 5)
 
 
+def test_openais_own_server_is_not_asked_without_a_key(model, monkeypatch):
+    monkeypatch.delenv("SOME_KEY")
+    assert judge_of(model()).judge(PAIRS[:1])[0].verdict == "judged", "other servers may want none"
+    settings = CrimsonSettings(api_key_env="SOME_KEY", timeout=0.01)
+    said = "needs a key; set the environment variable SOME_KEY"
+    with pytest.raises(UserError, match=f"^https://api.openai.com/v1: {said}$"):
+        Crimson(settings).judge([("a", "b")])
+
+
 def test_a_key_that_is_rejected_is_one_line_without_the_key(model):
     server = model(script=[(401, {}, {"message": f"bad {KEY}"})] * 9)
     with pytest.raises(UserError, match="rejects the key; set the environment variable SOME") as e:

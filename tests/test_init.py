@@ -514,7 +514,7 @@ def test_too_few_studies_for_dev_or_test_are_refused(project, tmp_path, count, c
 def test_few_studies_in_dev_or_test_are_said(project, tmp_path):
     curated = PLAIN | {"ref_devices": SAID[0]}
     said = run(table(tmp_path / "mine.csv", rows(120, **curated)))
-    assert "note: splits: with 10 in dev and 24 in test, only great differences" in said
+    assert "note: splits: with 10 in dev and 24 in test, only large differences" in said
     said = run(table(tmp_path / "other.csv", rows(260, **curated)), force=True)
     assert "note: splits" not in said, said
     said = run(table(tmp_path / "third.csv", rows(7, **curated)), force=True)

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from xraygen.evaluation.overview import figure, table
+from xraygen.evaluation.tables import number, signed
 
 
 def cell(score: float, low: float = 0.1, high: float = 0.9) -> dict:
@@ -14,6 +15,10 @@ def cell(score: float, low: float = 0.1, high: float = 0.9) -> dict:
 
 def difference(value: float | None, holds: bool = False) -> dict:
     return {"score": {"macro": {"difference": value, "holds": holds}}}
+
+
+def test_a_number_that_rounds_to_zero_has_no_minus():
+    assert [number(-0.0004), signed(-0.0004), signed(-0.0006)] == ["0.000", "+0.000", "-0.001"]
 
 
 COMPARISON = {

@@ -15,6 +15,7 @@ from conftest import REGIONS, annotation, annotator_of
 
 from xraygen import judges, params
 from xraygen.annotators import release
+from xraygen.annotators.cascade import CascadeSettings
 from xraygen.annotators.recorded import RecordedSettings
 from xraygen.annotators.router import router
 from xraygen.annotators.router.annotator import RouterSettings
@@ -94,6 +95,18 @@ def test_among_equals_the_first_by_name_and_the_margin_of_nothing_does_not_hold(
         chosen["margin_ci_high"],
     ) == ("a", "b", -0.2, 0.1)
     assert chosen["margin"] == 0 and not chosen["holds"]
+    assert "on dev, tied with b." in release.readme(chosen | {"studies": 2, "failed": 0})
+
+
+def test_among_equals_a_cascade_comes_after_approaches_that_are_made_of_no_others():
+    cascade = CascadeSettings(
+        annotator="cascade", reads="models", first="router", then="rules", below=0.8
+    )
+    approaches = {"cascade": cascade, "router": LEARNED, "rules": VERBATIM}
+    by_name = {"cascade": scores(0.8), "router": scores(0.8), "rules": scores(0.5)}
+    pairs = {"cascade vs router": pair(0.0, -0.1, 0.1)}
+    chosen = release.choose(approaches, by_name, pairs)
+    assert (chosen["approach"], chosen["runner_up"]) == ("router", "cascade")
 
 
 def test_a_difference_that_holds_the_other_way_round_is_no_lead():

@@ -104,9 +104,14 @@ def test_of_too_few_mistakes_nothing_is_learned():
 
 
 THRESHOLD = {"risk": 0.05, "delta": 0.05, "threshold": 0.8, "bound": 0.04}
-CERTIFIED = {"regions": 400, "review": THRESHOLD | {"coverage": 0.75, "wrong_kept": 0.0125}}
+CERTIFIED = {
+    "regions": 1200,
+    "dev_regions": 400,
+    "review": THRESHOLD | {"coverage": 0.75, "wrong_kept": 0.0125},
+}
 NOT_CERTIFIED = {
-    "regions": 400,
+    "regions": 1200,
+    "dev_regions": 400,
     "review": THRESHOLD | dict.fromkeys(("threshold", "bound", "coverage", "wrong_kept")),
 }
 
@@ -137,19 +142,22 @@ def test_without_a_certified_threshold_all_is_marked_and_without_confidence_noth
 def readme(confidence: dict | None) -> str:
     facts = release.choose({"a": LEARNED}, {"a": scores(0.8)}, {})
     facts |= {"studies": 2, "failed": 0, "confidence": confidence, "to_review": 1234}
-    assert "confidence" not in release.metrics(facts)
+    facts["scored"] = 5000
+    assert not {"confidence", "scored"} & release.metrics(facts).keys()
     assert release.metrics(facts)["to_review"] == 1234
     (line,) = [line for line in release.readme(facts).splitlines() if "Review: " in line]
     return line
 
 
-def test_the_readme_says_threshold_bound_and_what_was_achieved():
+def test_the_readme_says_threshold_risk_and_what_was_achieved():
     line = readme(CERTIFIED)
-    for said in ("names 1,234 of", "below 0.8", "at most 0.05 of", "bound on dev 0.040"):
+    for said in (
+        "1,234 of 5,000 scored regions are marked",
+        "below 0.8. ",
+        "with 95 % confidence, at most 5 % of the others are wrong",
+        "On test it kept 75 % of the regions, of which 1.2 % were wrong.",
+    ):
         assert said in line
-    assert "0.750 of the regions were kept and 0.013 of them wrong" in line.replace(
-        "0.012", "0.013"
-    )
 
 
 def test_the_readme_names_the_token_f1_from_which_on_a_text_is_right(monkeypatch):
@@ -159,7 +167,9 @@ def test_the_readme_names_the_token_f1_from_which_on_a_text_is_right(monkeypatch
 
 
 def test_the_readme_says_why_all_or_nothing_is_marked():
-    assert "all, because no threshold on dev" in readme(NOT_CERTIFIED)
+    assert "all 5,000 scored regions are marked" in readme(NOT_CERTIFIED)
+    assert "because no threshold on dev" in readme(NOT_CERTIFIED)
+    assert "dev has 400 regions" in readme(NOT_CERTIFIED)
     assert "no region is marked, because a gives no confidence" in readme(None)
 
 
@@ -187,4 +197,7 @@ def test_the_stage_marks_by_the_threshold_of_the_chosen_approach(root, tmp_path)
         assert [row["review"] for row in csv.DictReader(file)] == [", ".join(x) for x in expected]
     marked = read_json(tmp_path / "metrics/release.json")["to_review"]
     assert marked == sum(map(len, expected))
-    assert f"names {marked} of" in (tmp_path / "data/release/README.md").read_text()
+    scored = len(members) * len(REGIONS.scored)
+    said = (tmp_path / "data/release/README.md").read_text()
+    assert f"{marked} of {scored} scored regions" in said
+    assert "character offsets into `report` of data/prepared/val.jsonl" in said

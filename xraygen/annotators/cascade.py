@@ -7,7 +7,7 @@ approach is handed a stream, which it batches as it likes, and memory stays boun
 
 import contextlib
 import copy
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice, tee
 from typing import Annotated, ClassVar, Literal, NamedTuple, cast
@@ -198,8 +198,6 @@ class Cascade(Annotator):
 
     def plan(self, cases: Iterable[Case]) -> object:
         """The first approach is run, to know what is passed on, unless it asks a server itself."""
-        if not self.asks_server:
-            return super().plan(cases)
         first, then = self.settings.first, self.settings.then
         if self.first.asks_server:
             cases = list(cases)
@@ -213,7 +211,9 @@ class Cascade(Annotator):
                 if one.unsure:
                     yield one.case
 
-        asked = self.then.plan(passed_on())
+        waiting = passed_on()
+        asked = self.then.plan(waiting)
+        deque(waiting, maxlen=0)  # the plan of an approach that asks no server counts no cases
         return (
             f"{counted['passed_on']:,} of {counted['cases']:,} cases are passed on by {first}; "
             f"{then}: {asked}"

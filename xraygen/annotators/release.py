@@ -67,8 +67,9 @@ def choose(
     measure: Measure = "score",
 ) -> dict:
     """The facts of the choice: the approach that is best on dev by the macro of `measure`, among
-    equals the one with the best score, then the first by name; and its paired comparison with the
-    next one. `scores`, `pairs`: the keys `approaches` and `pairs.dev` of reports/comparison.json.
+    equals the one with the best score, then one that is not made of others, which costs less, then
+    the first by name; and its paired comparison with the next one. `scores`, `pairs`: the keys
+    `approaches` and `pairs.dev` of reports/comparison.json.
 
     Approaches of the annotator recorded, and cascades of them, are excluded, because they have no
     answers to studies that nobody asked them about; they are named. UserError: no other approach
@@ -87,7 +88,12 @@ def choose(
     macro = {name: scores[name]["dev"]["macro"] for name in approaches if name not in recorded}
     ranked = sorted(
         (name for name in macro if macro[name].get(measure) is not None),
-        key=lambda name: (-macro[name][measure], -(macro[name]["score"] or 0), name),
+        key=lambda name: (
+            -macro[name][measure],
+            -(macro[name]["score"] or 0),
+            len(approaches[name].parts(approaches)),
+            name,
+        ),
     )
     if not ranked:
         raise UserError(
@@ -119,7 +125,7 @@ def metrics(facts: Mapping) -> dict:
     return {
         key: value
         for key, value in facts.items()
-        if not key.endswith(("ci_low", "ci_high")) and key not in ("p_holm", "confidence")
+        if not key.endswith(("ci_low", "ci_high")) and key not in ("p_holm", "confidence", "scored")
     }
 
 
@@ -209,7 +215,8 @@ def _as_json(evidence: Mapping[str, Evidence]) -> str:
 
 def readme(facts: dict) -> str:
     """README.md next to the files. `facts`: those of `choose`, the numbers of `studies` and of
-    `failed` ones, and `confidence` as in `to_review` with the number of regions `to_review`.
+    `failed` ones, and `confidence` as in `to_review` with the number of regions `to_review`, of
+    those that are `scored`.
     """
     judge, measure = facts["judge"], facts["measure"]
     if judge == "proxy" and measure == "score":
@@ -220,11 +227,12 @@ def readme(facts: dict) -> str:
     optimistic = f"Dev was used for {used}, so scores on dev are optimistic"
     if CHECKPOINT_SELECTION in uses:
         optimistic += ", and those of a fine-tuned approach more than others"
+    tied = f", tied with {facts['runner_up']}" if facts.get("margin") == 0 else ""
     lines = [
         f"Studies: {facts['studies']:,}, of the split val. Failed: {facts['failed']:,}; their "
         "column `error` says why.",
         f"Approach: **{facts['approach']}**, the best of {facts['candidates']} by macro "
-        f"{_NAMES[measure]} on dev.",
+        f"{_NAMES[measure]} on dev{tied}.",
         f"Judge: {judge}.",
         f"Macro {_NAMES[measure]} on dev: {value}. Scores on test are in reports/comparison.md.",
         f"{optimistic}.",
@@ -247,8 +255,19 @@ def readme(facts: dict) -> str:
             "that were asked about."
         )
     lines.append(_review_line(facts))
+    lines.append(
+        "Evidence: `evidence` says for each region whether the report supports the text. Its "
+        "`spans` are character offsets into `report` of data/prepared/val.jsonl. See "
+        "docs/evidence.md."
+    )
     listed = "".join(f"- {line}\n" for line in lines)
     return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
+
+
+_WRONG = (
+    "A region is wrong where its token F1 with the reference is below 0.7, or just one of the two "
+    "is empty."
+)
 
 
 def _review_line(facts: Mapping) -> str:
@@ -259,21 +278,27 @@ def _review_line(facts: Mapping) -> str:
             "and test from which a threshold could be chosen."
         )
     review = confidence["review"]
-    marked = f"Review: the column `review` names {facts['to_review']:,} of the scored regions"
-    wanted = f"at most {review['risk']:g} of the others are wrong"
+    wanted = f"with {_percent(1 - review['delta'])} confidence, at most {_percent(review['risk'])}"
     if review["threshold"] is None:
-        return f"{marked}: all, because no threshold on dev ensures that {wanted}."
-    test = f"{review['coverage']:.3f} of the regions were kept"
+        return (
+            f"Review: all {facts['scored']:,} scored regions are marked in the column `review`, "
+            f"because no threshold on dev ensures that, {wanted} of the others are wrong: dev has "
+            f"{confidence['dev_regions']:,} regions; more of them may do. {_WRONG}"
+        )
+    test = f"On test it kept {_percent(review['coverage'])} of the regions"
     if review["wrong_kept"] is not None:
-        test += f" and {review['wrong_kept']:.3f} of them wrong"
+        test += f", of which {_percent(review['wrong_kept'])} were wrong"
     return (
-        f"{marked}: those with a confidence below {review['threshold']:.6g}. This was chosen on "
-        f"dev so that {wanted}, except with probability {review['delta']:g} (upper bound on dev "
-        f"{review['bound']:.3f}). On test, {test}, of {confidence['regions']:,}. A region is wrong "
-        f"where its token F1 with the reference is below {RIGHT}, or just one of the two is empty."
+        f"Review: {facts['to_review']:,} of {facts['scored']:,} scored regions are marked in the "
+        f"column `review`, those with a confidence below {review['threshold']:.4g}. The threshold "
+        f"was chosen on dev so that, {wanted} of the others are wrong. {test}. {_WRONG}"
     )
 
 
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 1):g} %"
+
+
 def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    numbers = ["–" if number is None else f"{number:.3f}" for number in (value, low, high)]
+    numbers = ["–" if number is None else f"{number:z.3f}" for number in (value, low, high)]
     return "{} [{}, {}]".format(*numbers)

@@ -101,6 +101,16 @@ def secret(name: str) -> str:
     return key
 
 
+def key_of(server: Server) -> str:
+    """UserError: as `secret`; OpenAI's own server, which answers nobody without a key, and none."""
+    key = secret(server.key)
+    if not key and HttpUrl(server.base_url).host == "api.openai.com":
+        raise UserError(
+            f"{server.base_url}: needs a key; set the environment variable {server.key}"
+        )
+    return key
+
+
 def client_library():
     """The module openai. UserError: it is not installed."""
     try:
@@ -125,7 +135,7 @@ class Asker:
 
     `requests`, `retries`: how many were sent, and how many of these were repetitions. `slots`: for
     callers with many questions; they bound how many are tried before the first one gives up, if
-    all fail.
+    all fail. UserError: as `key_of`.
     """
 
     def __init__(self, server: Server):
@@ -135,7 +145,7 @@ class Asker:
         self.answered = 0
         self.failure: UserError | None = None  # once set, nothing more is asked
         self.under_way: set[asyncio.Task] = set()
-        self.key = secret(server.key)
+        self.key = key_of(server)
         self.client = client_library().AsyncOpenAI(
             base_url=server.base_url,
             api_key=self.key or "none",

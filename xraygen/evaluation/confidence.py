@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from tabulate import tabulate
 
 from xraygen.core.study import AnnotationRecord, Judgement
 from xraygen.evaluation import calibration, results, review
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.scores import rounded
+from xraygen.evaluation.tables import number, percent, table
 from xraygen.language.text import RIGHT, is_right
 
 _CURVE = 20  # points of a risk-coverage curve
@@ -75,9 +75,9 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     """What reports/comparison.json has of an approach; None where it gives no confidence on dev or
     test.
 
-    `regions`: how many were judged on test; `wrong`: the share of wrong ones among those with a
-    confidence; of these also `ece` and `brier`, each `raw` and `calibrated` on dev, `aurc` and
-    `curve`; `review`: as `reviewed`.
+    `dev_regions`, `regions`: how many were judged on dev and on test; `wrong`: the share of wrong
+    ones on test among those with a confidence; of these also `ece` and `brier`, each `raw` and
+    `calibrated` on dev, `aurc` and `curve`; `review`: as `reviewed`.
     """
     (fitted_on, fitted_right), (confidence, right) = dev.known(), test.known()
     if not len(fitted_on) or not len(confidence):
@@ -86,6 +86,7 @@ def measured(dev: Confidences, test: Confidences, risk: float, delta: float) -> 
     risks = calibration.risk_coverage(confidence, right)
     upto = np.ceil(np.linspace(0, 1, _CURVE + 1)[1:] * len(risks)).astype(int)
     return {
+        "dev_regions": len(dev.right),
         "regions": len(test.right),
         "wrong": rounded(float(np.mean(~right))),
         "ece": _raw_and_calibrated(
@@ -132,7 +133,7 @@ def metrics(confidence: Mapping[str, dict]) -> dict:
     """The content of metrics/confidence.json, by approach."""
     return {
         name: {
-            "ece": found["ece"]["calibrated"],
+            "ece_calibrated": found["ece"]["calibrated"],
             "aurc": found["aurc"],
             "coverage": found["review"]["coverage"],
             "wrong_kept": found["review"]["wrong_kept"],
@@ -144,10 +145,10 @@ def metrics(confidence: Mapping[str, dict]) -> dict:
 LEGEND = """\
 A region is *wrong* where its token F1 with the reference is below {right:g}, or just one of the two
 is empty. *ECE*: expected calibration error of the confidences on test ({bins} bins of equal mass),
-as given and after isotonic regression on dev. *AURC*: area under the risk-coverage curve, which is
-the share of wrong regions where the order of the confidences says nothing. *Kept*: test regions
-with a confidence of at least the *threshold*, which was chosen on dev so that at most {risk:g} of
-them are wrong, except with probability {delta:g} (docs/confidence.md)."""
+as given and after isotonic regression on dev. *AURC*: area under the risk-coverage curve; a random
+order has an AURC equal to the share of wrong regions. *Kept*: test regions with a confidence of at
+least the *threshold*, which was chosen on dev so that at most {risk:g} of them are wrong, except
+with probability {delta:g} (docs/confidence.md)."""
 
 
 def section(confidence: Mapping[str, dict]) -> list[str]:
@@ -162,28 +163,22 @@ def section(confidence: Mapping[str, dict]) -> list[str]:
         rows.append(
             [
                 name,
-                _number(found["wrong"]),
-                _number(found["ece"]["raw"]),
-                _number(found["ece"]["calibrated"]),
-                _number(found["aurc"]),
+                percent(found["wrong"]),
+                number(found["ece"]["raw"]),
+                number(found["ece"]["calibrated"]),
+                number(found["aurc"]),
                 "none certified" if chosen["threshold"] is None else f"{chosen['threshold']:.4g}",
-                _number(chosen["coverage"]),
-                _number(chosen["wrong_kept"]),
+                percent(chosen["coverage"]),
+                percent(chosen["wrong_kept"]),
             ]
         )
     headers = ["approach", "wrong", "ECE", "ECE, calibrated", "AURC", "threshold"]
-    table = tabulate(
-        rows, [*headers, "kept", "wrong of kept"], tablefmt="github", disable_numparse=True
-    )
+    headers += ["kept", "wrong of kept"]
     chosen = next(iter(confidence.values()))["review"]
     legend = LEGEND.format(
         right=RIGHT, bins=calibration.BINS, risk=chosen["risk"], delta=chosen["delta"]
     )
-    return ["## Confidence", table, legend]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return ["## Confidence", table(rows, headers), legend]
 
 
 def figure(confidence: Mapping[str, dict]) -> str:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from xraygen.core.study import VERSUS
 from xraygen.evaluation.abnormal import on_abnormal, told
-from xraygen.evaluation.tables import number, with_interval
+from xraygen.evaluation.tables import number, percent, signed, with_interval
 from xraygen.evaluation.tables import table as as_table
 
 COST = "cost_usd_per_1000_reports"
 ABOUT = (
-    "*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how much of"
-    " that a constant text does not get; bold where it is significant."
+    "*Score*: the judge's macro mean on test with its 95 % interval. *Above the floor*: how far it"
+    " exceeds a constant text; bold where it is significant."
 )
 # The formula of the clinical score: CRIMSON, arXiv 2603.06183.
 ABOUT_CLINICAL = (
@@ -91,12 +91,12 @@ def _above(pairs: dict, measure: str, name: str, floor: str | None) -> str:
     found = (pairs.get(ahead) or pairs[behind])[measure]["macro"]
     if found["difference"] is None:
         return "–"
-    shown = f"{found['difference'] if ahead in pairs else -found['difference']:+.3f}"
+    shown = signed(found["difference"] if ahead in pairs else -found["difference"])
     return f"**{shown}**" if found["holds"] else shown
 
 
 def _passed_on(used: Mapping) -> str:
-    return f"{used['passed_on'] / used['cases']:.1%}" if "passed_on" in used else "–"
+    return percent(used["passed_on"] / used["cases"]) if "passed_on" in used else "–"
 
 
 class Panel(NamedTuple):

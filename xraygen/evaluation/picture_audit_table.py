@@ -188,8 +188,8 @@ def _interval(estimate: dict | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "–"
     if estimate["ci_low"] is None:
-        return f"{estimate['value']:.3f}"
-    return f"{estimate['value']:.3f} [{estimate['ci_low']:.3f}, {estimate['ci_high']:.3f}]"
+        return f"{estimate['value']:z.3f}"
+    return f"{estimate['value']:z.3f} [{estimate['ci_low']:z.3f}, {estimate['ci_high']:z.3f}]"
 
 
 def _share(estimate: dict | None) -> str:

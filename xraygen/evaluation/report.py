@@ -13,12 +13,12 @@ from xraygen.evaluation import abnormal, confidence, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
-from xraygen.evaluation.tables import number, table, with_interval
+from xraygen.evaluation.tables import number, signed, table, with_interval
 
 TITLES = {
     "test": "Test",
     "test_novel": "Test, reports that no training study has",
-    "dev": "Dev (for choosing, not for reporting)",
+    "dev": "Dev",
 }
 EXAMPLES = 12  # studies shown on the page
 LEGEND = (
@@ -69,7 +69,8 @@ def comparison_markdown(
     sizes = {name: next(iter(scores.values()))[name]["macro"]["n"] for name in TITLES}
     for name, title in TITLES.items():
         if name == "test" or complete:
-            parts.append(f"## {title} ({sizes[name]:,} studies)")
+            use = ", for choosing only" if name == "dev" else ""
+            parts.append(f"## {title} ({sizes[name]:,} studies{use})")
             parts += _study_set(comparison, name, params, complete) if sizes[name] else []
     if not complete:
         parts += ["## Other study sets", _other_sets(scores, sizes)]
@@ -213,7 +214,7 @@ def _comparisons(scores: dict, pairs: dict, name: str) -> str:
 def _difference(found: dict, sign: int) -> str:
     if found["difference"] is None:
         return "–"
-    text = f"{sign * found['difference']:+.3f}"
+    text = signed(sign * found["difference"])
     return f"**{text}**" if found["holds"] else text
 
 
@@ -221,7 +222,7 @@ def _compared(found: dict, sign: int) -> str:
     if found["difference"] is None or found["ci_low"] is None:
         return "not enough scored studies in every region"
     low, high = sorted(sign * found[bound] for bound in ("ci_low", "ci_high"))
-    text = f"{_difference(found, sign)} [{low:+.3f}, {high:+.3f}]"
+    text = f"{_difference(found, sign)} [{signed(low)}, {signed(high)}]"
     return text if found["holds"] else f"{text} n.s."
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from tabulate import tabulate
 
 from xraygen.core.study import AnnotationRecord, Study
 from xraygen.evaluation.resampling import bootstrap, intervals
 from xraygen.evaluation.scores import rounded, subsets
+from xraygen.evaluation.tables import percent, table
 
 _ABOUT = (
-    "Shares of the region texts of test, of all regions. *Verbatim*: each sentence stands in the"
+    "Shares of the region texts of test, of all regions. *Verbatim*: each sentence occurs in the"
     " report. *Reworded*: the report says it in other words. *Unsupported*: it states something"
     " that the report does not, such as a finding, a side or a severity, or turns a negation; then"
     " by region. In brackets: 95 % intervals over studies, by bootstrap, or exact for none and all."
@@ -107,27 +107,22 @@ def section(scores: Mapping[str, dict]) -> list[str]:
     regions = list(dict.fromkeys(region for row in rows.values() for region in row["regions"]))
     if not regions:
         return []
-    table = [
+    cells = [
         [
             name,
-            _percent(row["verbatim"]),
-            _percent(row["reworded"]),
+            percent(row["verbatim"]),
+            percent(row["reworded"]),
             _with_interval(row),
-            *(_percent(row["regions"].get(region, {}).get("unsupported")) for region in regions),
+            *(percent(row["regions"].get(region, {}).get("unsupported")) for region in regions),
         ]
         for name, row in rows.items()
     ]
     headers = ["approach", "verbatim", "reworded", "unsupported", *regions]
-    made = tabulate(table, headers, tablefmt="github", disable_numparse=True)
-    return ["## Support by the report", made, textwrap.fill(_ABOUT, 100)]
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return ["## Support by the report", table(cells, headers), textwrap.fill(_ABOUT, 100)]
 
 
 def _with_interval(row: dict) -> str:
     if row["ci_low"] is None:
-        return _percent(row["unsupported"])
+        return percent(row["unsupported"])
     low, high = (100 * row[end] for end in ("ci_low", "ci_high"))
-    return f"{_percent(row['unsupported'])} [{low:.1f}, {high:.1f}]"
+    return f"{percent(row['unsupported'])} [{low:.1f}, {high:.1f}]"

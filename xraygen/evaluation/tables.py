@@ -1,4 +1,4 @@
-"""Numbers and tables as every report prints them."""
+"""Numbers and tables as every report prints them. A number that rounds to zero has no minus."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,15 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
 
 
 def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:z.3f}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+z.3f}"
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def with_interval(cell: dict, measure: str, ends: str = "ci") -> str:

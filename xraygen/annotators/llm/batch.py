@@ -29,7 +29,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.progress import progress_bar
 from xraygen.engines.answers import cache_folder
-from xraygen.engines.server import UNUSABLE_TRIES, client_library, secret
+from xraygen.engines.server import UNUSABLE_TRIES, client_library, key_of
 from xraygen.prompting.conversation import PictureProblem
 
 MOST = 50_000  # requests of a file, OpenAI's limit
@@ -49,7 +49,7 @@ class Batches:
     def __init__(self, exchange: Exchange) -> None:
         server = exchange.server
         self.exchange = exchange
-        self.key = secret(server.key)
+        self.key = key_of(server)
         self.reasons: dict[str, str] = {}
         self.sent = 0
         self.sent_again = 0

@@ -225,11 +225,12 @@ def examined() -> str:
     content = json.loads(EXAMINED.read_text(encoding="utf-8"))
     score, clinical = content["score"], content["clinical"]
     return (
-        "Agreement with radiologists, score (clinical score, on the half of the cases that it was "
-        "developed with): the preferred report scores higher "
-        f"in {score['pairs_in_order']:g} ({clinical['pairs_in_order']:g}) of {score['pairs']} "
-        f"pairs; Kendall's tau with ratings is {score['tau']:.2f} ({clinical['tau']:.2f}), among "
-        f"radiologists {content['radiologists']['tau']:.2f}; {score['cases_in_order']} "
-        f"({clinical['cases_in_order']}) of {score['cases']} test cases are in order. "
+        "Agreement with radiologists (RadPref, on the half it was developed with): the preferred "
+        f"report scores higher in {score['pairs_in_order']:g} of {score['pairs']} pairs by score, "
+        f"{clinical['pairs_in_order']:g} by clinical score; Kendall's tau with their ratings is "
+        f"{score['tau']:.2f} and {clinical['tau']:.2f} (one radiologist with the others: "
+        f"{content['radiologists']['tau']:.2f}). Of the project's own cases, also used in "
+        f"development, {score['cases_in_order']} and {clinical['cases_in_order']} of "
+        f"{score['cases']} are in the right order. "
         "See docs/judges.md"
     )

@@ -148,8 +148,8 @@ def _try_out(
     sizes = {name: len(splits[name]) for name in ("dev", "test")}
     if min(sizes.values()) < _FEW:
         notes.append(
-            f"splits: with {sizes['dev']:,} in dev and {sizes['test']:,} in test, only great "
-            f"differences between approaches can be told; aim for at least {_FEW} in each"
+            f"splits: with {sizes['dev']:,} in dev and {sizes['test']:,} in test, only large "
+            f"differences between approaches can be detected; aim for at least {_FEW} in each"
         )
     if columns.patient is None:
         notes.append("patient: none; if studies share patients, name the column with --patient")
