@@ -235,7 +235,7 @@ def test_the_agreement_line_is_read_from_what_the_recipe_wrote():
     examined = json.loads(EXAMINED.read_text())
     shown += [examined[name]["tau"] for name in ("score", "clinical", "radiologists")]
     assert told == [f"{number:.2f}" for number in shown] and "docs/proxy.md" in Proxy.about()
-    assert "on the half of the cases that it was developed with" in Proxy.about()
+    assert "on the half it was developed with" in Proxy.about()
     assert Proxy.name == "proxy" and not Proxy.about().lower().startswith("green")
 
 

@@ -265,8 +265,8 @@ def readme(facts: dict) -> str:
 
 
 _WRONG = (
-    "A region is wrong where its token F1 with the reference is below 0.7, or just one of the two "
-    "is empty."
+    f"A region is wrong where its token F1 with the reference is below {RIGHT}, or just one of the "
+    "two is empty."
 )
 
 
