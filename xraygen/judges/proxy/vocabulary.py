@@ -52,6 +52,7 @@ unlikely: but unlikely | but less likely | but doubtful | though unlikely | thou
 unlikely: although unlikely | although less likely | but considered unlikely
 unlikely: but considered less likely | rather than | as opposed to | instead of | favored over
 unlikely: more likely than | favoured over
+or unlikely: or , less likely , | or less likely , | and less likely ,
 questionable: not unlikely
 definite: no doubt | without doubt | of doubtful significance | of doubtful clinical significance
 clear no: clear of
