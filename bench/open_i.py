@@ -54,7 +54,7 @@ CODED: dict[str, tuple[str, Callable[[Finding], bool]]] = {
         "Markings|Lung Diseases, Interstitial|Lung/.*interstitial",
         _keys("interstitial, crowding"),
     ),
-    "pleural effusion": ("Pleural Effusion|Hydropneumo|Hemothorax", _keys("effusion")),
+    "pleural effusion": ("Pleural Effusion|Hydropneumo|Hemopneumo|Hemothorax", _keys("effusion")),
     "atherosclerosis": ("Atherosclerosis", _keys("atherosclerosis")),
     "airspace disease": (
         "Airspace|Infiltrate|Consolidation|Pneumonia",

@@ -300,6 +300,70 @@ def test_orders(reference, better, worse):
     assert score(reference, better) > score(reference, worse)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Aortic dissection.", "aortic dissection"),
+        ("Pulmonary embolism.", "pulmonary embolism"),
+        ("Findings of acute PE.", "pulmonary embolism"),
+        ("Septic emboli.", "septic emboli"),
+        ("Left empyema.", "empyema"),
+        ("Right hemothorax.", "hemothorax"),
+        ("Flail chest on the right.", "flail chest"),
+        ("Hematoma of the mediastinum.", "mediastinal hematoma"),
+        ("An aspirated foreign body.", "foreign body aspiration"),
+        ("Esophageal perforation.", "perforation"),
+        ("Ruptured aortic aneurysm.", "aortic injury"),
+        ("Mediastinitis.", "mediastinitis"),
+        ("Gastric volvulus.", "volvulus"),
+        ("Tracheal stenosis.", "airway obstruction"),
+    ],
+)
+def test_urgent_findings_are_missed_by_a_normal_template(text, name):
+    result = assess(text, NORMAL)
+    assert name in result.missed
+    assert result.score == 0
+    assert significance()[name][0] == 1
+    assert score(NORMAL, text) <= -0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Sarcoidosis.", ["sarcoidosis"]),
+        ("Lung tumours.", ["malignancy"]),
+        ("Lymphoma.", ["malignancy"]),
+        ("Ascites.", ["ascites"]),
+        ("Osteomyelitis of the clavicle.", ["bone infection"]),
+        ("Right hemopneumothorax.", ["hemothorax", "pneumothorax"]),
+        ("Clips after neck dissection.", ["surgical clips"]),
+        ("PE protocol CT.", []),
+        ("Opacity, pneumonia unlikely.", ["opacity"]),
+    ],
+)
+def test_further_diseases_by_name(text, expected):
+    assert found(text) == expected
+
+
+def test_the_fluid_of_a_hydropneumothorax_is_an_effusion():
+    result = assess("Left hydropneumothorax.", "Left pleural effusion.")
+    assert result.matched == ("pleural effusion",)
+    assert result.missed == ("pneumothorax",)
+    assert not result.invented
+
+
+def test_an_unlikely_finding_is_invented_where_it_is_stated():
+    reference = "Left basal opacity favors atelectasis over pneumonia."
+    assert assess(reference, "Left basal atelectasis.").score == 1
+    assert assess(reference, "Atelectasis. Pneumonia.").invented == ("pneumonia",)
+
+
+def test_bilateral_for_one_side_is_a_wrong_place():
+    result = assess("Bilateral effusions.", "Right effusion.")
+    assert result.matched == ("pleural effusion",)
+    assert result.score == 0.5
+
+
 def test_a_finding_on_either_side_is_two_findings():
     result = assess("Nodule in the left lung.", "Left nodule. Nodule in the right lung.")
     assert (result.matched, result.invented) == (("nodule",), ("nodule",))

@@ -110,6 +110,62 @@ def test_what_is_only_possible_is_doubtful(text, doubtful):
 
 
 @pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("Pneumonia is unlikely.", set()),
+        ("Pneumonia is considered highly unlikely.", set()),
+        ("Pneumonia is felt to be unlikely given the clear lungs.", set()),
+        ("A mass or nodule is less likely.", set()),
+        ("Doubt pneumonia.", set()),
+        ("A fracture is doubtful.", set()),
+        ("Low suspicion for acute pneumonia.", set()),
+        ("Unlikely to represent a mass.", set()),
+        ("A pneumonia is possible but unlikely.", set()),
+        ("Opacity is unlikely to reflect pneumonia.", {"opacity"}),
+        ("Opacity, with pneumonia or edema unlikely.", {"opacity"}),
+        ("Atelectasis is seen and pneumonia is unlikely.", {"atelectasis"}),
+        ("Atelectasis or, less likely, pneumonia.", {"atelectasis"}),
+        ("Atelectasis, less likely pneumonia, with an effusion.", {"atelectasis", "effusion"}),
+        ("Opacity favors atelectasis over pneumonia.", {"opacity", "atelectasis"}),
+        ("Atelectasis is favored over a pneumonia.", {"atelectasis"}),
+        ("More likely scarring than a nodule.", {"scarring"}),
+        ("Edema rather than pneumonia, with an effusion.", {"edema", "effusion"}),
+        ("Pneumonia is less likely than atelectasis.", {"atelectasis"}),
+        # What is likely, and what is unlikely only of an attribute
+        ("Likely pneumonia.", {"pneumonia"}),
+        ("Pneumonia is probable.", {"pneumonia"}),
+        ("A fracture, unlikely to be acute.", {"fracture"}),
+        ("An opacity over the left lung.", {"opacity"}),
+        ("No doubt a mass.", {"mass"}),
+        ("Pneumonia is not unlikely.", {"pneumonia"}),
+    ],
+)
+def test_what_is_unlikely_is_absent(text, keys):
+    assert present(text) == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ("Left tension pneumothorax.", 3),
+        ("A small pneumothorax with tension.", 1),
+        ("A pneumothorax without tension.", 0),
+    ],
+)
+def test_tension_makes_a_pneumothorax_severe(text, severity):
+    assert [finding.severity for finding in found(text) if finding.positive] == [severity]
+
+
+def test_air_and_fluid_in_the_pleural_space_are_two_findings():
+    both = found("Large left hydropneumothorax.")
+    assert [(one.key, one.side, one.severity) for one in both] == [
+        ("effusion", 1, 3),
+        ("pneumothorax", 1, 3),
+    ]
+    assert not present("No hydropneumothorax.")
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("The heart is enlarged.", "cardiomegaly"),

@@ -231,7 +231,7 @@ def test_a_tip_that_is_well_or_not_described(text):
         ("Cavitating lesion.", ["cavity"]),
         ("Thickened bronchial walls.", ["airway thickening"]),
         ("Small amount of air at the left apex in the pleural space.", ["pneumothorax"]),
-        ("Air-fluid level in the pleural space.", ["pneumothorax"]),
+        ("Air-fluid level in the pleural space.", ["pleural effusion", "pneumothorax"]),
         ("Tension pneumothorax.", ["pneumothorax"]),
         ("The lungs are consolidated.", ["consolidation"]),
         ("Rupture of the left collarbone? Broken collarbone.", ["fracture"]),

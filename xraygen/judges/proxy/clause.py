@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import NamedTuple
 
+from xraygen.judges.proxy.diseases import WITH_FLUID
 from xraygen.judges.proxy.measures import largest, singular
 from xraygen.judges.proxy.places import Place, Places, places
 from xraygen.judges.proxy.statement import Finding
@@ -24,12 +25,14 @@ from xraygen.judges.proxy.vocabulary import (
     NORMAL,
     OBSERVATION,
     OVERRIDES,
+    PREFERRED,
     PRIOR,
     SEPARATES,
     SEVERITY,
     SIDE,
     STABLE,
     STRUCTURE,
+    UNLIKELY,
     WHOLE,
     YIELDS,
     ZONE,
@@ -42,7 +45,13 @@ _BEGINS_A_STATEMENT = frozenset(("there", "the", "with", "mild", "moderate"))
 # heart".
 _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
 # A negation by one of these ends at "with": "resolution of the effusion with atelectasis".
-_ENDED = frozenset(("gone", "resolved"))
+_ENDED = frozenset(("gone", "resolved", UNLIKELY))
+# Between "unlikely" and what it is about.
+_ARTICLES = frozenset("a an the any acute focal active early superimposed definite true".split())
+# After "unlikely", these begin another thought: "pneumonia is unlikely given clear lungs".
+_GROUNDS = frozenset("given based because as since in on at for by without due than".split())
+# Put for "unlikely" where what stands before it is unlikely.
+_UNLIKELY_BEFORE = "unlikelybefore"
 # After one of these verbs, these words deny the observation: "the markings are normal".
 _PREDICATES = frozenset(("normal", "unremarkable"))
 _VERBS = frozenset(
@@ -96,7 +105,23 @@ def _without_doublets(words: list[str]) -> list[str]:
     return kept
 
 
-def _head(words: list[str], at: int) -> int:
+def _directed(words: list[str]) -> list[str]:
+    """The words, with "unlikely" where what follows is unlikely, `_UNLIKELY_BEFORE` where what
+    stands before it is, and neither where it is about an attribute: "unlikely to be acute". The
+    second of "favors A over B" and of "more likely A than B" is unlikely.
+    """
+    directed = list(words)
+    for at, word in enumerate(words):
+        if word in PREFERRED and not PREFERRED[word].isdisjoint(words[:at]):
+            directed[at] = UNLIKELY if _head(words, at, _ARTICLES) else word
+        elif word == UNLIKELY and not _head(words, at, _ARTICLES):
+            following = words[at + 1] if at + 1 < len(words) else ","
+            back = following in _GROUNDS or not following[0].isalpha() or following in SEPARATES
+            directed[at] = _UNLIKELY_BEFORE if back else "-"
+    return directed
+
+
+def _head(words: list[str], at: int, between: frozenset[str] = frozenset()) -> int:
     """Where the next observation of the same noun phrase is; 0: there is none."""
     for place in range(at + 1, len(words)):
         word = singular(words[place])
@@ -105,7 +130,7 @@ def _head(words: list[str], at: int) -> int:
             two = words[at] == "interstitial" and "and" in words[at:place]
             return 0 if two and OBSERVATION[word] != "opacity" else place
         qualifies = word in SIDE or word in ZONE or word in STRUCTURE or word in SEVERITY
-        if not qualifies and word not in _ADJECTIVES and word not in _BETWEEN:
+        if not qualifies and word not in _ADJECTIVES | _BETWEEN | between:
             return 0
     return 0
 
@@ -181,7 +206,7 @@ class Clause:
         named = places(words)
         for at, site in tips(words):
             named.setdefault(at, []).append(site)
-        for at, word in enumerate(_without_doublets(words)):
+        for at, word in enumerate(_without_doublets(_directed(words))):
             if word in ASKED:
                 self.asked = True
                 break
@@ -212,7 +237,7 @@ class Clause:
             self.asserted = False  # "atelectasis, likely due to an underlying mass"
         if raw in SEPARATES:
             self.subject = False
-            if raw != "and":
+            if raw != "and" or self.previous in _VERBS | {"present", "seen"}:
                 self.joined = len(self.observations)
             if self.ended:
                 self.negated = self.ended = False
@@ -225,6 +250,8 @@ class Clause:
             self.doubtful = True
         if raw == DOUBTS_BEFORE:
             self._doubt_before()
+        if raw == _UNLIKELY_BEFORE:
+            self._deny_before()
         if raw in PRIOR:
             self.denied = False  # "nodule, not seen previously" is there now
         if word in OBSERVATION:
@@ -232,7 +259,8 @@ class Clause:
             self._observe(word)
         elif raw in NORMAL:
             self._read_normal(raw)
-        self.details.read(raw, word, named)
+        if raw != "tension" or not self.negated:  # "a pneumothorax without tension"
+            self.details.read(raw, word, named)
         if word in STRUCTURE:
             self.subject = False
             self.structures.append((STRUCTURE[word], self.negated))
@@ -242,6 +270,12 @@ class Clause:
         for at in range(self.joined, len(self.observations)):
             last = self.observations[at]
             self.observations[at] = last._replace(doubtful=True, asserted=False)
+
+    def _deny_before(self) -> None:
+        """ "Opacity, with pneumonia or aspiration unlikely": the last two are absent."""
+        last = len(self.observations) - 1
+        for at in range(max(0, min(self.joined, last)), len(self.observations)):
+            self.observations[at] = self.observations[at]._replace(negated=True)
 
     def _read_normal(self, raw: str) -> None:
         if self.subject and raw in _PREDICATES and self.previous in _VERBS:
@@ -254,9 +288,14 @@ class Clause:
         affirmed = self.observations and not self.observations[-1].negated and not self.negated
         if name == "abnormality" and affirmed:
             return  # "degenerative changes": the first word has said it
-        self.observations.append(
-            _Observation(name, word, self.negated, self.doubtful, self.asserted, self.details)
-        )
+        parts = [(name, word)]
+        if word in WITH_FLUID:
+            fluid = WITH_FLUID[word]
+            parts = [(OBSERVATION[fluid], fluid), *parts]
+        for key, part in parts:
+            self.observations.append(
+                _Observation(key, part, self.negated, self.doubtful, self.asserted, self.details)
+            )
         self.details = _Details()
         self.after = _Details()
         self.subject = True

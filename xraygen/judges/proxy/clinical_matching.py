@@ -80,6 +80,23 @@ pulmonary infarct | opacity | consolidation
 aortic dissection | aneurysm
 aortic dissection | aortic aneurysm
 emphysema | abnormal lung
+pleural effusion | empyema
+pleural effusion | hemothorax
+mediastinal hematoma | hematoma
+mediastinal hematoma | abnormal mediastinum
+mediastinitis | abnormal mediastinum
+foreign body aspiration | foreign body
+perforation | free air
+perforation | pneumomediastinum
+sarcoidosis | adenopathy
+mycetoma | mass
+mycetoma | cavity
+septic emboli | nodule
+septic emboli | pulmonary embolism
+flail chest | fracture
+bone infection | bone lesion
+cardiomyopathy | cardiomegaly
+mucus plugging | atelectasis
 bulla | lucency | cavity
 cavity | air-fluid level
 pneumothorax | lucency

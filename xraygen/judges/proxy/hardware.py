@@ -6,7 +6,7 @@ Each name is a kind of the observation `device` or `surgery` (`vocabulary.py`).
 from typing import NamedTuple
 
 
-def _kinds(text: str) -> dict[str, tuple[str, ...]]:
+def named_words(text: str) -> dict[str, tuple[str, ...]]:
     """`name: words | words` lines -> name to its words. A name may have several lines."""
     kinds: dict[str, tuple[str, ...]] = {}
     for line in text.strip().splitlines():
@@ -15,7 +15,7 @@ def _kinds(text: str) -> dict[str, tuple[str, ...]]:
     return kinds
 
 
-DEVICES = _kinds("""
+DEVICES = named_words("""
 endotracheal tube: endotracheal tube | et tube | ett | tracheal tube | intubated | intubation
 endotracheal tube: endotracheal intubation | endotracheal | nasotracheal tube
 tracheostomy tube: tracheostomy tube | tracheostomy | tracheostomy cannula | tracheostomy catheter
@@ -100,7 +100,7 @@ malpositioned device: coiled in the esophagus | coiled in the oesophagus | coile
 malpositioned device: tip in the esophagus | tip in the bronchus | coiled in the hypopharynx
 malpositioned device: recommend advancing | consider repositioning
 """)
-SURGERY = _kinds("""
+SURGERY = named_words("""
 sternotomy wires: sternotomy | median sternotomy | sternotomy wires | cerclage wires
 sternotomy wires: median sternotomy wires | sternotomy sutures | sternal sutures | cerclage sutures
 sternotomy wires: median sternotomy changes | sternotomy changes | sternal wire

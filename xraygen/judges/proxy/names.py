@@ -52,6 +52,7 @@ _PLACED = {
     ("lesion", "shoulder"): "bone lesion",
     ("lesion", "spine"): "bone lesion",
     ("aneurysm", "aorta"): "aortic aneurysm",
+    ("hematoma", "mediastinum"): "mediastinal hematoma",
     ("deviation", "trachea"): "tracheal deviation",
 }
 

@@ -126,9 +126,10 @@ OBSERVATION_WORDS = """
 abnormality: abnormalchest boweldistension
 aneurysm: aorticdissection aorticinjury
 cavity: lungabscess
-consolidation: pulmonaryhemorrhage
 lesion: lungcyst
-opacity: pulmonaryinfarct pulmonaryembolism
+pulmonary embolism: pulmonaryembolism
+pulmonary hemorrhage: pulmonaryhemorrhage
+pulmonary infarct: pulmonaryinfarct
 airway thickening: airwaythickening
 atelectasis: collapsed discoid atelectase
 atherosclerosis: atheromatous arteriosclerotic
@@ -136,7 +137,6 @@ consolidation: alveolar
 degenerative: djd ddd arthrosis osteoarthrosis syndesmophyte
 edema: kerley oedema
 hernia: diaphragmaticinjury
-effusion: empyema haemothorax hydropneumothorace
 elevation: raised
 goiter: goiter
 heart failure: chf
@@ -165,9 +165,6 @@ KIND = {
     "diaphragmaticinjury": "diaphragmatic injury",
     "lungabscess": "abscess",
     "lungcyst": "cyst",
-    "pulmonaryembolism": "pulmonary embolism",
-    "pulmonaryhemorrhage": "pulmonary hemorrhage",
-    "pulmonaryinfarct": "pulmonary infarct",
     "airspaceopacity": "airspace opacity",
     "groundglassopacity": "ground-glass opacity",
     "interstitialopacity": "interstitial markings",

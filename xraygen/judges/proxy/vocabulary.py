@@ -3,7 +3,7 @@
 Words are in lower case; those of observations, structures and zones are in the singular.
 """
 
-from xraygen.judges.proxy import hardware, paraphrases
+from xraygen.judges.proxy import diseases, hardware, paraphrases
 
 
 def _table(text: str) -> dict[str, str]:
@@ -39,7 +39,22 @@ consolidation: airspace disease | air space disease
 softtissue: soft tissue | soft tissues
 adenopathy: lymph node | lymph nodes
 no: negative acute
-no: free of | negative for | absence of | rather than | lack of | free from | devoid of
+no: free of | negative for | absence of | lack of | free from | devoid of
+unlikely: less likely | low suspicion for | low suspicion of | low clinical suspicion for
+unlikely: low likelihood of | low likelihood for | low probability of | low probability for
+unlikely: doubt | doubtful | doubted | improbable | less probable | not likely | not suspected
+unlikely: not favored | not suspicious for | less likely to be | less likely to represent
+unlikely: unlikely to be | unlikely to represent | unlikely to reflect | unlikely to indicate
+unlikely: unlikely to be present | unlikely due to | unlikely to be due to | unlikely related to
+unlikely: considered unlikely | considered very unlikely | considered highly unlikely
+unlikely: considered less likely | considered much less likely | considered doubtful
+unlikely: but unlikely | but less likely | but doubtful | though unlikely | though less likely
+unlikely: although unlikely | although less likely | but considered unlikely
+unlikely: but considered less likely | rather than | as opposed to | instead of | favored over
+unlikely: more likely than | favoured over
+or unlikely: or , less likely , | or less likely , | and less likely ,
+questionable: not unlikely
+definite: no doubt | without doubt | of doubtful significance | of doubtful clinical significance
 clear no: clear of
 gone: resolution of | clearing of | removal of | has resolved | have resolved | has cleared
 gone: interval resolution of | interval clearing of | interval removal of | been removed
@@ -102,7 +117,7 @@ midline: not displaced
 """.strip().splitlines()
     for phrase in row.partition(":")[2].split("|")
 }
-PHRASES = hardware.PHRASES | paraphrases.PHRASES | PHRASES
+PHRASES = hardware.PHRASES | diseases.PHRASES | paraphrases.PHRASES | PHRASES
 # Lengths of the phrases that begin with a word, the longest first.
 LENGTHS = {
     first: sorted({len(phrase) for phrase in PHRASES if phrase[0] == first}, reverse=True)
@@ -111,9 +126,9 @@ LENGTHS = {
 
 # What can be present or absent.
 OBSERVATION = _table("""
-effusion: effusion hydrothorax fluid pleuraleffusion hemothorax
+effusion: effusion hydrothorax fluid pleuraleffusion
 pericardial effusion: pericardialeffusion
-pneumothorax: pneumothorax pneumothorace ptx hydropneumothorax
+pneumothorax: pneumothorax pneumothorace ptx
 pleural thickening: pleuralthickening
 blunting: blunting blunted
 consolidation: consolidation consolidate consolidating consolidative infiltrate infiltration
@@ -176,9 +191,9 @@ flattening: flattening flattened
 deviation: deviation deviated displacement shift shifted
 abnormality: abnormality abnormal abnormalities disease process finding change anomaly pathology
 """)
-OBSERVATION |= _table(paraphrases.OBSERVATION_WORDS) | hardware.OBSERVATION
+OBSERVATION |= _table(paraphrases.OBSERVATION_WORDS) | hardware.OBSERVATION | diseases.OBSERVATION
 # Word -> a name more precise than that of its observation.
-KIND = hardware.KIND | paraphrases.KIND
+KIND = hardware.KIND | paraphrases.KIND | diseases.KIND
 # What can be normal.
 STRUCTURE = _table("""
 cardiomediastinal: cardiomediastinal cardiomediastinum
@@ -214,8 +229,17 @@ interval resolution developed developing progressed enlarging
 """)
 PRIOR = _words("prior previous previously compared comparison earlier interval since")
 # A negation reaches from its cue to the end of the clause; some also reach back ("is not seen").
-NEGATION = _words("no without not nor neither absent never none denies isn't aren't gone resolved")
+NEGATION = _words(
+    "no without not nor neither absent never none denies isn't aren't gone resolved unlikely"
+)
 NEGATES_BEFORE = _words("not absent none isn't aren't gone resolved")
+# A negation of what follows it in its noun phrase, or else of what stands before it.
+UNLIKELY = "unlikely"
+# One of these and later the other: the first of two is likelier than the second.
+PREFERRED = {
+    "over": _words("favor favors favored favoring favour favours favoured favouring"),
+    "than": _words("more likelier"),
+}
 # After these words, what is said no longer belongs to the observation before.
 SEPARATES = _words(", and with")
 # Words that begin a clause.
@@ -236,7 +260,7 @@ SEVERITY = _levels(
     "minimal minimally mild mildly small trace slight slightly tiny subtle borderline minor",
     "moderate moderately medium",
     "severe severely large marked markedly massive extensive advanced significant significantly "
-    "gross",
+    "gross tension",
 )
 # After these, an observation is only a possibility.
 DOUBT = _words("""
