@@ -130,7 +130,7 @@ def test_what_is_only_possible_is_doubtful(text, doubtful):
         ("Atelectasis is favored over a pneumonia.", {"atelectasis"}),
         ("More likely scarring than a nodule.", {"scarring"}),
         ("Pneumonia unlikely and atelectasis present.", {"atelectasis"}),
-        ("The effusion is more prominent than the opacity.", {"effusion", "opacity"}),
+        ("There is more effusion than opacity.", {"effusion", "opacity"}),
         ("Edema rather than pneumonia, with an effusion.", {"edema", "effusion"}),
         ("Pneumonia is less likely than atelectasis.", {"atelectasis"}),
         # What is likely, and what is unlikely only of an attribute
