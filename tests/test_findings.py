@@ -129,6 +129,8 @@ def test_what_is_only_possible_is_doubtful(text, doubtful):
         ("Opacity favors atelectasis over pneumonia.", {"opacity", "atelectasis"}),
         ("Atelectasis is favored over a pneumonia.", {"atelectasis"}),
         ("More likely scarring than a nodule.", {"scarring"}),
+        ("Pneumonia unlikely and atelectasis present.", {"atelectasis"}),
+        ("There is more effusion than opacity.", {"effusion", "opacity"}),
         ("Edema rather than pneumonia, with an effusion.", {"edema", "effusion"}),
         ("Pneumonia is less likely than atelectasis.", {"atelectasis"}),
         # What is likely, and what is unlikely only of an attribute

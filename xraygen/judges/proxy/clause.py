@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from xraygen.judges.proxy.diseases import WITH_FLUID
 from xraygen.judges.proxy.measures import largest, singular
+from xraygen.judges.proxy.noun_phrases import UNLIKELY_BEFORE, directed, without_doublets
 from xraygen.judges.proxy.places import Place, Places, places
 from xraygen.judges.proxy.statement import Finding
 from xraygen.judges.proxy.tips import tips
@@ -17,15 +18,12 @@ from xraygen.judges.proxy.vocabulary import (
     DESCRIBED,
     DOUBT,
     DOUBTS_BEFORE,
-    JOINED,
     KIND,
     LOW,
     NEGATES_BEFORE,
     NEGATION,
     NORMAL,
     OBSERVATION,
-    OVERRIDES,
-    PREFERRED,
     PRIOR,
     SEPARATES,
     SEVERITY,
@@ -34,7 +32,6 @@ from xraygen.judges.proxy.vocabulary import (
     STRUCTURE,
     UNLIKELY,
     WHOLE,
-    YIELDS,
     ZONE,
 )
 
@@ -46,12 +43,6 @@ _BEGINS_A_STATEMENT = frozenset(("there", "the", "with", "mild", "moderate"))
 _OF_STRUCTURE = frozenset(("enlargement", "abnormality"))
 # A negation by one of these ends at "with": "resolution of the effusion with atelectasis".
 _ENDED = frozenset(("gone", "resolved", UNLIKELY))
-# Between "unlikely" and what it is about.
-_ARTICLES = frozenset("a an the any acute focal active early superimposed definite true".split())
-# After "unlikely", these begin another thought: "pneumonia is unlikely given clear lungs".
-_GROUNDS = frozenset("given based because as since in on at for by without due than".split())
-# Put for "unlikely" where what stands before it is unlikely.
-_UNLIKELY_BEFORE = "unlikelybefore"
 # After one of these verbs, these words deny the observation: "the markings are normal".
 _PREDICATES = frozenset(("normal", "unremarkable"))
 _VERBS = frozenset(
@@ -66,11 +57,6 @@ _NOT_SEEN = frozenset("missed overexposure underexposure overexposed underexpose
 _OBSCURED = frozenset("obscured obscuration obscures silhouetted indistinct blurred".split())
 # Obscured, these tell of the picture; a diaphragm or a costophrenic angle tells of disease.
 _VEILED = frozenset(("lung", "bone", "heart", "mediastinum", "cardiomediastinal"))
-# What may stand between an adjective and its noun.
-_ADJECTIVES = frozenset(YIELDS) | {"nodular"}
-_BETWEEN = frozenset(
-    "and pulmonary old multiple scattered small stable patchy diffuse focal faint".split()
-)
 
 
 def clauses(words: list[str]) -> list[list[str]]:
@@ -85,54 +71,6 @@ def clauses(words: list[str]) -> list[list[str]]:
         else:
             found[-1].append(word)
     return [clause for clause in found if clause]
-
-
-def _without_doublets(words: list[str]) -> list[str]:
-    """The words, with one observation for each noun phrase: "calcified granuloma" is a granuloma,
-    "granulomatous infection" no infection.
-    """
-    kept = list(words)
-    for at, word in enumerate(words):
-        if word not in YIELDS and word not in OVERRIDES:
-            continue
-        head = _head(words, at)
-        name = OBSERVATION[singular(words[head])] if head else ""
-        if name in YIELDS.get(word, ()):
-            kept[at] = "-"
-        elif name in OVERRIDES.get(word, ()):
-            kept[at] = "-" if (word, name) == ("nodular", "opacity") else word
-            kept[head] = JOINED.get((word, name), "-")
-    return kept
-
-
-def _directed(words: list[str]) -> list[str]:
-    """The words, with "unlikely" where what follows is unlikely, `_UNLIKELY_BEFORE` where what
-    stands before it is, and neither where it is about an attribute: "unlikely to be acute". The
-    second of "favors A over B" and of "more likely A than B" is unlikely.
-    """
-    directed = list(words)
-    for at, word in enumerate(words):
-        if word in PREFERRED and not PREFERRED[word].isdisjoint(words[:at]):
-            directed[at] = UNLIKELY if _head(words, at, _ARTICLES) else word
-        elif word == UNLIKELY and not _head(words, at, _ARTICLES):
-            following = words[at + 1] if at + 1 < len(words) else ","
-            back = following in _GROUNDS or not following[0].isalpha() or following in SEPARATES
-            directed[at] = _UNLIKELY_BEFORE if back else "-"
-    return directed
-
-
-def _head(words: list[str], at: int, between: frozenset[str] = frozenset()) -> int:
-    """Where the next observation of the same noun phrase is; 0: there is none."""
-    for place in range(at + 1, len(words)):
-        word = singular(words[place])
-        if word in OBSERVATION and word not in _ADJECTIVES:
-            # "interstitial and airspace disease" are two, "... and nodular opacities" are one.
-            two = words[at] == "interstitial" and "and" in words[at:place]
-            return 0 if two and OBSERVATION[word] != "opacity" else place
-        qualifies = word in SIDE or word in ZONE or word in STRUCTURE or word in SEVERITY
-        if not qualifies and word not in _ADJECTIVES | _BETWEEN | between:
-            return 0
-    return 0
 
 
 @dataclass(slots=True)
@@ -206,7 +144,7 @@ class Clause:
         named = places(words)
         for at, site in tips(words):
             named.setdefault(at, []).append(site)
-        for at, word in enumerate(_without_doublets(_directed(words))):
+        for at, word in enumerate(without_doublets(directed(words))):
             if word in ASKED:
                 self.asked = True
                 break
@@ -250,7 +188,7 @@ class Clause:
             self.doubtful = True
         if raw == DOUBTS_BEFORE:
             self._doubt_before()
-        if raw == _UNLIKELY_BEFORE:
+        if raw == UNLIKELY_BEFORE:
             self._deny_before()
         if raw in PRIOR:
             self.denied = False  # "nodule, not seen previously" is there now

@@ -53,6 +53,7 @@ unlikely: although unlikely | although less likely | but considered unlikely
 unlikely: but considered less likely | rather than | as opposed to | instead of | favored over
 unlikely: more likely than | favoured over
 or unlikely: or , less likely , | or less likely , | and less likely ,
+likelier: more likely | more probable
 questionable: not unlikely
 definite: no doubt | without doubt | of doubtful significance | of doubtful clinical significance
 clear no: clear of
@@ -238,7 +239,7 @@ UNLIKELY = "unlikely"
 # One of these and later the other: the first of two is likelier than the second.
 PREFERRED = {
     "over": _words("favor favors favored favoring favour favours favoured favouring"),
-    "than": _words("more likelier"),
+    "than": _words("likelier"),
 }
 # After these words, what is said no longer belongs to the observation before.
 SEPARATES = _words(", and with")
