@@ -216,7 +216,11 @@ def _signs(sentence: Words) -> list[Sign]:
 
 def _signed(text: str, start: int, end: int) -> tuple[Sign, int, int] | None:
     """The part of a clause that a cue is about."""
-    for sign, pattern in ((OPEN, _OPEN_BEHIND), (NEGATED, _RESOLVED_BEHIND)):
+    cues: tuple[tuple[Sign, re.Pattern[str]], ...] = (
+        (OPEN, _OPEN_BEHIND),
+        (NEGATED, _RESOLVED_BEHIND),
+    )
+    for sign, pattern in cues:
         if behind := pattern.search(text, start, end):
             joins = [join.end() for join in _JOINS.finditer(text, start, behind.start())]
             return sign, max(joins, default=start), behind.start()
