@@ -21,7 +21,7 @@ from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import write_metrics
 from xraygen.core.study import AnnotationRecord, Clinical, Judgement, Study
-from xraygen.evaluation import abnormal, evaluate, overview, report
+from xraygen.evaluation import abnormal, abnormal_table, evaluate, overview, report
 from xraygen.evaluation.compare import report_of
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import bootstrap, intervals
@@ -310,7 +310,7 @@ def test_a_name_that_a_judge_gives_cannot_break_the_table():
     named = Clinical(score=0.0, missed=("a | b\nc",))
     judged = [judgement(id, BONE, 0.1, named) for id in "stu"]
     found = abnormal.findings(judged, REGIONS.scored)
-    assert abnormal._finding_cells(found)[2] == "a / b c 3"
+    assert abnormal_table._finding_cells(found)[2] == "a / b c 3"
 
 
 def test_the_floor_is_the_best_text_by_the_chosen_measure():

@@ -5,7 +5,7 @@ for one or two studies could be words of a patient's report.
 from conftest import REGIONS
 
 from xraygen.core.study import Clinical, Judgement
-from xraygen.evaluation import abnormal
+from xraygen.evaluation import abnormal, abnormal_table
 
 BONE, HEART, *_ = REGIONS.scored
 
@@ -49,4 +49,4 @@ def test_regions_of_one_study_are_one_study_and_each_region_tells_what_all_tell(
 def test_a_table_ends_with_the_other_names_even_if_they_are_many_or_a_judge_says_other():
     known = ("nodule", "mass", "fracture", "hernia")
     found = told([judged(f"s{n}", missed=(*known, f"word {n}", "other")) for n in range(5)])
-    assert abnormal._finding_cells(found)[2] == "fracture 5, hernia 5, mass 5, other 10"
+    assert abnormal_table._finding_cells(found)[2] == "fracture 5, hernia 5, mass 5, other 10"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from xraygen.core.study import VERSUS
-from xraygen.evaluation.abnormal import on_abnormal, told
+from xraygen.evaluation.abnormal_table import on_abnormal, told
 from xraygen.evaluation.tables import number, percent, signed, with_interval
 from xraygen.evaluation.tables import table as as_table
 

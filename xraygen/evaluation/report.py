@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
-from xraygen.evaluation import abnormal, confidence, support
+from xraygen.evaluation import abnormal_table, confidence, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
@@ -97,7 +97,7 @@ def _study_set(comparison: dict, name: str, params: CompareParams, complete: boo
     attainable = comparison["attainable"] if name == "test" else None
     repeated = comparison["repeated"] if name == "test" else None
     about = "\n".join(sorted({content["about"] for content in scores.values()}))
-    parts = [_score_table(scores, name), about, *abnormal.sections(scores, name, complete)]
+    parts = [_score_table(scores, name), about, *abnormal_table.sections(scores, name, complete)]
     parts.append(_token_f1_table(scores, name, attainable))
     if attainable:
         parts.append(ATTAINABLE)
@@ -175,7 +175,7 @@ def _other_sets(scores: dict, sizes: dict[str, int]) -> str:
     reports/index.html has the rest.
     """
     others = [name for name in TITLES if name != "test" and sizes[name]]
-    measures = [one for one in MEASURES[1:] if one != "clinical" or abnormal.told(scores)]
+    measures = [one for one in MEASURES[1:] if one != "clinical" or abnormal_table.told(scores)]
     rows = []
     for approach, content in scores.items():
         cells = [content[name]["macro"] for name in others]
@@ -232,10 +232,12 @@ def scores_rows(scores: dict) -> list[dict]:
     for approach, content in scores.items():
         macro = content["test"]["macro"]
         shown = {key: macro[key] for key in ("score", "ci_low", "ci_high", "token_f1")}
-        if abnormal.told(scores):
+        if abnormal_table.told(scores):
             keys = ("clinical", "clinical_ci_low", "clinical_ci_high")
             shown |= {key: macro.get(key) for key in keys}
-            shown["clinical_on_abnormal"] = abnormal.on_abnormal(content["test"]).get("clinical")
+            shown["clinical_on_abnormal"] = abnormal_table.on_abnormal(content["test"]).get(
+                "clinical"
+            )
         digits = {key: None if value is None else round(value, 4) for key, value in shown.items()}
         rows.append({"approach": approach} | digits)
     return rows
