@@ -302,7 +302,7 @@ def _finding_counts(
         by_name[name].update(n=1, follows=name in named, possible=name in possible)
     kept = lost & told.named(own, said)
     for name in lost:
-        by_name[name].update(n_own=1, stays=name in kept)
+        by_name[name].update(n_own=1, stays=int(name in kept))
     return len(gained), len(named), len(lost), len(kept), len(possible)
 
 
