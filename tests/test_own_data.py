@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ChatServer
+from pydantic import ValidationError
 from test_graph import clone_of, run
 
 from xraygen.core.json_lines import read_jsonl
+from xraygen.core.regions import Regions
 from xraygen.core.study import Study
 
 JUDGE = '''\
@@ -131,6 +133,9 @@ def test_a_csv_of_the_users_is_compared_after_two_commands(root, tmp_path, monke
     for by_region in scores.values():
         assert {*regions, "macro"} <= by_region.keys()
         assert by_region["failed_annotations"] == 0
+        for key in by_region.keys() - set(regions):
+            with pytest.raises(ValidationError, match="another meaning"):
+                Regions.model_validate({key: {"about": "x"}})
     macro = {name: by_region["macro"]["score"] for name, by_region in scores.items()}
     assert macro["router"] > macro["constant"] > 0 and macro["router"] > macro["brief"] > 0
     assert scores["brief"][regions[0]]["score"] > scores["constant"][regions[0]]["score"]
