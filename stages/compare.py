@@ -1,5 +1,5 @@
 """compare: the judgements of all approaches ->
-reports/{comparison.md,comparison.svg,comparison.json,index.html,scores.csv},
+reports/{comparison.md,comparison.svg,comparison.json,scores.csv},
 metrics/confidence.json.
 """
 
@@ -27,23 +27,14 @@ def main() -> None:
     comparison = compare.report_of(scores, summaries, agreement, settings.compare)
     comparison["confidence"] = confidence.of_approaches(names, settings.compare)
 
-    shown = report.worst({name: by_set["test"] for name, by_set in scores.items()})
-    examples = report.examples(
-        results.only(shown, results.studies("test")),
-        {name: results.only(shown, results.annotations(name, "test")) for name in names},
-        {name: results.only(shown, results.judgements(name, "test")) for name in names},
-    )
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
     shared = comparison, overview.table(comparison, usage, floor), source, settings.compare
     audits = {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
-    complete = report.comparison_markdown(*shared, complete=True)
-    complete += picture_audit_table.section(audits, complete=True)
     committed = report.comparison_markdown(*shared) + picture_audit_table.section(audits)
     texts = {
         "reports/comparison.md": committed,
         "reports/comparison.svg": overview.figure(comparison, floor),
-        "reports/index.html": report.page(complete, summaries, examples, comparison["confidence"]),
     }
     write_json("reports/comparison.json", comparison)
     write_metrics("metrics/confidence.json", confidence.metrics(comparison["confidence"]))

@@ -16,8 +16,11 @@ FLOORS = (
     ("prompting",),
     ("sources", "annotators", "judges", "training"),
     ("evaluation",),
+    ("pages",),
+    ("revisions", "readers"),
     ("renamed",),
     ("params",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

@@ -1,18 +1,14 @@
 """The reports: reports/comparison.md, reports/index.html and the table behind `dvc plots`."""
 
-import base64
-import io
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from xraygen.core.study import VERSUS, AnnotationRecord, Judgement, Study
+from xraygen.core.study import VERSUS
 from xraygen.evaluation import abnormal_table, confidence, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
-from xraygen.evaluation.scores import MEASURES, StudyScores, columns_of
+from xraygen.evaluation.scores import MEASURES, columns_of
 from xraygen.evaluation.tables import number, signed, table, with_interval
 
 TITLES = {
@@ -20,7 +16,6 @@ TITLES = {
     "test_novel": "Test, reports that no training study has",
     "dev": "Dev",
 }
-EXAMPLES = 12  # studies shown on the page
 LEGEND = (
     "`score` is the judge's mean; right silence (both sides empty) counts 1. `as published` is the"
     " mean that green-score itself would print, which gives right silence 0. `token F1` is the"
@@ -241,109 +236,3 @@ def scores_rows(scores: dict) -> list[dict]:
         digits = {key: None if value is None else round(value, 4) for key, value in shown.items()}
         rows.append({"approach": approach} | digits)
     return rows
-
-
-def figure(scores: dict) -> str:
-    """Scores on test by region with their intervals, as an SVG data URI, so that the page needs
-    nothing from the web.
-    """
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    columns = ["macro", *regions_of(scores)]
-    with matplotlib.rc_context({"svg.hashsalt": "xraygen"}):
-        fig, axis = pyplot.subplots(
-            figsize=(8, 1.5 + 0.25 * len(scores) * len(columns)), layout="constrained"
-        )
-        for index, (approach, content) in enumerate(scores.items()):
-            cells = [content["test"][column] for column in columns]
-            score, low, high = np.array(
-                [[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")],
-                dtype=float,
-            )
-            rows = np.arange(len(columns)) + 0.7 * index / len(scores)
-            axis.errorbar(
-                score,
-                rows,
-                xerr=np.abs([score - low, high - score]),
-                fmt="o",
-                capsize=3,
-                label=approach,
-            )
-        axis.set_yticks(range(len(columns)), columns)
-        axis.invert_yaxis()
-        axis.set_xlabel("score on test, 95 % interval")
-        axis.grid(axis="x", alpha=0.3)
-        fig.legend(loc="outside upper center", ncols=3, frameon=False)
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format="svg", metadata={"Date": None})
-        pyplot.close(fig)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def worst(scores: Mapping[str, StudyScores]) -> set[str]:
-    """The ids of the studies on which the approaches together scored worst."""
-    lost = sum(np.nansum(1 - one.score, axis=1) for one in scores.values())
-    ids = next(iter(scores.values())).ids
-    return {ids[row] for row in np.argsort(-lost, kind="stable")[:EXAMPLES]}
-
-
-def examples(
-    studies: Iterable[Study],
-    annotations: Mapping[str, Iterable[AnnotationRecord]],
-    judgements: Mapping[str, Iterable[Judgement]],
-) -> list[dict]:
-    """What the page shows of these studies: report, reference, and the text of each approach."""
-    annotated = {
-        (approach, record.id): record
-        for approach, records in annotations.items()
-        for record in records
-    }
-    judged = {
-        (approach, judgement.id, judgement.region): judgement
-        for approach, members in judgements.items()
-        for judgement in members
-    }
-
-    def answer(approach: str, id: str, region: str) -> dict:
-        record = annotated[approach, id]
-        text = record.annotation[region] if record.annotation else f"failed: {record.error}"
-        return {"text": text, "judgement": judged.get((approach, id, region))}
-
-    def row(study: Study, region: str) -> dict:
-        answers = [answer(approach, study.id, region) for approach in annotations]
-        return {"region": region, "reference": (study.reference or {})[region], "answers": answers}
-
-    return [
-        {"study": study, "rows": [row(study, region) for region in study.reference or {}]}
-        for study in studies
-    ]
-
-
-def page(
-    markdown: str, scores: dict, shown: list[dict], confidences: Mapping[str, dict] | None = None
-) -> str:
-    """reports/index.html: the figure, the comparison, the risk-coverage curves, and the studies
-    with the worst scores.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("xraygen.evaluation", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
-    return environment.get_template("report.html.jinja").render(
-        body=body,
-        figure=figure(scores),
-        curves=confidence.figure(confidences) if confidences else "",
-        approaches=list(scores),
-        examples=shown,
-    )

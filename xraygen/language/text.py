@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
 
 _TOKEN = re.compile(r"[a-z0-9]+")
 # A full stop ends a sentence if white space follows it. Where that is missing ("seen.Heart",
@@ -143,3 +145,16 @@ def medoid(texts: Counter[str]) -> str:
         return total
 
     return max(sorted(texts), key=lambda text: (likeness(text), texts[text]))
+
+
+def disagreement(texts: Sequence[str]) -> float:
+    """How far texts are apart: the mean of 1 - token F1 over their pairs, 0 for two that are empty.
+    0 for fewer than two texts.
+    """
+    apart = [_distance(a, b) for a, b in combinations(texts, 2)]
+    return sum(apart) / len(apart) if apart else 0.0
+
+
+def _distance(a: str, b: str) -> float:
+    f1 = token_f1(a, b)
+    return 0.0 if f1 is None else 1 - f1

@@ -1,0 +1,1 @@
+"""The commands of `xraygen`, which cli.py puts together."""

@@ -1,0 +1,1 @@
+"""What changed between two git revisions of a project: `xraygen diff`."""
