@@ -256,14 +256,16 @@ def test_nothing_is_fetched_from_a_remote(project, tmp_path):
     with project.repo() as repo, repo.config.edit() as config:
         config["remote"]["store"] = {"url": str(tmp_path / "store")}
         config["core"]["remote"] = "store"
-    with project.repo() as repo:
-        repo.push()
+    for tag in ("base", "other"):
+        project.git("checkout", "-q", tag, "--", "dvc.lock")
+        with project.repo() as repo:
+            repo.push()
     assert any((tmp_path / "store").rglob("*"))
     project.drop_cache()
     assert "cannot be determined for router" in said(found(project, "base", "other"))
     assert not list((project.folder / ".dvc" / "cache").rglob("*"))
     for tag in ("base", "other"):
-        project.git("switch", "-q", "--detach", tag)
+        project.git("checkout", "-q", tag, "--", "dvc.lock")
         with project.repo() as repo:
             repo.fetch()
     assert "router got significantly worse" in said(found(project, "base", "other"))
@@ -275,7 +277,7 @@ def test_outs_of_another_branch_do_not_count(project):
     project.save("other")
     project.git("switch", "-q", "--detach", "base")
     assert said(found(project)) == "None of the three approaches changed."
-    assert "Outs of the stage compare and 1 more differ from dvc.lock" in noted(found(project))
+    assert "Outs of the stage evaluate@router differ from dvc.lock" in noted(found(project))
 
 
 def test_params_that_have_not_run_are_said_to_be_out_of_date(project):
@@ -349,6 +351,7 @@ def test_the_cache_is_where_dvc_has_it_and_the_project_may_be_in_a_subfolder(tmp
     project = Project(outer / "project")
     subprocess.run(["git", "init", "-q", str(outer)], check=True)
     project.start_below()
+    project.reports = True
     with project.repo() as repo, repo.config.edit("local") as config:
         config["cache"]["dir"] = str(tmp_path / "elsewhere")
     project.approaches = {"router": right}
@@ -386,25 +389,27 @@ def gated(difference: Difference) -> tuple[bool, str]:
     return gate(difference.rules, difference.old, difference.changes, plain)
 
 
-@pytest.mark.parametrize(
-    ("rule", "answers", "failed", "why"),
-    [
-        (None, {"router": slipping(2)}, False, "there is no gate"),
-        ("released", {"router": slipping(2)}, True, "router got significantly worse"),
-        ("released", {"router": slipping(11)}, False, "passes"),
-        ("released", {"brief": slipping(1)}, False, "passes"),
-        ("any", {"brief": slipping(1)}, True, "brief got significantly worse"),
-        ("any", {"brief": right}, False, "passes"),
-        ("sometimes", {"router": slipping(2)}, False, "is sometimes: there is no gate"),
-    ],
-)
-def test_the_gate(project, rule, answers, failed, why):
-    project.compare["gate"] = rule
-    project.save("gated")
-    project.approaches |= answers
-    project.save("changed")
-    result = gated(found(project, "gated", "changed"))
-    assert result.failed is failed and why in result.text
+def test_the_gate(project):
+    """Who got worse, and by which rule that fails."""
+    project.approaches |= {"router": slipping(11), "brief": slipping(1)}
+    project.save("brief-worse")
+    project.approaches |= {"router": slipping(2), "brief": right}
+    project.save("router-worse")
+
+    def result(new: str, rule: str | None) -> str:
+        difference = found(project, "base", new)
+        rules = difference.rules._replace(gate=rule)
+        failed, text = gate(rules, difference.old, difference.changes, plain)
+        assert text.startswith("The gate fails: ") is failed
+        return text.removeprefix("The gate fails: ").split(" (compare.gate")[0]
+
+    assert result("router-worse", "released") == "router got significantly worse"
+    assert result("router-worse", "any") == "router got significantly worse"
+    assert result("brief-worse", "released") == "The gate passes"
+    assert result("brief-worse", "any") == "brief got significantly worse"
+    assert result("base", "any") == "The gate passes"
+    for rule in (None, "sometimes", False):
+        assert result("router-worse", rule).endswith("there is no gate.")
 
 
 def test_a_change_cannot_switch_off_the_gate_that_it_is_judged_by(project):
