@@ -1,5 +1,6 @@
 """prepare: the studies of a source ->
-data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, metrics/data.json.
+data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, data/prepared/source.json,
+metrics/data.json.
 """
 
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from xraygen import params, sources
 from xraygen.core.errors import one_line
-from xraygen.core.json_lines import write_jsonl, write_metrics
+from xraygen.core.json_lines import write_json, write_jsonl, write_metrics
 from xraygen.sources import prepare
 
 
@@ -41,6 +42,7 @@ def main(raw: str) -> None:
     scored = settings.regions.scored
     agreement = prepare.agreement(splits["test"], curated, source, scored)
     write_jsonl(out / "agreement.jsonl", agreement)
+    write_json(out / "source.json", prepare.origin(source, settings.data, splits).model_dump())
     write_metrics("metrics/data.json", prepare.describe(name, splits, incidents))
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)
