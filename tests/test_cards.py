@@ -292,13 +292,18 @@ def test_a_table_is_closed_until_a_licence_is_named(root):
     assert parsed.data.settings["table"].redistributable
 
 
-def test_an_origin_of_another_type_is_one_line(root):
+def test_an_origin_that_cannot_be_used_is_one_line(root):
     class Loose(Undeclared):
         origin = {"license": "MIT"}
+
+    class Nameless(Undeclared):
+        origin = Origin(redistributable=True)
 
     data = params.load(root / "params.yaml").data.model_copy(update={"source": "mine:Loose"})
     with pytest.raises(UserError, match="source mine:Loose: its `origin` is dict"):
         prepare.origin(Loose(None, REGIONS), data, {})
+    with pytest.raises(UserError, match="mine:Loose: its `origin` .* has no license"):
+        prepare.origin(Nameless(None, REGIONS), data, {})
 
 
 def test_what_prepare_did_not_write_is_one_line(tmp_path, monkeypatch):

@@ -125,11 +125,17 @@ def describe(source: str, splits: dict[str, list[Study]], incidents: Iterable[In
 
 
 def origin(source: Source, params: DataParams, splits: dict[str, list[Study]]) -> Prepared:
-    """The content of data/prepared/source.json. UserError: the source's `origin` is no Origin."""
+    """The content of data/prepared/source.json. UserError: the source's `origin` is no Origin, or
+    allows redistribution by no licence.
+    """
     if not isinstance(source.origin, Origin):
         raise UserError(
             f"source {params.source}: its `origin` is {type(source.origin).__name__}; make it a "
             f"{Origin.__module__}.Origin"
+        )
+    if source.origin.redistributable and source.origin.license is None:
+        raise UserError(
+            f"source {params.source}: its `origin` is redistributable and has no license; name it"
         )
     seeds = {"data.seed": params.seed}
     own = getattr(source.settings, "seed", None)
