@@ -35,15 +35,15 @@ def release_card(facts: Mapping, source: Prepared, regions: Sequence[str]) -> st
     parts = [
         cards.RESEARCH_ONLY,
         cards.terms(source, "this data set"),
-        "A model or a rule wrote these annotations from the reports of the studies, whose text "
-        "they may repeat word for word. No person has checked them.",
+        "A program wrote these annotations. They may repeat the reports word for word, and no "
+        "person has checked them.",
     ]
     sections = {
         "How it was made, and results": release.readme(facts),
         "Intended use": "Research on annotating radiology reports by region: looking at what an "
         "approach says, and reviewing it, the marked regions first.",
-        "Out-of-scope use": f"{cards.OUT_OF_SCOPE} References to score other approaches against.",
-        "Source data": f"{cards.title_of(source)} (`{source.source}`). {cards.split_line(source)}",
+        "Out-of-scope use": f"{cards.OUT_OF_SCOPE} Nor are these references to score others by.",
+        "Source data": f"{cards.source_line(source)} {cards.split_line(source)}",
         "Files": _FIELDS.format(regions=", ".join(regions)),
         "Limits": _limits(source),
     }

@@ -55,7 +55,7 @@ def _identifier(license: str) -> str:
 
 def terms(source: Prepared, made: str) -> str:
     """On which terms the studies may be used, and what was made of them: `made`, "this model"."""
-    title = title_of(source)
+    title = _title(source)
     license = one_line(source.license or "")
     note = f" {source.license_note}" if source.license_note else ""
     if source.redistributable:
@@ -71,7 +71,11 @@ def terms(source: Prepared, made: str) -> str:
     )
 
 
-def title_of(source: Prepared) -> str:
+def source_line(source: Prepared) -> str:
+    return f"Source: {_title(source)} (`{source.source}`)."
+
+
+def _title(source: Prepared) -> str:
     return source.title or f"the studies of the source `{source.source}`"
 
 

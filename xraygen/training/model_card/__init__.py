@@ -107,7 +107,7 @@ def _training_data(
     made_from: Mapping, params: FinetuneParams, metrics: Mapping, source: Prepared
 ) -> str:
     lines = [
-        f"Source: {cards.title_of(source)} (`{source.source}`).",
+        cards.source_line(source),
         f"{cards.split_line(source)} The model learned from train; dev chose the pass that was "
         "kept; test and val were not shown.",
         *(_used(split, metrics[split]) for split in ("train", "dev")),
