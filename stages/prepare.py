@@ -35,6 +35,7 @@ def main(raw: str) -> None:
         )
         for split, members in given.items()
     }
+    write_json(out / "source.json", prepare.origin(source, settings.data, splits).model_dump())
     for split, members in splits.items():
         write_jsonl(out / f"{split}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
@@ -42,7 +43,6 @@ def main(raw: str) -> None:
     scored = settings.regions.scored
     agreement = prepare.agreement(splits["test"], curated, source, scored)
     write_jsonl(out / "agreement.jsonl", agreement)
-    write_json(out / "source.json", prepare.origin(source, settings.data, splits).model_dump())
     write_metrics("metrics/data.json", prepare.describe(name, splits, incidents))
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)

@@ -258,6 +258,14 @@ def test_the_model_card_has_the_numbers_and_settings_of_its_training():
     assert yaml.safe_load(settings)["prompt"] == "Say:\n```\n---\n# it"
 
 
+def test_studies_composed_of_several_are_counted_apart():
+    made = made_from("models/a", recombined=1.0)
+    made["data"]["train"] = 3800
+    text = model_card(made, METRICS, prepared("phantom"), tuple(REGIONS))
+    assert "1,900 studies were composed of sentences of several reports" in text
+    assert "composed" not in card_of_model()
+
+
 def test_a_model_without_a_loss_on_dev_claims_none():
     facts = METRICS | {"dev_loss": None}
     text = model_card(made_from("models/a"), facts, prepared("phantom"), tuple(REGIONS))

@@ -82,7 +82,7 @@ def _limits(source: Prepared) -> str:
         patients = "The studies are of one source; elsewhere the approach was not measured."
     lines = [
         patients,
-        "Val has no references, so that no score is of these annotations themselves.",
-        "The judge is no radiologist; docs/judges.md says how far it agrees with some.",
+        "Val has no references, so these annotations themselves were not scored.",
+        "The judge is not a radiologist; docs/judges.md says how far it agrees with some.",
     ]
     return cards.listed(lines)

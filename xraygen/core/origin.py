@@ -11,7 +11,7 @@ class Origin(Record):
 
     `title`: what they are called in a sentence. `license`: as their makers state it, None = not
     stated; `license_link`: where; `license_note`: what else is to be known of it, a sentence.
-    `redistributable`: whether the licence allows to pass on the studies and what is made of them.
+    `redistributable`: whether the licence lets the studies and what is made of them be passed on.
     `language`: of the reports, by ISO 639-1. `generated`: no patient is behind them.
     """
 

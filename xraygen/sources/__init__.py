@@ -46,7 +46,7 @@ class Source(ABC):
     Settings: ClassVar[type[Record]] = Settings
     # The sets of regions in which it has references, where it cannot fill any that are declared.
     region_sets: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    # What its studies are and who may have them. A source that does not say may not be passed on.
+    # What its studies are, and on which terms. Undeclared, they count as not redistributable.
     origin: Origin = Origin()
 
     def __init__(self, settings: Record, regions: Regions) -> None:

@@ -125,8 +125,8 @@ def describe(source: str, splits: dict[str, list[Study]], incidents: Iterable[In
 
 
 def origin(source: Source, params: DataParams, splits: dict[str, list[Study]]) -> Prepared:
-    """The content of data/prepared/source.json. UserError: the source's `origin` is no Origin, or
-    allows redistribution by no licence.
+    """The content of data/prepared/source.json. UserError: the source's `origin` is not an
+    Origin, or is redistributable without a licence.
     """
     if not isinstance(source.origin, Origin):
         raise UserError(

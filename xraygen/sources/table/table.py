@@ -31,7 +31,7 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 class TableSettings(Record):
     """`file`: the table's name in data/raw/table. `license`: as its makers state it, None = not
-    stated; `redistributable`: whether it allows to pass on the studies and what is made of them.
+    stated; `redistributable`: whether it lets the studies and what is made of them be passed on.
     The others are names of columns.
 
     `images`: one path or several, below the file's folder. `projection`: of the image, or of each.

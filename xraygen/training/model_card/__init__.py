@@ -108,13 +108,15 @@ def _training_data(
 ) -> str:
     lines = [
         cards.source_line(source),
-        f"{cards.split_line(source)} The model learned from train; dev chose the pass that was "
-        "kept; test and val were not shown.",
+        f"{cards.split_line(source)} The model learned from train; dev is there to choose the "
+        "pass that is kept; test and val were not shown.",
         *(_used(split, metrics[split]) for split in ("train", "dev")),
     ]
     if params.recombined:
         extra = made_from["data"]["train"] - source.studies["train"]
-        lines.append(f"Of the train studies, {extra:,} more were made of sentences of several.")
+        lines.append(
+            f"In addition, {extra:,} studies were composed of sentences of several reports."
+        )
     lines.append(f"SHA-256 of the records of train and dev: {made_from['data']['sha256']}.")
     return cards.listed(lines)
 
@@ -130,7 +132,7 @@ def _used(split: str, facts: Mapping) -> str:
 
 def _procedure(made_from: Mapping, params: FinetuneParams, metrics: Mapping) -> str:
     settings = yaml.safe_dump(made_from["params"], sort_keys=False, allow_unicode=True)
-    indented = "".join(f"    {line}\n" for line in settings.splitlines())
+    indented = "".join(f"    {line}\n" for line in settings.rstrip("\n").split("\n"))
     return (
         f"{_METHODS[params.method]}: {metrics['trained_parameters']:,} parameters were trained, "
         f"in {metrics['steps']:,} of {metrics['planned_steps']:,} planned steps. The loss is over "
