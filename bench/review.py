@@ -25,9 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xraygen import params
-from xraygen.core.errors import UserError
 from xraygen.evaluation import results
-from xraygen.readers import promise, selection
+from xraygen.readers import criterion, selection
 
 MISSED, SPOILT = 0.05, 0.02
 SEEDS = 200
@@ -98,12 +97,12 @@ def _gain(order: Order, copies: np.ndarray, rng: np.random.Generator) -> float:
 
 def measured(approach: str) -> dict:
     pool = selection.Pool(approach, tuple(SETTINGS.approaches), SETTINGS.regions, "test", 0)
-    wrong = promise.wrong_regions(results.studies("test"), pool.records(), pool.regions)
+    wrong = criterion.wrong_regions(results.studies("test"), pool.records(), pool.regions)
     share = np.mean(list(wrong.values()))
     result: dict = {
         "regions": len(wrong),
         "wrong": round(share, 4),
-        "default": promise.best_on_dev(pool)[0],
+        "default": criterion.best_on_dev(pool)[0],
         "most": round(min(1 / FIFTH, 1 / share), 2),
     }
     for by in ("uncertainty", "disagreement", "random"):
@@ -112,7 +111,7 @@ def measured(approach: str) -> dict:
             orders = [
                 ordered(selection.first(one.candidates(by), len(wrong)), wrong) for one in pools
             ]
-        except UserError:  # no confidences
+        except selection.CannotRank:  # no confidences
             continue
         result[by] = reviewing(orders)
         if by != "random":

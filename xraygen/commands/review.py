@@ -47,7 +47,7 @@ def review(
     from xraygen.core.errors import UserError
     from xraygen.core.files import replacing
     from xraygen.evaluation import results
-    from xraygen.readers import promise, review_page, selection
+    from xraygen.readers import criterion, review_page, selection
 
     settings = params.load()
     if approach not in settings.approaches:
@@ -57,7 +57,7 @@ def review(
     pool = selection.Pool(approach, tuple(settings.approaches), regions, split, seed)
     why = ""
     if by is None:
-        by, found = promise.best_on_dev(pool)
+        by, found = criterion.best_on_dev(pool)
         shares = ", ".join(f"{100 * share:.0f} % by {name}" for name, share in found.items())
         why = f"chosen by {by}; wrong regions of dev among the first fifth: {shares}"
     chosen = selection.first(pool.candidates(by), n)

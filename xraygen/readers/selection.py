@@ -18,6 +18,10 @@ from xraygen.language.text import disagreement
 By = Literal["uncertainty", "disagreement", "random"]
 
 
+class CannotRank(UserError):
+    """The approach has nothing by which regions could be chosen in this way."""
+
+
 class Region(NamedTuple):
     """A region of a study. Those with the largest `doubt` are reviewed first, and among equals in
     the order of `draw`, which is random.
@@ -32,7 +36,7 @@ class Region(NamedTuple):
 def by_uncertainty(
     records: Iterable[AnnotationRecord], scored: Sequence[str], seed: int, approach: str
 ) -> Iterator[Region]:
-    """The least confident regions first, and those without a confidence before them. UserError:
+    """The least confident regions first, and those without a confidence before them. CannotRank:
     none has one.
     """
     without = 0
@@ -46,7 +50,7 @@ def by_uncertainty(
             known += confidence is not None
             yield _region(doubt, record, name, seed)
     if without and not known:
-        raise UserError(
+        raise CannotRank(
             f"{approach} gives no confidence; choose with --by disagreement or --by random"
         )
 
@@ -59,10 +63,10 @@ def by_disagreement(
 ) -> Iterator[Region]:
     """First the regions whose text is the furthest from what the other approaches say: the median
     of 1 - token F1, so that one approach that differs from all in every region does not count.
-    UserError: there is no other approach, or one has not annotated the same studies.
+    CannotRank: there is no other approach. UserError: one has not annotated the same studies.
     """
     if not others:
-        raise UserError("there is no other approach to disagree with; choose with --by random")
+        raise CannotRank("there is no other approach to disagree with; choose with --by random")
     streams = {approach: iter(theirs) for approach, theirs in others.items()}
     for record in records:
         beside = [_same_study(record, approach, theirs) for approach, theirs in streams.items()]
@@ -104,7 +108,7 @@ class Pool(NamedTuple):
         if by == "random":
             return at_random(self.records(), scored, self.seed)
         if self.split == "val":
-            raise UserError(
+            raise CannotRank(
                 "val has the texts of the released approach alone; choose with --by uncertainty or "
                 "--by random"
             )

@@ -1,4 +1,4 @@
-"""By what to choose regions for review: what finds more wrong ones on dev, which has references."""
+"""By what to choose regions for review: what finds more wrong ones on dev, whose references say."""
 
 from collections.abc import Iterable
 from typing import get_args
@@ -28,7 +28,7 @@ def best_on_dev(pool: selection.Pool) -> tuple[selection.By, dict[selection.By, 
             continue
         try:
             candidates = list(on_dev.candidates(by))
-        except UserError:
+        except selection.CannotRank:
             continue
         found[by] = _found(candidates, {key for key, is_wrong in wrong.items() if is_wrong})
     if not found:
