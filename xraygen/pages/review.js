@@ -188,7 +188,10 @@ async function bringIn(file) {
     return;
   }
   const replaced = found.filter(([index, made]) => decisions.differs(index, made)).length;
-  if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) return;
+  if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) {
+    say("Nothing is imported.");
+    return;
+  }
   found.forEach(([index, made]) => {
     decisions.put(index, made);
     refresh(index);
