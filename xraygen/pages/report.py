@@ -2,17 +2,14 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from xraygen.core.study import AnnotationRecord, Judgement, Study
 from xraygen.evaluation import confidence
 from xraygen.evaluation.report import regions_of
-from xraygen.evaluation.scores import StudyScores
 from xraygen.pages import render
-
-EXAMPLES = 12  # studies shown on the page
+from xraygen.pages.studies import files
 
 
 def figure(scores: dict) -> str:
@@ -55,51 +52,10 @@ def figure(scores: dict) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def worst(scores: Mapping[str, StudyScores]) -> set[str]:
-    """The ids of the studies on which the approaches together scored worst."""
-    lost = sum(np.nansum(1 - one.score, axis=1) for one in scores.values())
-    ids = next(iter(scores.values())).ids
-    return {ids[row] for row in np.argsort(-lost, kind="stable")[:EXAMPLES]}
-
-
-def examples(
-    studies: Iterable[Study],
-    annotations: Mapping[str, Iterable[AnnotationRecord]],
-    judgements: Mapping[str, Iterable[Judgement]],
-) -> list[dict]:
-    """What the page shows of these studies: report, reference, and the text of each approach."""
-    annotated = {
-        (approach, record.id): record
-        for approach, records in annotations.items()
-        for record in records
-    }
-    judged = {
-        (approach, judgement.id, judgement.region): judgement
-        for approach, members in judgements.items()
-        for judgement in members
-    }
-
-    def answer(approach: str, id: str, region: str) -> dict:
-        record = annotated[approach, id]
-        text = record.annotation[region] if record.annotation else f"failed: {record.error}"
-        return {"text": text, "judgement": judged.get((approach, id, region))}
-
-    def row(study: Study, region: str) -> dict:
-        answers = [answer(approach, study.id, region) for approach in annotations]
-        return {"region": region, "reference": (study.reference or {})[region], "answers": answers}
-
-    return [
-        {"study": study, "rows": [row(study, region) for region in study.reference or {}]}
-        for study in studies
-    ]
-
-
 def page(
-    markdown: str, scores: dict, shown: list[dict], confidences: Mapping[str, dict] | None = None
+    markdown: str, scores: dict, studies: int, confidences: Mapping[str, dict] | None = None
 ) -> str:
-    """reports/index.html: the figure, the comparison, the risk-coverage curves, and the studies
-    with the worst scores.
-    """
+    """reports/index.html. `studies`: how many there are in reports/studies."""
     from markdown_it import MarkdownIt
     from markupsafe import Markup
 
@@ -108,10 +64,8 @@ def page(
         "report.html.jinja",
         styles=["page.css"],
         scripts=[],
-        data={},
+        data=files(studies),
         body=body,
         figure=figure(scores),
         curves=confidence.figure(confidences) if confidences else "",
-        approaches=list(scores),
-        examples=shown,
     )
