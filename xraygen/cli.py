@@ -3,7 +3,7 @@
 import click
 
 from xraygen import __version__
-from xraygen.commands import annotate, data, judge, review
+from xraygen.commands import adjudicate, annotate, data, judge, review
 from xraygen.core.errors import UserError, one_line
 
 
@@ -34,6 +34,7 @@ for command in (
     judge.examine,
     judge.completions,
     annotate.merge,
+    adjudicate.adjudicate,
     review.review,
 ):
     main.add_command(command)

@@ -146,43 +146,82 @@ class References(NamedTuple):
     excluded: int
 
 
-def references(
-    found: Outcome, settled: Settled | None, regions: Sequence[str] = ()
-) -> References:
-    """What the readers agree on and what was settled. A settlement wins over the readers. The
-    adjudicator counts as a reader of the studies of which they settled a region. `regions`: their
-    order; others follow by name.
+def references(found: Outcome, settled: Settled | None, regions: Sequence[str] = ()) -> References:
+    """What the readers agree on and what was settled, which wins over the readers. An adjudicator
+    counts as a reader of the studies of which they settled a region. `regions`: their order; others
+    follow by name.
     """
     settlements: Mapping[Key, Settlement] = settled.settlements if settled else {}
-    texts: dict[Key, str] = {item.key: item.texts()[0][0] for item in found.agreed}
-    texts |= {
-        key: _tidy(one.text) for key, one in settlements.items() if one.text is not None
-    }
-    excluded = {key for key, one in settlements.items() if one.text is None}
     items = {item.key: item for item in [*found.agreed, *found.differing]}
-    order = {region: place for place, region in enumerate(regions)}
-    kept = sorted(
-        (key for key in texts if key not in excluded),
-        key=lambda key: (key[0], order.get(key[1], len(order)), key[1]),
-    )
-    by_study: dict[str, list[Key]] = {}
-    for key in kept:
-        by_study.setdefault(key[0], []).append(key)
-    records = []
-    for id, keys in by_study.items():
-        decisions = [one for key in keys if key in items for one in items[key].decisions]
-        by_hand = [key[1] for key in keys if key in settlements]
+    texts: dict[Key, str | None] = {item.key: item.texts()[0][0] for item in found.agreed}
+    texts |= {key: one.text for key, one in settlements.items()}
+    records: dict[str, ReviewedReference] = {}
+    for (id, region), text in sorted(texts.items()):
+        if text is None:
+            continue
+        key = id, region
+        decisions = items[key].decisions if key in items else ()
         readers = {one.reader for one in decisions}
-        if settled and by_hand:
+        if settled and key in settlements:
             readers.add(settled.reader)
-        records.append(
-            ReviewedReference(
-                id=id,
-                reference={key[1]: texts[key] for key in keys},
-                readers=tuple(sorted(readers)),
-                settled=tuple(by_hand),
-                approaches=tuple(sorted({one.approach for one in decisions if one.approach})),
-            )
+        new = ReviewedReference(
+            id=id,
+            reference={region: _tidy(text)},
+            readers=tuple(sorted(readers)),
+            settled=(region,) if key in settlements else (),
+            approaches=tuple(sorted({one.approach for one in decisions if one.approach})),
         )
-    unsettled = sum(item.key not in settlements for item in found.differing)
-    return References(records, unsettled, len(excluded))
+        records[id] = _joined(records[id], new, regions) if id in records else new
+    return References(
+        list(records.values()),
+        unsettled=sum(item.key not in settlements for item in found.differing),
+        excluded=sum(one.text is None for one in settlements.values()),
+    )
+
+
+def with_former(
+    records: Iterable[ReviewedReference],
+    path: Path,
+    reviews: Sequence[Review],
+    regions: Sequence[str] = (),
+) -> tuple[list[ReviewedReference], int]:
+    """(records, number of former regions): with what the file at `path` has about regions that
+    these readers did not review, so that a second sample adds to the first.
+    """
+    if not path.exists():
+        return list(records), 0
+    reviewed = {key for review in reviews for key in review.decisions}
+    found = {record.id: record for record in records}
+    count = 0
+    remedy = "remove it, or restore it with `dvc checkout`"
+    for former in read_jsonl(path, ReviewedReference, remedy=remedy):
+        kept = {
+            region: text
+            for region, text in former.reference.items()
+            if (former.id, region) not in reviewed
+        }
+        if not kept:
+            continue
+        count += len(kept)
+        still_settled = tuple(region for region in former.settled if region in kept)
+        former = former.model_copy(update={"reference": kept, "settled": still_settled})
+        new = found.get(former.id)
+        found[former.id] = _joined(former, new, regions) if new else former
+    return sorted(found.values(), key=lambda record: record.id), count
+
+
+def _joined(
+    first: ReviewedReference, second: ReviewedReference, regions: Sequence[str]
+) -> ReviewedReference:
+    """Two records of different regions of one study as one, with regions in the given order."""
+    order = {region: place for place, region in enumerate(regions)}
+    texts = first.reference | second.reference
+    names = sorted(texts, key=lambda region: (order.get(region, len(order)), region))
+    settled = {*first.settled, *second.settled}
+    return ReviewedReference(
+        id=first.id,
+        reference={region: texts[region] for region in names},
+        readers=tuple(sorted({*first.readers, *second.readers})),
+        settled=tuple(region for region in names if region in settled),
+        approaches=tuple(sorted({*first.approaches, *second.approaches})),
+    )
