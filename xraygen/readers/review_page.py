@@ -42,7 +42,7 @@ def page(shown: Sequence[Shown], approach: str | None) -> str:
     return render(
         "review.html.jinja",
         styles=["page.css", "review.css"],
-        scripts=["review_decisions.js", "review.js"],
+        scripts=["dom.js", "review_decisions.js", "review.js"],
         data=data,
         approach=approach,
     )
@@ -85,20 +85,17 @@ def small_pictures(study: Study, root: Path) -> tuple[list[dict], list[str]]:
     """
     found, problems = [], []
     for image in study.images:
-        entry = {"projection": image.projection}
-        picture = pictures.shown(root / image.path)
-        if isinstance(picture, str):
-            problems.append(picture)
+        entry: dict = {"projection": image.projection}
+        buffer = io.BytesIO()
+        copied = pictures.copy(root / image.path, buffer)
+        if isinstance(copied, str):
+            problems.append(copied)
         else:
-            entry["src"] = _data_uri(picture)
+            entry["width"], entry["height"] = copied
+            encoded = base64.b64encode(buffer.getvalue()).decode()
+            entry["src"] = f"data:image/webp;base64,{encoded}"
         found.append(entry)
     return found, problems
-
-
-def _data_uri(picture) -> str:
-    buffer = io.BytesIO()
-    pictures.save(picture, buffer)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def shown_studies(
