@@ -44,7 +44,7 @@ def adjudicate(
     found = references.outcome(read)
     by_hand = references.read_settled(settled, read, regions) if settled else None
     made = references.references(found, by_hand, regions)
-    rows = agreement.agreement(read, regions or sorted({key[1] for one in read for key in one.decisions}))
+    rows = agreement.agreement(read, regions)
     click.echo(_summary(read, rows, found, made))
     if page is not None:
         root = Path.cwd()

@@ -49,15 +49,16 @@ class Row(NamedTuple):
     token_f1: Estimate
 
 
-def agreement(reviews: Sequence[Review], regions: Sequence[str]) -> list[Row]:
+def agreement(reviews: Sequence[Review], regions: Sequence[str] = ()) -> list[Row]:
     """A row for each region that has items, and the first over all of them; [] where no item was
-    decided by two readers.
+    decided by two readers. `regions`: their order; none = by name.
     """
     decided = _decided(reviews)
     if not decided:
         return []
     keys = sorted(decided)
-    named = [region for region in regions if any(key[1] == region for key in keys)]
+    reviewed = {region for _, region in keys}
+    named = [region for region in regions or sorted(reviewed) if region in reviewed]
     members = np.array([[True, *(key[1] == region for region in named)] for key in keys])
     _, studies = np.unique([key[0] for key in keys], return_inverse=True)
     pairs = np.array([_pair_means(decided[key]) for key in keys])

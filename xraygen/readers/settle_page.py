@@ -12,7 +12,7 @@ from pathlib import Path
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.study import SPLITS, Study
 from xraygen.pages import render
-from xraygen.readers.references import SETTLED, Item, Settled
+from xraygen.readers.references import SETTLED, Item, Settled, Settlement
 from xraygen.readers.review_page import small_pictures
 
 
@@ -41,7 +41,7 @@ def page(
     """
     shown = [_item(item) for item in items]
     content = json.dumps([sample, shown], sort_keys=True).encode()
-    starts = {item.key: settled.settlements.get(item.key) for item in items} if settled else {}
+    settlements = settled.settlements if settled else {}
     shown_studies = {}
     problems = []
     for id, study in sorted(studies.items()):
@@ -54,9 +54,8 @@ def page(
         "key": hashlib.sha256(content).hexdigest()[:16],
         "reader": settled.reader if settled else "",
         "items": [
-            one | {"settled": start and start.model_dump(include={"decision", "text", "comment"})}
+            one | {"settled": _start(item, settlements.get(item.key))}
             for one, item in zip(shown, items, strict=True)
-            for start in [starts.get(item.key)]
         ],
         "studies": shown_studies,
     }
@@ -70,9 +69,10 @@ def page(
         lacking.append(f"{len(problems):,} pictures cannot be read: {problems[0]}")
     html = render(
         "settle.html.jinja",
-        styles=["page.css", "settle.css"],
-        scripts=["dom.js", "words.js", "settle.js"],
+        styles=["page.css", "review.css", "settle.css"],
+        scripts=["dom.js", "words.js", "review_decisions.js", "settle.js"],
         data=data,
+        count=len(items),
     )
     return html, lacking
 
@@ -86,3 +86,13 @@ def _item(item: Item) -> dict:
         "rejected": {"text": rejected[0].shown, "readers": len(rejected)} if rejected else None,
         "comments": sorted(one.comment for one in item.decisions if one.comment.strip()),
     }
+
+
+def _start(item: Item, settlement: Settlement | None) -> dict | None:
+    """A settlement as the page has it. A text that no reader left any more counts as written."""
+    if settlement is None:
+        return None
+    decision = settlement.decision
+    if decision == "chosen" and settlement.text not in [text for text, _ in item.texts()]:
+        decision = "written"
+    return {"decision": decision, "text": settlement.text, "comment": settlement.comment}
