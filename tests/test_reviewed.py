@@ -1,15 +1,8 @@
 """Reviewed references in the graph: `prepare` uses data/references/references.jsonl."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
-from conftest import REGIONS, ROOT, annotation
+from conftest import REGIONS, annotation
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import Study
@@ -75,7 +68,7 @@ def test_curators_agreement_is_about_what_curators_wrote():
     """The reviewed study is not held against the curators, and to others it is what its curator
     wrote.
     """
-    texts = {"S1": "lungs are clear", "S2": "lungs are clear", "S3": "clear"}
+    texts = dict.fromkeys(("S1", "S2", "S4"), "lungs are clear") | {"S3": "clear"}
     studies = [study(id, report="same", lung=text) for id, text in texts.items()]
     merged = merge(studies, reviewed(("S2", {"lung": "small effusion"})), REGIONS)
     curated = as_curated(merged.studies, studies)
