@@ -8,12 +8,7 @@ import click
 from xraygen.commands.options import OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from xraygen.core.regions import Regions
-    from xraygen.core.study import AnnotationRecord
-    from xraygen.params import Params
-    from xraygen.readers.selection import Region
+    from xraygen.readers.selection import By
 
 
 @click.command()
@@ -28,10 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--by",
     type=click.Choice(["uncertainty", "disagreement", "random"]),
-    default="uncertainty",
-    show_default=True,
     help="uncertainty = the least confident regions; disagreement = those that differ most from "
-    "the other approaches.",
+    "the other approaches. By default what finds more wrong regions on dev.",
 )
 @click.option(
     "--split",
@@ -44,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, help="Draws random regions and breaks ties.")
 @click.option("--out", type=OUTPUT, required=True, help="HTML file to write.")
 def review(
-    approach: str, n: int, by: str, split: str, blind: bool, seed: int, out: Path
+    approach: str, n: int, by: "By | None", split: str, blind: bool, seed: int, out: Path
 ) -> None:
     """Write a page on which a reader accepts, edits or rejects scored regions of an approach, and
     exports the decisions. It opens from disk and needs no network. docs/review.md says how to
@@ -54,22 +47,27 @@ def review(
     from xraygen.core.errors import UserError
     from xraygen.core.files import replacing
     from xraygen.evaluation import results
-    from xraygen.readers import review_page, selection
+    from xraygen.readers import promise, review_page, selection
 
     settings = params.load()
     if approach not in settings.approaches:
         known = ", ".join(sorted(settings.approaches))
         raise UserError(f"params.yaml: no approach '{approach}'; there are: {known}")
     regions = settings.regions
-    candidates = _candidates(settings, approach, by, split, seed)
-    chosen = selection.first(candidates, n)
+    pool = selection.Pool(approach, tuple(settings.approaches), regions, split, seed)
+    why = ""
+    if by is None:
+        by, found = promise.best_on_dev(pool)
+        shares = ", ".join(f"{100 * share:.0f} % by {name}" for name, share in found.items())
+        why = f"chosen by {by}; wrong regions of dev among the first fifth: {shares}"
+    chosen = selection.first(pool.candidates(by), n)
     if not chosen:
         raise UserError(f"{approach} has not annotated a study of {split}; nothing to review")
     shuffled = seed if blind or by == "random" else None
     names = selection.by_study(chosen, shuffled)
     ids = set(names)
     studies = results.only(ids, results.studies(split))
-    records = results.only(ids, _records(approach, split, regions))
+    records = results.only(ids, pool.records())
     shown, problems = review_page.shown_studies(
         names,
         {study.id: study for study in studies},
@@ -82,53 +80,7 @@ def review(
         file.write(page)
     fewer = f", all that {split} has" if len(chosen) < n else ""
     click.echo(f"{len(chosen):,} regions of {len(shown):,} studies{fewer}: {out}", err=True)
+    if why:
+        click.echo(why, err=True)
     if problems:
         click.echo(f"{len(problems):,} pictures cannot be read: {problems[0]}", err=True)
-
-
-def _candidates(
-    settings: "Params", approach: str, by: str, split: str, seed: int
-) -> "Iterable[Region]":
-    from xraygen.core.errors import UserError
-    from xraygen.readers import selection
-
-    regions = settings.regions
-    records = _records(approach, split, regions)
-    if by == "uncertainty":
-        return selection.by_uncertainty(records, regions.scored, seed, approach)
-    if by == "random":
-        return selection.at_random(records, regions.scored, seed)
-    if split == "val":
-        raise UserError(
-            "val has the texts of the released approach alone; choose with --by uncertainty or "
-            "--by random"
-        )
-    others = {
-        name: _records(name, split, regions) for name in settings.approaches if name != approach
-    }
-    return selection.by_disagreement(records, others, regions.scored, seed)
-
-
-def _records(approach: str, split: str, regions: "Regions") -> "Iterator[AnnotationRecord]":
-    """What an approach said of the studies of a split. UserError: val, and another approach is
-    released.
-    """
-    from xraygen.annotators.release import Released
-    from xraygen.core.errors import UserError
-    from xraygen.core.json_lines import read_jsonl
-    from xraygen.core.study import AnnotationRecord
-
-    if split != "val":
-        path = f"data/annotations/{approach}/{split}.jsonl"
-        yield from read_jsonl(path, AnnotationRecord, regions)
-        return
-    path = "data/release/val.jsonl"
-    for released in read_jsonl(path, Released, regions):
-        if released.approach != approach:
-            raise UserError(
-                f"{path}: is by {released.approach}; give --approach {released.approach}, or "
-                "another split"
-            )
-        yield AnnotationRecord(
-            id=released.id, annotation=released.annotation, evidence=released.evidence
-        )

@@ -176,7 +176,7 @@ function download() {
   decisions.markExported();
   const left = items.filter((_, index) => !decisions.of(index).decision && decisions.of(index).comment).length;
   const without = left ? ` Comments without a decision are not in it: ${left}.` : "";
-  say(`${decisions.count()} decisions exported.${without}`);
+  say(`Exported: ${byId("count").textContent}.${without}`);
 }
 
 async function bringIn(file) {
@@ -188,13 +188,13 @@ async function bringIn(file) {
     return;
   }
   const replaced = found.filter(([index, made]) => decisions.differs(index, made)).length;
-  if (replaced && !confirm(`${replaced} decisions here differ from those in the file. Replace them?`)) return;
+  if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) return;
   found.forEach(([index, made]) => {
     decisions.put(index, made);
     refresh(index);
   });
   filter();
-  say(`${found.length} decisions imported.`);
+  say(`Imported; ${byId("count").textContent}.`);
 }
 
 const KEYS = {

@@ -119,9 +119,11 @@ class Decisions {
     });
   }
 
+  // Whether taking over a decision would lose another one, or a comment.
   differs(index, made) {
-    const here = this.of(index);
-    return Boolean(here.decision) && (here.decision !== made.decision || here.text !== made.text);
+    const { decision, text, comment } = this.of(index);
+    const isOther = decision !== made.decision || text !== made.text;
+    return Boolean(decision) && isOther || Boolean(comment) && comment !== made.comment;
   }
 }
 

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
+from xraygen.annotators.release import Released
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_jsonl
+from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord
 from xraygen.language.text import disagreement
 
@@ -77,6 +80,60 @@ def at_random(
     for record in _annotated(records):
         for name in scored:
             yield _region(0.0, record, name, seed)
+
+
+class Pool(NamedTuple):
+    """The scored regions of an approach on a split, to choose from. `approaches`: the names of all.
+    `seed` draws random regions and breaks ties.
+    """
+
+    approach: str
+    approaches: tuple[str, ...]
+    regions: Regions
+    split: str
+    seed: int
+
+    def records(self) -> Iterator[AnnotationRecord]:
+        return records_of(self.approach, self.split, self.regions)
+
+    def candidates(self, by: By) -> Iterator[Region]:
+        """UserError: there is nothing by which to choose like that."""
+        scored = self.regions.scored
+        if by == "uncertainty":
+            return by_uncertainty(self.records(), scored, self.seed, self.approach)
+        if by == "random":
+            return at_random(self.records(), scored, self.seed)
+        if self.split == "val":
+            raise UserError(
+                "val has the texts of the released approach alone; choose with --by uncertainty or "
+                "--by random"
+            )
+        others = {
+            name: records_of(name, self.split, self.regions)
+            for name in self.approaches
+            if name != self.approach
+        }
+        return by_disagreement(self.records(), others, scored, self.seed)
+
+
+def records_of(approach: str, split: str, regions: Regions) -> Iterator[AnnotationRecord]:
+    """What an approach said of the studies of a split; of val, the release. UserError: that is by
+    another approach, or there is nothing.
+    """
+    if split != "val":
+        path = f"data/annotations/{approach}/{split}.jsonl"
+        yield from read_jsonl(path, AnnotationRecord, regions)
+        return
+    path = "data/release/val.jsonl"
+    for released in read_jsonl(path, Released, regions):
+        if released.approach != approach:
+            raise UserError(
+                f"{path}: is by {released.approach}; give --approach {released.approach}, or "
+                "another split"
+            )
+        yield AnnotationRecord(
+            id=released.id, annotation=released.annotation, evidence=released.evidence
+        )
 
 
 def first(candidates: Iterable[Region], n: int) -> list[Region]:
