@@ -1,6 +1,5 @@
 """Reviewed references in the graph: `prepare` uses data/references/references.jsonl."""
 
-
 import pytest
 from conftest import REGIONS, annotation
 
