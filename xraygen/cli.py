@@ -3,7 +3,7 @@
 import click
 
 from xraygen import __version__
-from xraygen.commands import annotate, data, judge, review
+from xraygen.commands import adjudicate, annotate, data, diff, judge, review
 from xraygen.core.errors import UserError, one_line
 
 
@@ -35,5 +35,7 @@ for command in (
     judge.completions,
     annotate.merge,
     review.review,
+    adjudicate.adjudicate,
+    diff.diff,
 ):
     main.add_command(command)
