@@ -5,28 +5,27 @@
 Reads the test studies in data/ of this folder, phantoms by default. A region is wrong as `is_right`
 says. Two simulated readers look at it, each of whom corrects a wrong text except with probability
 MISSED, and spoils a right one with probability SPOILT; where they differ, a third one of the same
-kind settles it. Regions are reviewed in three orders: the least certain first, those that differ
-most from the other approaches first, and at random.
+kind settles it. Regions are reviewed in the orders of `xraygen review --by`.
 
-Prints one JSON line: for each approach the number of regions, the share of wrong ones, and what
-`xraygen review` chooses by where it is not told (`default`). For each order: `remain`, the share of
-wrong regions that is left after each tenth of the regions, the mean over SEEDS seeds; for the first
-fifth `removed`, the share of the errors that is gone (corrected minus spoilt), and `studies`, how
-many reports have to be read; and `gain`, how many times as many errors are gone as at random, with
-its 95 % interval from resampling studies. `most`: the gain of an order that has the wrong regions
-first.
+Prints one JSON line: for each approach the number of regions and the share of wrong ones. For each
+order: `remain`, the share of wrong regions that is left after each tenth of the regions, the mean
+over SEEDS seeds; for the first fifth `removed`, the share of the errors that is gone (corrected
+minus spoilt), and `studies`, how many reports have to be read; and `gain`, how many times as many
+errors are gone as at random, with its 95 % interval from resampling studies. `most`: the gain of an
+order that has the wrong regions first.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from xraygen import params
 from xraygen.evaluation import results
-from xraygen.readers import criterion, selection
+from xraygen.readers import selection
+from xraygen.readers.pool import Pool, wrong_regions
 
 MISSED, SPOILT = 0.05, 0.02
 SEEDS = 200
@@ -96,20 +95,20 @@ def _gain(order: Order, copies: np.ndarray, rng: np.random.Generator) -> float:
 
 
 def measured(approach: str) -> dict:
-    pool = selection.Pool(approach, tuple(SETTINGS.approaches), SETTINGS.regions, "test", 0)
-    wrong = criterion.wrong_regions(results.studies("test"), pool.records(), pool.regions)
+    pool = Pool(approach, tuple(SETTINGS.approaches), SETTINGS.regions, "test")
+    wrong = wrong_regions(results.studies("test"), pool)
     share = np.mean(list(wrong.values()))
     result: dict = {
         "regions": len(wrong),
         "wrong": round(share, 4),
-        "default": criterion.best_on_dev(pool)[0],
         "most": round(min(1 / FIFTH, 1 / share), 2),
     }
-    for by in ("uncertainty", "disagreement", "random"):
-        pools = [pool._replace(seed=seed) for seed in range(SEEDS if by == "random" else 1)]
+    for by in get_args(selection.By):
+        seeds = range(SEEDS if by == "random" else 1)
         try:
             orders = [
-                ordered(selection.first(one.candidates(by), len(wrong)), wrong) for one in pools
+                ordered(selection.first(selection.candidates(pool, by, seed), len(wrong)), wrong)
+                for seed in seeds
             ]
         except selection.CannotRank:  # no confidences
             continue

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--by",
-    type=click.Choice(["uncertainty", "disagreement", "random"]),
-    help="uncertainty = the least confident regions; disagreement = those that differ most from "
-    "the other approaches. By default what finds more wrong regions on dev.",
+    type=click.Choice(["risk", "uncertainty", "disagreement", "random"]),
+    default="risk",
+    show_default=True,
+    help="What comes first. risk = likely wrong, as learned on dev; uncertainty = the lowest "
+    "confidence; disagreement = the furthest from the other approaches.",
 )
 @click.option(
     "--split",
@@ -36,9 +38,7 @@ if TYPE_CHECKING:
 @click.option("--blind", is_flag=True, help="Keep the approach's name out of the page.")
 @click.option("--seed", default=0, show_default=True, help="Draws random regions and breaks ties.")
 @click.option("--out", type=OUTPUT, required=True, help="HTML file to write.")
-def review(
-    approach: str, n: int, by: "By | None", split: str, blind: bool, seed: int, out: Path
-) -> None:
+def review(approach: str, n: int, by: "By", split: str, blind: bool, seed: int, out: Path) -> None:
     """Write a page on which a reader accepts, edits or rejects scored regions of an approach, and
     exports the decisions. It opens from disk and needs no network. docs/review.md says how to
     choose.
@@ -47,20 +47,16 @@ def review(
     from xraygen.core.errors import UserError
     from xraygen.core.files import replacing
     from xraygen.evaluation import results
-    from xraygen.readers import criterion, review_page, selection
+    from xraygen.readers import review_page, selection
+    from xraygen.readers.pool import Pool
 
     settings = params.load()
     if approach not in settings.approaches:
         known = ", ".join(sorted(settings.approaches))
         raise UserError(f"params.yaml: no approach '{approach}'; there are: {known}")
     regions = settings.regions
-    pool = selection.Pool(approach, tuple(settings.approaches), regions, split, seed)
-    why = ""
-    if by is None:
-        by, found = criterion.best_on_dev(pool)
-        shares = ", ".join(f"{100 * share:.0f} % by {name}" for name, share in found.items())
-        why = f"chosen by {by}; wrong regions of dev among the first fifth: {shares}"
-    chosen = selection.first(pool.candidates(by), n)
+    pool = Pool(approach, tuple(settings.approaches), regions, split)
+    chosen = selection.first(selection.candidates(pool, by, seed), n)
     if not chosen:
         raise UserError(f"{approach} has not annotated a study of {split}; nothing to review")
     shuffled = seed if blind or by == "random" else None
@@ -80,7 +76,5 @@ def review(
         file.write(page)
     fewer = f", all that {split} has" if len(chosen) < n else ""
     click.echo(f"{len(chosen):,} regions of {len(shown):,} studies{fewer}: {out}", err=True)
-    if why:
-        click.echo(why, err=True)
     if problems:
         click.echo(f"{len(problems):,} pictures cannot be read: {problems[0]}", err=True)

@@ -1,25 +1,25 @@
-"""Which regions readers review: those that an approach is least sure of, those in which it differs
-most from the other approaches, or random ones.
+"""Which regions readers review: those that are likely wrong, those that an approach is least sure
+of, those in which it differs most from the other approaches, or random ones.
 """
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
-from xraygen.annotators.release import Released
-from xraygen.core.errors import UserError
-from xraygen.core.json_lines import read_jsonl
-from xraygen.core.regions import Regions
-from xraygen.core.study import AnnotationRecord
-from xraygen.language.text import disagreement
+import numpy as np
 
-By = Literal["uncertainty", "disagreement", "random"]
+from xraygen.core.errors import UserError
+from xraygen.evaluation import results
+from xraygen.readers.pool import Pool, Signs, wrong_regions
+
+By = Literal["risk", "uncertainty", "disagreement", "random"]
 
 
 class CannotRank(UserError):
-    """The approach has nothing by which regions could be chosen in this way."""
+    """There is nothing by which regions could be chosen in this way."""
 
 
 class Region(NamedTuple):
@@ -33,111 +33,18 @@ class Region(NamedTuple):
     name: str
 
 
-def by_uncertainty(
-    records: Iterable[AnnotationRecord], scored: Sequence[str], seed: int, approach: str
-) -> Iterator[Region]:
-    """The least confident regions first, and those without a confidence before them. CannotRank:
-    none has one.
+def candidates(pool: Pool, by: By, seed: int) -> Iterator[Region]:
+    """All regions of a pool. `seed` draws random ones and breaks ties. CannotRank: `by` cannot be
+    used for this pool.
     """
-    without = 0
-    known = 0
-    for record in _annotated(records):
-        for name in scored:
-            evidence = record.evidence.get(name)
-            confidence = evidence.confidence if evidence else None
-            doubt = 1.0 if confidence is None else -confidence
-            without += confidence is None
-            known += confidence is not None
-            yield _region(doubt, record, name, seed)
-    if without and not known:
-        raise CannotRank(
-            f"{approach} gives no confidence; choose with --by disagreement or --by random"
-        )
-
-
-def by_disagreement(
-    records: Iterable[AnnotationRecord],
-    others: Mapping[str, Iterable[AnnotationRecord]],
-    scored: Sequence[str],
-    seed: int,
-) -> Iterator[Region]:
-    """First the regions whose text is the furthest from what the other approaches say: the median
-    of 1 - token F1, so that one approach that differs from all in every region does not count.
-    CannotRank: there is no other approach. UserError: one has not annotated the same studies.
-    """
-    if not others:
-        raise CannotRank("there is no other approach to disagree with; choose with --by random")
-    streams = {approach: iter(theirs) for approach, theirs in others.items()}
-    for record in records:
-        beside = [_same_study(record, approach, theirs) for approach, theirs in streams.items()]
-        if record.annotation is None:
-            continue
-        for name in scored:
-            texts = [other.annotation[name] for other in beside if other.annotation is not None]
-            apart = [disagreement([record.annotation[name], text]) for text in texts]
-            yield _region(median(apart) if apart else 0.0, record, name, seed)
-
-
-def at_random(
-    records: Iterable[AnnotationRecord], scored: Sequence[str], seed: int
-) -> Iterator[Region]:
-    for record in _annotated(records):
-        for name in scored:
-            yield _region(0.0, record, name, seed)
-
-
-class Pool(NamedTuple):
-    """The scored regions of an approach on a split, to choose from. `approaches`: the names of all.
-    `seed` draws random regions and breaks ties.
-    """
-
-    approach: str
-    approaches: tuple[str, ...]
-    regions: Regions
-    split: str
-    seed: int
-
-    def records(self) -> Iterator[AnnotationRecord]:
-        return records_of(self.approach, self.split, self.regions)
-
-    def candidates(self, by: By) -> Iterator[Region]:
-        """UserError: there is nothing by which to choose like that."""
-        scored = self.regions.scored
-        if by == "uncertainty":
-            return by_uncertainty(self.records(), scored, self.seed, self.approach)
-        if by == "random":
-            return at_random(self.records(), scored, self.seed)
-        if self.split == "val":
-            raise CannotRank(
-                "val has the texts of the released approach alone; choose with --by uncertainty or "
-                "--by random"
-            )
-        others = {
-            name: records_of(name, self.split, self.regions)
-            for name in self.approaches
-            if name != self.approach
-        }
-        return by_disagreement(self.records(), others, scored, self.seed)
-
-
-def records_of(approach: str, split: str, regions: Regions) -> Iterator[AnnotationRecord]:
-    """What an approach said of the studies of a split; of val, the release. UserError: that is by
-    another approach, or there is nothing.
-    """
-    if split != "val":
-        path = f"data/annotations/{approach}/{split}.jsonl"
-        yield from read_jsonl(path, AnnotationRecord, regions)
-        return
-    path = "data/release/val.jsonl"
-    for released in read_jsonl(path, Released, regions):
-        if released.approach != approach:
-            raise UserError(
-                f"{path}: is by {released.approach}; give --approach {released.approach}, or "
-                "another split"
-            )
-        yield AnnotationRecord(
-            id=released.id, annotation=released.annotation, evidence=released.evidence
-        )
+    ranked = {
+        "risk": _risk,
+        "uncertainty": _uncertainty,
+        "disagreement": _disagreement,
+        "random": _equal,
+    }
+    for signs, doubt in ranked[by](pool):
+        yield Region(doubt, _draw(seed, signs.id, signs.region), signs.id, signs.region)
 
 
 def first(candidates: Iterable[Region], n: int) -> list[Region]:
@@ -157,24 +64,73 @@ def by_study(chosen: Iterable[Region], shuffled: int | None) -> dict[str, list[s
     return found
 
 
-def _annotated(records: Iterable[AnnotationRecord]) -> Iterator[AnnotationRecord]:
-    return (record for record in records if record.annotation is not None)
+def _equal(pool: Pool) -> Iterator[tuple[Signs, float]]:
+    return ((signs, 0.0) for signs in pool.signs())
 
 
-def _same_study(
-    record: AnnotationRecord, approach: str, theirs: Iterator[AnnotationRecord]
-) -> AnnotationRecord:
-    other = next(theirs, None)
-    if other is None or other.id != record.id:
-        raise UserError(
-            f"data/annotations/{approach}: not of the same studies, or in another order; "
-            "run `dvc repro`"
+def _uncertainty(pool: Pool) -> Iterator[tuple[Signs, float]]:
+    """The least confident regions first, and those without a confidence before them."""
+    regions = 0
+    without = 0
+    for signs in pool.signs():
+        regions += 1
+        without += signs.confidence is None
+        yield signs, 1.0 if signs.confidence is None else -signs.confidence
+    if regions and without == regions:
+        raise CannotRank(
+            f"{pool.approach} gives no confidence; choose with --by risk, disagreement or random"
         )
-    return other
 
 
-def _region(doubt: float, record: AnnotationRecord, name: str, seed: int) -> Region:
-    return Region(doubt, _draw(seed, record.id, name), record.id, name)
+def _disagreement(pool: Pool) -> Iterator[tuple[Signs, float]]:
+    """First the regions whose text is the furthest from what the other approaches say: the median
+    of 1 - token F1, so that one approach that differs from all in every region does not count.
+    """
+    others = pool.others()
+    if not others:
+        raise CannotRank(
+            f"{pool.split} has no texts of other approaches to disagree with; choose with "
+            "--by uncertainty or random"
+        )
+    for signs in pool.signs(others):
+        known = [value for value in signs.apart if not math.isnan(value)]
+        yield signs, median(known) if known else 0.0
+
+
+_DIGITS = 6  # of a risk, so that the last bits of a sum do not decide
+_SURE = 1e-4  # confidences closer to 0 or 1 are taken for this
+
+
+def _risk(pool: Pool) -> Iterator[tuple[Signs, float]]:
+    """The probability that a region is wrong: a logistic regression on the logit of its confidence
+    and on how far its text is from that of each other approach, fitted to dev.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    others = pool.others()
+    on_dev = pool._replace(split="dev")
+    wrong = wrong_regions(results.studies("dev"), on_dev)
+    known = [signs for signs in on_dev.signs(others) if (signs.id, signs.region) in wrong]
+    outcomes = [wrong[signs.id, signs.region] for signs in known]
+    if len(set(outcomes)) < 2:
+        raise CannotRank(
+            f"dev has no reference that {pool.approach} is wrong about, or none that it is right "
+            "about, to learn from; choose with --by uncertainty, disagreement or random"
+        )
+    model = LogisticRegression().fit(_features(known), outcomes)
+    members = list(pool.signs(others))
+    if members:
+        risks = model.predict_proba(_features(members))[:, 1].round(_DIGITS)
+        yield from zip(members, risks.tolist(), strict=True)
+
+
+def _features(members: Sequence[Signs]) -> np.ndarray:
+    """(n, 1 + number of other approaches). What is not known is in the middle."""
+    confidence = np.array([signs.confidence for signs in members], dtype=float)
+    confidence = np.nan_to_num(confidence, nan=0.5).clip(_SURE, 1 - _SURE)
+    apart = np.array([signs.apart for signs in members], dtype=float).reshape(len(members), -1)
+    logit = np.log(confidence / (1 - confidence))
+    return np.column_stack([logit, np.nan_to_num(apart, nan=0.5)])
 
 
 def _draw(seed: int, *parts: str) -> str:
