@@ -24,19 +24,22 @@ function prepareControls() {
 
 let typing = null;
 
+// Whatever is asked for anew, the first study found is shown.
 function changeFilters({ target }) {
   clearTimeout(typing);
-  const { name, type } = target;
-  if (type === "checkbox") return go({ [name]: target.checked });
-  if (type === "number") return go({ [name]: share(target.value) }, true);
-  if (type !== "search") return go({ [name]: target.value });
-  // One entry in the history for all that is typed.
-  typing = setTimeout(() => go({ text: target.value }, fields.text !== ""), 250);
+  const { name, type, value } = target;
+  const ask = (given, replace) => go({ [name]: given, study: null }, replace);
+  if (type === "checkbox") ask(target.checked);
+  else if (type === "number") ask(share(value), true);
+  else if (type !== "search") ask(value);
+  // What is typed in one go is one entry in the history.
+  else typing = setTimeout(() => ask(value, fields.text !== ""), 250);
 }
 
+// The study that is shown stays, now among all the others.
 function clearFilters() {
   const kept = Object.fromEntries(VIEW_ONLY.map((name) => [name, fields[name]]));
-  go({ ...NOTHING_ASKED, ...kept });
+  go({ ...NOTHING_ASKED, ...kept, study: byId("study").dataset.id ?? null });
   byId("filter-text").focus();
 }
 
@@ -73,7 +76,7 @@ function setControls(columns) {
   }
   byId("marks").checked = fields.marks;
   byId("findings").checked = fields.findings;
-  byId("legend").hidden = !fields.marks;
+  byId("legend-words").hidden = !fields.marks;
   const filters = Object.keys(NOTHING_ASKED).filter((name) => !VIEW_ONLY.includes(name));
   const active = filters.filter((name) => differ(fields, NOTHING_ASKED, [name])).length;
   byId("filter-count").textContent = active ? `, ${active} in use` : "";
@@ -103,7 +106,7 @@ function pressed(event) {
     if (event.target.value === "") return event.target.blur();
     event.target.value = "";
     clearTimeout(typing);
-    return go({ text: "" });
+    return go({ text: "", study: null });
   }
   if (!isShortcut(event)) return;
   if (event.key === "?") {

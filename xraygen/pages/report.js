@@ -18,8 +18,8 @@ function go(changes, replace = false) {
 async function follow() {
   const now = ++turn;
   const asked = parseAddress(location.hash);
-  byId("overview").hidden = asked !== null;
-  byId("studies").hidden = asked === null;
+  byId("overview-section").hidden = asked !== null;
+  byId("studies-section").hidden = asked === null;
   markPlace(asked === null);
   document.title = asked ? "xraygen: test studies" : "xraygen: comparison of approaches";
   if (asked === null) {

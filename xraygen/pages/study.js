@@ -92,9 +92,7 @@ function answerCell(index, study, approach, region, view) {
   } else {
     cell.append(answerText(study, name, region, answer, view));
   }
-  const { judgement } = answer;
-  cell.append(facts(answer, judgement));
-  if (judgement && view.findings) cell.append(...findings(judgement));
+  cell.append(...facts(answer, view.findings));
   return cell;
 }
 
@@ -127,37 +125,43 @@ function answerText(study, approach, region, answer, view) {
 
 const SUPPORT = { verbatim: "good", reworded: "warn", unsupported: "bad" };
 
-// Score, verdict, support and confidence in a line.
-function facts(answer, judgement) {
-  const line = element("p", { class: "facts" });
-  const add = (...parts) => line.append(...parts, " ");
-  if (judgement) {
-    const kind = quality(judgement.score);
-    if (judgement.score !== null) add(element("span", { class: `chip ${kind}` }, `score ${twoDigits(judgement.score)}`));
-    add(element("span", { class: "verdict" }, judgement.verdict.replaceAll("_", " ")));
-    if (judgement.clinical) add(element("span", {}, `clinical ${twoDigits(judgement.clinical.score)}`));
-  }
-  if (answer.support) add(element("span", { class: `chip ${SUPPORT[answer.support]}` }, answer.support));
-  if (answer.confidence !== null) add(element("span", {}, `confidence ${twoDigits(answer.confidence)}`));
-  return line;
+// What is known of an answer, a line each: what the judge says, what it says of the abnormal
+// findings, and what the text rests on.
+function facts({ judgement, support, confidence }, withFindings) {
+  const line = (name, ...parts) => parts.some(Boolean) && element("div", { class: `facts ${name}` }, parts);
+  const { clinical, score, verdict } = judgement ?? {};
+  return [
+    judgement && line("judged",
+      score !== null && element("span", { class: `chip ${quality(score)}` }, `score ${twoDigits(score)}`),
+      element("span", {}, verdict.replaceAll("_", " ")),
+      withFindings && findings([
+        ["good", "✓", "matched", judgement.matched],
+        ["bad", "−", "missed", judgement.missed],
+        ["bad", "+", "false", judgement.false],
+      ]),
+    ),
+    clinical && line("clinical",
+      element("span", { class: `chip ${quality(clinical.score)}` }, `clinical ${twoDigits(clinical.score)}`),
+      withFindings && findings([
+        ["good", "✓", "matched", clinical.matched],
+        ["bad", "−", "missed", clinical.missed],
+        ["bad", "+", "invented", clinical.invented],
+      ]),
+    ),
+    line("evidence",
+      support && element("span", { class: `chip ${SUPPORT[support]}` }, support),
+      confidence !== null && element("span", {}, `confidence ${twoDigits(confidence)}`),
+    ),
+  ].filter(Boolean);
 }
 
-// What the judge matched, missed and counted as false; and the same of abnormal findings, where
-// the judge weighs them.
-function findings(judgement) {
-  const { clinical } = judgement;
-  const rows = [
-    ["good", "✓", "matched", judgement.matched],
-    ["bad", "−", "missed", judgement.missed],
-    ["bad", "+", "false", judgement.false],
-    ["good", "✓", "abnormal, matched", clinical?.matched],
-    ["bad", "−", "abnormal, missed", clinical?.missed],
-    ["bad", "+", "abnormal, invented", clinical?.invented],
-  ].filter((row) => row[3]?.length);
-  if (rows.length === 0) return [];
-  const items = rows.map(([kind, sign, name, found]) => element("div", { class: name.replace(", ", "-") },
+// Findings by what became of them; null where none are listed.
+function findings(groups) {
+  const listed = groups.filter(([, , , found]) => found.length > 0);
+  if (listed.length === 0) return null;
+  const items = listed.map(([kind, sign, name, found]) => element("div", { class: name },
     element("dt", { class: kind }, element("span", { "aria-hidden": "true" }, `${sign} `), name),
     element("dd", {}, found.join("; ")),
   ));
-  return [element("dl", { class: "findings" }, items)];
+  return element("dl", { class: "findings" }, items);
 }
