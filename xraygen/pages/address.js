@@ -56,4 +56,5 @@ function address(fields) {
   return "#" + (written.toString() || "studies");
 }
 
-const differ = (one, other, names) => names.some((name) => String(one[name]) !== String(other[name]));
+const differ = (one, other, names) =>
+  names.some((name) => String(one[name]) !== String(other[name]));

@@ -5,12 +5,26 @@ const inputOf = (name) => byId("filters").elements.namedItem(name);
 function prepareControls() {
   const options = (entries) => entries.map(([value, text]) => element("option", { value }, text));
   const names = (list) => list.map((name) => [name, name.replaceAll("_", " ")]);
-  inputOf("approach").append(...options([["", "any of those shown"], ["*", "any"], ...index.approaches.map((name) => [name, name])]));
+  inputOf("approach").append(
+    ...options([
+      ["", "any of those shown"],
+      ["*", `any of all ${index.approaches.length}`],
+      ...index.approaches.map((name) => [name, name]),
+    ]),
+  );
   inputOf("region").append(...options([["", "any"], ...index.regions.map((name) => [name, name])]));
   inputOf("verdict").append(...options([["", "any"], ...names(index.verdicts)]));
   inputOf("sort").append(...options(Object.entries(SORTS)));
-  byId("columns").append(...index.approaches.map((name) => element("label", {},
-    element("input", { type: "checkbox", name: "show", value: name, onchange: chooseColumns }), name)));
+  byId("columns").append(
+    ...index.approaches.map((name) =>
+      element(
+        "label",
+        {},
+        element("input", { type: "checkbox", name: "show", value: name, onchange: chooseColumns }),
+        name,
+      ),
+    ),
+  );
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("input", changeFilters);
   byId("clear").addEventListener("click", clearFilters);
@@ -39,7 +53,7 @@ function changeFilters({ target }) {
 // The study that is shown stays, now among all the others.
 function clearFilters() {
   const kept = Object.fromEntries(VIEW_ONLY.map((name) => [name, fields[name]]));
-  go({ ...NOTHING_ASKED, ...kept, study: byId("study").dataset.id ?? null });
+  go({ ...NOTHING_ASKED, ...kept, study: current });
   byId("filter-text").focus();
 }
 
@@ -58,14 +72,18 @@ function chooseColumns({ target }) {
 
 function turnList(by) {
   first = Math.min(Math.max(0, first + by * LIST_SIZE), found.length - 1);
-  showList(found, first, fields, criteriaOf(index, fields, columnsShown()), byId("study").dataset.id);
+  showList(found, first, fields, criteriaOf(index, fields, columnsShown()), current);
   byId("list").scrollTop = 0;
 }
 
 // The controls as the address has them; what is being typed is left alone.
 function setControls(columns) {
   for (const control of byId("filters").elements) {
-    if (!control.name || control === document.activeElement && ["search", "number"].includes(control.type)) continue;
+    if (
+      !control.name ||
+      (control === document.activeElement && ["search", "number"].includes(control.type))
+    )
+      continue;
     const value = fields[control.name];
     if (control.type === "checkbox") control.checked = value;
     else control.value = value ?? "";
@@ -94,7 +112,9 @@ function prepareFrame() {
     });
   }
   const narrow = matchMedia("(max-width: 60rem)");
-  const fold = () => { byId("filter-box").open = !narrow.matches; };
+  const fold = () => {
+    byId("filter-box").open = !narrow.matches;
+  };
   narrow.addEventListener("change", fold);
   fold();
   document.addEventListener("keydown", pressed);
