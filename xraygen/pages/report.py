@@ -11,6 +11,19 @@ from xraygen.evaluation.report import regions_of
 from xraygen.pages import render
 from xraygen.pages.studies import files
 
+SCRIPTS = [
+    "dom.js",
+    "words.js",
+    "address.js",
+    "store.js",
+    "filters.js",
+    "list.js",
+    "pictures.js",
+    "study.js",
+    "controls.js",
+    "report.js",
+]
+
 
 def figure(scores: dict) -> str:
     """Scores on test by region with their intervals, as an SVG data URI, so that the page needs
@@ -62,8 +75,8 @@ def page(
     body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
     return render(
         "report.html.jinja",
-        styles=["page.css"],
-        scripts=[],
+        styles=["page.css", "report.css"],
+        scripts=SCRIPTS,
         data=files(studies),
         body=body,
         figure=figure(scores),
