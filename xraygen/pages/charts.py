@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from xraygen.evaluation import overview
 from xraygen.evaluation.tables import number, percent
 from xraygen.pages.inline_svg import SERIES, inline
@@ -20,7 +22,7 @@ class Chart(NamedTuple):
     """
 
     caption: str
-    svg: str
+    svg: Markup
     headers: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
 
@@ -92,8 +94,7 @@ def risk_coverage(confidence: Mapping[str, dict]) -> Chart | None:
     caption = "Wrong regions of test among the most confident (risk-coverage curves)"
     curves = {name: found["curve"] for name, found in confidence.items()}
     values = [
-        f"{name} {percent(curve[-1][1])} of all and {percent(curve[len(curve) // 2 - 1][1])} of the "
-        "most confident half"
+        f"{name} {percent(curve[-1][1])} of all, {percent(curve[len(curve) // 2 - 1][1])} of half"
         for name, curve in curves.items()
     ]
     drawing = _drawn(partial(_draw_risk_coverage, confidence=confidence), 3.6)
@@ -136,9 +137,7 @@ def losses(curves: Mapping[str, Sequence[Sequence[float]]]) -> Chart | None:
         for name, curve in curves.items()
     ]
     drawing = _drawn(partial(_draw_losses, curves=curves), 3.2)
-    return Chart(
-        caption, inline(drawing, "chart-loss", caption, "; ".join(values)), headers, rows
-    )
+    return Chart(caption, inline(drawing, "chart-loss", caption, "; ".join(values)), headers, rows)
 
 
 def _draw_losses(axis, curves: Mapping[str, Sequence[Sequence[float]]]) -> None:

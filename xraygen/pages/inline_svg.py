@@ -8,6 +8,8 @@ its own.
 import re
 from xml.etree import ElementTree
 
+from markupsafe import Markup
+
 _NAMESPACE = re.compile(r"^\{[^}]*\}")
 _REFERENCE = re.compile(r"#([\w.-]+)")
 _DROPPED = ("metadata", "style")
@@ -24,7 +26,7 @@ _COLORS = {
 }
 
 
-def inline(drawing: str, name: str, title: str, description: str) -> str:
+def inline(drawing: str, name: str, title: str, description: str) -> Markup:
     """`drawing`: an SVG file with texts as text (svg.fonttype none). `name`: what its ids start
     with. `title`, `description`: what a screen reader says of it.
     """
@@ -44,7 +46,7 @@ def inline(drawing: str, name: str, title: str, description: str) -> str:
         "aria-labelledby": f"{name}-title {name}-desc",
         "stroke-linejoin": "round",
     }
-    return ElementTree.tostring(root, encoding="unicode")
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _references(root: ElementTree.Element) -> list[str]:

@@ -32,10 +32,16 @@ def holds(comparison: dict, audits: Mapping[str, dict], floor: str | None) -> li
 
 
 def undetermined(
-    comparison: dict, usage: Mapping[str, dict], audits: Mapping[str, dict], floor: str | None
+    comparison: dict,
+    usage: Mapping[str, dict],
+    audits: Mapping[str, dict],
+    source: str,
+    floor: str | None,
 ) -> list[str]:
-    """What the comparison says nothing about, and why."""
+    """What the comparison says nothing about, and why. `source`: where the studies come from."""
     sentences = []
+    if source == "phantom":
+        sentences.append("Anything about patients: the studies are generated.")
     if floor is None:
         sentences.append("How far scores are above a constant text: no approach is `constant`.")
     if not comparison["repeated"]:
@@ -46,13 +52,9 @@ def undetermined(
         sentences.append("Which regions need no review: no approach gives confidences.")
     if not any(audit["studies"] for audit in audits.values()):
         sentences.append("Whether pictures are used: no approach that sees any was audited.")
-    if not _costs(usage):
+    if not any(used.get(COST) is not None for used in usage.values()):
         sentences.append("Cost: no approach asks a server that has a price.")
     return sentences
-
-
-def _costs(usage: Mapping[str, dict]) -> bool:
-    return any(used.get(COST) is not None for used in usage.values())
 
 
 def _on_test(comparison: dict, name: str) -> dict:
