@@ -107,6 +107,11 @@ def _charts(results: Results) -> list[charts.Chart]:
     return [*charts.scores(results.comparison, results.floor), *drawn]
 
 
+def _unbroken(text: str) -> str:
+    """The text with intervals that no line ends in."""
+    return re.sub(r"\[([-+.\d]+), ([-+.\d]+)\]", "[\\1,\u00a0\\2]", text)
+
+
 class _Markdown:
     """Markdown as HTML, in which HTML is text. Each table can be scrolled by keyboard."""
 
@@ -124,12 +129,12 @@ class _Markdown:
         """`title`: what its tables are called."""
         from markupsafe import Markup
 
-        return Markup(self.markdown.render(text, {"title": title}))
+        return Markup(self.markdown.render(_unbroken(text), {"title": title}))
 
     def lines(self, texts: Sequence[str]) -> list:
         from markupsafe import Markup
 
-        return [Markup(self.markdown.renderInline(text)) for text in texts]
+        return [Markup(self.markdown.renderInline(_unbroken(text))) for text in texts]
 
     def section(self, text: str) -> Section:
         """`text`: begins with the title."""

@@ -118,7 +118,7 @@ def _lead(comparison: dict, order: Sequence[str]) -> str:
     studies = _on_test(comparison, best)["macro"]["n"]
     return (
         f"**Which approach is the best is not determined**: {best} has the highest score on test, "
-        f"{score}, but its lead is not significant at {studies:,} studies over {names}."
+        f"{score}, but its lead over {names} is not significant at {studies:,} studies."
         f"{_detectable(comparison)}"
     )
 
@@ -146,12 +146,10 @@ def _above_the_floor(comparison: dict, order: Sequence[str], floor: str) -> str:
     if not above:
         text = f"**No approach is significantly above {about}**."
     elif len(above) == len(others):
-        text = f"**Every approach is above {about}**: the best by {leads[above[0]]}."
+        text = f"**All other approaches are significantly above {about}**: the highest is {leads[above[0]]}."
     else:
-        text = (
-            f"**{len(above):,} of {len(others):,} approaches are above {about}**: the best by "
-            f"{leads[above[0]]}."
-        )
+        share = f"{len(above):,} of the {len(others):,} other approaches are"
+        text = f"**{share} significantly above {about}**: the highest is {leads[above[0]]}."
     if below:
         text += f" Significantly below it: {_listed(below)}."
     if unclear:
@@ -173,12 +171,13 @@ def _agreement(comparison: dict, best: str) -> str:
         f"other studies have too; curators reach {with_interval(curators, 'token_f1')} there"
     )
     if curators["ci_low"] is None:
-        return f"**Whether {best} is as near to curators as they are is open**: {numbers}."
+        return f"**How close {best} is to the curators is open**, without an interval: {numbers}."
+    distance = "about as close to the curators as they are to each other"
     if value < curators["ci_low"]:
-        return f"**{best} is less like the curators than they are like each other**: {numbers}."
-    if value > curators["ci_high"]:
-        return f"**{best} is more like the curators than they are like each other**: {numbers}."
-    return f"**{best} is about as like the curators as they are like each other**: {numbers}."
+        distance = "further from the curators than they are from each other"
+    elif value > curators["ci_high"]:
+        distance = "closer to the curators than they are to each other"
+    return f"**{best} is {distance}**: {numbers}."
 
 
 def _abnormal(comparison: dict, best: str) -> str:
@@ -187,9 +186,10 @@ def _abnormal(comparison: dict, best: str) -> str:
     if not found or found["recall"] is None:
         return ""
     total = found["matched"] + found["missed"]
+    invented = f"{found['invented']:,}" if found["invented"] else "none"
     return (
         f"**Abnormal findings**: {best} reports {found['matched']:,} of {total:,} "
-        f"({percent(found['recall'])}) and invents {found['invented']:,}."
+        f"({percent(found['recall'])}) and invents {invented}."
     )
 
 
