@@ -146,10 +146,10 @@ def _above_the_floor(comparison: dict, order: Sequence[str], floor: str) -> str:
     if not above:
         text = f"**No approach is significantly above {about}**."
     elif len(above) == len(others):
-        text = f"**All other approaches are significantly above {about}**: the highest is {leads[above[0]]}."
+        text = f"**Every other approach is significantly above {about}**: {leads[above[0]]} first."
     else:
         share = f"{len(above):,} of the {len(others):,} other approaches are"
-        text = f"**{share} significantly above {about}**: the highest is {leads[above[0]]}."
+        text = f"**{share} significantly above {about}**: {leads[above[0]]} first."
     if below:
         text += f" Significantly below it: {_listed(below)}."
     if unclear:
