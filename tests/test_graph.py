@@ -232,6 +232,9 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
         ) == 15 * len(REGIONS.scored)
     run(copy, sys.executable, "-m", "stages.compare")
     assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
+    run(copy, sys.executable, "-m", "stages.report")
+    index = (copy / "reports/studies/index.js").read_text()
+    assert index.count('"id":') == 30 and index.count('"score":[[null') == 15
 
 
 @pytest.mark.slow
