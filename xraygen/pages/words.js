@@ -58,7 +58,8 @@ function commonWeights(before, after) {
     const row = new Uint32Array(after.length + 1);
     for (let j = after.length - 1; j >= 0; j -= 1) {
       row[j] = Math.max(below[j], row[j + 1]);
-      if (before[i].key === after[j].key) row[j] = Math.max(row[j], below[j + 1] + before[i].weight);
+      if (before[i].key === after[j].key)
+        row[j] = Math.max(row[j], below[j + 1] + before[i].weight);
     }
     common[i] = row;
   }
@@ -72,8 +73,8 @@ function markedWords(reference, text) {
   const runs = wordRuns(reference, text);
   runs.forEach(([run, kind], index) => {
     const words = run.trim();
-    if (kind === "same" || words === "") {
-      fragment.append(kind === "missing" ? "" : run);
+    if (kind === "same" || !/[\p{L}\p{N}]/u.test(words)) {
+      fragment.append(kind === "missing" ? "" : run); // signs alone are not worth a mark
       return;
     }
     const mark = document.createElement(kind === "added" ? "ins" : "del");
@@ -85,7 +86,8 @@ function markedWords(reference, text) {
       return;
     }
     // The spaces of the reference do not fit the text: a word has one on either side.
-    const before = index > 0 && /\S$/u.test(runs[index - 1][0]) ? " " : "";
+    const joins = !/^[\p{L}\p{N}(]/u.test(words);
+    const before = index > 0 && !joins && /\S$/u.test(runs[index - 1][0]) ? " " : "";
     const after = index + 1 < runs.length && /^[\p{L}\p{N}(]/u.test(runs[index + 1][0]) ? " " : "";
     fragment.append(before, mark, after);
   });
