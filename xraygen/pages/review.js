@@ -236,7 +236,7 @@ function start(reader) {
   byId("bar").hidden = false;
   byId("studies").hidden = false;
   items.forEach((_, index) => refresh(index));
-  filter();
+  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
 }
 
 byId("studies").append(...data.studies.map(studyOf));
@@ -244,9 +244,7 @@ byId("warning").hidden = Boolean(storage);
 byId("start").addEventListener("submit", (event) => {
   event.preventDefault();
   const reader = byId("reader").value.trim();
-  if (!reader) return;
-  start(reader);
-  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
+  if (reader) start(reader);
 });
 byId("todo").addEventListener("change", filter);
 byId("export").addEventListener("click", download);

@@ -117,7 +117,7 @@ def _risk(pool: Pool) -> Iterator[tuple[Signs, float]]:
             f"dev has no reference that {pool.approach} is wrong about, or none that it is right "
             "about, to learn from; choose with --by uncertainty, disagreement or random"
         )
-    model = LogisticRegression().fit(_features(known), outcomes)
+    model = LogisticRegression(max_iter=1000).fit(_features(known), outcomes)
     members = list(pool.signs(others))
     if members:
         risks = model.predict_proba(_features(members))[:, 1].round(_DIGITS)
