@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from browser import accessibility_violations, overflow
-from conftest import annotation
+from conftest import REGIONS, annotation
 
 from xraygen.core.study import AnnotationRecord, Evidence, Study
 from xraygen.readers import review_page
+from xraygen.readers.exports import read_reviews
 
 HOSTILE = (
     "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
@@ -133,6 +134,8 @@ def test_decisions_by_key_are_kept_over_a_reload_and_exported(open_page, tmp_pat
         }
         for id, region, decision, text, comment in expected
     ]
+    (review,) = read_reviews([tmp_path / "out.jsonl"], list(REGIONS))  # `xraygen adjudicate`
+    assert review.reader == "Ada Kay" and len(review.decisions) == 4
     page.reload()
     assert asked == ["beforeunload"]
     assert list(records[0]) == "id region approach reader shown decision text comment".split()
