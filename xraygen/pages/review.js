@@ -152,8 +152,11 @@ function go(index) {
   }
   current = index;
   filter();
-  cards[index].node.focus({ preventScroll: true });
-  cards[index].node.scrollIntoView({ block: "nearest" });
+  const { node } = cards[index];
+  node.focus({ preventScroll: true });
+  // With the first text of a study its report and pictures come into sight.
+  if (items[index - 1]?.study === items[index].study) node.scrollIntoView({ block: "nearest" });
+  else node.closest(".study").scrollIntoView();
 }
 
 // The next text in a direction (1 or -1) that the filter lets through, of another study if wanted.
