@@ -1,7 +1,7 @@
 """The steps of workflows/compare.yml: what a pull request changes in the comparison, as one
 comment.
 
-    python .github/compare.py pull BASE     judgements and report from the DVC remote
+    python .github/compare.py pull BASE     judgements and the report, from the DVC remote
     python .github/compare.py write BASE    comparison/comment.md, by `xraygen diff`
     python .github/compare.py post FILE     creates the pull request's comment, or updates it
 
@@ -17,11 +17,9 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dvc.repo import Repo
-
+COMPARED = ["evaluate", "compare"]  # the stages whose outs `xraygen diff` reads
 COMMENT = Path("comparison/comment.md")
 REMOTE = Path("comparison/remote.txt")  # a sentence on what the DVC remote had
 REPORT = Path("reports/index.html")
@@ -37,42 +35,44 @@ class Failure(Exception):
 
 
 def pull(base: str) -> None:
-    """Without a remote, or where it cannot be read, the metrics in git are what is compared."""
-    from dvc.repo import Repo
-
+    """A remote that cannot be read ends nothing: the metrics in git are compared then. A secret
+    config is there only meanwhile.
+    """
     commit = merge_base(base)
-    REMOTE.parent.mkdir(exist_ok=True)
-    secret = os.environ.pop("DVC_CONFIG_LOCAL", "")
+    secret = os.environ.get("DVC_CONFIG_LOCAL", "")
     if secret:
         SECRET_CONFIG.write_text(f"{secret}\n", encoding="utf-8")
     try:
-        with Repo() as repo:
-            REMOTE.write_text(f"{pulled(repo, commit, secret)}\n", encoding="utf-8")
+        sentence = pulled(commit)
+    except Exception as error:  # each kind of remote raises its own
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"::warning::Pulling from the DVC remote failed: {without_values(message, secret)}")
+        sentence = "Pulling from the DVC remote failed."
     finally:
         if secret:
             SECRET_CONFIG.unlink()
+    REMOTE.parent.mkdir(exist_ok=True)
+    REMOTE.write_text(f"{sentence}\n", encoding="utf-8")
 
 
-def pulled(repo: "Repo", commit: str, secret: str) -> str:
-    """What the remote had, after pulling what there is to compare HEAD with the commit."""
-    name = repo.config["core"].get("remote")
-    if not name:
-        return "No DVC remote is configured."
-    # The commit is read with today's remote: it may have had none, and git holds no credentials.
-    config = {section: dict(repo.config[section]) for section in ("core", "remote")}
-    try:
-        repo.pull(["evaluate", "report"], allow_missing=True)
-        repo.fetch(["evaluate"], revs=[commit], workspace=False, config=config)
-    except Exception as error:  # each kind of remote raises its own
-        message = without_values(f"{type(error).__name__}: {error}".splitlines()[0], secret)
-        print(f"::warning::The DVC remote {name} could not be read: {message}")
-        return f"The DVC remote `{name}` could not be read."
-    known = {value for _ in repo.brancher(revs=[commit]) for value in judgement_hashes(repo)}
-    here = sum(repo.cache.local.exists(value) for value in known)
+def pulled(commit: str) -> str:
+    """Pull what there is to compare HEAD with the commit, and say what the remote had of it."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        name = repo.config["core"].get("remote")
+        if not name:
+            return "No DVC remote is configured."
+        repo.pull([*COMPARED, "report"], allow_missing=True)
+        # With today's remote: that commit may have had none, and git has no credentials.
+        config = {section: dict(repo.config[section]) for section in ("core", "remote")}
+        repo.fetch(COMPARED, revs=[commit], workspace=False, config=config)
+        known = {value for _ in repo.brancher(revs=[commit]) for value in judgement_hashes(repo)}
+        here = sum(repo.cache.local.exists(value) for value in known)
     return f"The DVC remote `{name}` had {here} of {len(known)} files of judgements."
 
 
-def judgement_hashes(repo: "Repo") -> list[str]:
+def judgement_hashes(repo: Any) -> list[str]:
     outs = [out for stage in repo.stage.collect("evaluate") for out in stage.outs if out.use_cache]
     return [out.hash_info.value for out in outs if out.hash_info]
 
@@ -90,8 +90,8 @@ def write(base: str) -> None:
     command = [sys.executable, "-m", "xraygen", "diff", merge_base(base), "--md", "--gate"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if not done.stdout:
-        raise Failure("xraygen diff wrote nothing; its message is above")
-    remote = "The DVC remote was not read."
+        sys.exit(done.returncode or 1)  # its message is on stderr
+    remote = "Pulling from the DVC remote did not end."
     if REMOTE.exists():
         remote = REMOTE.read_text(encoding="utf-8").strip()
     text = f"{done.stdout.rstrip()}\n\n{remote} {report_sentence()}\n"
@@ -119,7 +119,7 @@ def append_to(variable: str, text: str) -> None:
 
 def merge_base(base: str) -> str:
     command = ["git", "merge-base", base, "HEAD"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"git finds no merge base of {base} and HEAD; is the history complete?")
     return done.stdout.strip()
