@@ -68,9 +68,6 @@ class Repository:
         return done.stdout
 
     def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        who = {
-            f"GIT_{role}_{what}": "t@example.org" for role in ROLES for what in ("NAME", "EMAIL")
-        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = os.environ | NAMES | {"PATH": path, "PYTHONPATH": str(ROOT)} | variables
         command = f"set -euo pipefail; {command}"
