@@ -3,7 +3,7 @@
 import click
 
 from xraygen import __version__
-from xraygen.commands import annotate, data, judge
+from xraygen.commands import annotate, data, diff, judge
 from xraygen.core.errors import UserError, one_line
 
 
@@ -34,5 +34,6 @@ for command in (
     judge.examine,
     judge.completions,
     annotate.merge,
+    diff.diff,
 ):
     main.add_command(command)
