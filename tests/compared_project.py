@@ -146,7 +146,7 @@ def judgement(approach: str, study: str, region: str, prompt: str) -> dict:
         "id": study,
         "region": region,
         "reference": f"{region} unremarkable",
-        "candidate": f"{region} seems unremarkable",
+        "candidate": f"{region} as asked: {prompt}",
         "score": round(score, 4),
         "verdict": "judged",
         "judge": "proxy",

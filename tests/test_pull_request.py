@@ -58,13 +58,15 @@ def compare(origin: Repository, branch: str, folder: Path, secret: str, shell: s
     values = {
         "${{ github.event.pull_request.base.sha }}": origin("git rev-parse main").strip(),
         "${{ secrets.DVC_CONFIG_LOCAL }}": secret,
-        "${{ steps.report.outputs.artifact-url }}": REPORT_URL if secret else "",
     }
     job = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]["compare"]
     given = {name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     given["PYTHONPATH"] = os.pathsep.join((str(origin.folder.parent / "absent"), str(ROOT)))
     log = ""
     for step in job["steps"]:
+        if step.get("id") == "report":
+            there = (clone.folder / "reports" / "index.html").exists()
+            values["${{ steps.report.outputs.artifact-url }}"] = REPORT_URL if there else ""
         if "compare.py" in step.get("run", ""):
             env = {name: values[value] for name, value in (job["env"] | step["env"]).items()}
             done = clone.run(step["run"], **env, **given)
@@ -96,7 +98,7 @@ def refuse_reproduction(clone: Repository) -> None:
     [
         ("better", "`brief` got significantly better on test", "passed"),
         ("worse", "`brief` got significantly worse on test", "failed"),
-        ("reworded", "no approach changed significantly on test", "passed"),
+        ("reworded", "No approach changed significantly on test", "passed"),
         ("added", "`rules` (score 0.70", "passed"),
         ("more-data", "The test studies changed: 60 before, 80 now", "passed"),
     ],
@@ -120,7 +122,7 @@ def test_the_comment_has_the_verdict_from_pulled_judgements(
     ("shell", "secret", "sentence"),
     [
         ("", "", "The DVC remote `store` had 0 of 3 files of judgements."),
-        ("dvc remote remove store && git commit -qam local", "", "No DVC remote is configured."),
+        ("echo > .dvc/config && git commit -qam local", "", "No DVC remote is configured."),
         ("", SECRET, "Pulling from the DVC remote failed."),
     ],
     ids=["fork", "no-remote", "unreadable"],
