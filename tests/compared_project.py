@@ -27,6 +27,7 @@ NAMES = {  # of who commits
     "GIT_COMMITTER_NAME": "t",
     "GIT_COMMITTER_EMAIL": "t@example.org",
 }
+CONFIG = "[core]\n    analytics = false\n"
 GRAPH = {
     "prepare": {
         "cmd": f"touch {RAN} && false",
@@ -82,16 +83,17 @@ class Repository:
 
 def build(folder: Path, remote: str) -> Repository:
     """The branches better, worse, reworded, added and more-data start at the first commit of main,
-    which has a second one with another approach. `remote`: the URL of the DVC remote in git.
+    which has a second one with another approach. All but that first commit have a DVC remote.
     """
     folder.mkdir()
     repository = Repository(folder)
     repository("git init -q -b main && dvc init -q")
-    repository(f"dvc config core.analytics false && dvc remote add -q -d store {remote}")
+    repository.write(".dvc/config", CONFIG)
     repository.write(".gitignore", f"/data/judgements/\n/reports/\n/comparison/\n/.venv\n/{RAN}\n")
     repository.write("dvc.yaml", yaml.safe_dump({"stages": GRAPH}))
     shutil.copytree(ROOT / ".github", folder / ".github")
     commit(repository, {"brief": PROMPTS["brief"]}, 60)
+    with_remote = f"{CONFIG}    remote = store\n['remote \"store\"']\n    url = {remote}\n"
     for branch, prompts, studies in (
         ("better", {"brief": BETTER}, 60),
         ("reworded", {"brief": REWORDED}, 60),
@@ -100,8 +102,10 @@ def build(folder: Path, remote: str) -> Repository:
         ("more-data", {"brief": PROMPTS["brief"]}, 80),
     ):
         repository(f"git checkout -q -b {branch} main")
+        repository.write(".dvc/config", with_remote)
         commit(repository, prompts, studies)
     repository("git checkout -q main")
+    repository.write(".dvc/config", with_remote)
     commit(repository, PROMPTS, 60)
     return repository
 
