@@ -94,7 +94,8 @@ def write(base: str) -> None:
     remote = "Pulling from the DVC remote did not end."
     if REMOTE.exists():
         remote = REMOTE.read_text(encoding="utf-8").strip()
-    text = f"{done.stdout.rstrip()}\n\n{remote} {report_sentence()}\n"
+    verdict, _, rest = done.stdout.partition("\n\n")
+    text = f"{verdict}\n\n{remote} {report_sentence()}\n\n{rest}"
     COMMENT.parent.mkdir(exist_ok=True)
     COMMENT.write_text(text, encoding="utf-8")
     append_to("GITHUB_STEP_SUMMARY", text)
