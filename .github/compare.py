@@ -170,6 +170,7 @@ def request(method: str, path: str, data: dict | None = None) -> Any:
     headers = {
         "Accept": "application/vnd.github+json",
         "Authorization": f"Bearer {os.environ['GITHUB_TOKEN']}",
+        "Content-Type": "application/json",
         "X-GitHub-Api-Version": "2022-11-28",
     }
     body = None if data is None else json.dumps(data).encode()

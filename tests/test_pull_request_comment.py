@@ -63,6 +63,7 @@ class Endpoints(BaseHTTPRequestHandler):
             self.answer(200, comment)
 
     def body(self) -> str:
+        assert self.headers["Content-Type"] == "application/json"
         return json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"]
 
     def allowed(self) -> bool:
