@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from conftest import REGIONS, ROOT
+from conftest import REGIONS
 from dvc.repo import Repo
 
 from xraygen import judges
@@ -39,8 +39,6 @@ GRAPH = {
         "compare": {"cmd": "true", "params": ["compare"], "outs": ["reports/comparison.json"]},
     }
 }
-# The sections that matter here, as the project's own params.yaml has them.
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 IDENTITY = {
     f"GIT_{who}_{what}": "t@example.org"
     for who in ("AUTHOR", "COMMITTER")
@@ -83,8 +81,8 @@ def normal(number: int, study: Study) -> dict[str, str]:
 
 
 class Project:
-    """`approaches`: who answers what, by name; set it, or `studies`, `judge`, `regions`, `params`,
-    and `write` the results.
+    """`approaches`: who answers what, by name; set it, or `studies`, `judge`, `regions` and params,
+    and `write` the results. `reports`: whether the stage compare runs, too.
     """
 
     def __init__(self, folder: Path):
@@ -97,6 +95,7 @@ class Project:
         self.compare = {"resamples": 200, "alpha": 0.05, "power": 0.8, "seed": 0}
         self.evaluate: dict = {"judge": "proxy", "measure": "score"}
         self.released = "router"
+        self.reports = False
         self.graph: dict = copy.deepcopy(GRAPH)
 
     def copied(self, folder: Path) -> "Project":
@@ -139,7 +138,10 @@ class Project:
             "approaches": {
                 name: self.settings.get(name, {"annotator": "recorded"}) for name in self.approaches
             },
-            "regions": self.regions.model_dump(),
+            "regions": {
+                name: {"about": region.about, "scored": region.scored}
+                for name, region in self.regions.root.items()
+            },
             "evaluate": self.evaluate,
             "compare": self.compare,
         }
@@ -175,9 +177,10 @@ class Project:
             metrics = evaluate.metrics(summaries[name])
             write_metrics(self.folder / f"metrics/scores/{name}.json", metrics)
             write_metrics(self.folder / f"metrics/usage/{name}.json", {"cases": len(self.studies)})
-        settings = CompareParams.model_validate(self.compare | {"resamples": 50, "gate": None})
-        report = compare.report_of(scores, summaries, [], settings)
-        write_json(self.folder / "reports/comparison.json", report)
+        if self.reports:
+            settings = CompareParams.model_validate(self.compare | {"gate": None})
+            report = compare.report_of(scores, summaries, [], settings)
+            write_json(self.folder / "reports/comparison.json", report)
         data = {"source": "phantom", "splits": {"test": {"studies": len(self.studies)}}}
         write_metrics(self.folder / "metrics/data.json", data)
         write_metrics(self.folder / "metrics/release.json", {"approach": self.released})
@@ -206,5 +209,6 @@ def base(folder: Path) -> Project:
     project.start()
     project.approaches = {"floor": normal, "router": slipping(12), "brief": slipping(4)}
     project.settings = {"floor": {"annotator": "constant"}}
+    project.reports = True
     project.save("base")
     return project

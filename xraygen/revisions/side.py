@@ -51,13 +51,13 @@ class Side:
         """The content of an out as dvc.lock has it; without an entry there, of the file itself.
         None: it is neither in its place nor in the cache.
         """
-        content = self.read(path)
         digest = self.outs.get(path) or self._in_folder(path)
-        if digest is None:
-            return content
-        if content is not None and md5(content) == digest:
-            return content
-        return self._cached(digest)
+        cached = None if digest is None else self._cached(digest)
+        if cached is not None:
+            return cached
+        content = self.read(path)
+        is_it = content is not None and digest in (None, md5(content))
+        return content if is_it else None
 
     @cached_property
     def lock(self) -> dict:

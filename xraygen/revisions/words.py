@@ -83,7 +83,8 @@ def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) 
             f"{quote(change.name)} {words}: {NAMES[measure]} {_numbers(change, measure, corrected)}"
         )
     shown = [f"{quote(change.name)} {_numbers(change, measure)}" for change in group]
-    return f"{count(len(group))} approaches {words} by {NAMES[measure]}{corrected}: {listed(shown)}"
+    how = f"{NAMES[measure]}; p{corrected}"
+    return f"{count(len(group))} approaches {words} ({how}): {listed(shown)}"
 
 
 def _numbers(change: Change, measure: Measure, corrected: str = "") -> str:
@@ -115,7 +116,7 @@ def _unknown(found: Difference, quote: Quote) -> Iterable[str]:
     if not group:
         return
     shown = [f"{quote(change.name)}{_committed(change, found.measure)}" for change in group]
-    yield f"whether it is significant cannot be determined for {listed(shown)}"
+    yield f"whether the change is significant cannot be determined for {listed(shown)}"
 
 
 def _committed(change: Change, measure: Measure) -> str:
