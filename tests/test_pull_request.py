@@ -70,6 +70,7 @@ def origin(tmp_path_factory) -> Project:
     for stage in (stages["evaluate"]["do"], stages["compare"]):
         stage["cmd"] = FAILS
     stages["report"] = REPORT
+    project.reports = True
     project.compare["gate"] = "any"
     project.start()
     ignored = f"/data/\n/reports/\n/comparison/\n/.venv\n/{RAN}\n"
