@@ -248,6 +248,10 @@ def test_without_a_cache_committed_scores_are_compared(project):
         assert "are not in DVC's cache" in noted(difference)
         assert "git switch --detach" in noted(difference)
         assert "committed in metrics/scores" in noted(difference)
+        assert "The judge was" not in noted(difference)
+    project.evaluate["judge"] = "green"
+    project.write_params()
+    assert "The judge was proxy and is green." in noted(found(project))
 
 
 def test_nothing_is_fetched_from_a_remote(project, tmp_path):
@@ -380,6 +384,16 @@ def test_an_experiment_is_found_by_its_name(project):
     project.save("other")
     project.git("update-ref", "refs/exps/12/3456/bold-try", "other")
     assert "router got significantly worse" in said(found(project, "base", "bold-try"))
+
+
+def test_too_few_studies(project):
+    project.studies = studies(4)
+    project.save("few")
+    project.approaches["router"] = slipping(1)
+    project.save("fewer-right")
+    difference = found(project, "few", "fewer-right")
+    assert "No approach changed significantly" in said(difference)
+    assert "4 studies are too few for a difference to be significant." in noted(difference)
 
 
 # The gate

@@ -79,7 +79,7 @@ class Side:
         return {
             str(out["path"]): str(out["md5"])
             for stage in stages
-            for out in stage.get("outs") or ()
+            for out in _list(stage.get("outs"))
             if isinstance(out, dict) and "path" in out and "md5" in out
         }
 
@@ -90,10 +90,8 @@ class Side:
         if folder is None or listing is None:
             return None
         inside = PurePosixPath(path).relative_to(folder)
-        for entry in json.loads(listing):
-            if PurePosixPath(entry["relpath"]) == inside:
-                return entry["md5"]
-        return None
+        hashes = {entry["relpath"]: entry["md5"] for entry in json.loads(listing)}
+        return hashes.get(str(inside))
 
     def _folder_of(self, path: str) -> str | None:
         for parent in PurePosixPath(path).parents:
@@ -145,6 +143,10 @@ class Revision(Side):
         done = git(self.root, "ls-tree", "-z", "--name-only", str(self.commit), f"./{folder}/")
         listed = done.stdout.decode("utf-8", "replace").split("\0")
         return sorted(PurePosixPath(path).name for path in listed if path)
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) else []
 
 
 def md5(content: bytes) -> str:
