@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from xraygen.core.study import Measure
+from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES
 from xraygen.evaluation.tables import number, signed
 from xraygen.revisions.approaches import NOT_CACHED, Change
@@ -83,7 +84,8 @@ def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) 
             f"{quote(change.name)} {words}: {NAMES[measure]} {_numbers(change, measure, corrected)}"
         )
     shown = [f"{quote(change.name)} {_numbers(change, measure)}" for change in group]
-    return f"{count(len(group))} approaches {words} by {NAMES[measure]}{corrected}: {listed(shown)}"
+    how = f"{NAMES[measure]}; p{corrected}"
+    return f"{count(len(group))} approaches {words} ({how}): {listed(shown)}"
 
 
 def _numbers(change: Change, measure: Measure, corrected: str = "") -> str:
@@ -115,7 +117,7 @@ def _unknown(found: Difference, quote: Quote) -> Iterable[str]:
     if not group:
         return
     shown = [f"{quote(change.name)}{_committed(change, found.measure)}" for change in group]
-    yield f"whether it is significant cannot be determined for {listed(shown)}"
+    yield f"whether the change is significant cannot be determined for {listed(shown)}"
 
 
 def _committed(change: Change, measure: Measure) -> str:
@@ -150,6 +152,7 @@ def notes(found: Difference, quote: Quote) -> list[str]:
         *_yardstick(found, quote),
         *_studies(found),
         *_missing(found, quote),
+        *_unseen(found, quote),
         *_other_measures(found, quote),
         *_sides(found, quote),
         *_rules(found, quote),
@@ -188,6 +191,8 @@ def _studies(found: Difference) -> Iterable[str]:
                 f"The test studies changed: {old:,} before, {new:,} now, {both:,} of them on both "
                 "sides; only these are tested."
             )
+        if smallest_p(both) >= found.rules.compare.alpha:
+            yield f"{both:,} studies are too few for a difference to be significant."
 
 
 def _missing(found: Difference, quote: Quote) -> Iterable[str]:
@@ -205,6 +210,21 @@ def _missing(found: Difference, quote: Quote) -> Iterable[str]:
         yield text + (_fetch(found, label) if reason == NOT_CACHED else "")
     if any(not change.same and change.missing for change in found.changes):
         yield "Scores without judgements are those committed in metrics/scores."
+    untold = [c for c in found.with_outcome("unknown") if not c.missing]
+    if untold:
+        yield f"For {_named(untold, quote)} one side has no {NAMES[found.measure]}."
+
+
+def _unseen(found: Difference, quote: Quote) -> Iterable[str]:
+    """What of the yardstick changed, where no judgements show it."""
+    if not any(change.missing and not change.same for change in found.changes):
+        return
+    old, new = found.old, found.new
+    if old.judge != new.judge:
+        yield f"The judge was {quote(str(old.judge))} and is {quote(str(new.judge))}."
+    digests = [side.side.digest("data/prepared/test.jsonl") for side in (old, new)]
+    if None not in digests and digests[0] != digests[1]:
+        yield "The test studies or their references changed."
 
 
 def _fetch(found: Difference, label: str) -> str:
