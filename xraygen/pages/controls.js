@@ -38,11 +38,14 @@ function prepareControls() {
 
 let typing = null;
 
-// Whatever is asked for anew, the first study found is shown.
+// A study that the address names stays while it is among those found.
 function changeFilters({ target }) {
   clearTimeout(typing);
   const { name, type, value } = target;
-  const ask = (given, replace) => go({ [name]: given, study: null }, replace);
+  const ask = (given, replace) => {
+    filtering = true;
+    go({ [name]: given, ...(name === "sort" && { study: null }) }, replace);
+  };
   if (type === "checkbox") ask(target.checked);
   else if (type === "number") ask(share(value), true);
   else if (type !== "search") ask(value);
@@ -126,7 +129,7 @@ function pressed(event) {
     if (event.target.value === "") return event.target.blur();
     event.target.value = "";
     clearTimeout(typing);
-    return go({ text: "", study: null });
+    return go({ text: "" });
   }
   if (!isShortcut(event)) return;
   if (event.key === "?") {

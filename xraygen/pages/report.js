@@ -7,6 +7,7 @@ let found = []; // the studies found, in order
 let listed = ""; // what the list was made for
 let first = 0; // of the part of the list that is shown
 let current = null; // the id of the study that is shown
+let filtering = false; // a filter was just changed
 let turn = 0; // counts changes, so that a late file does not replace what came after it
 
 function go(changes, replace = false) {
@@ -74,7 +75,7 @@ async function show(asked, now) {
   let texts = null;
   if (fields.text.trim()) {
     texts = await loadTexts(index, (read, of) => {
-      if (now === turn) byId("matches").textContent = `Reading texts: file ${read + 1} of ${of} …`;
+      if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
     });
     if (now !== turn) return;
   }
@@ -83,6 +84,9 @@ async function show(asked, now) {
   if (changed) found = search(index, criteria, texts);
   listed = wanted;
   showMatches();
+  const lost = filtering && found.length > 0 && !found.some((one) => one.row.id === fields.study);
+  filtering = false;
+  if (lost && fields.study !== null) return go({ study: null }, true);
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);
   if (before && fields.study && before.study !== fields.study) scrollToStudy();
@@ -140,7 +144,7 @@ async function showAsked(columns, criteria, changed, now) {
       "No study",
       fields.study === null
         ? "No study has all that the filters ask for."
-        : `There is no study “${fields.study}” among the ${index.studies.length.toLocaleString("en")} test studies of this report.`,
+        : `There is no study “${fields.study}” among the test studies of this report.`,
     );
     return;
   }
@@ -194,7 +198,7 @@ function showMatched(pairs) {
   byId("matched").hidden = names.length === 0;
   const add = () => go({ show: [...shownNames(), ...names] });
   byId("matched").replaceChildren(
-    `The filters also match ${names.length === 1 ? "an approach that is" : "approaches that are"} not shown: ${names.join(", ")}. `,
+    `The filters also match answers that are not shown, of ${names.join(", ")}. `,
     element("button", { type: "button", onclick: add }, "Show"),
   );
 }

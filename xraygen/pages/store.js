@@ -2,7 +2,7 @@
 // fetch() files; it may add a script, which hands its content to window.xraygen.
 
 const nonce = document.currentScript.nonce;
-const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page}
+const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page, floor}
 const received = new Map(); // "index", or the number of a page -> content
 const asked = new Map(); // the same -> promise; in the order of asking
 const MOST_PAGES = 20; // in memory; what was dropped is read again in no time
@@ -59,7 +59,8 @@ function loadScript(key, src) {
       script.remove();
       reject(
         new NotLoaded(
-          `${src} could not be loaded. The folder “${src.split("/")[0]}” has to be in the same folder as this page: copy it there too, then reload.`,
+          `${src} could not be loaded. This page needs the folder “${folderOf(src)}” next to it: ` +
+            "copy that too, then reload.",
         ),
       );
     };
@@ -69,8 +70,10 @@ function loadScript(key, src) {
   });
 }
 
+const folderOf = (src) => src.split("/")[0];
+
 const otherRun = (src) =>
-  `${src} does not belong to this page. Copy index.html and the folder “${src.split("/")[0]}” of the same run.`;
+  `${src} is not of this page’s run. Copy the page and the folder “${folderOf(src)}” together.`;
 
 // The text of every study for searching, in lower case, in the order of the index. `progress` is
 // told how many files of how many were read.

@@ -1,6 +1,7 @@
-// Which words of a text differ from a reference: wordRuns for the comparison, markedWords to show it.
+// Which words of a text differ from a reference: wordRuns compares, markedWords shows.
 
-const MOST_CELLS = 4e6; // of the table below: two texts of 2,000 words; longer ones differ as a whole
+// Of the table below: two texts of 2,000 words; longer ones differ as a whole.
+const MOST_CELLS = 4e6;
 
 // [[text, "same" | "missing" | "added"], ...]: "missing" runs are of the reference, the others are
 // of the text; put together, those others are the text itself. Case does not count. Punctuation
@@ -41,8 +42,10 @@ function wordRuns(reference, text) {
 
 // Words (letters, marks and digits; also "1.5" and "patient's") and single signs, each with the
 // white space that follows it.
+const PIECE = /^\s+|((?:[\p{L}\p{M}\p{N}]+(?:[.,'’](?=[\p{L}\p{N}]))?)+|\S)\s*/gu;
+
 function pieces(text) {
-  const found = text.matchAll(/^\s+|((?:[\p{L}\p{M}\p{N}]+(?:[.,'’](?=[\p{L}\p{N}]))?)+|\S)\s*/gu);
+  const found = text.matchAll(PIECE);
   return Array.from(found, (match) => {
     const key = (match[1] ?? "").toLowerCase();
     return { text: match[0], key, weight: /[\p{L}\p{N}]/u.test(key) ? 100 : 1 };
