@@ -1,0 +1,133 @@
+"""What the report costs to write and how fast a browser shows it: for the test studies of the last
+run, and for many more.
+
+    python -m bench.report [--studies 10000] [--loads 5]
+
+Runs the stage `report` in a folder of its own on the results in data/ (after `dvc repro`, or
+`dvc pull` and `dvc checkout`), then on as many studies as asked for: the same ones again and again
+under other ids, pictures included. Prints one JSON line, with a part for each number of studies.
+
+`write_seconds` and `peak_mib` are those of the stage's process. The times in the browser, in
+milliseconds, are medians over new windows; the files are in the system's cache by then, and nothing
+else is. `first_paint_ms`: as the browser measures it, since the page was asked for. `list_ms`: until
+the list of studies can be used. `open_ms`: from the click on a study that is not loaded until its
+texts are there. `search_ms`: from the last letter of a search in all texts until the list shows what
+was found.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from recipes import chromium
+from xraygen import params
+from xraygen.core.errors import UserError, one_line
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def repeated(path: Path, count: int) -> Iterator[str]:
+    """The lines of a JSON Lines file for `count` studies: its own, from the start again and again,
+    with the number of the round behind each id.
+    """
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    studies = len({line["id"] for line in lines})
+    for again in range(-(-count // studies)):
+        left = count - again * studies
+        kept = set(list(dict.fromkeys(line["id"] for line in lines))[:left])
+        for line in lines:
+            if line["id"] in kept:
+                number = f"{line['id']}-{again}" if again else line["id"]
+                yield json.dumps(line | {"id": number}, ensure_ascii=False) + "\n"
+
+
+def inputs(folder: Path, approaches: list[str], count: int | None) -> None:
+    """What the stage reads, in a folder of its own. `count`: of studies; None: those there are."""
+    records = [Path("data/prepared/test.jsonl")] + [
+        Path("data", kind, approach, "test.jsonl")
+        for kind in ("annotations", "judgements")
+        for approach in approaches
+    ]
+    if count is None:
+        records = []
+    link(folder, {Path(".git"), Path("reports/index.html"), Path("reports/studies"), *records})
+    for path in records:
+        with (folder / path).open("w", encoding="utf-8") as file:
+            file.writelines(repeated(ROOT / path, count))
+
+
+def link(folder: Path, own: set[Path]) -> None:
+    """Links in the folder to all of the project but these paths."""
+    parents = {parent for path in own for parent in path.parents}
+    for parent in sorted(parents):
+        (folder / parent).mkdir(exist_ok=True)
+        for path in sorted((ROOT / parent).iterdir()):
+            relative = path.relative_to(ROOT)
+            if relative not in parents | own:
+                (folder / relative).symlink_to(path)
+
+
+def write(folder: Path) -> dict:
+    """Runs the stage there."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "stages.report"], cwd=folder, env=environment)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(os.waitstatus_to_exitcode(status))  # the stage has said why
+    written = [path for path in (folder / "reports/studies").rglob("*") if path.is_file()]
+    page = folder / "reports/index.html"
+    return {
+        "write_seconds": round(seconds, 1),
+        "peak_mib": round(used.ru_maxrss / 2**10),
+        "mib": round(sum(path.stat().st_size for path in (page, *written)) / 2**20, 1),
+        "page_kib": round(page.stat().st_size / 2**10),
+        "index_kib": round((folder / "reports/studies/index.js").stat().st_size / 2**10),
+    }
+
+
+# Notes when the list has its first study, whenever that is.
+NOTE_THE_LIST = """
+new MutationObserver((_, observer) => {
+  if (!document.querySelector(SELECTOR)) return;
+  observer.disconnect();
+  requestAnimationFrame(() => { window.listed = performance.now(); });
+}).observe(document, { childList: true, subtree: true });
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--studies", type=int, default=10_000)
+    parser.add_argument("--loads", type=int, default=5)
+    arguments = parser.parse_args()
+    browser = chromium.executable()
+    if browser is None:
+        raise UserError("needs Chromium or Chrome; on Debian: apt-get install chromium")
+    if not (ROOT / "reports/comparison.json").is_file():
+        raise UserError(
+            f"{ROOT}/reports/comparison.json: is missing; run `dvc repro`, or `dvc pull`"
+        )
+    approaches = list(params.load(ROOT / "params.yaml").approaches)
+    result = {}
+    for name, count in (("test", None), (f"{arguments.studies}", arguments.studies)):
+        with tempfile.TemporaryDirectory() as folder:
+            inputs(Path(folder), approaches, count)
+            result[name] = write(Path(folder))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

@@ -1,0 +1,133 @@
+"""A report of generated studies, made by the same writer as reports/, for the browser tests. The
+texts are the generator's, the judge is the proxy, and the support is computed, so that all kinds of
+cell occur.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from conftest import REGIONS
+from PIL import Image as Picture
+
+from xraygen.core.study import AnnotationRecord, Evidence, Image, Judgement, Study
+from xraygen.evaluation.evaluate import judge_annotations
+from xraygen.judges.proxy.proxy import Proxy
+from xraygen.language.support import Report
+from xraygen.pages import report, studies
+from xraygen.pages.answered import Answers
+from xraygen.sources.phantom import phantom
+
+# Numbers of studies that differ from the others.
+ASTRAL = 2  # its report has characters before its findings that JavaScript counts twice
+UNCURATED = 5
+FAILED = 7  # of the approach `short`
+UNREADABLE = 9  # one of its pictures
+PICTURED = (0, 1, UNREADABLE)
+LUNGS_CLEAR = "The lungs are clear."
+
+
+class Collection(NamedTuple):
+    """Records in the order of the studies, those of approaches by name."""
+
+    studies: list[Study]
+    annotations: dict[str, list[AnnotationRecord]]
+    judgements: dict[str, list[Judgement]]
+
+
+def collection(count: int) -> Collection:
+    members = [_study(number) for number in range(count)]
+    texts = {
+        "careful": [_careful(number, study) for number, study in enumerate(members)],
+        "template": [REGIONS.annotation({"lung": LUNGS_CLEAR}) for _ in members],
+        "short": [_short(number, study) for number, study in enumerate(members)],
+    }
+    return of_texts(members, texts)
+
+
+def of_texts(
+    members: Sequence[Study], texts: dict[str, Sequence[dict[str, str] | None]]
+) -> Collection:
+    """`texts`: by approach, an annotation for each study; None = failed."""
+    annotations = {
+        name: [_record(name, number, *pair) for number, pair in enumerate(zip(members, given))]
+        for name, given in texts.items()
+    }
+    judge = Proxy()
+    judge.name = "proxy"
+    judgements = {
+        name: judge_annotations(members, records, judge, REGIONS)
+        for name, records in annotations.items()
+    }
+    return Collection(list(members), annotations, judgements)
+
+
+def write(folder: Path, made: Collection) -> Path:
+    """index.html and studies/ in the folder, and the pictures that they are made from next to them;
+    returns the path of the page.
+    """
+    root = folder / "project"
+    root.mkdir()
+    for number, study in enumerate(made.studies):
+        for image in study.images:
+            if number != UNREADABLE:
+                Picture.new("L", (600, 400), 16 * number).save(root / image.path)
+    answers = {
+        name: Answers(records, made.judgements[name]) for name, records in made.annotations.items()
+    }
+    written = studies.write(folder / "studies", made.studies, answers, REGIONS, 0.05, root)
+    page = folder / "index.html"
+    page.write_text(_overview(written.studies), encoding="utf-8")
+    return page
+
+
+def _overview(count: int) -> str:
+    cell = {"score": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    scores = {"careful": {"test": {name: cell for name in ("macro", *REGIONS.scored)}}}
+    return report.page("# Comparison\n\nThree approaches.", scores, count)
+
+
+def _study(number: int) -> Study:
+    made = phantom(0, number)
+    text = made.report
+    if number == ASTRAL:
+        text = f"🫁🩻 Chest. {text}"
+    views = ("frontal", "lateral") if number in PICTURED else ()
+    return Study(
+        id=f"study {number}",
+        uid=str(number),
+        split="test",
+        report=text,
+        images=[Image(path=f"{number}-{view}.png", projection=view) for view in views],
+        reference=None if number == UNCURATED else REGIONS.annotation(made.reference),
+        novel=number % 2 == 0,
+    )
+
+
+def _careful(number: int, study: Study) -> dict[str, str]:
+    """Like the reference, but every third study has the lungs clear, whatever the report says."""
+    texts = dict(study.reference or REGIONS.annotation({"heart": "Normal heart size."}))
+    return texts | {"lung": LUNGS_CLEAR} if number % 3 == 0 else texts
+
+
+def _short(number: int, study: Study) -> dict[str, str] | None:
+    """The first sentence of the report as heart, and nothing else."""
+    if number == FAILED:
+        return None
+    return REGIONS.annotation({"heart": study.report.split(". ")[0].removesuffix(".") + "."})
+
+
+def _record(
+    approach: str, number: int, study: Study, texts: dict[str, str] | None
+) -> AnnotationRecord:
+    if texts is None:
+        return AnnotationRecord(id=study.id, annotation=None, error="the answer is no JSON")
+    source = Report(study.report)
+    evidence = {
+        region: Evidence(
+            **source.support(text)._asdict(),
+            confidence=(number * 37 % 100) / 100 if approach == "careful" and text else None,
+        )
+        for region, text in texts.items()
+    }
+    return AnnotationRecord(id=study.id, annotation=texts, evidence=evidence)
