@@ -23,6 +23,11 @@ CASES = [
     ("Clear lungs.", "", "-Clear lungs.-"),
     # one word in the middle stays, although both sides differ by as much
     ("small left effusion", "large left opacity", "-small- +large+ left -effusion- +opacity+"),
+    (
+        "small left effusion",
+        "large left nodule seen",
+        "-small- +large+ left -effusion- +nodule seen+",
+    ),
     # but words that match by chance between long parts do not break these up
     (
         "Two old fractures of the ribs on the left side only.",
