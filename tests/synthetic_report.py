@@ -22,9 +22,10 @@ from xraygen.sources.phantom import phantom
 ASTRAL = 2  # its report has characters before its findings that JavaScript counts twice
 UNCURATED = 5
 FAILED = 7  # of the approach `short`
-UNREADABLE = 9  # one of its pictures
+UNREADABLE = 9  # its lateral picture
 PICTURED = (0, 1, UNREADABLE)
 LUNGS_CLEAR = "The lungs are clear."
+BIG_HEART = "Severe cardiomegaly."
 
 
 class Collection(NamedTuple):
@@ -41,6 +42,7 @@ def collection(count: int) -> Collection:
         "careful": [_careful(number, study) for number, study in enumerate(members)],
         "template": [REGIONS.annotation({"lung": LUNGS_CLEAR}) for _ in members],
         "short": [_short(number, study) for number, study in enumerate(members)],
+        "inventive": [REGIONS.annotation({"heart": BIG_HEART}) for _ in members],
     }
     return of_texts(members, texts)
 
@@ -50,7 +52,10 @@ def of_texts(
 ) -> Collection:
     """`texts`: by approach, an annotation for each study; None = failed."""
     annotations = {
-        name: [_record(name, number, *pair) for number, pair in enumerate(zip(members, given))]
+        name: [
+            _record(name, number, *pair)
+            for number, pair in enumerate(zip(members, given, strict=True))
+        ]
         for name, given in texts.items()
     }
     judge = Proxy()
@@ -70,7 +75,7 @@ def write(folder: Path, made: Collection) -> Path:
     root.mkdir()
     for number, study in enumerate(made.studies):
         for image in study.images:
-            if number != UNREADABLE:
+            if (number, image.projection) != (UNREADABLE, "lateral"):
                 Picture.new("L", (600, 400), 16 * number).save(root / image.path)
     answers = {
         name: Answers(records, made.judgements[name]) for name, records in made.annotations.items()
@@ -84,7 +89,7 @@ def write(folder: Path, made: Collection) -> Path:
 def _overview(count: int) -> str:
     cell = {"score": 0.5, "ci_low": 0.4, "ci_high": 0.6}
     scores = {"careful": {"test": {name: cell for name in ("macro", *REGIONS.scored)}}}
-    return report.page("# Comparison\n\nThree approaches.", scores, count)
+    return report.page("# Comparison\n\nFour approaches.", scores, count)
 
 
 def _study(number: int) -> Study:
