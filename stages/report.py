@@ -8,8 +8,7 @@ from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
 from xraygen.core.json_lines import read_json
 from xraygen.core.progress import progress
-from xraygen.evaluation import overview, picture_audit_table, results
-from xraygen.evaluation.report import comparison_markdown
+from xraygen.evaluation import results
 from xraygen.pages import report, studies
 from xraygen.pages.answered import Answers
 
@@ -20,12 +19,10 @@ def main() -> None:
     comparison = read_json("reports/comparison.json")
     usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
     audits = {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
+    losses = report.losses(Path("reports/finetune"))
     source = read_json("metrics/data.json")["source"]
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
-    table = overview.table(comparison, usage, floor)
-    body = comparison_markdown(comparison, table, source, settings.compare, complete=True)
-    body += picture_audit_table.section(audits, complete=True)
     written = studies.write(
         Path("reports/studies"),
         progress(results.studies("test"), "report", "studies"),
@@ -40,7 +37,8 @@ def main() -> None:
     if written.unreadable:
         count, first = len(written.unreadable), written.unreadable[0]
         print(f"{count:,} pictures are not shown: {first}", file=sys.stderr)
-    page = report.page(body, comparison["approaches"], written.studies, comparison["confidence"])
+    found = report.Results(comparison, usage, audits, losses, source, floor)
+    page = report.page(found, settings.compare, written.studies)
     with replacing("reports/index.html") as file:
         file.write(page)
 

@@ -53,7 +53,7 @@ class _Stream:
         self.approach = approach
         self.annotations = iter(annotations)
         self.judgements = groupby(judgements, attrgetter("id"))
-        self.scored = list(scored)
+        self.scored = sorted(scored)
 
     def answer(self, study: Study) -> Answer:
         """The next answer, which has to be that to this study."""
@@ -63,10 +63,10 @@ class _Stream:
         if study.reference is None:
             return Answer(record, {})
         id, group = next(self.judgements, ("", iter(())))
-        judged = {judgement.region: judgement for judgement in group}
-        if id != study.id or sorted(judged) != sorted(self.scored):
+        judged = list(group)
+        if id != study.id or sorted(one.region for one in judged) != self.scored:
             raise self._mismatch("judgements", f"not all of {study.id} in their place")
-        return Answer(record, judged)
+        return Answer(record, {judgement.region: judgement for judgement in judged})
 
     def end(self) -> None:
         """UserError: there are more records."""

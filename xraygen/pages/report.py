@@ -1,14 +1,17 @@
-"""reports/index.html and reports/studies: the comparison, and every test study."""
+"""reports/index.html: the overview, and the page that browses reports/studies."""
 
-import base64
-import io
-from collections.abc import Mapping
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-
-from xraygen.evaluation import confidence
-from xraygen.evaluation.report import regions_of
-from xraygen.pages import render
+from xraygen.core.errors import UserError
+from xraygen.evaluation import overview, picture_audit_table
+from xraygen.evaluation.params import CompareParams
+from xraygen.evaluation.report import comparison_markdown
+from xraygen.pages import charts, render, verdict
 from xraygen.pages.studies import files
 
 SCRIPTS = [
@@ -25,60 +28,123 @@ SCRIPTS = [
 ]
 
 
-def figure(scores: dict) -> str:
-    """Scores on test by region with their intervals, as an SVG data URI, so that the page needs
-    nothing from the web.
+class Results(NamedTuple):
+    """What the overview is about. `comparison`: the content of reports/comparison.json; `usage`,
+    `audits`: those of metrics/usage and data/judgements/<approach>/audit.json by approach;
+    `losses`: as `losses` reads them; `source`: where the studies come from; `floor`: the approach
+    that gives every report the same text, if there is one.
     """
-    import matplotlib
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    columns = ["macro", *regions_of(scores)]
-    with matplotlib.rc_context({"svg.hashsalt": "xraygen"}):
-        fig, axis = pyplot.subplots(
-            figsize=(8, 1.5 + 0.25 * len(scores) * len(columns)), layout="constrained"
-        )
-        for index, (approach, content) in enumerate(scores.items()):
-            cells = [content["test"][column] for column in columns]
-            score, low, high = np.array(
-                [[cell[key] for cell in cells] for key in ("score", "ci_low", "ci_high")],
-                dtype=float,
-            )
-            rows = np.arange(len(columns)) + 0.7 * index / len(scores)
-            axis.errorbar(
-                score,
-                rows,
-                xerr=np.abs([score - low, high - score]),
-                fmt="o",
-                capsize=3,
-                label=approach,
-            )
-        axis.set_yticks(range(len(columns)), columns)
-        axis.invert_yaxis()
-        axis.set_xlabel("score on test, 95 % interval")
-        axis.grid(axis="x", alpha=0.3)
-        fig.legend(loc="outside upper center", ncols=3, frameon=False)
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format="svg", metadata={"Date": None})
-        pyplot.close(fig)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    comparison: dict
+    usage: Mapping[str, dict]
+    audits: Mapping[str, dict]
+    losses: Mapping[str, Sequence[tuple[float, float]]]
+    source: str
+    floor: str | None
 
 
-def page(
-    markdown: str, scores: dict, studies: int, confidences: Mapping[str, dict] | None = None
-) -> str:
-    """reports/index.html. `studies`: how many there are in reports/studies."""
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
+class Section(NamedTuple):
+    """A part of the comparison that is folded: `anchor` is its id in the page."""
 
-    body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
+    anchor: str
+    title: str
+    html: str
+
+
+def losses(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """(step, loss) of each split from the files that fine-tuning wrote for `dvc plots`; without the
+    splits that have none.
+    """
+    paths = {split: folder / f"plots/metrics/{split}/loss.tsv" for split in ("train", "dev")}
+    return {split: _curve(path) for split, path in paths.items() if path.is_file()}
+
+
+def _curve(path: Path) -> list[tuple[float, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            points = [
+                (float(row["step"]), float(row["loss"]))
+                for row in csv.DictReader(file, delimiter="\t")
+            ]
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{path}: no table of steps and losses; remove it and run `dvc repro finetune`"
+            ) from None
+    return [point for point in points if all(map(math.isfinite, point))]
+
+
+def page(results: Results, params: CompareParams, studies: int) -> str:
+    """`studies`: how many there are in reports/studies."""
+    comparison, floor = results.comparison, results.floor
+    table = overview.table(comparison, results.usage, floor)
+    text = comparison_markdown(comparison, table, results.source, params, complete=True)
+    text += picture_audit_table.section(results.audits, complete=True)
+    about, first, *others = re.split(r"^## ", text, flags=re.MULTILINE)
+    scores, notes = first.partition("\n")[2].strip().split("\n\n", 1)
+    markdown = _Markdown()
     return render(
         "report.html.jinja",
-        styles=["page.css", "report.css"],
+        styles=["page.css", "report.css", "overview.css"],
         scripts=SCRIPTS,
         data=files(studies),
-        body=body,
-        figure=figure(scores),
-        curves=confidence.figure(confidences) if confidences else "",
+        about=markdown.html(about, "Comparison"),
+        holds=markdown.lines(verdict.holds(comparison, results.audits, floor)),
+        undetermined=markdown.lines(verdict.undetermined(*results[:3], results.source, floor)),
+        scores=markdown.html(scores, "Scores"),
+        notes=markdown.html(notes, "Scores"),
+        charts=_charts(results),
+        details=[markdown.section(part) for part in others],
     )
+
+
+def _charts(results: Results) -> list[charts.Chart]:
+    optional = [
+        charts.costs(results.comparison, results.usage),
+        charts.risk_coverage(results.comparison.get("confidence", {})),
+        charts.losses(results.losses),
+    ]
+    drawn = [chart for chart in optional if chart is not None]
+    return [*charts.scores(results.comparison, results.floor), *drawn]
+
+
+def _unbroken(text: str) -> str:
+    """The text with intervals that no line ends in."""
+    return re.sub(r"\[([-+.\d]+), ([-+.\d]+)\]", "[\\1,\u00a0\\2]", text)
+
+
+class _Markdown:
+    """Markdown as HTML, in which HTML is text. Each table can be scrolled by keyboard."""
+
+    def __init__(self) -> None:
+        from markdown_it import MarkdownIt
+
+        self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+        self.markdown.renderer.rules |= {
+            "table_open": self._table_open,
+            "table_close": lambda *_: "</table>\n</div>\n",
+        }
+        self.tables = 0
+
+    def html(self, text: str, title: str):
+        """`title`: what its tables are called."""
+        from markupsafe import Markup
+
+        return Markup(self.markdown.render(_unbroken(text), {"title": title}))
+
+    def lines(self, texts: Sequence[str]) -> list:
+        from markupsafe import Markup
+
+        return [Markup(self.markdown.renderInline(_unbroken(text))) for text in texts]
+
+    def section(self, text: str) -> Section:
+        """`text`: begins with the title."""
+        title, _, content = text.partition("\n")
+        words = re.findall(r"[a-z]+", title.partition("(")[0].lower())
+        return Section("-".join(["details", *words]), title, self.html(content, title))
+
+    def _table_open(self, tokens, place, options, env) -> str:
+        from markupsafe import escape
+
+        self.tables += 1
+        label = escape(f"{env['title']}: table {self.tables}")
+        return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table>\n'
