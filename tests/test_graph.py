@@ -232,6 +232,9 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
         ) == 15 * len(REGIONS.scored)
     run(copy, sys.executable, "-m", "stages.compare")
     assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
+    run(copy, sys.executable, "-m", "stages.report")
+    index = (copy / "reports/studies/index.js").read_text()
+    assert index.count('"id":') == 30 and index.count('"score":[[null') == 15
 
 
 @pytest.mark.slow
@@ -306,7 +309,7 @@ def test_a_default_that_is_changed_in_code_reruns_the_stages_that_use_it(root):
             for settings in settings_behind(path):
                 # It reads names, `annotator` and `made_of`; the hash in metrics/usage, which it
                 # compares with the latter, changes with the defaults.
-                if (name, path) == ("compare", "approaches"):
+                if path == "approaches" and name in ("compare", "report"):
                     continue
                 file = Path(inspect.getfile(settings)).relative_to(root).as_posix()
                 if not depends(stage, file) and not adds_nothing(settings):

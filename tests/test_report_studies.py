@@ -342,3 +342,10 @@ def test_without_the_package_that_reads_dicom_the_rest_is_shown(tmp_path, monkey
     written = write(tmp_path / "studies", members, {"a": Answers([record("1")], [])}, tmp_path)
     assert "install" in written.unreadable[0]
     assert page(tmp_path / "studies")[0]["pictures"][0]["src"] is None
+
+
+def test_texts_that_several_approaches_give_count_as_often_as_they_are_given():
+    apart = [0, 0.5, 0.5]  # token F1 of "a b" and "a c" is 1/2
+    assert disagreement(["a b", "a b", "a c"]) == pytest.approx(sum(apart) / 3)
+    assert disagreement(["", "", "a"]) == pytest.approx(2 / 3)
+    assert disagreement(["", ""]) == disagreement(["a"]) == disagreement([]) == 0

@@ -42,7 +42,8 @@ function share(text) {
   return number >= 0 && number <= 1 ? number : null;
 }
 
-// The fragment for these fields; parseAddress reads it back.
+// The fragment for these fields; parseAddress reads it back. No element has such an id: browsers
+// move the focus to an element that a fragment names.
 function address(fields) {
   const written = new URLSearchParams();
   for (const [name, absent] of Object.entries(NOTHING_ASKED)) {
@@ -55,4 +56,5 @@ function address(fields) {
   return "#" + (written.toString() || "studies");
 }
 
-const differ = (one, other, names) => names.some((name) => String(one[name]) !== String(other[name]));
+const differ = (one, other, names) =>
+  names.some((name) => String(one[name]) !== String(other[name]));

@@ -5,12 +5,26 @@ const inputOf = (name) => byId("filters").elements.namedItem(name);
 function prepareControls() {
   const options = (entries) => entries.map(([value, text]) => element("option", { value }, text));
   const names = (list) => list.map((name) => [name, name.replaceAll("_", " ")]);
-  inputOf("approach").append(...options([["", "any of those shown"], ["*", "any"], ...index.approaches.map((name) => [name, name])]));
+  inputOf("approach").append(
+    ...options([
+      ["", "any of those shown"],
+      ["*", `any of all ${index.approaches.length}`],
+      ...index.approaches.map((name) => [name, name]),
+    ]),
+  );
   inputOf("region").append(...options([["", "any"], ...index.regions.map((name) => [name, name])]));
   inputOf("verdict").append(...options([["", "any"], ...names(index.verdicts)]));
   inputOf("sort").append(...options(Object.entries(SORTS)));
-  byId("columns").append(...index.approaches.map((name) => element("label", {},
-    element("input", { type: "checkbox", name: "show", value: name, onchange: chooseColumns }), name)));
+  byId("columns").append(
+    ...index.approaches.map((name) =>
+      element(
+        "label",
+        {},
+        element("input", { type: "checkbox", name: "show", value: name, onchange: chooseColumns }),
+        name,
+      ),
+    ),
+  );
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("input", changeFilters);
   byId("clear").addEventListener("click", clearFilters);
@@ -24,19 +38,25 @@ function prepareControls() {
 
 let typing = null;
 
+// A study that the address names stays while it is among those found.
 function changeFilters({ target }) {
   clearTimeout(typing);
-  const { name, type } = target;
-  if (type === "checkbox") return go({ [name]: target.checked });
-  if (type === "number") return go({ [name]: share(target.value) }, true);
-  if (type !== "search") return go({ [name]: target.value });
-  // One entry in the history for all that is typed.
-  typing = setTimeout(() => go({ text: target.value }, fields.text !== ""), 250);
+  const { name, type, value } = target;
+  const ask = (given, replace) => {
+    filtering = true;
+    go({ [name]: given, ...(name === "sort" && { study: null }) }, replace);
+  };
+  if (type === "checkbox") ask(target.checked);
+  else if (type === "number") ask(share(value), true);
+  else if (type !== "search") ask(value);
+  // What is typed in one go is one entry in the history.
+  else typing = setTimeout(() => ask(value, fields.text !== ""), 250);
 }
 
+// The study that is shown stays, now among all the others.
 function clearFilters() {
   const kept = Object.fromEntries(VIEW_ONLY.map((name) => [name, fields[name]]));
-  go({ ...NOTHING_ASKED, ...kept });
+  go({ ...NOTHING_ASKED, ...kept, study: current });
   byId("filter-text").focus();
 }
 
@@ -55,14 +75,18 @@ function chooseColumns({ target }) {
 
 function turnList(by) {
   first = Math.min(Math.max(0, first + by * LIST_SIZE), found.length - 1);
-  showList(found, first, fields, criteriaOf(index, fields, columnsShown()), byId("study").dataset.id);
+  showList(found, first, fields, criteriaOf(index, fields, columnsShown()), current);
   byId("list").scrollTop = 0;
 }
 
 // The controls as the address has them; what is being typed is left alone.
 function setControls(columns) {
   for (const control of byId("filters").elements) {
-    if (!control.name || control === document.activeElement && ["search", "number"].includes(control.type)) continue;
+    if (
+      !control.name ||
+      (control === document.activeElement && ["search", "number"].includes(control.type))
+    )
+      continue;
     const value = fields[control.name];
     if (control.type === "checkbox") control.checked = value;
     else control.value = value ?? "";
@@ -73,7 +97,7 @@ function setControls(columns) {
   }
   byId("marks").checked = fields.marks;
   byId("findings").checked = fields.findings;
-  byId("legend").hidden = !fields.marks;
+  byId("legend-words").hidden = !fields.marks;
   const filters = Object.keys(NOTHING_ASKED).filter((name) => !VIEW_ONLY.includes(name));
   const active = filters.filter((name) => differ(fields, NOTHING_ASKED, [name])).length;
   byId("filter-count").textContent = active ? `, ${active} in use` : "";
@@ -91,7 +115,9 @@ function prepareFrame() {
     });
   }
   const narrow = matchMedia("(max-width: 60rem)");
-  const fold = () => { byId("filter-box").open = !narrow.matches; };
+  const fold = () => {
+    byId("filter-box").open = !narrow.matches;
+  };
   narrow.addEventListener("change", fold);
   fold();
   document.addEventListener("keydown", pressed);

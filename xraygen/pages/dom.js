@@ -17,7 +17,9 @@ const byId = (id) => document.getElementById(id);
 
 // Whether a key press is meant for the page: no modifier is held, and nobody is typing.
 function isShortcut(event) {
-  const typing = event.target.closest?.("input:not([type='checkbox'], [type='radio']), textarea, select, [contenteditable]");
+  const typing = event.target.closest?.(
+    "input:not([type='checkbox'], [type='radio']), textarea, select, [contenteditable]",
+  );
   const modified = event.ctrlKey || event.altKey || event.metaKey;
   return !typing && !modified && !document.querySelector("dialog[open]");
 }

@@ -15,8 +15,13 @@ function criteriaOf(index, fields, shown) {
     scored, // of each region: its number among those scored, or -1
     verdict: verdict >= 0 ? verdict : null,
     ofPairs:
-      verdict >= 0 || fields.min !== null || fields.max !== null || fields.disagree !== null
-      || fields.abnormal || fields.unsupported || fields.failed,
+      verdict >= 0 ||
+      fields.min !== null ||
+      fields.max !== null ||
+      fields.disagree !== null ||
+      fields.abnormal ||
+      fields.unsupported ||
+      fields.failed,
   };
 }
 
@@ -43,10 +48,13 @@ function matches(row, criteria) {
   return !criteria.ofPairs || !matchingPairs(row, criteria).next().done;
 }
 
-// A test of texts: every word of `asked` is in it, and "what is in quotes" as it stands.
-function textTest(asked) {
-  const parts = Array.from(asked.toLowerCase().matchAll(/"([^"]+)"?|([^\s"]+)/g), (part) => part[1] ?? part[2]);
-  return (text) => parts.every((part) => text.includes(part));
+// The words that are searched, and "what is in quotes" as it stands; all in lower case. A study is
+// found if it has all of them.
+function searchedParts(asked) {
+  return Array.from(
+    asked.toLowerCase().matchAll(/"([^"]+)"?|([^\s"]+)/g),
+    (part) => part[1] ?? part[2],
+  );
 }
 
 // The worst and the mean score of the approaches and regions that the filters are about, and the
@@ -82,10 +90,11 @@ const SORTS = {
 // The studies asked for, in order: [{number, row, worst, mean, disagreement, confidence}].
 // `texts`: what loadTexts gives, or null where no text is asked for.
 function search(index, criteria, texts) {
-  const wanted = texts && textTest(criteria.text);
+  const parts = searchedParts(criteria.text);
   const found = [];
   index.studies.forEach((row, number) => {
-    if (!matches(row, criteria) || (wanted && !wanted(texts[number]))) return;
+    if (!matches(row, criteria)) return;
+    if (texts && !parts.every((part) => texts[number].includes(part))) return;
     found.push({ number, row, ...summary(row, criteria) });
   });
   const last = Number.MAX_VALUE; // studies without a value come last
@@ -109,7 +118,9 @@ function placesById(index) {
   const { compare } = new Intl.Collator("en", { numeric: true });
   numbers.sort((a, b) => compare(index.studies[a].id, index.studies[b].id) || a - b);
   places = new Uint32Array(numbers.length);
-  numbers.forEach((number, place) => { places[number] = place; });
+  numbers.forEach((number, place) => {
+    places[number] = place;
+  });
   return places;
 }
 
@@ -117,8 +128,16 @@ function placesById(index) {
 // floor that the page names, or else the third best; in the order of the index.
 function bestApproaches(index) {
   const means = index.approaches.map((_, approach) => {
-    const scores = index.studies.flatMap((row) => row.score[approach]).filter((score) => score !== null);
-    return scores.length ? scores.reduce((sum, score) => sum + score, 0) / scores.length : -1;
+    let total = 0;
+    let count = 0;
+    for (const row of index.studies) {
+      for (const score of row.score[approach]) {
+        if (score === null) continue;
+        total += score;
+        count += 1;
+      }
+    }
+    return count ? total / count : -1;
   });
   const floor = index.approaches.indexOf(settings.floor);
   const ranked = index.approaches.map((_, number) => number).filter((number) => number !== floor);

@@ -86,7 +86,7 @@ def page(results: Results, params: CompareParams, studies: int) -> str:
         "report.html.jinja",
         styles=["page.css", "report.css", "overview.css"],
         scripts=SCRIPTS,
-        data=files(studies),
+        data={**files(studies), "floor": floor},
         about=markdown.html(about, "Comparison"),
         holds=markdown.lines(verdict.holds(comparison, results.audits, floor)),
         undetermined=markdown.lines(verdict.undetermined(*results[:3], results.source, floor)),

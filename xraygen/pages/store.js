@@ -2,9 +2,10 @@
 // fetch() files; it may add a script, which hands its content to window.xraygen.
 
 const nonce = document.currentScript.nonce;
-const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page}
+const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page, floor}
 const received = new Map(); // "index", or the number of a page -> content
-const asked = new Map(); // the same -> promise
+const asked = new Map(); // the same -> promise; in the order of asking
+const MOST_PAGES = 20; // in memory; what was dropped is read again in no time
 
 window.xraygen = {
   index: (content) => received.set("index", content),
@@ -20,18 +21,31 @@ async function loadStudy(index, number) {
   const page = Math.floor(number / settings.page);
   const studies = await load(page, settings.files.pages[page]);
   const study = studies[number % settings.page];
-  if (study?.id !== index.studies[number].id) throw new NotLoaded(otherRun(settings.files.pages[page]));
+  if (study?.id !== index.studies[number].id)
+    throw new NotLoaded(otherRun(settings.files.pages[page]));
   return study;
 }
 
 function load(key, src) {
   if (!asked.has(key)) {
-    asked.set(key, loadScript(key, src).catch((error) => {
-      asked.delete(key); // so that it can be tried again
-      throw error;
-    }));
+    asked.set(
+      key,
+      loadScript(key, src).catch((error) => {
+        asked.delete(key); // so that it can be tried again
+        throw error;
+      }),
+    );
+    dropPages();
   }
   return asked.get(key);
+}
+
+function dropPages() {
+  const pages = [...asked.keys()].filter((key) => key !== "index");
+  for (const page of pages.slice(0, -MOST_PAGES)) {
+    asked.delete(page);
+    received.delete(page);
+  }
 }
 
 function loadScript(key, src) {
@@ -43,9 +57,12 @@ function loadScript(key, src) {
     };
     const missing = () => {
       script.remove();
-      reject(new NotLoaded(
-        `${src} could not be loaded. The folder “${src.split("/")[0]}” has to be in the same folder as this page: copy it there too, then reload.`,
-      ));
+      reject(
+        new NotLoaded(
+          `${src} could not be loaded. This page needs the folder “${folderOf(src)}” next to it: ` +
+            "copy that too, then reload.",
+        ),
+      );
     };
     const script = element("script", { src, onload: ended, onerror: missing });
     script.nonce = nonce;
@@ -53,18 +70,25 @@ function loadScript(key, src) {
   });
 }
 
+const folderOf = (src) => src.split("/")[0];
+
 const otherRun = (src) =>
-  `${src} does not belong to this page. Copy index.html and the folder “${src.split("/")[0]}” of the same run.`;
+  `${src} is not of this page’s run. Copy the page and the folder “${folderOf(src)}” together.`;
 
 // The text of every study for searching, in lower case, in the order of the index. `progress` is
 // told how many files of how many were read.
 let allTexts = null;
+
 async function loadTexts(index, progress) {
   if (allTexts) return allTexts;
   const texts = [];
   for (let page = 0; page < settings.files.pages.length; page += 1) {
     progress(page, settings.files.pages.length);
-    for (let at = page * settings.page; at < Math.min(index.studies.length, (page + 1) * settings.page); at += 1) {
+    for (
+      let at = page * settings.page;
+      at < Math.min(index.studies.length, (page + 1) * settings.page);
+      at += 1
+    ) {
       texts.push(searchable(await loadStudy(index, at)));
     }
   }
@@ -73,6 +97,10 @@ async function loadTexts(index, progress) {
 }
 
 function searchable(study) {
-  const answers = study.answers.flatMap((answer) => Object.values(answer.regions).map((region) => region.text));
-  return [study.id, study.report, ...Object.values(study.reference), ...answers].join("\n").toLowerCase();
+  const answers = study.answers.flatMap((answer) =>
+    Object.values(answer.regions).map((region) => region.text),
+  );
+  return [study.id, study.report, ...Object.values(study.reference), ...answers]
+    .join("\n")
+    .toLowerCase();
 }

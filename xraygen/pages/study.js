@@ -1,14 +1,22 @@
 // One study: its pictures, its report, and by region the reference next to each answer.
 
+let searched = ""; // what is marked in the texts
+
 function showStudy(index, study, row, view) {
+  searched = view.text;
   byId("study").dataset.id = study.id;
   byId("study-title").textContent = study.id;
   byId("study-flags").replaceChildren(...studyFlags(index, row));
   byId("pictures").replaceChildren(...pictureButtons(study));
   showReport(study.report, []);
   const table = answersTable(index, study, row, view);
-  const box = element("div", { class: "scroll", role: "region", "aria-labelledby": "answers-title" }, table);
+  const box = element(
+    "div",
+    { class: "scroll", role: "region", "aria-labelledby": "answers-title" },
+    table,
+  );
   byId("answers").replaceChildren(box);
+  markSearched();
   fits.disconnect();
   fits.observe(box);
 }
@@ -17,7 +25,9 @@ function studyFlags(index, row) {
   const abnormal = row.abnormal.map((number) => index.scored[number]).join(", ");
   const chips = [];
   if (abnormal) chips.push(element("span", { class: "chip warn" }, `abnormal: ${abnormal}`));
-  chips.push(element("span", { class: "chip" }, row.novel ? "novel report" : "report also in train"));
+  chips.push(
+    element("span", { class: "chip" }, row.novel ? "novel report" : "report also in train"),
+  );
   return chips;
 }
 
@@ -51,18 +61,32 @@ function showReport(report, spans) {
   byId("report").replaceChildren(...parts.filter((part) => part !== ""));
   const mark = byId("report").querySelector("mark");
   const box = byId("report-box");
-  if (mark && box.scrollHeight > box.clientHeight) box.scrollTop = mark.offsetTop - box.clientHeight / 3;
+  markSearched();
+  if (mark && box.scrollHeight > box.clientHeight)
+    box.scrollTop = mark.offsetTop - box.clientHeight / 3;
 }
 
 // The roles are written out because a table that is laid out as cards is none for screen readers.
 function answersTable(index, study, row, view) {
-  const heads = ["Region", "Reference", ...view.columns.map((approach) => index.approaches[approach])];
+  const heads = [
+    "Region",
+    "Reference",
+    ...view.columns.map((approach) => index.approaches[approach]),
+  ];
   const names = heads.map((name) => element("th", { scope: "col", role: "columnheader" }, name));
   const rows = index.regions.map((region, number) => {
     const reference = study.reference[region];
     const cells = view.columns.map((approach) => answerCell(index, study, approach, region, view));
-    return element("tr", { role: "row", "data-region": region },
-      element("th", { scope: "row", role: "rowheader" }, region, row.abnormal.includes(index.scored.indexOf(region)) && element("span", { class: "chip warn" }, "abnormal")),
+    return element(
+      "tr",
+      { role: "row", "data-region": region },
+      element(
+        "th",
+        { scope: "row", role: "rowheader" },
+        region,
+        row.abnormal.includes(index.scored.indexOf(region)) &&
+          element("span", { class: "chip warn" }, "abnormal"),
+      ),
       element("td", { role: "cell", class: "reference" }, cellName("Reference"), textOf(reference)),
       cells.map((cell, column) => {
         if (view.matched.has(`${view.columns[column]} ${number}`)) cell.classList.add("found");
@@ -70,7 +94,9 @@ function answersTable(index, study, row, view) {
       }),
     );
   });
-  return element("table", { role: "table", "aria-labelledby": "answers-title" },
+  return element(
+    "table",
+    { role: "table", "aria-labelledby": "answers-title" },
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, names)),
     element("tbody", { role: "rowgroup" }, rows),
   );
@@ -78,9 +104,10 @@ function answersTable(index, study, row, view) {
 
 const cellName = (name) => element("span", { class: "cell-name", "aria-hidden": "true" }, name);
 
-const textOf = (text) => text
-  ? element("p", { class: "text" }, text)
-  : element("p", { class: "muted" }, text === undefined ? "no reference" : "nothing said");
+const textOf = (text) =>
+  text
+    ? element("p", { class: "text" }, text)
+    : element("p", { class: "muted" }, text === undefined ? "no reference" : "nothing said");
 
 function answerCell(index, study, approach, region, view) {
   const name = index.approaches[approach];
@@ -92,9 +119,7 @@ function answerCell(index, study, approach, region, view) {
   } else {
     cell.append(answerText(study, name, region, answer, view));
   }
-  const { judgement } = answer;
-  cell.append(facts(answer, judgement));
-  if (judgement && view.findings) cell.append(...findings(judgement));
+  cell.append(facts(answer, view.findings));
   return cell;
 }
 
@@ -102,7 +127,8 @@ function answerCell(index, study, approach, region, view) {
 function answerText(study, approach, region, answer, view) {
   const text = element("div", { class: "answer" });
   const reference = study.reference[region];
-  if (answer.text && view.marks && reference !== undefined) text.append(markedWords(reference, answer.text));
+  if (answer.text && view.marks && reference !== undefined)
+    text.append(markedWords(reference, answer.text));
   else text.append(answer.text ? answer.text : element("span", { class: "muted" }, "nothing said"));
   if (answer.spans.length === 0) return text;
   const points = Array.from(study.report);
@@ -115,7 +141,8 @@ function answerText(study, approach, region, answer, view) {
   // What has the focus stays marked when the pointer has passed over something else.
   const restore = () => {
     const focused = document.activeElement;
-    if (focused !== text && focused?.classList.contains("answer")) focused.dispatchEvent(new Event("focus"));
+    if (focused !== text && focused?.classList.contains("answer"))
+      focused.dispatchEvent(new Event("focus"));
     else if (focused !== text) showReport(study.report, []);
   };
   text.addEventListener("mouseenter", show);
@@ -127,37 +154,88 @@ function answerText(study, approach, region, answer, view) {
 
 const SUPPORT = { verbatim: "good", reworded: "warn", unsupported: "bad" };
 
-// Score, verdict, support and confidence in a line.
-function facts(answer, judgement) {
-  const line = element("p", { class: "facts" });
-  const add = (...parts) => line.append(...parts, " ");
-  if (judgement) {
-    const kind = quality(judgement.score);
-    if (judgement.score !== null) add(element("span", { class: `chip ${kind}` }, `score ${twoDigits(judgement.score)}`));
-    add(element("span", { class: "verdict" }, judgement.verdict.replaceAll("_", " ")));
-    if (judgement.clinical) add(element("span", {}, `clinical ${twoDigits(judgement.clinical.score)}`));
-  }
-  if (answer.support) add(element("span", { class: `chip ${SUPPORT[answer.support]}` }, answer.support));
-  if (answer.confidence !== null) add(element("span", {}, `confidence ${twoDigits(answer.confidence)}`));
-  return line;
+// What is known of an answer, a line each: what the judge says, what it says of the abnormal
+// findings, and what the text rests on.
+function facts({ judgement, support, confidence }, withFindings) {
+  const { clinical, score, verdict } = judgement ?? {};
+  const line = (name, ...parts) => parts.some(Boolean) && element("div", { class: name }, parts);
+  const scored = (name, value) =>
+    element("span", { class: `chip ${quality(value)}` }, `${name} ${twoDigits(value)}`);
+  return element(
+    "div",
+    { class: "facts" },
+    judgement &&
+      line(
+        "judged",
+        score !== null && scored("score", score),
+        element("span", {}, verdict.replaceAll("_", " ")),
+        withFindings &&
+          findings([
+            ["good", "✓", "matched", "matched", judgement.matched],
+            ["bad", "−", "missed", "missed", judgement.missed],
+            ["bad", "+", "false", "false", judgement.false],
+          ]),
+      ),
+    clinical &&
+      line(
+        "clinical",
+        scored("clinical", clinical.score),
+        withFindings &&
+          findings([
+            ["good", "✓", "abnormal-matched", "matched", clinical.matched],
+            ["bad", "−", "abnormal-missed", "missed", clinical.missed],
+            ["bad", "+", "abnormal-invented", "invented", clinical.invented],
+          ]),
+      ),
+    line(
+      "evidence",
+      support && element("span", { class: `chip ${SUPPORT[support]}` }, support),
+      confidence !== null && element("span", {}, `confidence ${twoDigits(confidence)}`),
+    ),
+  );
 }
 
-// What the judge matched, missed and counted as false; and the same of abnormal findings, where
-// the judge weighs them.
-function findings(judgement) {
-  const { clinical } = judgement;
-  const rows = [
-    ["good", "✓", "matched", judgement.matched],
-    ["bad", "−", "missed", judgement.missed],
-    ["bad", "+", "false", judgement.false],
-    ["good", "✓", "abnormal, matched", clinical?.matched],
-    ["bad", "−", "abnormal, missed", clinical?.missed],
-    ["bad", "+", "abnormal, invented", clinical?.invented],
-  ].filter((row) => row[3]?.length);
-  if (rows.length === 0) return [];
-  const items = rows.map(([kind, sign, name, found]) => element("div", { class: name.replace(", ", "-") },
-    element("dt", { class: kind }, element("span", { "aria-hidden": "true" }, `${sign} `), name),
-    element("dd", {}, found.join("; ")),
-  ));
-  return [element("dl", { class: "findings" }, items)];
+// Findings by what became of them; null where none are listed.
+function findings(groups) {
+  const items = groups
+    .filter(([, , , , found]) => found.length > 0)
+    .map(([kind, sign, name, title, found]) =>
+      element(
+        "div",
+        { class: name },
+        element(
+          "dt",
+          { class: kind },
+          element("span", { "aria-hidden": "true" }, `${sign} `),
+          title,
+        ),
+        element("dd", {}, found.join("; ")),
+      ),
+    );
+  return items.length > 0 ? element("dl", { class: "findings" }, items) : null;
+}
+
+// Marks what was searched, where the browser can (CSS custom highlights need no elements).
+function markSearched() {
+  if (!globalThis.CSS?.highlights) return;
+  const ranges = [];
+  const walker = document.createTreeWalker(byId("study-content"), NodeFilter.SHOW_TEXT);
+  const parts = searchedParts(searched);
+  while (parts.length && walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.parentElement.closest("#report, .reference, .answer")) continue;
+    for (const part of parts) ranges.push(...occurrences(node, part));
+  }
+  CSS.highlights.set("searched", new Highlight(...ranges));
+}
+
+function* occurrences(node, part) {
+  const text = node.data.toLowerCase();
+  if (text.length !== node.data.length) return; // İ becomes two: places would be wrong
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) {
+    const range = new Range();
+    range.setStart(node, at);
+    range.setEnd(node, at + part.length);
+    yield range;
+  }
 }

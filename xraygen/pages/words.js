@@ -1,6 +1,7 @@
-// Which words of a text differ from a reference: wordRuns for the comparison, markedWords to show it.
+// Which words of a text differ from a reference: wordRuns compares, markedWords shows.
 
-const MOST_CELLS = 4e6; // of the table below: two texts of 2,000 words; longer ones differ as a whole
+// Of the table below: two texts of 2,000 words; longer ones differ as a whole.
+const MOST_CELLS = 4e6;
 
 // [[text, "same" | "missing" | "added"], ...]: "missing" runs are of the reference, the others are
 // of the text; put together, those others are the text itself. Case does not count. Punctuation
@@ -41,8 +42,10 @@ function wordRuns(reference, text) {
 
 // Words (letters, marks and digits; also "1.5" and "patient's") and single signs, each with the
 // white space that follows it.
+const PIECE = /^\s+|((?:[\p{L}\p{M}\p{N}]+(?:[.,'’](?=[\p{L}\p{N}]))?)+|\S)\s*/gu;
+
 function pieces(text) {
-  const found = text.matchAll(/^\s+|((?:[\p{L}\p{M}\p{N}]+(?:[.,'’](?=[\p{L}\p{N}]))?)+|\S)\s*/gu);
+  const found = text.matchAll(PIECE);
   return Array.from(found, (match) => {
     const key = (match[1] ?? "").toLowerCase();
     return { text: match[0], key, weight: /[\p{L}\p{N}]/u.test(key) ? 100 : 1 };
@@ -58,7 +61,8 @@ function commonWeights(before, after) {
     const row = new Uint32Array(after.length + 1);
     for (let j = after.length - 1; j >= 0; j -= 1) {
       row[j] = Math.max(below[j], row[j + 1]);
-      if (before[i].key === after[j].key) row[j] = Math.max(row[j], below[j + 1] + before[i].weight);
+      if (before[i].key === after[j].key)
+        row[j] = Math.max(row[j], below[j + 1] + before[i].weight);
     }
     common[i] = row;
   }
@@ -72,8 +76,8 @@ function markedWords(reference, text) {
   const runs = wordRuns(reference, text);
   runs.forEach(([run, kind], index) => {
     const words = run.trim();
-    if (kind === "same" || words === "") {
-      fragment.append(kind === "missing" ? "" : run);
+    if (kind === "same" || !/[\p{L}\p{N}]/u.test(words)) {
+      fragment.append(kind === "missing" ? "" : run); // signs alone are not worth a mark
       return;
     }
     const mark = document.createElement(kind === "added" ? "ins" : "del");
@@ -85,7 +89,8 @@ function markedWords(reference, text) {
       return;
     }
     // The spaces of the reference do not fit the text: a word has one on either side.
-    const before = index > 0 && /\S$/u.test(runs[index - 1][0]) ? " " : "";
+    const joins = !/^[\p{L}\p{N}(]/u.test(words);
+    const before = index > 0 && !joins && /\S$/u.test(runs[index - 1][0]) ? " " : "";
     const after = index + 1 < runs.length && /^[\p{L}\p{N}(]/u.test(runs[index + 1][0]) ? " " : "";
     fragment.append(before, mark, after);
   });
