@@ -119,7 +119,7 @@ def listed(page):
 def expect(locator):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=10_000)
     return expect(locator)
 
 
