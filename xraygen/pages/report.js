@@ -86,7 +86,10 @@ async function show(asked, now) {
   showMatches();
   const lost = filtering && found.length > 0 && !found.some((one) => one.row.id === fields.study);
   filtering = false;
-  if (lost && fields.study !== null) return go({ study: null }, true);
+  if (lost && fields.study !== null) {
+    listed = "";
+    return go({ study: null }, true);
+  }
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);
   if (before && fields.study && before.study !== fields.study) scrollToStudy();
