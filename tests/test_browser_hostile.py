@@ -79,7 +79,7 @@ def _hostile(judgement: Judgement) -> Judgement:
 
 def test_hostile_text_is_shown_and_does_not_run(open_page, report, made):
     page = open_page(report)
-    assert page.locator("#overview").text_content().count(APPROACHES[0]) > 3
+    assert page.locator("#overview-section").text_content().count(APPROACHES[0]) > 3
     page.click("#to-studies")
     ids = [study.id for study in made.studies]
     expect(page.locator("#matches")).to_have_text(f"{len(ids)} studies")
@@ -173,7 +173,7 @@ def test_a_page_without_its_files_says_what_is_missing(open_page, report, tmp_pa
     shutil.copytree(report.parent / "studies", tmp_path / "studies")
     (tmp_path / "studies/0000.js").unlink()
     page.reload()
-    expect(page.locator("#problem")).to_contain_text("studies/0000.js could not be loaded")
+    expect(page.locator("#study-note")).to_contain_text("studies/0000.js could not be loaded")
     expect(page.locator("#list a")).to_have_count(len(VECTORS))
     page.click("#to-overview")
     expect(page.locator("#verdict")).to_be_visible()
@@ -185,4 +185,4 @@ def test_a_page_with_the_files_of_another_run_says_so(open_page, report, tmp_pat
     first, second, *others = path.read_text(encoding="utf-8").split("\n")
     path.write_text("\n".join([first, *others]), encoding="utf-8")
     page = open_page(tmp_path / "index.html", "#studies")
-    expect(page.locator("#problem")).to_contain_text("does not belong to this page")
+    expect(page.locator("#study-note")).to_contain_text("is not of this page’s run")

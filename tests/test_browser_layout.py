@@ -33,7 +33,6 @@ def places(page):
     opened(page, "study 5")
     page.locator("#filter-box").evaluate("box => { box.open = true; }")
     yield "filters"
-    page.locator("h1:visible").click()
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
     yield "keys"

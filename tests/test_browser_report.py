@@ -137,7 +137,7 @@ def ids(numbers) -> list[str]:
 
 def test_every_study_is_listed_with_its_scores(open_page, report, expected):
     page = open_page(report)
-    assert page.locator("#studies").is_hidden()
+    assert page.locator("#studies-section").is_hidden()
     page.click("#to-studies")
     expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
     expect(listed(page)).to_have_text(ids(range(LISTED)))
@@ -277,8 +277,8 @@ def test_a_study_has_an_address_that_can_be_sent_on_and_gone_back_to(open_page, 
     expect(sent.locator("#filter-region")).to_have_value("heart")
     expect(listed(sent)).to_have_text(ids(range(0, COUNT, 2)))
     sent.click("#to-overview")
-    expect(sent.locator("#overview")).to_be_visible()
-    expect(sent.locator("#studies")).to_be_hidden()
+    expect(sent.locator("#overview-section")).to_be_visible()
+    expect(sent.locator("#studies-section")).to_be_hidden()
     sent.go_back()
     opened(sent, "study 60")
 
