@@ -1,5 +1,7 @@
 """The sections `evaluate` and `compare` of params.yaml."""
 
+from typing import Literal
+
 from pydantic import NonNegativeInt, PositiveInt
 
 from xraygen.core.study import Measure, NonEmpty, Record, Share
@@ -24,6 +26,8 @@ class CompareParams(Record):
     family-wise error rate after Holm's correction. `power`: probability of detecting a difference
     as large as the detectable one that is printed. `review_risk`: the largest share of wrong
     regions among those that a release does not mark for review, except with probability `alpha`.
+    `gate`: what makes `xraygen diff --gate` fail: the released approach got significantly worse, or
+    any approach did; None = nothing does.
     """
 
     resamples: PositiveInt
@@ -31,3 +35,4 @@ class CompareParams(Record):
     power: Share
     seed: NonNegativeInt
     review_risk: Share = 0.05
+    gate: Literal["released", "any"] | None = None

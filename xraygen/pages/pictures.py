@@ -1,6 +1,7 @@
 """Small grey copies of pictures, for a page."""
 
 from pathlib import Path
+from typing import IO
 
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import open_picture
@@ -10,7 +11,7 @@ _QUALITY = 75  # of WebP, in [0, 100]
 _EFFORT = 2  # of its search, in [0, 6]: 4 saves 5 % of the bytes and takes twice the time
 
 
-def copy(path: Path, to: Path) -> tuple[int, int] | str:
+def copy(path: Path, to: Path | IO[bytes]) -> tuple[int, int] | str:
     """Write the picture as annotators are shown it, in 8-bit grey and at most LONGEST pixels wide
     and high, as WebP. Returns (width, height), or why it cannot be read.
     """

@@ -1,1 +1,1 @@
-"""What changed between two git revisions of a project: `xraygen diff`."""
+"""What changed between two revisions of a project, and whether it holds: `xraygen diff`."""

@@ -1,0 +1,87 @@
+"""Whether the results of a side are those of its code, data and params."""
+
+from typing import NamedTuple
+
+from xraygen.revisions.side import Side, WorkingTree
+from xraygen.revisions.snapshot import Snapshot
+
+
+class Stale(NamedTuple):
+    """`again`: the stages that ran with other code, data or params. `outs`: those with outs that
+    differ from dvc.lock. `unknown`: why DVC cannot tell.
+    """
+
+    again: tuple[str, ...] = ()
+    outs: tuple[str, ...] = ()
+    unknown: str = ""
+
+
+def stale(snapshot: Snapshot) -> Stale:
+    """Of the working tree DVC tells it; of a revision, whose files DVC does not hash, only params
+    are compared.
+    """
+    side = snapshot.side
+    if not side.lock:
+        return Stale()
+    status = _status(side) if isinstance(side, WorkingTree) else None
+    if status is None:
+        stages = (name for name in side.lock["stages"] if _params_changed(snapshot, name))
+        return Stale(again=tuple(map(str, stages)))
+    if isinstance(status, str):
+        return Stale(unknown=status)
+    return Stale(
+        again=tuple(name for name, found in status.items() if _runs_again(found)),
+        outs=tuple(name for name, found in status.items() if _outs_differ(found)),
+    )
+
+
+def _status(side: Side) -> dict | str | None:
+    """What `dvc status` finds, or why it finds nothing; None where DVC is not installed."""
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+    except ImportError:
+        return None
+    try:
+        with Repo(str(side.root)) as repo:
+            return repo.status()
+    except DvcException as error:
+        return " ".join(str(error).split())
+
+
+def _runs_again(found: list) -> bool:
+    """Whether a command, or a dependency that is there, differs from dvc.lock. What is not there
+    was not pulled.
+    """
+    if "changed command" in found:
+        return True
+    return any(
+        kind in ("modified", "new") or isinstance(kind, dict)
+        for part in found
+        if isinstance(part, dict)
+        for kind in part.get("changed deps", {}).values()
+    )
+
+
+def _outs_differ(found: list) -> bool:
+    return any(
+        "modified" in part.get("changed outs", {}).values()
+        for part in found
+        if isinstance(part, dict)
+    )
+
+
+def _params_changed(snapshot: Snapshot, stage: str) -> bool:
+    content = snapshot.side.lock["stages"][stage]
+    params = content.get("params") if isinstance(content, dict) else None
+    recorded = params.get("params.yaml") if isinstance(params, dict) else None
+    if not isinstance(recorded, dict) or not snapshot.params:
+        return False
+    return any(_looked_up(snapshot.params, key) != value for key, value in recorded.items())
+
+
+def _looked_up(params: dict, key: str) -> object:
+    found: object = params
+    for part in str(key).split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
