@@ -109,6 +109,13 @@ new MutationObserver((_, observer) => {
   requestAnimationFrame(() => { window.listed = performance.now(); });
 }).observe(document, { childList: true, subtree: true });
 """
+FIRST_PAINT = """() => new Promise((resolve) => {
+  new PerformanceObserver((list) => {
+    for (const { name, startTime } of list.getEntries()) {
+      if (name === "first-contentful-paint") resolve(startTime);
+    }
+  }).observe({ type: "paint", buffered: true });
+})"""
 # Milliseconds from a change to the frame that shows what it asks for.
 OPEN = """id => new Promise((resolve, reject) => {
   const start = performance.now();
@@ -148,9 +155,7 @@ def load(browser: "Browser", path: Path, last: str) -> dict[str, float]:
     with closing(browser.new_context()) as window:
         page = window.new_page()
         page.goto(path.as_uri())
-        times["first_paint_ms"] = page.evaluate(
-            "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-        )
+        times["first_paint_ms"] = page.evaluate(FIRST_PAINT)
     with closing(browser.new_context()) as window:
         page = window.new_page()
         page.add_init_script(NOTE_THE_LIST)
