@@ -1,5 +1,6 @@
 """prepare: the studies of a source ->
-data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, metrics/data.json.
+data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, data/prepared/source.json,
+metrics/data.json.
 """
 
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from xraygen import params, sources
 from xraygen.core.errors import one_line
-from xraygen.core.json_lines import write_jsonl, write_metrics
+from xraygen.core.json_lines import write_json, write_jsonl, write_metrics
 from xraygen.sources import prepare, reviewed
 
 
@@ -37,6 +38,7 @@ def main(raw: str) -> None:
         )
         for split, members in given.items()
     }
+    write_json(out / "source.json", prepare.origin(source, settings.data, splits).model_dump())
     for split, members in splits.items():
         write_jsonl(out / f"{split}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
