@@ -29,6 +29,7 @@ PICTURED = (0, 1, UNREADABLE)
 LUNGS_CLEAR = "The lungs are clear."
 RESAMPLES = 50
 PARAMS = CompareParams(resamples=RESAMPLES, alpha=0.05, power=0.8, seed=0)
+SIZE = (900, 600)  # of pictures
 BIG_HEART = "Severe cardiomegaly."
 
 
@@ -78,7 +79,7 @@ def write(folder: Path, made: Collection) -> Path:
     for number, study in enumerate(made.studies):
         for image in study.images:
             if (number, image.projection) != (UNREADABLE, "lateral"):
-                Picture.new("L", (600, 400), 16 * number).save(root / image.path)
+                Picture.new("L", SIZE, 16 * number).save(root / image.path)
     answers = {
         name: Answers(records, made.judgements[name]) for name, records in made.annotations.items()
     }

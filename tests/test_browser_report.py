@@ -6,9 +6,10 @@ from statistics import fmean
 import pytest
 import synthetic_report
 from conftest import REGIONS
-from synthetic_report import ASTRAL, BIG_HEART, FAILED, LUNGS_CLEAR, UNCURATED, UNREADABLE
+from synthetic_report import ASTRAL, BIG_HEART, FAILED, LUNGS_CLEAR, SIZE, UNCURATED, UNREADABLE
 
 from xraygen.language.text import disagreement
+from xraygen.pages.pictures import LONGEST
 
 COUNT = 120  # three files of studies, and two parts of the list
 LISTED = 100  # in a part of the list
@@ -432,7 +433,7 @@ def test_pictures_are_shown_and_enlarged(open_page, report):
     ]
     views.nth(1).click()
     large = page.locator("#picture-large")
-    expect(large).to_have_js_property("naturalWidth", 512)
+    expect(large).to_have_js_property("naturalWidth", min(SIZE[0], LONGEST))
     expect(large).to_have_attribute("alt", "lateral view")
     page.keyboard.press("Escape")
     expect(large).to_be_hidden()
