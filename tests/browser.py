@@ -88,6 +88,14 @@ def open_page(browser) -> Iterator[Callable]:
     assert not problems
 
 
+def expect(locator):
+    """Playwright's expect, which looks again until what is asserted holds."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=_PATIENCE_MS)
+    return expect(locator)
+
+
 def accessibility_violations(page) -> list[str]:
     """What axe-core calls serious or critical in the page as it is now: rule, element, reason."""
     from axe_playwright_python.sync_playwright import Axe

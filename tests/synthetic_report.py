@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from browser import expect
 from conftest import REGIONS
 from PIL import Image as Picture
 
@@ -87,6 +88,11 @@ def write(folder: Path, made: Collection) -> Path:
     page = folder / "index.html"
     page.write_text(_overview(made), encoding="utf-8")
     return page
+
+
+def opened(page, id: str) -> None:
+    """Waits until the page shows the study."""
+    expect(page.locator("#study")).to_have_attribute("data-id", id)
 
 
 def _overview(made: Collection) -> str:

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import pytest
 import synthetic_report
+from browser import expect
 from conftest import REGIONS
-from test_browser_report import expect, opened
+from synthetic_report import opened
 
 from xraygen.core.study import Judgement, Study
 

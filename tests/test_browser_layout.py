@@ -4,8 +4,8 @@ screen reader, as far as axe-core can tell.
 
 import pytest
 import synthetic_report
-from browser import accessibility_violations, overflow
-from test_browser_report import expect, opened
+from browser import accessibility_violations, expect, overflow
+from synthetic_report import opened
 
 NARROW = {"width": 400, "height": 800}
 WIDE = {"width": 1280, "height": 900}

@@ -5,8 +5,18 @@ from statistics import fmean
 
 import pytest
 import synthetic_report
+from browser import expect
 from conftest import REGIONS
-from synthetic_report import ASTRAL, BIG_HEART, FAILED, LUNGS_CLEAR, SIZE, UNCURATED, UNREADABLE
+from synthetic_report import (
+    ASTRAL,
+    BIG_HEART,
+    FAILED,
+    LUNGS_CLEAR,
+    SIZE,
+    UNCURATED,
+    UNREADABLE,
+    opened,
+)
 
 from xraygen.language.text import disagreement
 from xraygen.pages.pictures import LONGEST
@@ -117,19 +127,8 @@ def listed(page):
     return page.locator("#list .id")
 
 
-def expect(locator):
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=10_000)
-    return expect(locator)
-
-
 def cell(page, region: str, approach: str):
     return page.locator(f"#answers tr[data-region='{region}'] td[data-approach='{approach}']")
-
-
-def opened(page, id: str) -> None:
-    expect(page.locator("#study")).to_have_attribute("data-id", id)
 
 
 def ids(numbers) -> list[str]:
