@@ -10,11 +10,13 @@ let current = null; // the id of the study that is shown
 let filtering = false; // a filter was just changed
 let turn = 0; // counts changes, so that a late file does not replace what came after it
 
+// Returns whether the address changes by that.
 function go(changes, replace = false) {
   const next = address({ ...(fields ?? NOTHING_ASKED), ...changes });
-  if (next === location.hash) return;
+  if (next === location.hash) return false;
   if (replace) location.replace(next);
   else location.hash = next;
+  return true;
 }
 
 async function follow() {
@@ -25,10 +27,7 @@ async function follow() {
   markPlace(asked === null);
   document.title = `xraygen: ${asked ? "test studies" : "comparison of approaches"}`;
   if (asked === null) {
-    const part = fields && location.hash.length > 1 && byId(location.hash.slice(1));
-    if (part)
-      part.scrollIntoView(); // it was hidden when the browser looked for it
-    else if (fields) scrollTo(0, 0);
+    if (fields) showPart(byId(location.hash.slice(1)));
     fields = null;
     return;
   }
@@ -36,7 +35,7 @@ async function follow() {
     if (!index) await prepare();
     if (now === turn) await show(asked, now);
   } catch (error) {
-    if (now === turn) report(error);
+    if (now === turn) showProblem(error);
     if (!(error instanceof NotLoaded)) throw error;
   }
 }
@@ -46,7 +45,14 @@ function markPlace(overview) {
   byId(overview ? "to-studies" : "to-overview").removeAttribute("aria-current");
 }
 
-function report(error) {
+// Of the overview, which was hidden when the browser looked for the part.
+function showPart(part) {
+  part?.closest("details")?.setAttribute("open", "");
+  if (part) part.scrollIntoView();
+  else scrollTo(0, 0);
+}
+
+function showProblem(error) {
   byId("loading").hidden = true;
   byId("problem").hidden = false;
   byId("problem").textContent =
@@ -87,8 +93,9 @@ async function show(asked, now) {
   const lost = filtering && found.length > 0 && !found.some((one) => one.row.id === fields.study);
   filtering = false;
   if (lost && fields.study !== null) {
-    listed = "";
-    return go({ study: null }, true);
+    listed = ""; // the list is shown with the address that follows
+    go({ study: null }, true);
+    return;
   }
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);

@@ -4,8 +4,8 @@
 const nonce = document.currentScript.nonce;
 const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page, floor}
 const received = new Map(); // "index", or the number of a page -> content
-const asked = new Map(); // the same -> promise; in the order of asking
-const MOST_PAGES = 20; // in memory; what was dropped is read again in no time
+const requests = new Map(); // the same -> promise, in the order of asking
+const MOST_PAGES = 20; // in memory; what was dropped is read again when needed
 
 window.xraygen = {
   index: (content) => received.set("index", content),
@@ -14,7 +14,12 @@ window.xraygen = {
 
 class NotLoaded extends Error {}
 
-const loadIndex = () => load("index", settings.files.index);
+async function loadIndex() {
+  const index = await load("index", settings.files.index);
+  const pages = Math.ceil(index.studies.length / settings.page);
+  if (pages !== settings.files.pages.length) throw new NotLoaded(otherRun(settings.files.index));
+  return index;
+}
 
 // A study's content, by its number in the index.
 async function loadStudy(index, number) {
@@ -27,23 +32,23 @@ async function loadStudy(index, number) {
 }
 
 function load(key, src) {
-  if (!asked.has(key)) {
-    asked.set(
+  if (!requests.has(key)) {
+    requests.set(
       key,
       loadScript(key, src).catch((error) => {
-        asked.delete(key); // so that it can be tried again
+        requests.delete(key); // so that it can be tried again
         throw error;
       }),
     );
     dropPages();
   }
-  return asked.get(key);
+  return requests.get(key);
 }
 
 function dropPages() {
-  const pages = [...asked.keys()].filter((key) => key !== "index");
+  const pages = [...requests.keys()].filter((key) => key !== "index");
   for (const page of pages.slice(0, -MOST_PAGES)) {
-    asked.delete(page);
+    requests.delete(page);
     received.delete(page);
   }
 }

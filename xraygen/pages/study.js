@@ -8,7 +8,6 @@ function showStudy(index, study, row, view) {
   byId("study-title").textContent = study.id;
   byId("study-flags").replaceChildren(...studyFlags(index, row));
   byId("pictures").replaceChildren(...pictureButtons(study));
-  showReport(study.report, []);
   const table = answersTable(index, study, row, view);
   const box = element(
     "div",
@@ -16,7 +15,7 @@ function showStudy(index, study, row, view) {
     table,
   );
   byId("answers").replaceChildren(box);
-  markSearched();
+  showReport(study.report, []); // after the former answers, which might still lose the focus
   fits.disconnect();
   fits.observe(box);
 }
