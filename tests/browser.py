@@ -17,7 +17,7 @@ import pytest
 from recipes import chromium
 
 # Generous, because the machine may be busy; a test that passes waits for none of it.
-_PATIENCE_MS = 20_000
+_PATIENCE_MS = 10_000
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,14 @@ def open_page(browser) -> Iterator[Callable]:
             if allowed is None or not re.search(allowed, problem)
         ]
     assert not problems
+
+
+def expect(locator):
+    """Playwright's expect, which looks again until what is asserted holds."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=_PATIENCE_MS)
+    return expect(locator)
 
 
 def accessibility_violations(page) -> list[str]:
