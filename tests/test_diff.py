@@ -21,9 +21,10 @@ from xraygen.evaluation.scores import by_study
 from xraygen.judges import Judge, Opinion
 from xraygen.revisions.difference import Difference, difference
 from xraygen.revisions.escaping import plain
+from xraygen.revisions.notes import notes
 from xraygen.revisions.rendering import markdown, terminal
 from xraygen.revisions.rules import gate
-from xraygen.revisions.words import notes, verdict
+from xraygen.revisions.verdict import verdict
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +293,9 @@ def test_params_that_have_not_run_are_said_to_be_out_of_date(project):
     assert "the stage evaluate@router ran with other code, data or params" in noted(difference)
     project.commit("forgotten")
     assert "but the results of forgotten (" in said(found(project, "base", "forgotten"))
+    assert "the stage evaluate@router ran with other params." in noted(
+        found(project, "base", "forgotten")
+    )
 
 
 @pytest.mark.parametrize("content", [None, "<<<<<<< HEAD\nstages:\n"])
