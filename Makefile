@@ -14,14 +14,14 @@ UV := .venv/bin/uv pip install -q --python .venv/bin/python
 FIND_LINKS := .venv/bin/pip config list | sed -n "s/.*find-links=.\(.*\).$$/\1/p" | sed "s/[\]n/ /g" | tr -s " \n" , | sed "s/^,//; s/,$$//"
 UV_WITH_LINKS := env -u UV_TORCH_BACKEND UV_FIND_LINKS="$$($(FIND_LINKS))" $(UV)
 
-.PHONY: repro green test tiny-model
+.PHONY: repro green test tiny-model browser
 repro: .venv/.installed-pipeline,vlm,llm
 	dvc repro
 	@cat reports/comparison.md
 
 green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 
-test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,test .venv/.installed-green-score
+test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,test .venv/.installed-green-score browser
 	ruff check -q
 	ruff format -q --check
 	mypy
@@ -34,6 +34,15 @@ test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,test .venv/.installed-
 	@$(PYTHON) -m venv .venv >/dev/null || { rm -rf .venv; test "$$(id -u)" = 0 && apt-get update -qq && \
 	  apt-get install -qq -y python3-venv && $(PYTHON) -m venv .venv; } || \
 	  { rm -rf .venv; echo "error: $(PYTHON) cannot create environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+
+# The pages are tested in Chromium or Chrome. As root on Debian it is fetched like any other package, tried twice. Where there
+# is none the tests that need it are skipped, and with CI=true they fail.
+browser: | .venv/bin/pip
+	@python -m recipes.chromium >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
+	  echo "installing Chromium for the tests of the pages"; export DEBIAN_FRONTEND=noninteractive; \
+	  get="apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium"; \
+	  sh -c "$$get" >/dev/null 2>&1 || { sleep 5; sh -c "$$get" >/dev/null; } || \
+	  echo "Chromium cannot be installed" >&2; }
 
 tiny-model: .venv/.installed-pipeline,vlm,llm
 	python -m recipes.tiny_qwen2_vl.pretrain --out models/tiny-qwen2-vl

@@ -32,7 +32,8 @@ from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.router import router
 from xraygen.annotators.vlm import Vlm
-from xraygen.core.json_lines import read_json, write_jsonl
+from xraygen.core.json_lines import read_json, write_json, write_jsonl
+from xraygen.core.origin import FILE
 from xraygen.core.study import Annotation, Study
 from xraygen.language.text import token_f1
 from xraygen.sources import prepare
@@ -85,6 +86,8 @@ def finetuned(
         shutil.copytree(project / tuning.base, root / tuning.base)
         for split in ("train", "dev"):
             write_jsonl(f"data/prepared/{split}.jsonl", splits[split])
+        facts = prepare.origin(IuXray(None, settings.regions), settings.data, splits)
+        write_json(FILE, facts.model_dump())
         written = settings.model_copy(update={"finetune": tuning}).model_dump_json()
         Path("params.yaml").write_text(written, encoding="utf-8")  # JSON is YAML, too
         start = time.perf_counter()

@@ -7,22 +7,29 @@ On several GPUs: torchrun --nproc_per_node=8 -m stages.finetune && dvc commit fi
 from pathlib import Path
 
 from xraygen import params
+from xraygen.core import cards
 from xraygen.core.errors import one_line
-from xraygen.core.json_lines import read_jsonl, write_json, write_metrics
+from xraygen.core.files import replacing
+from xraygen.core.json_lines import read_json, read_jsonl, write_json, write_metrics
 from xraygen.core.study import Study
+from xraygen.prompting import training_record
 from xraygen.training.finetune import finetune
+from xraygen.training.model_card import model_card
+
+OUT = Path("models/adapter")
 
 
 def main() -> None:
     loaded = params.load()
     settings = loaded.finetune
+    source = cards.read_source()
     prompt = loaded.regions.filled(settings.prompt)
     metrics = finetune(
         settings.model_copy(update={"prompt": prompt}),
         list(read_jsonl("data/prepared/train.jsonl", Study, loaded.regions)),
         list(read_jsonl("data/prepared/dev.jsonl", Study, loaded.regions)),
         root=Path.cwd(),
-        out=Path("models/adapter"),
+        out=OUT,
         curves=Path("reports/finetune"),
     )
     if metrics is None:  # another of several processes writes
@@ -30,6 +37,9 @@ def main() -> None:
     # Git ignores the speed, which differs from run to run.
     write_json("metrics/finetune_speed.json", metrics.pop("speed"))
     write_metrics("metrics/finetune.json", metrics)
+    made_from = read_json(OUT / training_record.FILE)
+    with replacing(OUT / "README.md") as file:
+        file.write(model_card(made_from, metrics, source, loaded.regions.names))
 
 
 if __name__ == "__main__":

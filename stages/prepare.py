@@ -1,5 +1,6 @@
 """prepare: the studies of a source ->
-data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, metrics/data.json.
+data/prepared/{train,dev,test,val,agreement,incidents}.jsonl, data/prepared/source.json,
+metrics/data.json.
 """
 
 import sys
@@ -7,8 +8,8 @@ from pathlib import Path
 
 from xraygen import params, sources
 from xraygen.core.errors import one_line
-from xraygen.core.json_lines import write_jsonl, write_metrics
-from xraygen.sources import prepare
+from xraygen.core.json_lines import write_json, write_jsonl, write_metrics
+from xraygen.sources import prepare, reviewed
 
 
 def main(raw: str) -> None:
@@ -20,10 +21,13 @@ def main(raw: str) -> None:
     source = kind(settings.data.settings[name], settings.regions)
     images = root / out / "images"
     images.mkdir(parents=True, exist_ok=True)
-    studies, incidents = source.read(root / raw, images, root)
+    read, incidents = source.read(root / raw, images, root)
     if not any(images.iterdir()):  # DVC would warn of an empty folder before every stage
         (images / ".none").touch()
-    prepare.check(studies, settings.regions, name)
+    prepare.check(read, settings.regions, name)
+    corrected = reviewed.read_reviewed(reviewed.REFERENCES, settings.regions)
+    studies, used, unused = reviewed.merge(read, corrected, settings.regions)
+    incidents = [*incidents, *unused]
     given = prepare.split(studies, settings.data.seed, settings.data.dev_share)
     splits = {
         split: prepare.draw(
@@ -34,14 +38,18 @@ def main(raw: str) -> None:
         )
         for split, members in given.items()
     }
+    write_json(out / "source.json", prepare.origin(source, settings.data, splits).model_dump())
     for split, members in splits.items():
         write_jsonl(out / f"{split}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)
-    curated = [study for members in given.values() for study in members]
-    scored = settings.regions.scored
-    agreement = prepare.agreement(splits["test"], curated, source, scored)
+    curated = reviewed.as_curated((study for members in given.values() for study in members), read)
+    unreviewed = [study for study in splits["test"] if study.id not in used]
+    agreement = prepare.agreement(unreviewed, curated, source, settings.regions.scored)
     write_jsonl(out / "agreement.jsonl", agreement)
-    write_metrics("metrics/data.json", prepare.describe(name, splits, incidents))
+    facts = prepare.describe(name, splits, incidents)
+    write_metrics("metrics/data.json", facts | reviewed.describe_reviewed(splits, used))
+    if used:
+        print(f"{reviewed.REFERENCES}: used for {len(used):,} studies", file=sys.stderr)
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)
 

@@ -5,9 +5,10 @@ metrics/release.json.
 from pathlib import Path
 
 from xraygen import params
-from xraygen.annotators import release
+from xraygen.annotators import release, release_card
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
+from xraygen.core import cards
 from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
 from xraygen.core.json_lines import read_json, read_jsonl, write_jsonl, write_metrics
@@ -20,6 +21,7 @@ OUT = Path("data/release")
 
 def main() -> None:
     settings = params.load()
+    source = cards.read_source()
     comparison = read_json("reports/comparison.json")
     facts = release.choose(
         settings.approaches,
@@ -48,7 +50,7 @@ def main() -> None:
     regions = settings.regions
     write_csv(OUT / "val.csv", release.rows(members, regions), release.columns(regions))
     with replacing(OUT / "README.md") as file:
-        file.write(release.readme(facts))
+        file.write(release_card.release_card(facts, source, regions.names))
     write_metrics("metrics/release.json", release.metrics(facts))
 
 

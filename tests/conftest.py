@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browser import browser, open_page  # noqa: F401 (fixtures)
 from hypothesis import settings
 
 from xraygen.annotators import load as annotators

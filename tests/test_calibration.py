@@ -309,6 +309,3 @@ def test_the_section_says_what_was_certified_and_what_was_not():
     assert "10 bins" in legend and "0.7" in legend and title == "## Confidence"
     found = confidence.metrics({"bad": bad})["bad"]
     assert found["wrong_kept"] is None and found["ece_calibrated"] == bad["ece"]["calibrated"]
-    assert confidence.figure({"good": good, "bad": bad}) == confidence.figure(
-        {"good": good, "bad": bad}
-    )

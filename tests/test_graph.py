@@ -160,7 +160,13 @@ def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(clone, t
     output = run(
         copy, "dvc", "exp", "run", "-S", "approaches.router.wording=verbatim", "-n", "verbatim"
     )
-    assert ran(output) == ["annotate@router", "evaluate@router", "compare", "release"]
+    assert ran(output) == [
+        "annotate@router",
+        "evaluate@router",
+        "compare",
+        "report",
+        "release",
+    ]
     changed = json.loads(run(copy, "dvc", "metrics", "diff", "--json"))
     assert (
         changed["metrics/scores/router.json"]
@@ -181,6 +187,7 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
         "annotate@third",
         "evaluate@third",
         "compare",
+        "report",
         "release",
     ]
     comparison = json.loads((copy / "reports/comparison.json").read_text())["pairs"]
@@ -206,7 +213,12 @@ def test_the_release_follows_the_model_of_the_winner_wherever_it_lies(routers, t
     shutil.copytree(routers, copy, symlinks=True)
     shutil.copytree(copy / "models/router", copy / "models/mine")
     edit(copy, approaches__router__reads="models/mine")
-    assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "compare", "release"]
+    assert ran(run(copy, "dvc", "repro")) == [
+        "annotate@router",
+        "compare",
+        "report",
+        "release",
+    ]
     assert json.loads((copy / "metrics/release.json").read_text())["approach"] == "router"
     (copy / "models/mine/another").write_text(
         "A change that shows in no annotation of dev and test."
@@ -232,6 +244,9 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
         ) == 15 * len(REGIONS.scored)
     run(copy, sys.executable, "-m", "stages.compare")
     assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
+    run(copy, sys.executable, "-m", "stages.report")
+    index = (copy / "reports/studies/index.js").read_text()
+    assert index.count('"id":') == 30 and index.count('"score":[[null') == 15
 
 
 @pytest.mark.slow
@@ -306,7 +321,7 @@ def test_a_default_that_is_changed_in_code_reruns_the_stages_that_use_it(root):
             for settings in settings_behind(path):
                 # It reads names, `annotator` and `made_of`; the hash in metrics/usage, which it
                 # compares with the latter, changes with the defaults.
-                if (name, path) == ("compare", "approaches"):
+                if path == "approaches" and name in ("compare", "report"):
                     continue
                 file = Path(inspect.getfile(settings)).relative_to(root).as_posix()
                 if not depends(stage, file) and not adds_nothing(settings):

@@ -21,6 +21,7 @@ from xraygen.annotators.router import router
 from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json, read_jsonl, write_json, write_jsonl
+from xraygen.core.origin import Prepared
 from xraygen.core.study import Study
 from xraygen.evaluation import evaluate
 from xraygen.evaluation.compare import report_of
@@ -207,6 +208,8 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
     val = made("val", 3000, 8)
     val[3] = val[3].model_copy(update={"report": " "})
     write_jsonl(folder / "data/prepared/val.jsonl", val)
+    source = Prepared(source="plugins.mine:Tutorial", seeds={"data.seed": 7}, studies={"val": 8})
+    write_json(folder / "data/prepared/source.json", source.model_dump())
     settings = params.load(folder / "params.yaml")
     studies, judge, of_all = (
         {"dev": made("dev", 2000, 30), "test": made("test", 4000, 10)},
@@ -320,6 +323,20 @@ def test_its_metrics_say_by_how_much_in_either_order_of_the_approaches(project):
         and "proxy, the embedded approximation" in text
         and "Failed: 1;" in text
     )
+
+
+def test_the_readme_is_a_dataset_card_that_says_what_is_known_of_the_source(project):
+    """The source of this project states no licence."""
+    cards = pytest.importorskip("huggingface_hub")
+    card = cards.DatasetCard.load(project / FILES[2])
+    assert (card.data.license, card.data.license_name) == ("other", "not-stated")
+    assert card.data.size_categories == ["n<1K"] and card.data.get("language") is None
+    assert card.data.configs[0]["data_files"] == [{"split": "validation", "path": "val.jsonl"}]
+    before_sections = card.text.split("\n## ")[0]
+    assert "`plugins.mine:Tutorial`, whose licence is not stated" in before_sections
+    assert "not for clinical use" in before_sections
+    assert "Studies: val 8. Seeds in params.yaml: `data.seed` 7." in card.text
+    assert ", ".join(REGIONS) in card.text
 
 
 def test_a_second_run_gives_the_same_bytes(project, root):

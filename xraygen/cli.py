@@ -3,7 +3,7 @@
 import click
 
 from xraygen import __version__
-from xraygen.commands import annotate, data, diff, judge
+from xraygen.commands import adjudicate, annotate, data, diff, judge, review
 from xraygen.core.errors import UserError, one_line
 
 
@@ -34,6 +34,8 @@ for command in (
     judge.examine,
     judge.completions,
     annotate.merge,
+    review.review,
+    adjudicate.adjudicate,
     diff.diff,
 ):
     main.add_command(command)

@@ -1,7 +1,6 @@
 """The annotator `recorded`: annotations made elsewhere, looked up in a file by study id."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import PurePosixPath
@@ -12,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from xraygen.annotators.base import Annotator, Project, Settings
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.study import AnnotationRecord, Case, NonEmpty
+from xraygen.core.study import AnnotationRecord, Case, NonEmpty, id_form
 from xraygen.core.tables import has_no_value, read_rows, text_of_id
 from xraygen.engines.server_errors import finish
 from xraygen.prompting.json_answer import parse
@@ -92,10 +91,10 @@ class Recorded(Annotator):
         """
         first = None
         found = False
-        kinds = {_kind(id) for id in self.answers}
+        kinds = {id_form(id) for id in self.answers}
         for case in cases:
             first = first or case.id
-            found = found or _kind(case.id) in kinds
+            found = found or id_form(case.id) in kinds
             yield self._record(case)
         if first and not found:
             there = "the file has none"
@@ -142,8 +141,3 @@ def _why_stopped(row: dict) -> str:
 def _cell(value: object) -> object:
     """The value of a cell; an empty text for null and NaN."""
     return "" if value is None or value != value else value
-
-
-def _kind(id: str) -> str:
-    """What the ids of one collection have in common: everything but their numbers."""
-    return re.sub("[0-9]+", "0", id)

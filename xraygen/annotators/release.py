@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from xraygen.core import cards
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
 from xraygen.core.study import (
@@ -213,10 +214,10 @@ def _as_json(evidence: Mapping[str, Evidence]) -> str:
     return json.dumps(by_region) if by_region else ""
 
 
-def readme(facts: dict) -> str:
-    """README.md next to the files. `facts`: those of `choose`, the numbers of `studies` and of
-    `failed` ones, and `confidence` as in `to_review` with the number of regions `to_review`, of
-    those that are `scored`.
+def readme(facts: Mapping) -> str:
+    """The part of README.md that says how the release was made, a list. `facts`: those of `choose`,
+    the numbers of `studies` and of `failed` ones, and `confidence` as in `to_review` with the
+    number of regions `to_review`, of those that are `scored`.
     """
     judge, measure = facts["judge"], facts["measure"]
     if judge == "proxy" and measure == "score":
@@ -260,8 +261,7 @@ def readme(facts: dict) -> str:
         "`spans` are character offsets into `report` of data/prepared/val.jsonl. See "
         "docs/evidence.md."
     )
-    listed = "".join(f"- {line}\n" for line in lines)
-    return f"# The val split, annotated\n\n{listed}\nResearch only, not for clinical use.\n"
+    return cards.listed(lines)
 
 
 _WRONG = (

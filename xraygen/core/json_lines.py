@@ -14,10 +14,15 @@ from xraygen.core.regions import Regions
 R = TypeVar("R", bound=BaseModel)
 
 
-def read_jsonl(path: Path | str, record: type[R], regions: Regions | None = None) -> Iterator[R]:
+def read_jsonl(
+    path: Path | str,
+    record: type[R],
+    regions: Regions | None = None,
+    remedy: str = "remove the file and run `dvc repro`",
+) -> Iterator[R]:
     """Stream records from a JSON Lines file. With `regions`, annotations are checked against them
-    and completed. UserError: a line that is not such a record; the message has file, line and
-    field.
+    and completed. UserError: a line that is not such a record; the message has file, line, field
+    and the `remedy`.
     """
     path = Path(path)
     try:
@@ -31,9 +36,7 @@ def read_jsonl(path: Path | str, record: type[R], regions: Regions | None = None
                     yield record.model_validate_json(line, context=regions)
                 except ValidationError as error:
                     problem = f"not a {record.__name__} record: {first_problem(error)}"
-                    raise UserError(
-                        f"{path}:{number}: {problem}; remove the file and run `dvc repro`"
-                    ) from None
+                    raise UserError(f"{path}:{number}: {problem}; {remedy}") from None
 
 
 def first_problem(error: ValidationError) -> str:

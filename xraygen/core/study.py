@@ -5,6 +5,7 @@ is a case plus its split and, where curated, its reference. Only training code a
 studies.
 """
 
+import re
 from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
@@ -29,6 +30,11 @@ Support = Literal["verbatim", "reworded", "unsupported"]
 Pictures = Literal["swapped", "blank", "none"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def id_form(id: str) -> str:
+    """What the ids of one collection have in common: everything but their numbers."""
+    return re.sub("[0-9]+", "0", id)
 
 
 class Record(BaseModel):

@@ -2,8 +2,6 @@
 `release` marks regions for review.
 """
 
-import base64
-import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -179,30 +177,3 @@ def section(confidence: Mapping[str, dict]) -> list[str]:
         right=RIGHT, bins=calibration.BINS, risk=chosen["risk"], delta=chosen["delta"]
     )
     return ["## Confidence", table(rows, headers), legend]
-
-
-def figure(confidence: Mapping[str, dict]) -> str:
-    """The risk-coverage curves on test, and the point of each threshold, as an SVG data URI."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    with matplotlib.rc_context({"svg.hashsalt": "xraygen", "font.size": 9}):
-        fig, axis = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
-        for name, found in confidence.items():
-            (line,) = axis.plot(*zip(*found["curve"], strict=True), label=name)
-            chosen = found["review"]
-            if chosen["wrong_kept"] is not None:
-                point = chosen["coverage"], chosen["wrong_kept"]
-                axis.plot(*point, "o", color=line.get_color())
-        axis.set_xlim(0, 1)
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel("coverage: share of the test regions kept, the most confident first")
-        axis.set_ylabel("wrong of kept")
-        axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format="svg", metadata={"Date": None})
-        pyplot.close(fig)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -121,30 +121,16 @@ def figure(comparison: dict, floor: str | None) -> str:
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    panels = _panels(comparison, floor)
-    names = list(panels[0].cells)
+    drawn = panels(comparison, floor)
+    names = list(drawn[0].cells)
     style = {"svg.hashsalt": "xraygen", "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(style):
-        size = (3.5 * len(panels) + 1, 0.8 + 0.26 * len(names))
+        size = (3.5 * len(drawn) + 1, 0.8 + 0.26 * len(names))
         fig, axes = pyplot.subplots(
-            1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained"
+            1, len(drawn), figsize=size, sharey=True, squeeze=False, layout="constrained"
         )
-        for axis, panel in zip(axes[0], panels, strict=True):
-            lowest = 1.0
-            for place, name in enumerate(names):
-                cell = panel.cells[name]
-                value = cell.get(panel.measure)
-                low, high = cell.get(f"{panel.ends}_low"), cell.get(f"{panel.ends}_high")
-                if value is not None and low is not None:
-                    axis.plot([low, high], [place] * 2, color="#4c78a8")
-                    axis.plot(value, place, "o", color="#4c78a8", markersize=5)
-                    lowest = min(lowest, low)
-            axis.set_xlabel(f"{panel.title}, 95 % interval")
-            axis.set_xlim(min(0, lowest - 0.02), 1.01)
-            axis.grid(axis="x", alpha=0.3)
-            axis.spines[["top", "right"]].set_visible(False)
-            if panel.line:
-                _line(axis, *panel.line)
+        for axis, panel in zip(axes[0], drawn, strict=True):
+            draw(axis, panel)
         axes[0][0].set_yticks(range(len(names)), names)
         axes[0][0].invert_yaxis()
         buffer = io.StringIO()
@@ -153,22 +139,41 @@ def figure(comparison: dict, floor: str | None) -> str:
     return buffer.getvalue()
 
 
-def _panels(comparison: dict, floor: str | None) -> list[Panel]:
+def draw(axis, panel: Panel) -> None:
+    """The intervals of a panel on a matplotlib axis, the first approach at 0."""
+    lowest = 1.0
+    for place, cell in enumerate(panel.cells.values()):
+        value = cell.get(panel.measure)
+        low, high = cell.get(f"{panel.ends}_low"), cell.get(f"{panel.ends}_high")
+        if value is not None and low is not None:
+            axis.plot([low, high], [place] * 2, color="#4c78a8")
+            axis.plot(value, place, "o", color="#4c78a8", markersize=5)
+            lowest = min(lowest, low)
+    axis.set_xlabel(f"{panel.title}, 95 % interval")
+    axis.set_xlim(min(0, lowest - 0.02), 1.01)
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    if panel.line:
+        _line(axis, *panel.line)
+
+
+def panels(comparison: dict, floor: str | None) -> list[Panel]:
+    """The parts of the figure, whose approaches are in the same order, the best first."""
     on_test = {name: content["test"] for name, content in comparison["approaches"].items()}
     best_first = sorted(on_test, key=lambda name: -(on_test[name]["macro"]["score"] or 0))
     macro = {name: on_test[name]["macro"] for name in best_first}
     line = ("floor", macro[floor]["score"]) if floor else None
-    panels = [Panel("score on test", "score", "ci", macro, line)]
+    found = [Panel("score on test", "score", "ci", macro, line)]
     if told(comparison["approaches"]):
         cells = {name: on_abnormal(on_test[name]) for name in best_first}
         line = ("floor", cells[floor].get("clinical")) if floor else None
         title = "clinical score on abnormal references"
-        panels.append(Panel(title, "clinical", "clinical_ci", cells, line))
+        found.append(Panel(title, "clinical", "clinical_ci", cells, line))
     if repeated := comparison["repeated"]:
         cells = {name: repeated["approaches"][name]["macro"] for name in best_first}
         line = ("curators", repeated["curators"]["macro"]["token_f1"])
-        panels.append(Panel("token F1 on repeated reports", "token_f1", "ci", cells, line))
-    return panels
+        found.append(Panel("token F1 on repeated reports", "token_f1", "ci", cells, line))
+    return found
 
 
 def _line(axis, label: str, value: float | None) -> None:

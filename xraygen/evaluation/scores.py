@@ -74,7 +74,7 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
             _as_published(judgement),
             token_f1(judgement.reference, judgement.candidate),
             None if clinical is None else clinical.score,
-            None if clinical is None else _is_abnormal(clinical),
+            None if clinical is None else is_abnormal(clinical),
         )
         row[:, column[judgement.region]] = np.array(values, dtype=float)
     ids = tuple(sorted(cells))
@@ -85,7 +85,7 @@ def by_study(judgements: Iterable[Judgement], regions: Sequence[str]) -> StudySc
     return StudyScores(ids, score, as_published, f1, clinical_score, abnormal, tuple(regions))
 
 
-def _is_abnormal(clinical: Clinical) -> bool:
+def is_abnormal(clinical: Clinical) -> bool:
     """Whether the reference has a finding of clinical significance; any abnormal finding, where the
     judge does not weigh them.
     """

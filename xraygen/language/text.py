@@ -151,8 +151,15 @@ def disagreement(texts: Sequence[str]) -> float:
     """How far texts are apart: the mean of 1 - token F1 over their pairs, 0 for two that are empty.
     0 for fewer than two texts.
     """
-    apart = [_distance(a, b) for a, b in combinations(texts, 2)]
-    return sum(apart) / len(apart) if apart else 0.0
+    pairs = len(texts) * (len(texts) - 1) // 2
+    if not pairs:
+        return 0.0
+    distinct = Counter(texts)  # many approaches say the same, and equal texts are 0 apart
+    apart = sum(
+        distinct[one] * distinct[other] * _distance(one, other)
+        for one, other in combinations(distinct, 2)
+    )
+    return apart / pairs
 
 
 def _distance(a: str, b: str) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.core.origin import Origin
 from xraygen.core.plugins import resolve
 from xraygen.core.regions import Regions
 from xraygen.core.study import Annotation, Record, Study
@@ -45,6 +46,8 @@ class Source(ABC):
     Settings: ClassVar[type[Record]] = Settings
     # The sets of regions in which it has references, where it cannot fill any that are declared.
     region_sets: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # What its studies are, and on which terms. Undeclared, they count as not redistributable.
+    origin: Origin = Origin()
 
     def __init__(self, settings: Record, regions: Regions) -> None:
         self.settings = settings

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import PositiveInt, field_validator
 
 from xraygen.core.errors import UserError
+from xraygen.core.origin import Origin, Prepared
 from xraygen.core.regions import Regions
 from xraygen.core.study import (
     SPLITS,
@@ -121,6 +122,28 @@ def describe(source: str, splits: dict[str, list[Study]], incidents: Iterable[In
         "splits": {name: _describe_split(studies) for name, studies in splits.items()},
         **{action: dict(sorted(kinds.items())) for action, kinds in counts.items()},
     }
+
+
+def origin(source: Source, params: DataParams, splits: dict[str, list[Study]]) -> Prepared:
+    """The content of data/prepared/source.json. UserError: the source's `origin` is not an
+    Origin, or is redistributable without a licence.
+    """
+    if not isinstance(source.origin, Origin):
+        raise UserError(
+            f"source {params.source}: its `origin` is {type(source.origin).__name__}; make it a "
+            f"{Origin.__module__}.Origin"
+        )
+    if source.origin.redistributable and source.origin.license is None:
+        raise UserError(
+            f"source {params.source}: its `origin` is redistributable and has no license; name it"
+        )
+    seeds = {"data.seed": params.seed}
+    own = getattr(source.settings, "seed", None)
+    if own is not None:
+        seeds[f"data.settings.{params.source}.seed"] = own
+    studies = {split: len(members) for split, members in splits.items()}
+    declared = source.origin.model_dump()
+    return Prepared(**declared, source=params.source, seeds=seeds, studies=studies)
 
 
 def summary(incidents: Iterable[Incident]) -> str:

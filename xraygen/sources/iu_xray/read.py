@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from xraygen.core.errors import UserError
+from xraygen.core.origin import Origin
 from xraygen.core.regions import Regions
 from xraygen.core.study import Projection, Study
 from xraygen.sources import Collection, Source
@@ -35,6 +36,13 @@ from xraygen.sources.iu_xray.text_files import (
 
 class IuXray(Source):
     region_sets: ClassVar = (REGIONS,)
+    origin = Origin(
+        title="IU X-Ray, the chest X-ray collection of Indiana University (Open-i)",
+        license="CC BY-NC-ND 4.0",
+        license_link="https://creativecommons.org/licenses/by-nc-nd/4.0/",
+        license_note="It allows no derivatives. No licence is known for the curated annotations.",
+        language="en",
+    )
 
     def read(self, raw: Path, images: Path, root: Path) -> Collection:
         return read(raw, root, self.regions)

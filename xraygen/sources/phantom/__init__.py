@@ -22,6 +22,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from xraygen.core.errors import UserError
 from xraygen.core.files import replacing
+from xraygen.core.origin import Origin
 from xraygen.core.progress import progress
 from xraygen.core.regions import Regions
 from xraygen.core.study import Image, Record, Study
@@ -108,6 +109,13 @@ class Phantoms(Source):
     Settings: ClassVar = PhantomSettings
     settings: PhantomSettings
     region_sets: ClassVar = tuple(filing.names for filing in FILINGS)
+    origin = Origin(
+        title="generated phantom studies",
+        license="Apache-2.0",
+        redistributable=True,
+        language="en",
+        generated=True,
+    )
 
     def read(self, raw: Path, images: Path, root: Path) -> Collection:
         return read(self.settings, images, root, self.regions)

@@ -9,12 +9,13 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
+from xraygen.core.origin import Origin
 from xraygen.core.regions import Regions
 from xraygen.core.study import NonEmpty, Record, Share, Study
 from xraygen.core.tables import has_no_value, read_rows, text_of_id, unique_keys
@@ -29,7 +30,9 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 class TableSettings(Record):
-    """`file`: the table's name in data/raw/table. The others are names of columns.
+    """`file`: the table's name in data/raw/table. `license`: as its makers state it, None = not
+    stated; `redistributable`: whether it lets the studies and what is made of them be passed on.
+    The others are names of columns.
 
     `images`: one path or several, below the file's folder. `projection`: of the image, or of each.
     `split`: train, dev or test; without it test is drawn by patient, or by id where there is no
@@ -47,6 +50,8 @@ class TableSettings(Record):
     reference: NonEmpty | Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)]
     test_share: Share = 0.2
     seed: NonNegativeInt = 0
+    license: NonEmpty | None = None
+    redistributable: bool = False
 
     @field_validator("file")
     @classmethod
@@ -57,6 +62,12 @@ class TableSettings(Record):
         if path.suffix.lower() not in FORMATS:
             raise ValueError(f"{file!r} is none of {', '.join(FORMATS)}")
         return file
+
+    @model_validator(mode="after")
+    def _a_licence_allows_it(self) -> Self:
+        if self.redistributable and self.license is None:
+            raise ValueError("redistributable: name the licence that allows it under `license`")
+        return self
 
     def columns(self) -> tuple[str, ...]:
         """All columns that are read, the id first."""
@@ -96,6 +107,11 @@ class Table(Source):
 
     def __init__(self, settings: TableSettings, regions: Regions) -> None:
         super().__init__(settings, regions)
+        self.origin = Origin(
+            title="a table of reports that the user provided",
+            license=settings.license,
+            redistributable=settings.redistributable,
+        )
         if isinstance(settings.reference, Mapping):
             _check_regions(settings.reference, regions)
 

@@ -1,0 +1,116 @@
+"""Pages in a real browser. The fixture `open_page` opens one, offline, and fails the test over
+whatever the page does wrong on the way: errors and violations of its content policy (both are
+written to the console), exceptions that nothing catches, requests to a network.
+
+    def test_the_title(open_page):
+        page = open_page("reports/index.html", "#study=1", viewport={"width": 400, "height": 800})
+        assert page.title() == "..."
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from recipes import chromium
+
+# Generous, because the machine may be busy; a test that passes waits for none of it.
+_PATIENCE_MS = 10_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """One for all tests of a file, and started by the first of them. Not one for all files: see
+    chromium.launched.
+    """
+    with chromium.launched(found()) as browser:
+        yield browser
+
+
+def found() -> str:
+    """The browser's path. Without one the test is skipped, and in CI it fails."""
+    path = chromium.executable()
+    if path is None:
+        stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        stop("needs Chromium or Chrome; on Debian: apt-get install chromium")
+    return path
+
+
+class Watched:
+    """A window of its own (storage, size, theme), and what went wrong in it."""
+
+    def __init__(self, browser, **options):
+        self.problems: list[str] = []
+        self.context = browser.new_context(offline=True, **options)
+        self.context.set_default_timeout(_PATIENCE_MS)
+        self.context.on("console", self._heard)
+        self.context.on("weberror", lambda caught: self.problems.append(str(caught.error)))
+        self.context.on("request", self._asked)
+
+    def open(self, path: Path | str, fragment: str = ""):
+        page = self.context.new_page()
+        page.goto(Path(path).resolve().as_uri() + fragment)
+        return page
+
+    def _heard(self, message) -> None:
+        if message.type == "error":
+            self.problems.append(f"{message.text} ({message.location['url']})")
+
+    def _asked(self, request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.problems.append(f"request to {request.url}")
+
+
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable]:
+    """open_page(path, fragment, allowed=, **options) -> playwright's Page. `allowed`: a pattern of
+    problems that the test expects. `options`: those of playwright's new_context, such as viewport,
+    color_scheme, device_scale_factor.
+    """
+    opened: list[tuple[Watched, str | None]] = []
+
+    def open_page(path: Path | str, fragment: str = "", allowed: str | None = None, **options):
+        watched = Watched(browser, **options)
+        opened.append((watched, allowed))
+        return watched.open(path, fragment)
+
+    yield open_page
+    problems = []
+    for watched, allowed in opened:
+        watched.context.close()
+        problems += [
+            problem
+            for problem in watched.problems
+            if allowed is None or not re.search(allowed, problem)
+        ]
+    assert not problems
+
+
+def expect(locator):
+    """Playwright's expect, which looks again until what is asserted holds."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=_PATIENCE_MS)
+    return expect(locator)
+
+
+def accessibility_violations(page) -> list[str]:
+    """What axe-core calls serious or critical in the page as it is now: rule, element, reason."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{rule['id']}: {node['target'][0]}: {node['failureSummary']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def overflow(page) -> float:
+    """By how many pixels of its own the page is wider than the window; 0 = no scroll bar."""
+    return page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )

@@ -1,0 +1,103 @@
+"""How far readers agree, and the references that follow from their decisions."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xraygen.commands.options import FILE, OUTPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xraygen.readers.agreement import Row
+    from xraygen.readers.exports import Review
+    from xraygen.readers.references import Outcome, References
+    from xraygen.sources.reviewed import ReviewedReference
+
+
+@click.command()
+@click.argument("reviews", metavar="READER...", type=FILE, nargs=-1, required=True)
+@click.option("--page", type=OUTPUT, help="HTML file to write, for settling what differs.")
+@click.option("--settled", type=FILE, help="What that page exported.")
+@click.option(
+    "--out",
+    type=OUTPUT,
+    help="JSON Lines file to write, data/references/references.jsonl for the pipeline. What it has "
+    "about other regions stays.",
+)
+def adjudicate(
+    reviews: tuple[Path, ...], page: Path | None, settled: Path | None, out: Path | None
+) -> None:
+    """Print how far readers agree by their exports READER... from one page of `xraygen review`, and
+    make references of what they agree on and what was settled. docs/review.md shows the whole way.
+    """
+    from xraygen import params
+    from xraygen.core.files import replacing
+    from xraygen.core.json_lines import write_jsonl
+    from xraygen.readers import agreement, references, settle_page
+    from xraygen.readers.exports import read_reviews
+
+    regions = params.load().regions.names if Path("params.yaml").exists() else ()
+    read = read_reviews(reviews, regions)
+    found = references.outcome(read)
+    by_hand = references.read_settled(settled, read, regions) if settled else None
+    made = references.references(found, by_hand, regions)
+    rows = agreement.agreement(read, regions)
+    click.echo(_summary(read, rows, found, made))
+    if page is not None:
+        root = Path.cwd()
+        studies = settle_page.prepared_studies(root, {item.key[0] for item in found.differing})
+        html, problems = settle_page.page(found.differing, read[0].sample, by_hand, studies, root)
+        with replacing(page) as file:
+            file.write(html)
+        click.echo(f"{page}: written, {len(found.differing):,} items to settle", err=True)
+        for problem in problems:
+            click.echo(problem, err=True)
+    if out is not None:
+        records, former = references.with_former(made.records, out, read, regions)
+        write_jsonl(out, records)
+        click.echo(f"{out}: {_written(records, former)}", err=True)
+
+
+def _summary(
+    read: "Sequence[Review]", rows: "Sequence[Row]", found: "Outcome", made: "References"
+) -> str:
+    from xraygen.readers.agreement import DECISIONS, agreement_table
+
+    lines = []
+    for review in read:
+        given = Counter(one.decision for one in review.decisions.values())
+        counts = ", ".join(f"{given[decision]:,} {decision}" for decision in DECISIONS)
+        lines.append(
+            f"{review.reader}: {len(review.decisions):,} of {review.shown:,} regions decided "
+            f"({counts})"
+        )
+    if rows:
+        lines += ["", agreement_table(rows, len(read)), ""]
+    elif len(read) > 1:
+        lines.append("No region was decided by two readers: there is no agreement to measure.")
+    differing = len(found.differing)
+    left_out = {
+        "unsettled": made.unsettled,
+        "excluded by the adjudicator": made.excluded,
+        "decided by too few readers": found.undecided,
+    }
+    lines.append(
+        f"Regions: {len(found.agreed):,} agreed, {differing:,} differ or are rejected. Left out of "
+        "references: " + ", ".join(f"{count:,} {why}" for why, count in left_out.items()) + "."
+    )
+    names = {one.approach for review in read for one in review.decisions.values() if one.approach}
+    shown = ", ".join(sorted(names)) or "one approach (blind)"
+    lines.append(
+        f"The readers were shown texts of {shown}. References made by correcting an approach "
+        "favour it over others: docs/review.md."
+    )
+    return "\n".join(lines)
+
+
+def _written(records: "Sequence[ReviewedReference]", former: int) -> str:
+    regions = sum(len(record.reference) for record in records)
+    kept = f", {former:,} of them from the file as it was" if former else ""
+    return f"{regions:,} regions of {len(records):,} studies{kept}"

@@ -1,0 +1,147 @@
+// Which studies are asked for, and in which order. The index has, of each study, a number for each
+// approach and region; "pairs" are (approach, region) as numbers in the index's lists.
+
+// What the filters ask for, in numbers of the index. `shown`: numbers of the approaches shown.
+function criteriaOf(index, fields, shown) {
+  const everyone = index.approaches.map((_, number) => number);
+  const named = index.approaches.indexOf(fields.approach);
+  const region = index.regions.indexOf(fields.region);
+  const scored = index.regions.map((name) => index.scored.indexOf(name));
+  const verdict = index.verdicts.indexOf(fields.verdict);
+  return {
+    ...fields,
+    approaches: named >= 0 ? [named] : fields.approach === "*" ? everyone : shown,
+    regions: region >= 0 ? [region] : index.regions.map((_, number) => number),
+    scored, // of each region: its number among those scored, or -1
+    verdict: verdict >= 0 ? verdict : null,
+    ofPairs:
+      verdict >= 0 ||
+      fields.min !== null ||
+      fields.max !== null ||
+      fields.disagree !== null ||
+      fields.abnormal ||
+      fields.unsupported ||
+      fields.failed,
+  };
+}
+
+// The pairs of a study that have everything that the filters ask of a pair, all at once.
+function* matchingPairs(row, criteria) {
+  for (const region of criteria.regions) {
+    const scored = criteria.scored[region];
+    if (criteria.abnormal && !row.abnormal.includes(scored)) continue;
+    if (criteria.disagree !== null && !(row.disagreement[region] >= criteria.disagree)) continue;
+    for (const approach of criteria.approaches) {
+      if (criteria.failed && !row.failed.includes(approach)) continue;
+      if (criteria.unsupported && row.support[approach][region] !== "u") continue;
+      if (criteria.verdict !== null && row.verdict[approach][scored] !== criteria.verdict) continue;
+      const score = row.score[approach][scored] ?? null;
+      if (criteria.min !== null && (score === null || score < criteria.min)) continue;
+      if (criteria.max !== null && (score === null || score > criteria.max)) continue;
+      yield [approach, region];
+    }
+  }
+}
+
+function matches(row, criteria) {
+  if (criteria.novel && !row.novel) return false;
+  return !criteria.ofPairs || !matchingPairs(row, criteria).next().done;
+}
+
+// The words that are searched, and "what is in quotes" as it stands; all in lower case. A study is
+// found if it has all of them.
+function searchedParts(asked) {
+  return Array.from(
+    asked.toLowerCase().matchAll(/"([^"]+)"?|([^\s"]+)/g),
+    (part) => part[1] ?? part[2],
+  );
+}
+
+// The worst and the mean score of the approaches and regions that the filters are about, and the
+// largest disagreement and the least confidence there; null where there is none.
+function summary(row, criteria) {
+  let worst = null;
+  let total = 0;
+  let count = 0;
+  let confidence = null;
+  for (const region of criteria.regions) {
+    for (const approach of criteria.approaches) {
+      const score = row.score[approach][criteria.scored[region]] ?? null;
+      if (score !== null) {
+        worst = worst === null ? score : Math.min(worst, score);
+        total += score;
+        count += 1;
+      }
+      const sure = row.confidence[approach][region];
+      if (sure !== null) confidence = confidence === null ? sure : Math.min(confidence, sure);
+    }
+  }
+  const disagreement = Math.max(...criteria.regions.map((region) => row.disagreement[region]));
+  return { worst, mean: count ? total / count : null, disagreement, confidence };
+}
+
+const SORTS = {
+  id: "id",
+  score: "score, worst first",
+  disagreement: "disagreement, most first",
+  confidence: "confidence, least first",
+};
+
+// The studies asked for, in order: [{number, row, worst, mean, disagreement, confidence}].
+// `texts`: what loadTexts gives, or null where no text is asked for.
+function search(index, criteria, texts) {
+  const parts = searchedParts(criteria.text);
+  const found = [];
+  index.studies.forEach((row, number) => {
+    if (!matches(row, criteria)) return;
+    if (texts && !parts.every((part) => texts[number].includes(part))) return;
+    found.push({ number, row, ...summary(row, criteria) });
+  });
+  const last = Number.MAX_VALUE; // studies without a value come last
+  const keys = {
+    score: (one) => [one.worst ?? last, one.mean ?? last],
+    disagreement: (one) => [-one.disagreement, 0],
+    confidence: (one) => [one.confidence ?? last, 0],
+  };
+  const place = placesById(index);
+  const key = keys[criteria.sort] ?? (() => [0, 0]);
+  const keyed = found.map((one) => ({ one, key: [...key(one), place[one.number]] }));
+  keyed.sort((a, b) => a.key[0] - b.key[0] || a.key[1] - b.key[1] || a.key[2] - b.key[2]);
+  return keyed.map(({ one }) => one);
+}
+
+// The place of each study in the order of ids, with numbers in them by value.
+let places = null;
+function placesById(index) {
+  if (places) return places;
+  const numbers = index.studies.map((_, number) => number);
+  const { compare } = new Intl.Collator("en", { numeric: true });
+  numbers.sort((a, b) => compare(index.studies[a].id, index.studies[b].id) || a - b);
+  places = new Uint32Array(numbers.length);
+  numbers.forEach((number, place) => {
+    places[number] = place;
+  });
+  return places;
+}
+
+// The approaches shown unless others are asked for: the two with the best mean score, and the
+// floor that the page names, or else the third best; in the order of the index.
+function bestApproaches(index) {
+  const means = index.approaches.map((_, approach) => {
+    let total = 0;
+    let count = 0;
+    for (const row of index.studies) {
+      for (const score of row.score[approach]) {
+        if (score === null) continue;
+        total += score;
+        count += 1;
+      }
+    }
+    return count ? total / count : -1;
+  });
+  const floor = index.approaches.indexOf(settings.floor);
+  const ranked = index.approaches.map((_, number) => number).filter((number) => number !== floor);
+  ranked.sort((a, b) => means[b] - means[a]);
+  const chosen = floor < 0 ? ranked.slice(0, 3) : [...ranked.slice(0, 2), floor];
+  return chosen.sort((a, b) => a - b);
+}

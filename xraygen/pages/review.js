@@ -1,0 +1,277 @@
+// The page of `xraygen review`: one card for each text, and the keys that decide on it.
+
+const data = JSON.parse(byId("data").textContent);
+const items = data.studies.flatMap((study, number) =>
+  study.regions.map((region) => ({ id: study.id, study: number, ...region })));
+const VIEWS = { frontal: "Frontal view", lateral: "Lateral view", unknown: "View" };
+const storage = keptStorage();
+const cards = [];
+let decisions = null; // once the reader has given a name
+let current = -1; // index of the text that keys are about
+
+// Session storage outlives a reload of the tab, local storage the tab.
+const LAST_READER = `${data.format} reader`;
+const remembered = {
+  get: (where) => { try { return where()?.getItem(LAST_READER) ?? ""; } catch { return ""; } },
+  set: (where, name) => { try { where()?.setItem(LAST_READER, name); } catch { /* asked again */ } },
+};
+
+function say(text) {
+  byId("status").textContent = text;
+}
+
+// The report with the spans marked. They count characters, and JavaScript's strings count UTF-16
+// units, of which some characters have two.
+function markedReport(report, spans) {
+  const letters = Array.from(report);
+  const parts = [];
+  let done = 0;
+  for (const [start, end] of spans) {
+    const from = Math.max(start, done);
+    if (end <= from) continue;
+    parts.push(letters.slice(done, from).join(""));
+    parts.push(element("mark", {}, letters.slice(from, end).join("")));
+    done = end;
+  }
+  return [...parts, letters.slice(done).join("")];
+}
+
+function figureOf(picture) {
+  const view = VIEWS[picture.projection];
+  if (!picture.src) return element("p", { class: "muted" }, `${view}: this picture cannot be read.`);
+  const { src, width, height } = picture;
+  return element("figure", {},
+    element("img", { src, width, height, alt: view, loading: "lazy" }),
+    element("figcaption", {}, view));
+}
+
+function studyOf(study, number) {
+  const report = element("p", { class: "report" }, study.report);
+  const here = items.flatMap((item, index) => (item.study === number ? [index] : []));
+  return element("section", { class: "study", "aria-labelledby": `study-${number}` },
+    element("h2", { id: `study-${number}` }, `Study ${number + 1} of ${data.studies.length}: ${study.id}`),
+    element("div", { class: "columns" },
+      element("div", { class: "source" },
+        element("div", { class: "pictures" }, study.pictures.map(figureOf)),
+        element("h3", {}, "Report"),
+        report),
+      element("div", {}, here.map((index) => cardOf(index, report)))));
+}
+
+function cardOf(index, report) {
+  const item = items[index];
+  const mark = () => report.replaceChildren(...markedReport(data.studies[item.study].report, item.spans));
+  const clear = () => report.replaceChildren(data.studies[item.study].report);
+  const button = (decision, name, action) =>
+    element("button", { type: "button", "data-decision": decision, "aria-pressed": "false", onclick: action }, name);
+  const edited = element("textarea", { rows: 3, oninput: () => edit(index) });
+  const comment = element("input", { type: "text", oninput: () => decisions.comment(index, comment.value) });
+  const editor = element("label", { class: "field no-print" }, "Corrected text; leave it empty if there is nothing to say", edited);
+  const undo = element("button", { type: "button", onclick: () => decide(index, null) }, "Undo");
+  const outcome = element("p", { class: "outcome visually-hidden" });
+  const node = element("article", {
+    class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
+    onfocusin: () => { current = index; mark(); }, onfocusout: clear, onmouseenter: mark, onmouseleave: clear,
+  },
+    element("h3", { id: `item-${index}` }, item.region),
+    element("p", { class: item.text ? null : "muted" }, item.text || "Says nothing of this region."),
+    element("div", { class: "decide no-print" },
+      button("accepted", "Accept", () => decide(index, "accepted")),
+      button("edited", "Edit", () => openEditor(index)),
+      button("rejected", "Reject", () => decide(index, "rejected")),
+      undo),
+    editor,
+    element("label", { class: "field no-print" }, "Comment (optional)", comment),
+    outcome);
+  cards[index] = { node, edited, editor, comment, undo, outcome, isOpen: false };
+  return node;
+}
+
+// Show what is decided on a text. What somebody is typing stays as it is.
+function refresh(index) {
+  const { decision, text, comment } = decisions.of(index);
+  const card = cards[index];
+  card.node.classList.remove(...DECISIONS);
+  if (decision) card.node.classList.add(decision);
+  for (const button of card.node.querySelectorAll("[data-decision]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.decision === decision));
+  }
+  card.undo.hidden = !decision;
+  card.editor.hidden = !(card.isOpen || decision === "edited");
+  if (card.edited !== document.activeElement) card.edited.value = decision === "edited" ? text : items[index].text;
+  if (card.comment !== document.activeElement) card.comment.value = comment;
+  const outcome = decision === "edited" ? `edited: ${text || "nothing to say"}` : decision ?? "not decided";
+  card.outcome.textContent = `Decision: ${outcome}${comment && `; comment: ${comment}`}`;
+  progress();
+}
+
+function progress() {
+  const done = decisions.count();
+  byId("progress").max = items.length;
+  byId("progress").value = done;
+  byId("count").textContent = `${done} of ${items.length} done`;
+}
+
+function decide(index, decision) {
+  cards[index].isOpen = false;
+  decisions.decide(index, decision);
+  refresh(index);
+  say(`${items[index].region}: ${decision ?? "not decided"}. ${byId("count").textContent}.`);
+}
+
+function openEditor(index) {
+  cards[index].isOpen = true;
+  refresh(index);
+  cards[index].edited.focus();
+}
+
+const oneLine = (text) => text.trim().replace(/\s+/gu, " ");
+
+// A text that is as it was shown is no edit.
+function edit(index) {
+  const text = oneLine(cards[index].edited.value);
+  const isNew = text !== oneLine(items[index].text);
+  cards[index].isOpen = true;
+  decisions.decide(index, isNew ? "edited" : null, isNew ? text : null);
+  refresh(index);
+}
+
+// With the filter on, decided texts are hidden, and studies of which all are; the current one stays.
+function filter() {
+  const wanted = (index) => !byId("todo").checked || !decisions.of(index).decision || index === current;
+  cards.forEach((card, index) => { card.node.hidden = !wanted(index); });
+  for (const section of document.querySelectorAll(".study")) {
+    section.hidden = !section.querySelector(".region:not([hidden])");
+  }
+}
+
+function go(index) {
+  if (index < 0 || index >= items.length) {
+    say(index < 0 ? "This is the first text." : "There are no more texts.");
+    return;
+  }
+  current = index;
+  filter();
+  const { node } = cards[index];
+  node.focus({ preventScroll: true });
+  // With the first text of a study its report and pictures come into sight.
+  if (items[index - 1]?.study === items[index].study) node.scrollIntoView({ block: "nearest" });
+  else node.closest(".study").scrollIntoView();
+}
+
+// The next text in a direction (1 or -1) that the filter lets through, of another study if wanted.
+function next(step, otherStudy = false) {
+  const from = items[current]?.study;
+  let index = current + step;
+  const passed = () => byId("todo").checked && decisions.of(index).decision;
+  while (items[index] && (passed() || (otherStudy && items[index].study === from))) index += step;
+  // Backwards to the first text of that study.
+  while (otherStudy && step < 0 && items[index - 1]?.study === items[index]?.study && items[index]) index -= 1;
+  go(index);
+}
+
+function download() {
+  const blob = new Blob([decisions.lines()], { type: "application/x-ndjson" });
+  const url = URL.createObjectURL(blob);
+  const name = decisions.reader.replace(/[^\p{L}\p{N}]+/gu, "-");
+  element("a", { href: url, download: `review-${data.sample.slice(0, 8)}-${name}.jsonl` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+  decisions.markExported();
+  const left = items.filter((_, index) => !decisions.of(index).decision && decisions.of(index).comment).length;
+  const without = left ? ` Comments without a decision are not in it: ${left}.` : "";
+  say(`Exported: ${byId("count").textContent}.${without}`);
+}
+
+async function bringIn(file) {
+  let found;
+  try {
+    found = decisions.read(await file.text());
+  } catch (error) {
+    say(`${file.name} cannot be imported. ${error.message}`);
+    return;
+  }
+  const replaced = found.filter(([index, made]) => decisions.differs(index, made)).length;
+  if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) {
+    say("Nothing is imported.");
+    return;
+  }
+  found.forEach(([index, made]) => {
+    decisions.put(index, made);
+    refresh(index);
+  });
+  filter();
+  say(`Imported; ${byId("count").textContent}.`);
+}
+
+const KEYS = {
+  j: () => next(1),
+  k: () => next(-1),
+  n: () => next(1, true),
+  p: () => next(-1, true),
+  a: () => { decide(current, "accepted"); next(1); },
+  e: () => openEditor(current),
+  r: () => decide(current, "rejected"),
+  u: () => decide(current, null),
+  c: () => cards[current].comment.focus(),
+  "?": () => byId("keys").showModal(),
+};
+
+function pressed(event) {
+  if (!decisions) return;
+  if (event.key === "Escape" && event.target.matches("textarea, .region input")) {
+    cards[current].node.focus();
+    return;
+  }
+  const action = Object.hasOwn(KEYS, event.key) && KEYS[event.key];
+  if (!action || !isShortcut(event) || !byId("shortcuts").checked) return;
+  if ("aeruc".includes(event.key) && current < 0) current = 0;
+  event.preventDefault();
+  action();
+}
+
+function start(reader) {
+  const lost = () => { byId("warning").hidden = false; };
+  decisions = new Decisions(data, items, reader, storage, lost);
+  remembered.set(() => sessionStorage, reader);
+  remembered.set(() => storage, reader);
+  byId("name").textContent = reader;
+  byId("start").hidden = true;
+  byId("bar").hidden = false;
+  byId("studies").hidden = false;
+  items.forEach((_, index) => refresh(index));
+  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
+}
+
+byId("studies").append(...data.studies.map(studyOf));
+byId("warning").hidden = Boolean(storage);
+byId("start").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const reader = byId("reader").value.trim();
+  if (reader) start(reader);
+});
+byId("todo").addEventListener("change", filter);
+byId("export").addEventListener("click", download);
+byId("import").addEventListener("click", () => byId("file").click());
+byId("file").addEventListener("change", async ({ target }) => {
+  if (target.files.length) await bringIn(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+});
+byId("help").addEventListener("click", KEYS["?"]);
+byId("change").addEventListener("click", () => {
+  remembered.set(() => sessionStorage, "");
+  location.reload();
+});
+document.addEventListener("keydown", pressed);
+addEventListener("storage", (event) => {
+  const index = decisions ? decisions.changedElsewhere(event) : -1;
+  if (index < 0) return;
+  refresh(index);
+  say(`${items[index].region} was decided in another window of this page.`);
+});
+addEventListener("beforeunload", (event) => {
+  if (decisions && !decisions.isExported()) event.preventDefault();
+});
+
+const before = remembered.get(() => sessionStorage);
+if (before) start(before);
+else byId("reader").value = remembered.get(() => storage);
