@@ -12,6 +12,7 @@ from conftest import REGIONS
 from synthetic_report import opened
 
 from xraygen.core.study import Judgement, Study
+from xraygen.pages import render
 
 # Each would set window.hit, or spoil what follows, if it were taken for markup or for a script.
 VECTORS = [
@@ -109,6 +110,14 @@ def test_hostile_text_is_shown_and_does_not_run(open_page, report, made):
     page.locator("#list a").nth(FAILED).click()
     opened(page, made.studies[FAILED].id)
     assert HOSTILE in shown.text_content()
+    assert _ran_or_added(page) == []
+
+
+def test_hostile_text_in_a_page_itself_stays_what_it_is(open_page, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(render("base.html.jinja", [], [], VECTORS), encoding="utf-8")
+    page = open_page(path)
+    assert page.evaluate("JSON.parse(document.getElementById('data').textContent)") == VECTORS
     assert _ran_or_added(page) == []
 
 
