@@ -8,9 +8,14 @@ function criteriaOf(index, fields, shown) {
   const region = index.regions.indexOf(fields.region);
   const scored = index.regions.map((name) => index.scored.indexOf(name));
   const verdict = index.verdicts.indexOf(fields.verdict);
+  const approaches = named >= 0 ? [named] : fields.approach === "*" ? everyone : shown;
+  const floor = index.approaches.indexOf(settings.floor);
+  const others = approaches.filter((number) => number !== floor);
   return {
     ...fields,
-    approaches: named >= 0 ? [named] : fields.approach === "*" ? everyone : shown,
+    approaches,
+    // The floor is the worst nearly everywhere, which says nothing of a study.
+    summarised: others.length ? others : approaches,
     regions: region >= 0 ? [region] : index.regions.map((_, number) => number),
     scored, // of each region: its number among those scored, or -1
     verdict: verdict >= 0 ? verdict : null,
@@ -57,15 +62,16 @@ function searchedParts(asked) {
   );
 }
 
-// The worst and the mean score of the approaches and regions that the filters are about, and the
-// largest disagreement and the least confidence there; null where there is none.
+// The worst and the mean score of the approaches and regions that the filters are about, without the
+// floor unless it is alone, and the largest disagreement and the least confidence there; null where
+// there is none.
 function summary(row, criteria) {
   let worst = null;
   let total = 0;
   let count = 0;
   let confidence = null;
   for (const region of criteria.regions) {
-    for (const approach of criteria.approaches) {
+    for (const approach of criteria.summarised) {
       const score = row.score[approach][criteria.scored[region]] ?? null;
       if (score !== null) {
         worst = worst === null ? score : Math.min(worst, score);
