@@ -2,7 +2,7 @@
 
 import pytest
 
-from xraygen.evaluation.picture_audit_table import verdict
+from xraygen.evaluation.picture_audit_table import in_short, verdict
 
 
 def cell(low: float | None, high: float | None, changed: float = 0.4) -> dict:
@@ -11,10 +11,14 @@ def cell(low: float | None, high: float | None, changed: float = 0.4) -> dict:
     return {"cases": 40, "answered": 40, "changed": changed, "score": {"lost": loss}}
 
 
-def said_of(swapped: dict, blank: dict, none: dict) -> str:
-    followed = {"texts": {"follows": None, "stays": None}}
+def audit_of(swapped: dict, blank: dict, none: dict, **texts: dict) -> dict:
+    followed = {"texts": {"follows": None, "stays": None} | texts}
     shown = {"own": {"answered": 40}, "swapped": swapped, "blank": blank, "none": none}
-    return verdict({"studies": 40, "followed": followed} | shown)
+    return {"studies": 40, "followed": followed} | shown
+
+
+def said_of(swapped: dict, blank: dict, none: dict) -> str:
+    return verdict(audit_of(swapped, blank, none))
 
 
 FAILED = {"cases": 40, "answered": 0}
@@ -88,3 +92,51 @@ def test_the_sentence_depends_on_the_intervals_of_all_conditions(swapped, blank,
 def test_answers_that_fail_are_told_with_those_that_change():
     said = said_of(LOST | {"answered": 31}, NOTHING_LOST, NOTHING_LOST)
     assert "40 % of the answers change (9 of 40 fail), and the score falls" in said
+
+
+@pytest.mark.parametrize(
+    "conditions, said",
+    [
+        (
+            (LOST, NOTHING_LOST, UNKNOWN),
+            "**mine uses the picture.** Its answers are worse with another study's pictures, and "
+            "as good with blank ones.",
+        ),
+        (
+            (UNKNOWN, LITTLE_LOST, FAILED),
+            "**mine hardly uses the picture**, as far as 40 studies tell. Its answers are slightly "
+            "worse with blank ones.",
+        ),
+        (
+            (NOTHING_LOST, NOTHING_LOST, FAILED),
+            "**mine gains nothing by the picture**, as far as 40 studies tell. Its answers change "
+            "with other pictures, but are as good.",
+        ),
+        (
+            (NOTHING_LOST, UNKNOWN, FAILED),
+            "**mine answers differently with other pictures.** Whether these answers are worse, 40 "
+            "studies do not tell.",
+        ),
+        (
+            (UNCHANGED, UNCHANGED, FAILED),
+            "**mine does not use the picture**, as far as 40 studies tell. No answer changes with "
+            "another.",
+        ),
+        ((cell(None, None), FAILED, FAILED), ""),
+    ],
+)
+def test_in_short_it_is_the_same_verdict(conditions, said):
+    assert in_short("mine", audit_of(*conditions)) == said
+
+
+def test_in_short_answers_follow_what_they_follow():
+    low, high = {"value": 0.1, "ci_low": 0, "ci_high": 0.2}, {"value": 1, "ci_low": 1, "ci_high": 1}
+    given = (LOST, LOST, LOST)
+    stays = in_short("mine", audit_of(*given, follows=low, stays=high))
+    assert stays.endswith(
+        "With another study's pictures, its answers stay with the rest of the "
+        "case, such as the report."
+    )
+    assert in_short("mine", audit_of(*given, follows=high, stays=low)).endswith(
+        "its answers follow the picture shown, not the rest of the case."
+    )

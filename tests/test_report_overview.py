@@ -96,8 +96,11 @@ def open_points(made: dict, floor: str | None = "constant", usage: dict = FREE, 
 
 def test_a_significant_lead_is_one_and_says_by_how_much():
     text = words(comparison())
-    assert text.startswith("**mine is the best approach on test**: its score is 0.900 [0.100")
-    assert "+0.200 [+0.150, +0.250] against the next, other, which is significant" in text
+    assert text.startswith("**mine is the best approach on test**, with a score of 0.900 [0.100")
+    assert (
+        "Its lead over every other approach is significant: +0.200 [+0.150, +0.250] over the next, "
+        "other." in text
+    )
     assert "Which approach is the best is not determined" not in text
 
 
@@ -195,14 +198,30 @@ def test_findings_review_and_failures_are_in_words():
     review = {"risk": 0.05, "threshold": 0.9, "coverage": 0.8, "wrong_kept": 0.01}
     made["confidence"] = {"mine": {"review": review}}
     text = words(made)
-    assert "mine reports 3 of 4 (75.0 %) and invents none" in text
+    assert "mine reports 3 of 4 (75.0 %) and invents none. One region may have several" in text
     assert "**80.0 % of the regions need no review** with mine if at most 5 %" in text
+    assert "on test 1.0 % were wrong." in text
     assert "judged as empty: mine 2." in text
     made["confidence"]["mine"]["review"] = review | dict.fromkeys(
         ("threshold", "coverage", "wrong_kept")
     )
     assert "**All regions need review**" in words(made)
     assert "review" not in words(comparison()) and "annotation" not in words(comparison())
+
+
+def audit(low: float | None, high: float | None) -> dict:
+    """Of the pictures of three studies; with others the score falls by `low` to `high`."""
+    lost = {"value": low, "ci_low": low, "ci_high": high}
+    cell = {"cases": 3, "answered": 3, "changed": 0.5, "score": {"lost": lost}}
+    followed = {"texts": {"follows": None, "stays": None}}
+    shown = dict.fromkeys(("own", "swapped", "blank", "none"), cell)
+    return {"studies": 3, "followed": followed} | shown
+
+
+def test_the_picture_audit_has_its_numbers_in_its_tables():
+    text = words(comparison(), audits=NONE | {"mine": audit(0.1, 0.2)})
+    assert "**mine uses the picture.** Its answers are worse with another study's" in text
+    assert "0.100 [" not in text.split("mine uses")[1].splitlines()[0]
 
 
 def test_what_is_not_determined_is_named():
@@ -221,9 +240,12 @@ def test_what_is_not_determined_is_named():
     for content in known["approaches"].values():
         content["test"]["macro"]["clinical"] = 0.5
     priced = FREE | {"mine": {COST: 0.0}}
-    audited = NONE | {"mine": {"studies": 3}}
+    audited = NONE | {"mine": audit(0.1, 0.2)}
     known["repeated"]["approaches"]["mine"]["macro"] = from_curators(0.7, -0.2, -0.1)
     assert open_points(known, usage=priced, audits=audited) == ""
+    few = NONE | {"mine": audit(None, None)}
+    assert "Whether mine uses the picture: too few" in open_points(known, usage=priced, audits=few)
+    assert "picture" not in words(comparison(), audits=few)
 
 
 class Elements(HTMLParser):
@@ -358,6 +380,17 @@ def test_charts_take_colours_and_font_from_the_page(results):
         ["dev", "0.700", "0.700", "0.700"],
     ]
     assert "at 1.50" in drawn[4].svg and ">other<" not in drawn[4].svg
+
+
+def test_curves_differ_by_their_dashes_alone(results):
+    (found, *_) = results.comparison["confidence"].values()
+    chart = charts.risk_coverage({f"approach {place}": found for place in range(8)})
+    curves = [
+        one
+        for one in Elements(chart.svg).all("path")
+        if one.get("stroke", "").startswith("var(--series-")
+    ]
+    assert len({one.get("stroke-dasharray") for one in curves}) == 8
 
 
 def test_a_chart_of_nothing_is_left_out(results):

@@ -18,6 +18,7 @@ calls everything normal has a clinical score of 0, on normal ones of 1.
 ABOUT_FINDINGS = """\
 *Recall*: the share of the references' abnormal findings that the approach reports; *precision*: the
 share of those that it reports that are in the reference; over all pairs, benign findings included.
+A pair may have several findings, so that there may be more of them than abnormal pairs.
 Matches are counted in the reference: one broad finding that stands for two of them counts as two.
 Then the most frequent misses and inventions, with their numbers.
 """

@@ -10,6 +10,11 @@ _FEW = 5  # a finding that fewer swaps bring has no row
 _PICTURES = {"own": "its own", "swapped": "another study's", "blank": "blank", "none": "none"}
 _ALTERED = {"swapped": "another study's pictures", "blank": "blank ones", "none": "none"}
 _DECIDING = {"score": "the score", "clinical": "the clinical score"}
+_DIRECTIONS = {
+    "picture": "follow the picture shown, not the rest of the case",
+    "case": "stay with the rest of the case, such as the report",
+    "neither": "clearly follow neither the picture nor the rest of the case",
+}
 ABOUT = """\
 Each approach that sees pictures was also asked about {studies} with the pictures of another
 study, with grey ones of the same size, and with none. *Left*: the share of the macro score with
@@ -49,11 +54,60 @@ def section(audits: Mapping[str, dict], complete: bool = False) -> str:
 
 def verdict(audit: dict) -> str:
     """Whether the picture is used, in words that the intervals allow."""
-    altered = {shown: lost for shown in _ALTERED if (lost := _losses(audit[shown]))}
-    if not altered or not audit["own"]["answered"]:
+    altered = _altered(audit)
+    if not altered:
         return "too few studies were answered to tell whether the picture is used."
     sentences = (_use(audit, altered), _direction(audit))
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def in_short(name: str, audit: dict) -> str:
+    """The verdict on the approach `name` without the numbers, which the tables have; empty where
+    too few studies were answered.
+    """
+    altered = _altered(audit)
+    if not altered:
+        return ""
+    use = _short_use(name, audit, altered)
+    side = _followed_side(audit)
+    return f"{use} With another study's pictures, its answers {_DIRECTIONS[side]}." if side else use
+
+
+def _altered(audit: dict) -> dict[str, dict[str, dict]]:
+    """What is lost with other pictures than its own, by condition and measure; empty where too few
+    studies were answered.
+    """
+    if not audit["own"]["answered"]:
+        return {}
+    return {shown: lost for shown in _ALTERED if (lost := _losses(audit[shown]))}
+
+
+def _short_use(name: str, audit: dict, altered: dict[str, dict[str, dict]]) -> str:
+    studies = f"{audit['studies']:,} studies"
+    known = f"as far as {studies} tell"
+    if not any(audit[shown]["changed"] for shown in altered):
+        return f"**{name} does not use the picture**, {known}. No answer changes with another."
+    worse = {shown: lost for shown, lost in altered.items() if _lower(lost)}
+    negligible = all(_negligible(lost) for lost in (worse or altered).values())
+    spared = _spared(altered)
+    others = f", and as good with {spared}" if spared else ""
+    named = " or ".join(_ALTERED[shown] for shown in worse)
+    if worse and negligible:
+        return (
+            f"**{name} hardly uses the picture**, {known}. Its answers are slightly worse with "
+            f"{named}{others}."
+        )
+    if worse:
+        return f"**{name} uses the picture.** Its answers are worse with {named}{others}."
+    if negligible:
+        return (
+            f"**{name} gains nothing by the picture**, {known}. Its answers change with other "
+            "pictures, but are as good."
+        )
+    return (
+        f"**{name} answers differently with other pictures.** Whether these answers are worse, "
+        f"{studies} do not tell."
+    )
 
 
 def _use(audit: dict, altered: dict[str, dict[str, dict]]) -> str:
@@ -67,8 +121,10 @@ def _use(audit: dict, altered: dict[str, dict[str, dict]]) -> str:
     if worse:
         effects = _effects(audit, worse)
         if all(_negligible(lost) for lost in worse.values()):
-            return f"**the picture is hardly used**, {known}{_spared(altered, 'and')}: {effects}."
-        return f"**the picture is used**{_spared(altered, 'but')}: {effects}."
+            return (
+                f"**the picture is hardly used**, {known}{_or_as_good(altered, 'and')}: {effects}."
+            )
+        return f"**the picture is used**{_or_as_good(altered, 'but')}: {effects}."
     effects = _effects(audit, altered)
     if all(_negligible(lost) for lost in altered.values()):
         return (
@@ -95,14 +151,18 @@ def _negligible(lost: dict[str, dict]) -> bool:
     return all(loss["ci_high"] < NEGLIGIBLE for loss in lost.values())
 
 
-def _spared(altered: dict[str, dict[str, dict]], conjunction: str) -> str:
+def _spared(altered: dict[str, dict[str, dict]]) -> str:
     """With which pictures nothing is lost: a model that a wrong picture misleads does not have to
     gain by the right one.
     """
-    spared = [
+    return " or ".join(
         _ALTERED[shown] for shown, lost in altered.items() if _negligible(lost) and not _lower(lost)
-    ]
-    return f", {conjunction} the answers are as good with {' or '.join(spared)}" if spared else ""
+    )
+
+
+def _or_as_good(altered: dict[str, dict[str, dict]], conjunction: str) -> str:
+    spared = _spared(altered)
+    return f", {conjunction} the answers are as good with {spared}" if spared else ""
 
 
 def _effects(audit: dict, altered: dict[str, dict[str, dict]]) -> str:
@@ -119,17 +179,26 @@ def _effect(shown: str, cell: dict, lost: dict[str, dict]) -> str:
 
 
 def _direction(audit: dict) -> str:
-    """What the answers to swapped pictures are about."""
+    """What the answers to swapped pictures are about, with the shares."""
+    side = _followed_side(audit)
+    if side is None:
+        return ""
+    texts = audit["followed"]["texts"]
+    shares = f"{_share(texts['follows'])} against {_share(texts['stays'])}"
+    return f"Its answers {_DIRECTIONS[side]} ({shares} of the regions that differ)."
+
+
+def _followed_side(audit: dict) -> str | None:
+    """What the answers to swapped pictures are about: a key of _DIRECTIONS, or None."""
     texts = audit["followed"]["texts"]
     follows, stays = texts["follows"], texts["stays"]
     if not follows or follows["ci_low"] is None:
-        return ""
-    shares = f"{_share(follows)} against {_share(stays)} of the regions that differ"
+        return None
     if follows["ci_low"] > stays["ci_high"]:
-        return f"Its answers follow the picture shown, not the rest of the case ({shares})."
+        return "picture"
     if stays["ci_low"] > follows["ci_high"]:
-        return f"Its answers stay with the rest of the case, such as the report ({shares})."
-    return f"Its answers clearly follow neither the picture nor the rest of the case ({shares})."
+        return "case"
+    return "neither"
 
 
 def _conditions(audited: Mapping[str, dict]) -> str:

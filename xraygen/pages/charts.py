@@ -12,7 +12,17 @@ from xraygen.evaluation.tables import number, percent
 from xraygen.pages.inline_svg import SERIES, inline
 
 _WIDTH = 4.6  # inches
-_DASHES = ("-", "--", "-.", ":")
+# As many as there are colours: a curve is known by its dashes alone.
+_DASHES = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (9, 2)),
+    (0, (4, 1, 1, 1, 1, 1)),
+    (0, (1, 4)),
+    (0, (9, 2, 3, 2)),
+)
 _COVERAGES = (4, 8, 12, 16, 20)  # points of a risk-coverage curve that the table has, of 20
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from xraygen.core.study import VERSUS
 from xraygen.evaluation.abnormal_table import told
 from xraygen.evaluation.overview import COST
-from xraygen.evaluation.picture_audit_table import verdict as of_pictures
+from xraygen.evaluation.picture_audit_table import in_short
 from xraygen.evaluation.tables import number, percent, signed, with_interval
 
 
@@ -25,9 +25,7 @@ def holds(comparison: dict, audits: Mapping[str, dict], floor: str | None) -> li
         sentences.append(_above_the_floor(comparison, order, floor))
     differs, agreement = _agreement(comparison, best)
     sentences += [agreement if differs else "", _abnormal(comparison, best)]
-    sentences += [
-        f"{name}: {of_pictures(audit)}" for name, audit in audits.items() if audit["studies"]
-    ]
+    sentences += [in_short(name, audit) for name, audit in audits.items() if audit["studies"]]
     sentences += [_review(comparison, best), _failed(comparison)]
     return [sentence for sentence in sentences if sentence]
 
@@ -56,6 +54,11 @@ def undetermined(
         sentences.append("Which regions need no review: no approach gives confidences.")
     if not any(audit["studies"] for audit in audits.values()):
         sentences.append("Whether pictures are used: no approach that sees any was audited.")
+    sentences += [
+        f"Whether {name} uses the picture: too few studies were answered."
+        for name, audit in audits.items()
+        if audit["studies"] and not in_short(name, audit)
+    ]
     if not any(used.get(COST) is not None for used in usage.values()):
         sentences.append("Cost: no approach asks a server that has a price.")
     return [sentence for sentence in sentences if sentence]
@@ -112,11 +115,11 @@ def _lead(comparison: dict, order: Sequence[str]) -> str:
         )
     tied = [name for name in others if not _is_significant(comparison, best, name)]
     if not tied:
-        lead = _difference(comparison, best, others[0])
-        rest = "; its lead over all others is significant too" if len(others) > 1 else ""
+        lead = f"{_difference(comparison, best, others[0])} over the next, {others[0]}"
+        every = "Its lead over every other approach" if len(others) > 1 else "Its lead"
         return (
-            f"**{best} is the best approach on test**: its score is {score}, {lead} against the "
-            f"next, {others[0]}, which is significant{rest}."
+            f"**{best} is the best approach on test**, with a score of {score}. {every} is "
+            f"significant: {lead}."
         )
     names = _listed([f"{name} ({_difference(comparison, best, name)})" for name in tied])
     studies = _on_test(comparison, best)["macro"]["n"]
@@ -141,7 +144,7 @@ def _above_the_floor(comparison: dict, order: Sequence[str], floor: str) -> str:
     others = [name for name in order if name != floor]
     if not others:
         return ""
-    about = f"the floor, {floor}, which gives every report the same text"
+    about = f"{floor}, which gives every report the same text"
     leads = {name: f"{name} ({_difference(comparison, name, floor)})" for name in others}
     significant = [name for name in others if _is_significant(comparison, name, floor)]
     above = [name for name in significant if _is_ahead(comparison, name, floor)]
@@ -152,9 +155,9 @@ def _above_the_floor(comparison: dict, order: Sequence[str], floor: str) -> str:
         number_of = f"{len(above):,} of the {len(others):,} other approaches are"
         who = "Every other approach is" if every else number_of
         lead = _difference(comparison, above[0], floor)
-        text = f"**{who} significantly above {about}**: the best, {above[0]}, by {lead}."
+        text = f"**{who} significantly above the floor**, {about}: the best, {above[0]}, by {lead}."
     else:
-        text = f"**No approach is significantly above {about}**."
+        text = f"**No approach is significantly above the floor**, {about}."
     if below:
         text += f" Significantly below it: {_listed(below)}."
     if unclear:
@@ -212,7 +215,7 @@ def _abnormal(comparison: dict, best: str) -> str:
     invented = f"{found['invented']:,}" if found["invented"] else "none"
     return (
         f"**Abnormal findings**: {best} reports {found['matched']:,} of {total:,} "
-        f"({percent(found['recall'])}) and invents {invented}."
+        f"({percent(found['recall'])}) and invents {invented}. One region may have several."
     )
 
 
@@ -230,7 +233,7 @@ def _review(comparison: dict, best: str) -> str:
         )
     return (
         f"**{percent(chosen['coverage'])} of the regions need no review** with {best} if at most "
-        f"{risk} of them may be wrong; on test {percent(chosen['wrong_kept'])} were."
+        f"{risk} of them may be wrong; on test {percent(chosen['wrong_kept'])} were wrong."
     )
 
 
