@@ -249,7 +249,10 @@ def test_the_model_card_has_the_numbers_and_settings_of_its_training():
         "Kept: step 61",
         "Loss on dev: 0.4375.",
         "as last logged: 0.2500.",
+        "It does not tell whether answers are right.",
         "reports/comparison.md",
+        "that file is not part of the model",
+        "run `dvc repro compare` in the project",
     ):
         assert number in text
     procedure = text.split("## Training procedure")[1].split("\n## ")[0]

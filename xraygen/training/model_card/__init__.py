@@ -160,9 +160,11 @@ def _results(metrics: Mapping) -> str:
     ]
     return (
         f"{cards.listed(lines)}\n\nThe loss is the mean cross entropy of a token of the answers, "
-        "in nats, at the step that was kept.\n\nScores on test are not known when this card is "
-        "written. `dvc repro compare` puts them into reports/comparison.md, in the rows of the "
-        "approaches that read this folder."
+        "in nats, at the step that was kept. It does not tell whether answers are right.\n\nScores "
+        "of its answers on test are not in this card, which is written before they are measured. "
+        "They are in the project that made the model, in reports/comparison.md, in the rows of the "
+        "approaches that read this folder; that file is not part of the model. To get them, ask "
+        "whoever passed the model on for it, or run `dvc repro compare` in the project."
     )
 
 
