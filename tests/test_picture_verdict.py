@@ -120,7 +120,7 @@ def test_answers_that_fail_are_told_with_those_that_change():
         (
             (UNCHANGED, UNCHANGED, FAILED),
             "**mine does not use the picture**, as far as 40 studies tell. No answer changes with "
-            "another.",
+            "others.",
         ),
         ((cell(None, None), FAILED, FAILED), ""),
     ],

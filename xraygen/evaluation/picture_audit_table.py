@@ -86,7 +86,7 @@ def _short_use(name: str, audit: dict, altered: dict[str, dict[str, dict]]) -> s
     studies = f"{audit['studies']:,} studies"
     known = f"as far as {studies} tell"
     if not any(audit[shown]["changed"] for shown in altered):
-        return f"**{name} does not use the picture**, {known}. No answer changes with another."
+        return f"**{name} does not use the picture**, {known}. No answer changes with others."
     worse = {shown: lost for shown, lost in altered.items() if _lower(lost)}
     negligible = all(_negligible(lost) for lost in (worse or altered).values())
     spared = _spared(altered)

@@ -184,15 +184,16 @@ def _agreement(comparison: dict, best: str) -> tuple[bool, str]:
         return False, ""
     studies = f"the {repeated['studies']:,} test studies whose report other studies have too"
     low, high = cell["difference_low"], cell["difference_high"]
+    if low is None:
+        return False, (
+            f"Whether {best} is as close to the curators as they are to each other: {studies} "
+            f"allow no interval. There, token F1 is {number(cell['token_f1'])} for {best} and "
+            f"{number(curators['token_f1'])} for the curators."
+        )
     values = (
         f"token F1 is {with_interval(cell, 'token_f1')} for {best} and "
         f"{with_interval(curators, 'token_f1')} for the curators"
     )
-    if low is None:
-        return False, (
-            f"Whether {best} is as close to the curators as they are to each other: {studies} "
-            f"allow no interval. On them {values}."
-        )
     difference = f"a difference of {signed(cell['difference'])} [{signed(low)}, {signed(high)}]"
     if low <= 0 <= high:
         return False, (
