@@ -9,7 +9,7 @@ written to the console), exceptions that nothing catches, requests to a network.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -96,11 +96,16 @@ def expect(locator):
     return expect(locator)
 
 
-def accessibility_violations(page) -> list[str]:
-    """What axe-core calls serious or critical in the page as it is now: rule, element, reason."""
+def accessibility_violations(page, rules: Sequence[str] = ()) -> list[str]:
+    """What axe-core calls serious or critical in the page as it is now: rule, element, reason.
+    `rules`: those to check; none = all.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    options: dict = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = list(rules)
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['target'][0]}: {node['failureSummary']}"
         for rule in found
