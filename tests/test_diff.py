@@ -186,16 +186,51 @@ class Strict(Judge):
 def test_a_changed_judge_is_a_changed_yardstick(project):
     project.judge = Strict()
     project.evaluate["judge"] = "strict"
-    project.compare["gate"] = "any"
     project.save("strict")
     difference = found(project, "base", "strict")
     assert "floor scored significantly lower with the same answers" in said(difference)
     assert "got significantly worse" not in said(difference)
+    rules = difference.rules._replace(gate="any")
+    assert not gate(rules, difference.old, difference.changes, plain).failed
     assert "The yardstick changed: the judge was proxy and is strict" in noted(difference)
     # From one judge to another only scores are compared; the strict one tells nothing clinical.
     for change in difference.changes:
         assert "clinical" not in change.tested or change.name == "floor"
     assert "| clinical score" in markdown(difference) and "→ –" in markdown(difference)
+
+
+class Refusing(Judge):
+    """No score for a pneumothorax, and for other texts one that differs from text to text."""
+
+    name = "refusing"
+
+    def judge(self, pairs):
+        return [
+            Opinion(score=None, verdict="unparseable")
+            if "pneumothorax" in candidate
+            else Opinion(score=len(reference) % 7 / 7, verdict="judged")
+            for reference, candidate in pairs
+        ]
+
+    def about(self) -> str:
+        return "refusing"
+
+
+def test_a_pair_that_was_scored_on_one_side_counts_on_neither(project):
+    def wordy(every: int):
+        slips = slipping(every)
+        return lambda number, study: {
+            region: text and f"{text} Seen before." for region, text in slips(number, study).items()
+        }
+
+    project.judge = Refusing()
+    project.approaches = {"router": wordy(100)}
+    project.save("all-scored")
+    project.approaches = {"router": wordy(2)}
+    project.save("half-scored")
+    (change,) = found(project, "all-scored", "half-scored").changes
+    assert change.yardstick.answers == 23 and change.old["score"] != change.new["score"]
+    assert change.tested["score"].difference == 0
 
 
 def test_changed_references_are_a_changed_yardstick(project):
@@ -278,11 +313,17 @@ def test_nothing_is_fetched_from_a_remote(project, tmp_path):
 
 def test_outs_of_another_branch_do_not_count(project):
     """`git switch` alone leaves the outs of the other branch."""
+    right_judgements = Path("data/judgements/router/test.jsonl").read_bytes()
     project.approaches["router"] = slipping(2)
     project.save("other")
     project.git("switch", "-q", "--detach", "base")
     assert said(found(project)) == "None of the three approaches changed."
     assert "Outs of the stage evaluate@router differ from dvc.lock" in noted(found(project))
+    # Nor where the right ones are not in the cache.
+    for path in Path(".dvc/cache/files/md5").rglob("*"):
+        if path.is_file() and path.read_bytes() == right_judgements:
+            path.unlink()
+    assert "cannot be determined for router" in said(found(project, "other"))
 
 
 def test_params_that_have_not_run_are_said_to_be_out_of_date(project):

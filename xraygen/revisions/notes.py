@@ -79,9 +79,9 @@ def _missing(found: Difference, quote: Quote) -> Iterable[str]:
         yield text + (_fetch(found, place) if reason == NOT_CACHED else "")
     if any(not change.same and change.missing for change in found.changes):
         yield "Scores without judgements are those committed in metrics/scores."
-    untold = [c for c in found.with_outcome("unknown") if not c.missing]
-    if untold:
-        yield f"For {named(untold, quote)} one side has no {NAMES[found.measure]}."
+    unmeasured = [c for c in found.with_outcome("unknown") if not c.missing]
+    if unmeasured:
+        yield f"For {named(unmeasured, quote)} one side has no {NAMES[found.measure]}."
 
 
 def _unseen(found: Difference, quote: Quote) -> Iterable[str]:

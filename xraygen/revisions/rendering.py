@@ -66,7 +66,7 @@ def _more(found: Difference, quote: Quote) -> list[str]:
 
 
 def _table(found: Difference, quote: Quote, mark: Callable[[str], str]) -> Table:
-    """A row for each approach, those that changed first, at most as many as fit a screen."""
+    """A row for each approach, those that changed first, no more than fit a screen."""
     measures = [
         measure
         for measure in MEASURES

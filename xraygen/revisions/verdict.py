@@ -44,16 +44,16 @@ def verdict(found: Difference, quote: Quote) -> str:
         for outcome, words in _GROUPS.items()
         if found.with_outcome(outcome)
     ]
-    loose = found.with_outcome("not significant")
-    if loose and not clauses:
+    insignificant = found.with_outcome("not significant")
+    if insignificant and not clauses:
         clauses.append(
-            f"no approach changed significantly on test: {_largest(found, loose, quote)}"
+            f"no approach changed significantly on test: {_largest(found, insignificant, quote)}"
         )
-        loose = []
+        insignificant = []
     clauses += _unknown(found, quote)
     clauses += _come_and_gone(found, quote)
-    if loose:
-        clauses.append(f"{named(loose, quote)} changed, but not significantly")
+    if insignificant:
+        clauses.append(f"{named(insignificant, quote)} changed, but not significantly")
     same = len(found.with_outcome("unchanged"))
     if same == len(found.changes):
         whole = "the only approach" if same == 1 else f"none of the {count(same)} approaches"
@@ -101,10 +101,10 @@ def numbers(change: Change, measure: Measure, corrected: str = "") -> str:
     )
 
 
-def _largest(found: Difference, loose: Sequence[Change], quote: Quote) -> str:
+def _largest(found: Difference, insignificant: Sequence[Change], quote: Quote) -> str:
     measure = found.measure
-    change = max(loose, key=lambda change: abs(change.tested[measure].difference))
-    which = "the largest difference is " if len(loose) > 1 else ""
+    change = max(insignificant, key=lambda change: abs(change.tested[measure].difference))
+    which = "the largest difference is " if len(insignificant) > 1 else ""
     return f"{which}{quote(change.name)}, {NAMES[measure]} {numbers(change, measure)}"
 
 
