@@ -102,6 +102,7 @@ def test_a_csv_of_the_users_is_compared_after_two_commands(root, tmp_path, monke
         settings["llm"] |= {"provider": "openai", "base_url": server.url, "max_failed": 0.0}
         settings["evaluate"] |= {"judge": "plugins.my_judge:Overlap", "resamples": 100}
         settings["compare"]["resamples"] = 200
+        settings["finetune"]["max_steps"] = 2
         (project / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "none")
         monkeypatch.setitem(run.__globals__["ENVIRONMENT"], "OPENAI_API_KEY", "none")
