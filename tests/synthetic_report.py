@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from browser import expect
 from conftest import REGIONS
 from PIL import Image as Picture
 
 from xraygen.core.study import AnnotationRecord, Evidence, Image, Judgement, Study
-from xraygen.evaluation.evaluate import judge_annotations
+from xraygen.evaluation import compare, confidence, evaluate, overview
+from xraygen.evaluation.params import CompareParams
+from xraygen.evaluation.scores import scores_of
 from xraygen.judges.proxy.proxy import Proxy
 from xraygen.language.support import Report
 from xraygen.pages import report, studies
@@ -22,9 +25,13 @@ from xraygen.sources.phantom import phantom
 ASTRAL = 2  # its report has characters before its findings that JavaScript counts twice
 UNCURATED = 5
 FAILED = 7  # of the approach `short`
-UNREADABLE = 9  # one of its pictures
+UNREADABLE = 9  # its lateral picture
 PICTURED = (0, 1, UNREADABLE)
 LUNGS_CLEAR = "The lungs are clear."
+RESAMPLES = 20
+PARAMS = CompareParams(resamples=RESAMPLES, alpha=0.05, power=0.8, seed=0)
+SIZE = (900, 600)  # of pictures
+BIG_HEART = "Severe cardiomegaly."
 
 
 class Collection(NamedTuple):
@@ -41,6 +48,7 @@ def collection(count: int) -> Collection:
         "careful": [_careful(number, study) for number, study in enumerate(members)],
         "template": [REGIONS.annotation({"lung": LUNGS_CLEAR}) for _ in members],
         "short": [_short(number, study) for number, study in enumerate(members)],
+        "inventive": [REGIONS.annotation({"heart": BIG_HEART}) for _ in members],
     }
     return of_texts(members, texts)
 
@@ -50,13 +58,14 @@ def of_texts(
 ) -> Collection:
     """`texts`: by approach, an annotation for each study; None = failed."""
     annotations = {
-        name: [_record(name, number, *pair) for number, pair in enumerate(zip(members, given))]
+        name: [
+            _record(name, number, *pair)
+            for number, pair in enumerate(zip(members, given, strict=True))
+        ]
         for name, given in texts.items()
     }
-    judge = Proxy()
-    judge.name = "proxy"
     judgements = {
-        name: judge_annotations(members, records, judge, REGIONS)
+        name: evaluate.judge_annotations(members, records, _judge(), REGIONS)
         for name, records in annotations.items()
     }
     return Collection(list(members), annotations, judgements)
@@ -70,21 +79,49 @@ def write(folder: Path, made: Collection) -> Path:
     root.mkdir()
     for number, study in enumerate(made.studies):
         for image in study.images:
-            if number != UNREADABLE:
-                Picture.new("L", (600, 400), 16 * number).save(root / image.path)
+            if (number, image.projection) != (UNREADABLE, "lateral"):
+                Picture.new("L", SIZE, 16 * number).save(root / image.path)
     answers = {
         name: Answers(records, made.judgements[name]) for name, records in made.annotations.items()
     }
-    written = studies.write(folder / "studies", made.studies, answers, REGIONS, 0.05, root)
+    studies.write(folder / "studies", made.studies, answers, REGIONS, 0.05, root)
     page = folder / "index.html"
-    page.write_text(_overview(written.studies), encoding="utf-8")
+    page.write_text(_overview(made), encoding="utf-8")
     return page
 
 
-def _overview(count: int) -> str:
-    cell = {"score": 0.5, "ci_low": 0.4, "ci_high": 0.6}
-    scores = {"careful": {"test": {name: cell for name in ("macro", *REGIONS.scored)}}}
-    return report.page("# Comparison\n\nThree approaches.", scores, count)
+def opened(page, id: str) -> None:
+    """Waits until the page shows the study."""
+    expect(page.locator("#study")).to_have_attribute("data-id", id)
+
+
+def _overview(made: Collection) -> str:
+    """Of the studies as dev and test alike."""
+    members = {"dev": made.studies, "test": made.studies}
+    scores, summaries, confidences = {}, {}, {}
+    for name, judged in made.judgements.items():
+        by_split = {"dev": judged, "test": judged}
+        scores[name] = scores_of(by_split, members, REGIONS.scored)
+        summaries[name] = evaluate.details(by_split, members, _judge(), REGIONS, RESAMPLES, 0)
+        known = confidence.confidences_of(made.annotations[name], judged)
+        confidences[name] = confidence.measured(known, known, PARAMS.review_risk, PARAMS.alpha)
+    comparison = compare.report_of(scores, summaries, [], PARAMS)
+    comparison["confidence"] = {name: one for name, one in confidences.items() if one is not None}
+    results = report.Results(
+        comparison,
+        usage={name: {"cases": 1, "failed": 0, overview.COST: 0.5} for name in scores},
+        audits={name: {"studies": 0} for name in scores},
+        losses={"train": [(0, 2.5), (10, 0.5)], "dev": [(0, 2.6), (10, 0.7)]},
+        source="phantom",
+        floor=next(reversed(scores)),
+    )
+    return report.page(results, PARAMS, len(made.studies))
+
+
+def _judge() -> Proxy:
+    judge = Proxy()
+    judge.name = "proxy"
+    return judge
 
 
 def _study(number: int) -> Study:

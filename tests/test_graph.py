@@ -164,7 +164,13 @@ def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(routers,
     output = run(
         copy, "dvc", "exp", "run", "-S", "approaches.router.wording=verbatim", "-n", "verbatim"
     )
-    assert ran(output) == ["annotate@router", "evaluate@router", "compare", "report", "release"]
+    assert ran(output) == [
+        "annotate@router",
+        "evaluate@router",
+        "compare",
+        "report",
+        "release",
+    ]
     changed = json.loads(run(copy, "dvc", "metrics", "diff", "--json"))
     assert (
         changed["metrics/scores/router.json"]
@@ -213,7 +219,12 @@ def test_the_release_follows_the_model_of_the_winner_wherever_it_lies(routers, t
     shutil.copytree(routers, copy, symlinks=True)
     shutil.copytree(copy / "models/router", copy / "models/mine")
     edit(copy, approaches__router__reads="models/mine")
-    assert ran(run(copy, "dvc", "repro")) == ["annotate@router", "compare", "report", "release"]
+    assert ran(run(copy, "dvc", "repro")) == [
+        "annotate@router",
+        "compare",
+        "report",
+        "release",
+    ]
     assert json.loads((copy / "metrics/release.json").read_text())["approach"] == "router"
     (copy / "models/mine/another").write_text(
         "A change that shows in no annotation of dev and test."

@@ -23,7 +23,7 @@ from xraygen.core.study import (
 )
 from xraygen.evaluation.evaluate import judge_annotations
 from xraygen.language.text import disagreement
-from xraygen.pages import pictures, studies
+from xraygen.pages import studies
 from xraygen.pages.answered import Answers
 
 PROXY = judges.load("proxy")
@@ -306,7 +306,7 @@ def test_pictures_are_small_grey_copies_and_unreadable_ones_are_named(tmp_path):
         == [
             {"src": f"studies/pictures/00001-{number}.webp", "projection": "frontal"} | size
             for number, size in enumerate(
-                [{"width": pictures.LONGEST, "height": 341}, {"width": 30, "height": 40}]
+                [{"width": 768, "height": 512}, {"width": 30, "height": 40}]
             )
         ]
         + [{"src": None, "projection": "frontal", "width": None, "height": None}] * 2

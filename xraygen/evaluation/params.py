@@ -26,8 +26,8 @@ class CompareParams(Record):
     family-wise error rate after Holm's correction. `power`: probability of detecting a difference
     as large as the detectable one that is printed. `review_risk`: the largest share of wrong
     regions among those that a release does not mark for review, except with probability `alpha`.
-    `gate`: what makes `xraygen diff --gate` fail: the released approach got significantly worse, or
-    any approach did; None = nothing does.
+    `gate`: what makes `xraygen diff --gate` fail: the released approach got significantly worse or
+    is gone; any approach got significantly worse, too; None = nothing does.
     """
 
     resamples: PositiveInt

@@ -151,7 +151,7 @@ def _draw_curves(axis, curves: Mapping[str, Sequence[Sequence[float]]]) -> None:
     for place, (name, curve) in enumerate(curves.items()):
         axis.plot(
             *zip(*curve, strict=True),
-            linestyle=_DASHES[place % len(_DASHES)],
+            linestyle=_DASHES[(place + place // len(SERIES)) % len(_DASHES)],
             marker="o" if len(curve) < 3 else "",
             color=SERIES[place % len(SERIES)],
             label=name,

@@ -36,22 +36,35 @@ function prepareControls() {
   byId("list-next").addEventListener("click", () => turnList(1));
 }
 
-let typing = null;
+let typing = null; // the timer that waits for the end of what is being typed
 
-// Whatever is asked for anew, the first study found is shown.
+// A study that the address names stays while it is among those found.
 function changeFilters({ target }) {
-  clearTimeout(typing);
+  stopTyping();
   const { name, type, value } = target;
-  const ask = (given, replace) => go({ [name]: given, study: null }, replace);
+  const ask = (given, replace) => {
+    filtering = go({ [name]: given, ...(name === "sort" && { study: null }) }, replace);
+  };
   if (type === "checkbox") ask(target.checked);
   else if (type === "number") ask(share(value), true);
   else if (type !== "search") ask(value);
   // What is typed in one go is one entry in the history.
-  else typing = setTimeout(() => ask(value, fields.text !== ""), 250);
+  else typing = setTimeout(typed, 250, ask, value);
+}
+
+function typed(ask, value) {
+  typing = null;
+  if (fields) ask(value, fields.text !== "");
+}
+
+function stopTyping() {
+  clearTimeout(typing);
+  typing = null;
 }
 
 // The study that is shown stays, now among all the others.
 function clearFilters() {
+  stopTyping();
   const kept = Object.fromEntries(VIEW_ONLY.map((name) => [name, fields[name]]));
   go({ ...NOTHING_ASKED, ...kept, study: current });
   byId("filter-text").focus();
@@ -79,12 +92,11 @@ function turnList(by) {
 // The controls as the address has them; what is being typed is left alone.
 function setControls(columns) {
   for (const control of byId("filters").elements) {
-    if (
-      !control.name ||
-      (control === document.activeElement && ["search", "number"].includes(control.type))
-    )
-      continue;
     const value = fields[control.name];
+    const isTyped =
+      (control.type === "search" && typing !== null) ||
+      (control.type === "number" && share(control.value) === value);
+    if (!control.name || isTyped) continue;
     if (control.type === "checkbox") control.checked = value;
     else control.value = value ?? "";
     if (control.selectedIndex === -1) control.selectedIndex = 0; // a value that there is not
@@ -123,10 +135,11 @@ function prepareFrame() {
 function pressed(event) {
   if (event.key === "Escape" && event.target === inputOf("text")) {
     event.preventDefault();
-    if (event.target.value === "") return event.target.blur();
+    if (event.target.value === "") event.target.blur();
     event.target.value = "";
-    clearTimeout(typing);
-    return go({ text: "", study: null });
+    stopTyping();
+    go({ text: "" });
+    return;
   }
   if (!isShortcut(event)) return;
   if (event.key === "?") {

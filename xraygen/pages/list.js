@@ -10,6 +10,7 @@ const quality = (score) =>
 
 // Shows the part of the list that begins with item `first`.
 function showList(found, first, fields, criteria, current) {
+  const hadFocus = byId("list").contains(document.activeElement);
   const items = found.slice(first, first + LIST_SIZE).map((one) => listItem(one, fields, criteria));
   byId("list").replaceChildren(...items);
   byId("list").setAttribute("start", first + 1);
@@ -19,6 +20,9 @@ function showList(found, first, fields, criteria, current) {
   byId("list-previous").disabled = first === 0;
   byId("list-next").disabled = first + LIST_SIZE >= found.length;
   markCurrent(current);
+  const focused =
+    hadFocus && (byId("list").querySelector("[aria-current]") ?? items[0]?.firstChild);
+  if (focused) focused.focus({ preventScroll: true });
 }
 
 function listItem({ row, worst, mean }, fields, criteria) {

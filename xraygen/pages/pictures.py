@@ -6,7 +6,7 @@ from typing import IO
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import open_picture
 
-LONGEST = 512  # pixels of the longer side, at most
+LONGEST = 768  # pixels of the longer side, at most
 _QUALITY = 75  # of WebP, in [0, 100]
 _EFFORT = 2  # of its search, in [0, 6]: 4 saves 5 % of the bytes and takes twice the time
 

@@ -7,13 +7,16 @@ let found = []; // the studies found, in order
 let listed = ""; // what the list was made for
 let first = 0; // of the part of the list that is shown
 let current = null; // the id of the study that is shown
+let filtering = false; // a filter was just changed
 let turn = 0; // counts changes, so that a late file does not replace what came after it
 
+// Returns whether the address changes by that.
 function go(changes, replace = false) {
   const next = address({ ...(fields ?? NOTHING_ASKED), ...changes });
-  if (next === location.hash) return;
+  if (next === location.hash) return false;
   if (replace) location.replace(next);
   else location.hash = next;
+  return true;
 }
 
 async function follow() {
@@ -24,10 +27,7 @@ async function follow() {
   markPlace(asked === null);
   document.title = `xraygen: ${asked ? "test studies" : "comparison of approaches"}`;
   if (asked === null) {
-    const part = fields && location.hash.length > 1 && byId(location.hash.slice(1));
-    if (part)
-      part.scrollIntoView(); // it was hidden when the browser looked for it
-    else if (fields) scrollTo(0, 0);
+    if (fields) showPart(byId(location.hash.slice(1)));
     fields = null;
     return;
   }
@@ -35,7 +35,7 @@ async function follow() {
     if (!index) await prepare();
     if (now === turn) await show(asked, now);
   } catch (error) {
-    if (now === turn) report(error);
+    if (now === turn) showProblem(error);
     if (!(error instanceof NotLoaded)) throw error;
   }
 }
@@ -45,7 +45,14 @@ function markPlace(overview) {
   byId(overview ? "to-studies" : "to-overview").removeAttribute("aria-current");
 }
 
-function report(error) {
+// Of the overview, which was hidden when the browser looked for the part.
+function showPart(part) {
+  part?.closest("details")?.setAttribute("open", "");
+  if (part) part.scrollIntoView();
+  else scrollTo(0, 0);
+}
+
+function showProblem(error) {
   byId("loading").hidden = true;
   byId("problem").hidden = false;
   byId("problem").textContent =
@@ -74,7 +81,7 @@ async function show(asked, now) {
   let texts = null;
   if (fields.text.trim()) {
     texts = await loadTexts(index, (read, of) => {
-      if (now === turn) byId("matches").textContent = `Reading texts: file ${read + 1} of ${of} …`;
+      if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
     });
     if (now !== turn) return;
   }
@@ -83,6 +90,13 @@ async function show(asked, now) {
   if (changed) found = search(index, criteria, texts);
   listed = wanted;
   showMatches();
+  const lost = filtering && found.length > 0 && !found.some((one) => one.row.id === fields.study);
+  filtering = false;
+  if (lost && fields.study !== null) {
+    listed = ""; // the list is shown with the address that follows
+    go({ study: null }, true);
+    return;
+  }
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);
   if (before && fields.study && before.study !== fields.study) scrollToStudy();
@@ -140,7 +154,7 @@ async function showAsked(columns, criteria, changed, now) {
       "No study",
       fields.study === null
         ? "No study has all that the filters ask for."
-        : `There is no study “${fields.study}” among the ${index.studies.length.toLocaleString("en")} test studies of this report.`,
+        : `There is no study “${fields.study}” among the test studies of this report.`,
     );
     return;
   }
@@ -194,7 +208,7 @@ function showMatched(pairs) {
   byId("matched").hidden = names.length === 0;
   const add = () => go({ show: [...shownNames(), ...names] });
   byId("matched").replaceChildren(
-    `The filters also match ${names.length === 1 ? "an approach that is" : "approaches that are"} not shown: ${names.join(", ")}. `,
+    `The filters also match answers that are not shown, of ${names.join(", ")}. `,
     element("button", { type: "button", onclick: add }, "Show"),
   );
 }

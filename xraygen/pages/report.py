@@ -3,9 +3,12 @@
 import csv
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
+
+from markupsafe import Markup, escape
 
 from xraygen.core.errors import UserError
 from xraygen.evaluation import overview, picture_audit_table
@@ -48,7 +51,7 @@ class Section(NamedTuple):
 
     anchor: str
     title: str
-    html: str
+    html: Markup
 
 
 def losses(folder: Path) -> dict[str, list[tuple[float, float]]]:
@@ -75,10 +78,10 @@ def _curve(path: Path) -> list[tuple[float, float]]:
 
 def page(results: Results, params: CompareParams, studies: int) -> str:
     """`studies`: how many there are in reports/studies."""
-    comparison, floor = results.comparison, results.floor
-    table = overview.table(comparison, results.usage, floor)
-    text = comparison_markdown(comparison, table, results.source, params, complete=True)
-    text += picture_audit_table.section(results.audits, complete=True)
+    comparison, usage, audits, _, source, floor = results
+    table = overview.table(comparison, usage, floor)
+    text = comparison_markdown(comparison, table, source, params, complete=True)
+    text += picture_audit_table.section(audits, complete=True)
     about, first, *others = re.split(r"^## ", text, flags=re.MULTILINE)
     scores, notes = first.partition("\n")[2].strip().split("\n\n", 1)
     markdown = _Markdown()
@@ -86,10 +89,10 @@ def page(results: Results, params: CompareParams, studies: int) -> str:
         "report.html.jinja",
         styles=["page.css", "report.css", "overview.css"],
         scripts=SCRIPTS,
-        data=files(studies),
+        data={**files(studies), "floor": floor},
         about=markdown.html(about, "Comparison"),
-        holds=markdown.lines(verdict.holds(comparison, results.audits, floor)),
-        undetermined=markdown.lines(verdict.undetermined(*results[:3], results.source, floor)),
+        holds=markdown.lines(verdict.holds(comparison, audits, floor)),
+        undetermined=markdown.lines(verdict.undetermined(comparison, usage, audits, source, floor)),
         scores=markdown.html(scores, "Scores"),
         notes=markdown.html(notes, "Scores"),
         charts=_charts(results),
@@ -119,21 +122,14 @@ class _Markdown:
         from markdown_it import MarkdownIt
 
         self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-        self.markdown.renderer.rules |= {
-            "table_open": self._table_open,
-            "table_close": lambda *_: "</table>\n</div>\n",
-        }
-        self.tables = 0
+        self.markdown.add_render_rule("table_open", _table_open(count(1)))
+        self.markdown.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
 
-    def html(self, text: str, title: str):
+    def html(self, text: str, title: str) -> Markup:
         """`title`: what its tables are called."""
-        from markupsafe import Markup
-
         return Markup(self.markdown.render(_unbroken(text), {"title": title}))
 
-    def lines(self, texts: Sequence[str]) -> list:
-        from markupsafe import Markup
-
+    def lines(self, texts: Sequence[str]) -> list[Markup]:
         return [Markup(self.markdown.renderInline(_unbroken(text))) for text in texts]
 
     def section(self, text: str) -> Section:
@@ -142,9 +138,12 @@ class _Markdown:
         words = re.findall(r"[a-z]+", title.partition("(")[0].lower())
         return Section("-".join(["details", *words]), title, self.html(content, title))
 
-    def _table_open(self, tokens, place, options, env) -> str:
-        from markupsafe import escape
 
-        self.tables += 1
-        label = escape(f"{env['title']}: table {self.tables}")
+def _table_open(numbers: Iterator[int]) -> Callable[..., str]:
+    """What opens a table: a box that scrolls by keyboard, with a name that no other has."""
+
+    def opened(renderer, tokens, place, options, env) -> str:
+        label = escape(f"{env['title']}: table {next(numbers)}")
         return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table>\n'
+
+    return opened

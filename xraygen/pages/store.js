@@ -2,10 +2,10 @@
 // fetch() files; it may add a script, which hands its content to window.xraygen.
 
 const nonce = document.currentScript.nonce;
-const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page}
+const settings = JSON.parse(byId("data").textContent); // {files: {index, pages}, page, floor}
 const received = new Map(); // "index", or the number of a page -> content
-const asked = new Map(); // the same -> promise; in the order of asking
-const MOST_PAGES = 20; // in memory; what was dropped is read again in no time
+const requests = new Map(); // the same -> promise, in the order of asking
+const MOST_PAGES = 20; // in memory; what was dropped is read again when needed
 
 window.xraygen = {
   index: (content) => received.set("index", content),
@@ -14,7 +14,12 @@ window.xraygen = {
 
 class NotLoaded extends Error {}
 
-const loadIndex = () => load("index", settings.files.index);
+async function loadIndex() {
+  const index = await load("index", settings.files.index);
+  const pages = Math.ceil(index.studies.length / settings.page);
+  if (pages !== settings.files.pages.length) throw new NotLoaded(otherRun(settings.files.index));
+  return index;
+}
 
 // A study's content, by its number in the index.
 async function loadStudy(index, number) {
@@ -27,23 +32,23 @@ async function loadStudy(index, number) {
 }
 
 function load(key, src) {
-  if (!asked.has(key)) {
-    asked.set(
+  if (!requests.has(key)) {
+    requests.set(
       key,
       loadScript(key, src).catch((error) => {
-        asked.delete(key); // so that it can be tried again
+        requests.delete(key); // so that it can be tried again
         throw error;
       }),
     );
     dropPages();
   }
-  return asked.get(key);
+  return requests.get(key);
 }
 
 function dropPages() {
-  const pages = [...asked.keys()].filter((key) => key !== "index");
+  const pages = [...requests.keys()].filter((key) => key !== "index");
   for (const page of pages.slice(0, -MOST_PAGES)) {
-    asked.delete(page);
+    requests.delete(page);
     received.delete(page);
   }
 }
@@ -59,7 +64,8 @@ function loadScript(key, src) {
       script.remove();
       reject(
         new NotLoaded(
-          `${src} could not be loaded. The folder “${src.split("/")[0]}” has to be in the same folder as this page: copy it there too, then reload.`,
+          `${src} could not be loaded. This page needs the folder “${folderOf(src)}” next to it: ` +
+            "copy that too, then reload.",
         ),
       );
     };
@@ -69,8 +75,10 @@ function loadScript(key, src) {
   });
 }
 
+const folderOf = (src) => src.split("/")[0];
+
 const otherRun = (src) =>
-  `${src} does not belong to this page. Copy index.html and the folder “${src.split("/")[0]}” of the same run.`;
+  `${src} is not of this page’s run. Copy the page and the folder “${folderOf(src)}” together.`;
 
 // The text of every study for searching, in lower case, in the order of the index. `progress` is
 // told how many files of how many were read.

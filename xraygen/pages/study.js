@@ -8,7 +8,6 @@ function showStudy(index, study, row, view) {
   byId("study-title").textContent = study.id;
   byId("study-flags").replaceChildren(...studyFlags(index, row));
   byId("pictures").replaceChildren(...pictureButtons(study));
-  showReport(study.report, []);
   const table = answersTable(index, study, row, view);
   const box = element(
     "div",
@@ -16,7 +15,7 @@ function showStudy(index, study, row, view) {
     table,
   );
   byId("answers").replaceChildren(box);
-  markSearched();
+  showReport(study.report, []); // after the former answers, which might still lose the focus
   fits.disconnect();
   fits.observe(box);
 }
@@ -119,7 +118,7 @@ function answerCell(index, study, approach, region, view) {
   } else {
     cell.append(answerText(study, name, region, answer, view));
   }
-  cell.append(...facts(answer, view.findings));
+  cell.append(facts(answer, view.findings));
   return cell;
 }
 
@@ -157,36 +156,34 @@ const SUPPORT = { verbatim: "good", reworded: "warn", unsupported: "bad" };
 // What is known of an answer, a line each: what the judge says, what it says of the abnormal
 // findings, and what the text rests on.
 function facts({ judgement, support, confidence }, withFindings) {
-  const line = (name, ...parts) =>
-    parts.some(Boolean) && element("div", { class: `facts ${name}` }, parts);
   const { clinical, score, verdict } = judgement ?? {};
-  return [
+  const line = (name, ...parts) => parts.some(Boolean) && element("div", { class: name }, parts);
+  const scored = (name, value) =>
+    element("span", { class: `chip ${quality(value)}` }, `${name} ${twoDigits(value)}`);
+  return element(
+    "div",
+    { class: "facts" },
     judgement &&
       line(
         "judged",
-        score !== null &&
-          element("span", { class: `chip ${quality(score)}` }, `score ${twoDigits(score)}`),
+        score !== null && scored("score", score),
         element("span", {}, verdict.replaceAll("_", " ")),
         withFindings &&
           findings([
-            ["good", "✓", "matched", judgement.matched],
-            ["bad", "−", "missed", judgement.missed],
-            ["bad", "+", "false", judgement.false],
+            ["good", "✓", "matched", "matched", judgement.matched],
+            ["bad", "−", "missed", "missed", judgement.missed],
+            ["bad", "+", "false", "false", judgement.false],
           ]),
       ),
     clinical &&
       line(
         "clinical",
-        element(
-          "span",
-          { class: `chip ${quality(clinical.score)}` },
-          `clinical ${twoDigits(clinical.score)}`,
-        ),
+        scored("clinical", clinical.score),
         withFindings &&
           findings([
-            ["good", "✓", "matched", clinical.matched],
-            ["bad", "−", "missed", clinical.missed],
-            ["bad", "+", "invented", clinical.invented],
+            ["good", "✓", "abnormal-matched", "matched", clinical.matched],
+            ["bad", "−", "abnormal-missed", "missed", clinical.missed],
+            ["bad", "+", "abnormal-invented", "invented", clinical.invented],
           ]),
       ),
     line(
@@ -194,22 +191,27 @@ function facts({ judgement, support, confidence }, withFindings) {
       support && element("span", { class: `chip ${SUPPORT[support]}` }, support),
       confidence !== null && element("span", {}, `confidence ${twoDigits(confidence)}`),
     ),
-  ].filter(Boolean);
+  );
 }
 
 // Findings by what became of them; null where none are listed.
 function findings(groups) {
-  const listed = groups.filter(([, , , found]) => found.length > 0);
-  if (listed.length === 0) return null;
-  const items = listed.map(([kind, sign, name, found]) =>
-    element(
-      "div",
-      { class: name },
-      element("dt", { class: kind }, element("span", { "aria-hidden": "true" }, `${sign} `), name),
-      element("dd", {}, found.join("; ")),
-    ),
-  );
-  return element("dl", { class: "findings" }, items);
+  const items = groups
+    .filter(([, , , , found]) => found.length > 0)
+    .map(([kind, sign, name, title, found]) =>
+      element(
+        "div",
+        { class: name },
+        element(
+          "dt",
+          { class: kind },
+          element("span", { "aria-hidden": "true" }, `${sign} `),
+          title,
+        ),
+        element("dd", {}, found.join("; ")),
+      ),
+    );
+  return items.length > 0 ? element("dl", { class: "findings" }, items) : null;
 }
 
 // Marks what was searched, where the browser can (CSS custom highlights need no elements).

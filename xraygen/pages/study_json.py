@@ -2,48 +2,54 @@
 numbers have at most four digits.
 """
 
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Sequence
+from typing import TypeVar, get_args
 
 from xraygen.core.regions import Regions
-from xraygen.core.study import Evidence, Judgement, Listed, Study, Verdict
+from xraygen.core.study import Category, Evidence, Judgement, Listed, Study, Verdict
 from xraygen.evaluation.scores import is_abnormal
 from xraygen.language.text import disagreement
 from xraygen.pages.answered import Answer
 
 VERDICTS = get_args(Verdict)
-_MISSED = "bf"  # the categories of `ErrorCounts` that are about what the reference has
-_FALSE = "acde"  # those that are about what the candidate has
+# The categories of `ErrorCounts`: what of the reference is left out, and what is false or wrong.
+_MISSED: tuple[Category, ...] = ("b", "f")
+_FALSE: tuple[Category, ...] = ("a", "c", "d", "e")
+T = TypeVar("T")
 
 
 def row(study: Study, answers: Sequence[Answer], regions: Regions) -> dict:
     """A study in the index: what it can be filtered and sorted by."""
     judged = [[answer.judgements.get(region) for region in regions.scored] for answer in answers]
-    texts = [answer.record.annotation for answer in answers]
-    given = [text for text in texts if text is not None]
     evidence = [[answer.record.evidence.get(one) for one in regions] for answer in answers]
-    content = {
+    clinical = _each(judged, lambda one: one.clinical and _rounded(one.clinical.score))
+    told = any(score is not None for cells in clinical for score in cells)
+    return {
         "id": study.id,
         "novel": bool(study.novel),
         "abnormal": _abnormal(judged),
-        "disagreement": [
-            round(disagreement([text.get(region, "") for text in given]), 3) for region in regions
+        "disagreement": [_disagreement(answers, region) for region in regions],
+        "score": _each(judged, lambda one: _rounded(one.score)),
+        **({"clinical": clinical} if told else {}),
+        "verdict": _each(judged, lambda one: VERDICTS.index(one.verdict)),
+        "confidence": _each(evidence, lambda one: _rounded(one.confidence)),
+        "support": _each(evidence, lambda one: one.support and one.support[0]),
+        "failed": [
+            number for number, answer in enumerate(answers) if answer.record.annotation is None
         ],
-        "score": [[one and _rounded(one.score) for one in cells] for cells in judged],
     }
-    if any(one and one.clinical for cells in judged for one in cells):
-        content["clinical"] = [
-            [one and one.clinical and _rounded(one.clinical.score) for one in cells]
-            for cells in judged
-        ]
-    return content | {
-        "verdict": [[one and VERDICTS.index(one.verdict) for one in cells] for cells in judged],
-        "confidence": [[one and _rounded(one.confidence) for one in cells] for cells in evidence],
-        "support": [
-            [one and one.support and one.support[0] for one in cells] for cells in evidence
-        ],
-        "failed": [number for number, text in enumerate(texts) if text is None],
-    }
+
+
+def _each(cells: Sequence[Sequence[T | None]], value: Callable[[T], object]) -> list[list]:
+    """The value of each cell; None where there is nothing in it."""
+    return [[None if one is None else value(one) for one in row] for row in cells]
+
+
+def _disagreement(answers: Sequence[Answer], region: str) -> float:
+    """How far the texts of a region are apart; annotations that failed have none."""
+    given = [answer.record.annotation for answer in answers]
+    texts = [texts.get(region, "") for texts in given if texts is not None]
+    return round(disagreement(texts), 3)
 
 
 def _abnormal(judged: Sequence[Sequence[Judgement | None]]) -> list[int]:
@@ -113,10 +119,14 @@ def _judgement(judgement: Judgement) -> dict:
     }
 
 
-def _named(listed: Listed, categories: str) -> list[str]:
+def _named(listed: Listed, categories: Sequence[Category]) -> list[str]:
     """The findings behind the significant errors of these categories."""
     return [name for one in categories for name in listed.significant.get(one, ())]
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    """With four digits; 1 rather than 1.0, which is a tenth of a large index."""
+    if value is None:
+        return None
+    short = round(value, 4)
+    return int(short) if short.is_integer() else short

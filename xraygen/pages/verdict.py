@@ -140,21 +140,27 @@ def _above_the_floor(comparison: dict, order: Sequence[str], floor: str) -> str:
     about = f"the floor, {floor}, which gives every report the same text"
     leads = {name: f"{name} ({_difference(comparison, name, floor)})" for name in others}
     significant = [name for name in others if _is_significant(comparison, name, floor)]
-    above = [name for name in significant if order.index(name) < order.index(floor)]
+    above = [name for name in significant if _is_ahead(comparison, name, floor)]
     below = [leads[name] for name in significant if name not in above]
     unclear = [leads[name] for name in others if name not in significant]
-    if not above:
-        text = f"**No approach is significantly above {about}**."
-    elif len(above) == len(others):
-        text = f"**Every other approach is significantly above {about}**: {leads[above[0]]} first."
+    if above:
+        every = len(above) == len(others)
+        number_of = f"{len(above):,} of the {len(others):,} other approaches are"
+        who = "Every other approach is" if every else number_of
+        lead = _difference(comparison, above[0], floor)
+        text = f"**{who} significantly above {about}**: the best, {above[0]}, by {lead}."
     else:
-        share = f"{len(above):,} of the {len(others):,} other approaches are"
-        text = f"**{share} significantly above {about}**: {leads[above[0]]} first."
+        text = f"**No approach is significantly above {about}**."
     if below:
         text += f" Significantly below it: {_listed(below)}."
     if unclear:
         text += f" Not significantly different from it: {_listed(unclear)}."
     return text
+
+
+def _is_ahead(comparison: dict, name: str, other: str) -> bool:
+    found, sign = _compared(comparison, name, other)
+    return sign * found["difference"] > 0
 
 
 def _agreement(comparison: dict, best: str) -> str:

@@ -8,7 +8,7 @@ the regions of a study are not independent.
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from xraygen.core.errors import UserError
 from xraygen.evaluation.resampling import bootstrap, intervals, means
 from xraygen.evaluation.tables import number, percent, table
 from xraygen.language.text import token_f1
-from xraygen.readers.exports import Decision, Key, Review
+from xraygen.readers.exports import Decided, Decision, Key, Review
 
-DECISIONS = ("accepted", "edited", "rejected")
+DECISIONS: tuple[Decided, ...] = get_args(Decided)
 RESAMPLES = 1000
 SEED = 0
 # An interval of alpha is over resamples in which it is defined; with fewer of them there is none.

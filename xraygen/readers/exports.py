@@ -15,6 +15,8 @@ from xraygen.core.study import NonEmpty, Record
 REVIEW = "xraygen review 1"
 Key = tuple[str, str]  # study id and region
 R = TypeVar("R", bound=Record)
+L = TypeVar("L", bound=Record)
+Decided = Literal["accepted", "edited", "rejected"]
 
 
 class Header(Record):
@@ -37,7 +39,7 @@ class Decision(Record):
     approach: str | None = None
     reader: NonEmpty
     shown: str
-    decision: Literal["accepted", "edited", "rejected"]
+    decision: Decided
     text: str | None
     comment: str = ""
 
@@ -127,8 +129,8 @@ def _check_pair(first: Review, second: Review) -> None:
 
 
 def read_export(
-    path: Path, header: type[R], line: type[Record], made_by: str
-) -> tuple[R, Iterator[tuple[int, Record]]]:
+    path: Path, header: type[R], line: type[L], made_by: str
+) -> tuple[R, Iterator[tuple[int, L]]]:
     """The header of an export, and its other lines with their numbers. UserError, of the lines when
     they are read: damaged, with file and line.
     """

@@ -132,7 +132,8 @@ def _change(
         return Change(name, None, new.macro(name))
     if name not in new.approaches:
         return Change(name, old.macro(name), None)
-    change = Change(name, old.macro(name), new.macro(name))
+    now = new.macro(name)
+    change = Change(name, old.macro(name), now)
     if not is_plain(name):
         change.missing = (Missing("", BAD_NAME),)
         return change
@@ -148,7 +149,8 @@ def _change(
         _test(change, sides[0], sides[1], params, permutations)
     elif None in digests:
         # Without hashes, the four digits of every committed number have to do.
-        change.same = bool(new.scores(name)) and old.scores(name) == new.scores(name)
+        known = any(value is not None for value in now.values())
+        change.same = known and old.scores(name) == new.scores(name)
     return change
 
 

@@ -8,7 +8,7 @@ from xraygen.evaluation.scores import MEASURES
 from xraygen.evaluation.tables import number, signed
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.snapshot import Snapshot
-from xraygen.revisions.words import NAMES, Quote, p_value
+from xraygen.revisions.verdict import NAMES, Quote, p_value
 
 
 class Section(NamedTuple):

@@ -14,8 +14,9 @@ from xraygen.revisions.approaches import Change
 from xraygen.revisions.details import Section, sections
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.escaping import code, fence, plain, shortened
+from xraygen.revisions.notes import notes
 from xraygen.revisions.rules import gate
-from xraygen.revisions.words import NAMES, Quote, label, notes, p_value, verdict
+from xraygen.revisions.verdict import NAMES, Quote, label, p_value, verdict
 
 LIMIT = 60_000  # characters; GitHub refuses a comment of more than 65,536
 _WIDTH = 100
@@ -38,10 +39,10 @@ def terminal(found: Difference) -> str:
     whole = _table(found, plain, "{}*".format)
     width = _WIDTH - sum(_widths(whole)[1:]) - 2 * (len(whole.headers) - 1)
     rows = [[shortened(row[0], max(8, width)), *row[1:]] for row in whole.rows]
-    parts = [textwrap.fill(text, _WIDTH) for text in said]
+    parts = [_filled(text) for text in said]
     if rows:
         parts.insert(1, _aligned(whole.headers, rows))
-        parts.insert(2, textwrap.fill(_caption(found, whole, plain, "*"), _WIDTH))
+        parts.insert(2, _filled(_caption(found, whole, plain, "*")))
     return _with_details("\n\n".join(parts), sections(found, plain), _plain_section)
 
 
@@ -65,7 +66,7 @@ def _more(found: Difference, quote: Quote) -> list[str]:
 
 
 def _table(found: Difference, quote: Quote, mark: Callable[[str], str]) -> Table:
-    """A row for each approach, those that changed first, at most as many as fit a screen."""
+    """A row for each approach, those that changed first, no more than fit a screen."""
     measures = [
         measure
         for measure in MEASURES
@@ -117,6 +118,10 @@ def _caption(found: Difference, table: Table, quote: Quote, mark: str) -> str:
         f"{found.rules.compare.alpha:g} by a paired permutation test over studies, after Holm's "
         f"correction over approaches; the last column is by {NAMES[found.measure]}.{left_out}"
     )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False)
 
 
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

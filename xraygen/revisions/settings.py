@@ -9,7 +9,7 @@ from xraygen.revisions.escaping import shortened, visible
 _CONTEXT = 6  # words around those that differ in a long line
 _LONG_LINE = 90  # characters
 _MOST = 600  # characters of a line that is shown
-_MOST_LINES = 1000  # of a value; finding the differing ones takes time that grows with the square
+_MOST_LINES = 300  # of a value; the time to find those that differ grows with the square
 
 
 def changed(old: dict, new: dict) -> list[list[str]]:
@@ -32,7 +32,9 @@ def _block(before: dict, after: dict, key: tuple[str, ...]) -> list[str]:
     if old == new:  # they differ in type or white space
         old, new = ([shortened(repr(side[key]), _MOST)] for side in (before, after))
     if max(len(old), len(new)) > 1:
-        return [f"  {name}:", *_differing(old[:_MOST_LINES], new[:_MOST_LINES])]
+        rest = max(0, len(old) - _MOST_LINES, len(new) - _MOST_LINES)
+        more = [f"  … {rest:,} more lines are not compared"] if rest else []
+        return [f"  {name}:", *_differing(old[:_MOST_LINES], new[:_MOST_LINES]), *more]
     return [f"{line[:2]}{name}: {line[2:]}" for line in _differing(old, new)]
 
 

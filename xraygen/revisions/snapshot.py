@@ -87,6 +87,12 @@ class Snapshot:
             for measure in MEASURES
         }
 
+    @property
+    def judge(self) -> str | None:
+        """The name in params.yaml."""
+        judge = _mapping(self.params.get("evaluate")).get("judge")
+        return None if judge is None else str(judge)
+
     def cost(self, name: str) -> float | None:
         """US dollars for 1,000 reports; None where no server was asked."""
         return number(self._of_approach("usage", name).get(COST))

@@ -77,11 +77,16 @@ def _params_changed(snapshot: Snapshot, stage: str) -> bool:
     recorded = params.get("params.yaml") if isinstance(params, dict) else None
     if not isinstance(recorded, dict) or not snapshot.params:
         return False
-    return any(_looked_up(snapshot.params, key) != value for key, value in recorded.items())
+    return any(_differs(snapshot.params, str(key), value) for key, value in recorded.items())
 
 
-def _looked_up(params: dict, key: str) -> object:
+def _differs(params: dict, key: str, recorded: object) -> bool:
+    """Whether a key has another value now. dvc.lock keeps the stages of approaches that are gone,
+    so a key that is not there says nothing.
+    """
     found: object = params
-    for part in str(key).split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            return False
+        found = found[part]
+    return found != recorded

@@ -1,0 +1,448 @@
+"""The report in a browser: every study can be found, read and linked to."""
+
+from itertools import product
+from statistics import fmean
+
+import pytest
+import synthetic_report
+from browser import expect
+from conftest import REGIONS
+from synthetic_report import (
+    ASTRAL,
+    BIG_HEART,
+    FAILED,
+    LUNGS_CLEAR,
+    SIZE,
+    UNCURATED,
+    UNREADABLE,
+    opened,
+)
+
+from xraygen.language.text import disagreement
+from xraygen.pages.pictures import LONGEST
+
+COUNT = 120  # three files of studies, and two parts of the list
+LISTED = 100  # in a part of the list
+
+
+@pytest.fixture(scope="module")
+def made() -> synthetic_report.Collection:
+    return synthetic_report.collection(COUNT)
+
+
+@pytest.fixture(scope="module")
+def report(made, tmp_path_factory):
+    return synthetic_report.write(tmp_path_factory.mktemp("report"), made)
+
+
+@pytest.fixture
+def page_at(shared, report):
+    """page_at("#study=study 1"): the report there, in a window that tests share."""
+    yield lambda fragment: shared.show(report, fragment)
+    assert not shared.new_problems()
+
+
+class Expected:
+    """What the page should find, from the records."""
+
+    def __init__(self, made: synthetic_report.Collection):
+        self.made = made
+        self.judged = {
+            (name, judgement.id, judgement.region): judgement
+            for name, judgements in made.judgements.items()
+            for judgement in judgements
+        }
+
+    def answer(self, approach: str, number: int):
+        return self.made.annotations[approach][number]
+
+    def pairs(self, number: int, approaches, regions, **asked):
+        """(approach, region) of a study that have all that is asked of a pair."""
+        for region, approach in product(regions, approaches):
+            if self._has(number, approach, region, **asked):
+                yield approach, region
+
+    def _has(
+        self,
+        number,
+        approach,
+        region,
+        verdict=None,
+        low=None,
+        high=None,
+        disagree=None,
+        abnormal=False,
+        unsupported=False,
+        failed=False,
+    ) -> bool:
+        id = self.made.studies[number].id
+        record = self.answer(approach, number)
+        judgement = self.judged.get((approach, id, region))
+        if low is not None or high is not None:
+            score = None if judgement is None else judgement.score
+            if score is None or not (low or 0) <= round(score, 4) <= (1 if high is None else high):
+                return False
+        present = 0 if judgement is None else judgement.clinical.present or 0
+        support = record.evidence[region].support if record.annotation is not None else None
+        return (
+            (verdict is None or (judgement is not None and judgement.verdict == verdict))
+            and (disagree is None or self.disagreement(number, region) >= disagree)
+            and (not abnormal or present > 0)
+            and (not unsupported or support == "unsupported")
+            and (not failed or record.annotation is None)
+        )
+
+    def found(self, approaches, regions=tuple(REGIONS), novel=False, text="", **asked) -> list[str]:
+        return [
+            study.id
+            for number, study in enumerate(self.made.studies)
+            if (study.novel or not novel)
+            and all(word in self._texts(number) for word in text.lower().split())
+            and (not asked or any(self.pairs(number, approaches, regions, **asked)))
+        ]
+
+    def disagreement(self, number: int, region: str) -> float:
+        answers = [records[number].annotation for records in self.made.annotations.values()]
+        return round(disagreement([one[region] for one in answers if one is not None]), 3)
+
+    def _texts(self, number: int) -> str:
+        study = self.made.studies[number]
+        answers = [
+            text
+            for records in self.made.annotations.values()
+            for text in (records[number].annotation or {}).values()
+        ]
+        return "\n".join(
+            [study.id, study.report, *(study.reference or {}).values(), *answers]
+        ).lower()
+
+    def scores(self, number: int, approaches, regions=REGIONS.scored) -> list[float]:
+        id = self.made.studies[number].id
+        judged = [
+            self.judged.get((approach, id, region))
+            for region, approach in product(regions, approaches)
+        ]
+        return [round(one.score, 4) for one in judged if one is not None and one.score is not None]
+
+
+@pytest.fixture(scope="module")
+def expected(made) -> Expected:
+    return Expected(made)
+
+
+def listed(page):
+    return page.locator("#list .id")
+
+
+def cell(page, region: str, approach: str):
+    return page.locator(f"#answers tr[data-region='{region}'] td[data-approach='{approach}']")
+
+
+def ids(numbers) -> list[str]:
+    return [f"study {number}" for number in numbers]
+
+
+def test_every_study_is_listed_with_its_scores(open_page, report, expected):
+    page = open_page(report)
+    assert page.locator("#studies-section").is_hidden()
+    page.click("#to-studies")
+    expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
+    expect(listed(page)).to_have_text(ids(range(LISTED)))
+    shown = page.locator("#columns input:checked").evaluate_all(
+        "boxes => boxes.map((box) => box.value)"
+    )
+    assert len(shown) == 3
+    scores = [expected.scores(number, shown) for number in range(LISTED)]
+    expect(page.locator("#list .scores")).to_have_text(
+        [
+            f"worst {min(of_study):.2f}mean {fmean(of_study):.2f}" if of_study else "worst –mean –"
+            for of_study in scores
+        ]
+    )
+    page.click("#list-next")
+    expect(listed(page)).to_have_text(ids(range(LISTED, COUNT)))
+
+
+EVERYONE = ("careful", "template", "short", "inventive")
+# Controls with what is put into them, and the same as `Expected.found` takes it.
+FILTERS = [
+    ({"text": "Cardiomegaly  PLEURAL"}, {"text": "cardiomegaly pleural"}),
+    ({"text": "🫁"}, {"text": "🫁"}),
+    ({"text": "study 7"}, {"text": "study 7"}),
+    ({"approach": "short", "verdict": "candidate_empty"}, {"verdict": "candidate_empty"}),
+    ({"approach": "short", "region": "heart", "verdict": "judged"}, {"verdict": "judged"}),
+    ({"approach": "careful", "max": "0"}, {"high": 0}),
+    ({"approach": "careful", "min": "0.05", "max": "0.95"}, {"low": 0.05, "high": 0.95}),
+    ({"approach": "inventive", "region": "heart", "min": "1"}, {"low": 1}),
+    ({"region": "mediastinal", "abnormal": True}, {"abnormal": True}),
+    ({"region": "others", "disagree": "0.5"}, {"disagree": 0.5}),
+    ({"approach": "*", "failed": True}, {"failed": True}),
+    ({"approach": "template", "unsupported": True}, {"unsupported": True}),
+    ({"novel": True}, {"novel": True}),
+    (
+        {
+            "approach": "template",
+            "region": "lung",
+            "verdict": "judged",
+            "max": "0.2",
+            "disagree": "0.4",
+            "abnormal": True,
+            "unsupported": True,
+            "novel": True,
+            "text": "left effusion",
+        },
+        {
+            "verdict": "judged",
+            "high": 0.2,
+            "disagree": 0.4,
+            "abnormal": True,
+            "unsupported": True,
+            "novel": True,
+            "text": "left effusion",
+        },
+    ),
+]
+
+
+def set_filter(page, name: str, value: str | bool) -> None:
+    control = page.locator(f"#filter-{name}")
+    if value is True:
+        control.check()
+    elif name in ("approach", "region", "verdict"):
+        control.select_option(value)
+    else:
+        control.fill(value)
+
+
+def test_filters_find_what_the_records_say(page_at, expected):
+    page = page_at("#studies")
+    for controls, asked in FILTERS:
+        for name, value in controls.items():
+            set_filter(page, name, value)
+        named = controls.get("approach", "*")
+        approaches = EVERYONE if named == "*" else (named,)
+        regions = (controls["region"],) if "region" in controls else tuple(REGIONS)
+        wanted = expected.found(approaches, regions, **asked)
+        assert 0 < len(wanted) < COUNT, controls
+        expect(page.locator("#matches")).to_have_text(f"{len(wanted)} of {COUNT} studies")
+        expect(listed(page)).to_have_text(wanted[:LISTED])
+        page.click("#clear")
+        expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
+
+
+def test_filters_are_about_the_approaches_shown_unless_they_name_one(page_at, expected):
+    page = page_at("#max=0.1&region=lung&show=careful")
+    expect(listed(page)).to_have_text(expected.found(["careful"], ["lung"], high=0.1)[:LISTED])
+    page.locator("#columns").get_by_label("short").check()
+    expect(listed(page)).to_have_text(
+        expected.found(["careful", "short"], ["lung"], high=0.1)[:LISTED]
+    )
+
+
+def test_studies_are_sorted_by_what_the_filters_are_about(page_at, made, expected):
+    last = float("inf")
+    orders = {}
+    scores = [expected.scores(number, ["careful"], ["lung"]) for number in range(COUNT)]
+    orders["score"] = [scores[number][0] if scores[number] else last for number in range(COUNT)]
+    confidences = [record.evidence["lung"].confidence for record in made.annotations["careful"]]
+    orders["confidence"] = [last if sure is None else sure for sure in confidences]
+    orders["disagreement"] = [-expected.disagreement(number, "lung") for number in range(COUNT)]
+    page = page_at("#approach=careful&region=lung")
+    for name, values in orders.items():
+        assert len(set(values)) > 20, name
+        page.select_option("#sort", name)
+        order = sorted(range(COUNT), key=lambda number: (round(values[number], 4), number))
+        expect(listed(page)).to_have_text(ids(order[:LISTED]))
+
+
+def test_a_study_has_an_address_that_can_be_sent_on_and_gone_back_to(open_page, report, expected):
+    page = open_page(report, "#studies")
+    opened(page, "study 0")
+    page.click("#list a[data-id='study 60']")
+    opened(page, "study 60")
+    page.select_option("#filter-region", "heart")
+    page.locator("#filter-novel").check()
+    expect(page.locator("#matches")).to_have_text(f"60 of {COUNT} studies")
+    expect(page.locator("#study-position")).to_have_text("31 of 60")
+    page.go_back()
+    page.go_back()
+    expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
+    expect(page.locator("#filter-region")).to_have_value("")
+    opened(page, "study 60")
+    page.go_back()
+    opened(page, "study 0")
+    for _ in range(3):
+        page.go_forward()
+    expect(page.locator("#study-position")).to_have_text("31 of 60")
+    page.reload()
+    expect(page.locator("#study-position")).to_have_text("31 of 60")
+    opened(page, "study 60")
+    assert page.locator("#filter-novel").is_checked()
+    fragment = page.evaluate("location.hash")
+    sent = open_page(report, fragment)
+    opened(sent, "study 60")
+    expect(sent.locator("#filter-region")).to_have_value("heart")
+    expect(listed(sent)).to_have_text(ids(range(0, COUNT, 2)))
+    sent.click("#to-overview")
+    expect(sent.locator("#overview-section")).to_be_visible()
+    expect(sent.locator("#studies-section")).to_be_hidden()
+    sent.go_back()
+    opened(sent, "study 60")
+
+
+def test_the_address_of_no_study_says_so(page_at):
+    page = page_at("#study=study%20999")
+    expect(page.locator("#study-note")).to_contain_text("There is no study “study 999”")
+    expect(page.locator("#list a")).to_have_count(LISTED)
+
+
+def test_keys_go_through_the_studies_and_search_but_not_while_typing(page_at):
+    page = page_at("#studies")
+    opened(page, "study 0")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    opened(page, "study 2")
+    page.keyboard.press("k")
+    opened(page, "study 1")
+    expect(page.locator("#list [aria-current]")).to_have_attribute("data-id", "study 1")
+    page.keyboard.press("Control+j")
+    page.keyboard.press("/")
+    expect(page.locator("#filter-text")).to_be_focused()
+    page.keyboard.type("jk?/")
+    expect(page.locator("#matches")).to_have_text(f"0 of {COUNT} studies")
+    assert page.locator("#keys").is_hidden()
+    expect(page.locator("#filter-text")).to_have_value("jk?/")
+    page.keyboard.press("Escape")
+    expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
+    opened(page, "study 1")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys")).to_be_hidden()
+    page.keyboard.press("j")
+    opened(page, "study 2")
+
+
+def test_keys_go_from_one_part_of_the_list_to_the_next(page_at):
+    page = page_at(f"#study=study%20{LISTED - 1}")
+    opened(page, f"study {LISTED - 1}")
+    page.keyboard.press("j")
+    opened(page, f"study {LISTED}")
+    expect(listed(page)).to_have_text(ids(range(LISTED, COUNT)))
+    page.keyboard.press("k")
+    opened(page, f"study {LISTED - 1}")
+
+
+def test_the_source_of_an_answer_is_marked_in_the_report(page_at, made):
+    """Also after characters that JavaScript counts twice."""
+    study = made.studies[ASTRAL]
+    evidence = made.annotations["careful"][ASTRAL].evidence
+    sources = {
+        region: [study.report[start:end] for start, end in evidence[region].spans]
+        for region in ("lung", "heart")
+    }
+    assert len(sources["lung"]) > 1 and sources["heart"]
+    page = page_at(f"#study={study.id}&show=careful")
+    opened(page, study.id)
+    marked = page.locator("#report mark")
+    assert page.locator("#report").inner_text() == study.report
+    expect(marked).to_have_count(0)
+    cell(page, "lung", "careful").locator(".answer").hover()
+    expect(marked).to_have_text(sources["lung"])
+    assert page.locator("#report").text_content() == study.report
+    page.locator("#study-title").hover()
+    expect(marked).to_have_count(0)
+    cell(page, "heart", "careful").locator(".answer").focus()
+    expect(marked).to_have_text(sources["heart"])
+    page.keyboard.press("Tab")  # to the next region with a source
+    expect(marked).not_to_have_text(sources["heart"])
+
+
+def test_words_that_differ_from_the_reference_are_marked(page_at, made):
+    number, words = next(
+        (number, study.reference["heart"])
+        for number, study in enumerate(made.studies)
+        if number != UNCURATED and study.reference["heart"] == "Mild cardiomegaly."
+    )
+    page = page_at(f"#study=study {number}&show=inventive")
+    answer = cell(page, "heart", "inventive")
+    expect(answer.locator("ins.added")).to_have_text(["Severe"])
+    expect(answer.locator("del.missing")).to_have_text(["Mild"])
+    expect(page.locator("tr[data-region=heart] .reference .text")).to_have_text(words)
+    page.locator("#marks").uncheck()
+    expect(answer.locator(".answer")).to_have_text(BIG_HEART)
+    expect(answer.locator("ins, del")).to_have_count(0)
+
+
+def test_what_the_judge_made_of_an_answer_is_shown(page_at, expected):
+    """Of each kind of finding the first study that has it."""
+    kinds = {
+        "matched": lambda one: one.listed.matched,
+        "missed": lambda one: one.listed.significant.get("b", ()),
+        "false": lambda one: one.listed.significant.get("a", ()),
+        "abnormal-missed": lambda one: one.clinical.missed,
+        "abnormal-invented": lambda one: one.clinical.invented,
+    }
+    page = None
+    for kind, of in kinds.items():
+        judgement = next(
+            one
+            for one in expected.judged.values()
+            if one.verdict == "judged"
+            and of(one)
+            and not (one.listed.significant.keys() - {"a", "b"})
+        )
+        approach = next(name for (name, *key), one in expected.judged.items() if one is judgement)
+        fragment = f"#study={judgement.id}&show={approach}"
+        if page is None:
+            page = page_at(fragment)
+        page.evaluate("fragment => { location.hash = fragment; }", fragment)
+        opened(page, judgement.id)
+        shown = cell(page, judgement.region, approach)
+        expect(shown.locator(f".{kind} dd")).to_have_text("; ".join(of(judgement)))
+        expect(shown.locator(".facts")).to_contain_text(f"score {judgement.score:.2f}")
+        expect(shown.locator(".facts")).to_contain_text(f"clinical {judgement.clinical.score:.2f}")
+    page.locator("#findings").uncheck()
+    expect(page.locator(".findings")).to_have_count(0)
+
+
+def test_support_and_confidence_are_shown(page_at, made):
+    page = page_at("#study=study 27&show=careful")
+    evidence = made.annotations["careful"][27].evidence["lung"]
+    assert evidence.confidence == 0.99 and evidence.support == "unsupported"
+    facts = cell(page, "lung", "careful").locator(".facts")
+    expect(facts).to_contain_text("unsupported")
+    expect(facts).to_contain_text("confidence 0.99")
+
+
+def test_studies_that_lack_something_are_shown_with_what_they_have(page_at, made):
+    page = page_at(f"#study=study {FAILED}&show=short&show=template&marks=0")
+    expect(cell(page, "lung", "short")).to_contain_text("failed the answer is no JSON")
+    expect(cell(page, "lung", "template").locator(".answer")).to_have_text(LUNGS_CLEAR)
+    expect(page.locator("#pictures")).to_be_empty()
+    page.evaluate("location.hash = '#study=study 5&show=careful'")
+    opened(page, f"study {UNCURATED}")
+    expect(page.locator("tr[data-region=lung] .reference")).to_contain_text("no reference")
+    expect(page.locator("#report")).to_have_text(made.studies[UNCURATED].report)
+    expect(page.locator("#answers .facts:has-text('score')")).to_have_count(0)
+
+
+def test_pictures_are_shown_and_enlarged(page_at):
+    page = page_at("#study=study 1")
+    views = page.locator("#pictures img")
+    expect(views).to_have_count(2)
+    assert views.evaluate_all("all => all.map((one) => one.alt)") == [
+        "frontal view",
+        "lateral view",
+    ]
+    views.nth(1).click()
+    large = page.locator("#picture-large")
+    expect(large).to_have_js_property("naturalWidth", min(SIZE[0], LONGEST))
+    expect(large).to_have_attribute("alt", "lateral view")
+    page.keyboard.press("Escape")
+    expect(large).to_be_hidden()
+    page.evaluate("number => { location.hash = `#study=study ${number}`; }", UNREADABLE)
+    expect(page.locator("#pictures")).to_have_text("lateral: not readable")
+    expect(views).to_have_js_property("complete", True)

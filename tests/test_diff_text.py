@@ -1,0 +1,365 @@
+"""What `xraygen diff` prints, whatever is in the files that it reads: short enough for a comment,
+and nothing in it that becomes markup, a link, a mention or a command to a terminal.
+"""
+
+import json
+import re
+
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from xraygen.revisions.approaches import changes
+from xraygen.revisions.difference import Difference
+from xraygen.revisions.escaping import code, fence, listed, plain, visible
+from xraygen.revisions.rendering import LIMIT, markdown, terminal
+from xraygen.revisions.rules import decides, gate, rules_of
+from xraygen.revisions.settings import changed
+from xraygen.revisions.side import Side
+from xraygen.revisions.snapshot import Snapshot
+from xraygen.revisions.stale import Stale
+
+PARSER = MarkdownIt("commonmark").enable("table")
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "![x](https://example.org/x.png)",
+    "[x](javascript:alert(1))",
+    "@octocat",
+    "#1",
+    "https://example.org",
+    "a | b",
+    "a\n\n# b",
+    "```\n</details>",
+    "`",
+    "``a`",
+    "**b**",
+    "</details></sub>",
+    "\x1b[2Jgone",
+    "\u202eevil",
+    "a\u2028b",
+    "{0.__class__}",
+    "-->",
+    " ",
+    "",
+    "x" * 5000,
+]
+
+
+class Files(Side):
+    """A side whose files are in memory."""
+
+    def __init__(self, label: str, files: dict[str, str], commit: str | None = "c" * 40):
+        super().__init__(ROOT, label)
+        self.files = files
+        self.commit = commit
+
+    def read(self, path: str) -> bytes | None:
+        text = self.files.get(path)
+        return None if text is None else text.encode("utf-8", "surrogatepass")
+
+    def names(self, folder: str) -> list[str]:
+        return []
+
+
+def side(label: str, names: list[str], text: str, score: float) -> Files:
+    """With a name or text wherever the command reads one."""
+    params = {
+        "approaches": {name: {"annotator": "constant", "try": score} for name in names},
+        "compare": {"gate": text},
+        text: {"key": text},
+    }
+    files = {
+        "params.yaml": yaml.safe_dump(params),
+        "metrics/data.json": json.dumps({"source": text, "splits": {"test": {"studies": 5}}}),
+        "metrics/release.json": json.dumps({"approach": text, "measure": text, "score": text}),
+    }
+    for name in names:
+        files[f"metrics/scores/{name}.json"] = json.dumps(
+            {"judge": text, "test": {"macro": {"score": score}, "failed_annotations": 1}}
+        )
+    return Files(label, files)
+
+
+def difference(old: Side, new: Side) -> Difference:
+    before, after = Snapshot(old), Snapshot(new)
+    rules = rules_of(before, after)
+    found = tuple(changes(before, after, rules.compare))
+    stale = ((before, Stale()), (after, Stale(again=(old.label,), unknown=old.label)))
+    return Difference(before, after, rules, found, decides(rules, found), stale)
+
+
+texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60))
+differences = st.builds(
+    lambda old, new, one, other, label: difference(
+        side(label, old, one, 0.5), side("new", new, other, 0.6)
+    ),
+    st.lists(texts | st.sampled_from(["router", "brief"]), max_size=6, unique=True),
+    st.lists(texts | st.sampled_from(["router", "brief"]), max_size=6, unique=True),
+    texts,
+    texts,
+    texts,
+)
+
+
+def tokens(text: str) -> list:
+    """All tokens of a Markdown text, those inside lines too."""
+    found = []
+    for token in PARSER.parse(text):
+        found += [token, *(token.children or ())]
+    return found
+
+
+@settings(max_examples=100)
+@given(differences)
+def test_nothing_from_data_is_markup_in_a_comment(found):
+    text = markdown(found)
+    kinds = {token.type for token in tokens(text)}
+    allowed = (
+        "paragraph inline text strong bullet_list list_item softbreak code_inline "
+        "table thead tbody tr th td fence html_block html_inline"
+    ).split()
+    assert {kind.removesuffix("_open").removesuffix("_close") for kind in kinds} <= set(allowed)
+    for token in tokens(text):
+        if token.type == "html_block":
+            assert re.fullmatch(
+                r"<details><summary>[\w ,:]+</summary>|</details>", token.content.strip()
+            )
+        elif token.type == "html_inline":
+            assert token.content in ("<sub>", "</sub>")
+        elif token.type == "text":
+            assert "@" not in token.content and "://" not in token.content
+            assert "#" not in token.content
+    opened = len(re.findall("^<details>", text, re.MULTILINE))
+    assert opened == len(re.findall("^</details>$", text, re.MULTILINE))
+
+
+@settings(max_examples=50)
+@given(differences)
+def test_nothing_from_data_commands_a_terminal(found):
+    text = terminal(found)
+    assert all(char == "\n" or char.isprintable() for char in text)
+    head = text.split("\n\nParams and prompts")[0]
+    assert max(map(len, head.splitlines())) <= 100
+
+
+@settings(max_examples=8)
+@given(
+    st.sampled_from([0, 1, 29, 30, 300]),
+    st.sampled_from(HOSTILE),
+    st.sampled_from([1, 100, 300]),
+    st.sampled_from(["line\n", "`" * 50, f"{'long ' * 100}\n", "\U0001f600", "|"]),
+)
+def test_a_comment_is_short_and_its_verdict_and_table_are_whole(count, name, times, piece):
+    names = [f"{number}{name}" for number in range(count)] + ["router"]
+    old = side("old", names, piece * times, 0.5)
+    new = side("new", names[count // 2 :] + ["other"], f"x{piece}" * times, 0.6)
+    found = difference(old, new)
+    for text in (markdown(found), terminal(found)):
+        assert len(text) <= LIMIT
+    text = markdown(found)
+    assert text.startswith("**") and ".**\n\n| approach" in text
+    assert len(re.findall(r"^\| `", text.split("<details>")[0], re.MULTILINE)) == min(
+        30, len(found.changes)
+    )
+    assert text.count("<details>") == text.count("</details>")
+
+
+@given(st.text())
+def test_a_code_span_holds_what_is_visible_of_a_text(text):
+    (line,) = [token for token in PARSER.parse(f"a {code(text)} b") if token.type == "inline"]
+    assert [child.type for child in line.children] == ["text", "code_inline", "text"]
+    assert line.children[1].content.strip() == plain(text).replace("|", "¦").strip()
+    cells = [
+        token.content
+        for token in PARSER.parse(f"| a | b |\n|---|---|\n| {code(text)} | end |")
+        if token.type == "inline"
+    ]
+    assert len(cells) == 4 and cells[3] == "end"
+
+
+@given(st.lists(st.text(alphabet="`~ a>-"), max_size=5))
+def test_no_line_closes_its_fence(lines):
+    lines = [visible(line) for line in lines]
+    row = fence(lines)
+    (token,) = PARSER.parse("\n".join([row, *lines, row]))
+    assert token.type == "fence" and token.content.splitlines() == lines
+
+
+def test_lists_of_names_are_short():
+    assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 others"
+
+
+# Details
+
+
+def test_data_cost_agreement_and_release_are_shown_where_they_changed():
+    def files(cost: float, test: int, best: str, agreed: float) -> dict[str, str]:
+        macro = {"macro": {"token_f1": agreed}}
+        content = {
+            "params.yaml": {"approaches": {"a": {"annotator": "constant"}, "b": {}}},
+            "metrics/scores/a.json": {"test": {"macro": {"score": 0.5}, "failed_annotations": 0}},
+            "metrics/usage/a.json": {"cost_usd_per_1000_reports": cost},
+            "metrics/data.json": {"source": "table", "splits": {"test": {"studies": test}}},
+            "metrics/release.json": {"approach": best, "measure": "score", "holds": True},
+            "reports/comparison.json": {"repeated": {"curators": macro}, "attainable": None},
+        }
+        return {name: json.dumps(value) for name, value in content.items()}
+
+    old, new = files(0.25, 300, "a", 0.9), files(1.5, 1200, "b", 0.95)
+    text = terminal(difference(Files("x", old), Files("y", new)))
+    for row in (
+        "a: US dollars for 1,000 reports 0.25 1.50",
+        "test studies 300 1,200",
+        "approach a b",
+        "floor a, score 0.500 a, score 0.500",
+        "curators' agreement, token F1 0.900 0.950",
+    ):
+        assert row in " ".join(text.split())
+    assert "attainable" not in text and "holds" not in text
+    assert "without an annotation" not in text
+    assert "Data" not in terminal(difference(Files("x", old), Files("y", old)))
+
+
+# Changed params
+
+
+def lines(old: dict, new: dict) -> list[str]:
+    return [line for block in changed(old, new) for line in block]
+
+
+def test_values_stand_next_to_their_keys():
+    old = {"fit": {"price": 0.75, "same": 1}, "gone": [1, 2], "kind": 1}
+    new = {"fit": {"price": 0.5, "same": 1}, "added": None, "kind": True}
+    assert lines(old, new) == [
+        "- fit.price: 0.75",
+        "+ fit.price: 0.5",
+        "+ added: null",
+        "- kind: 1",
+        "+ kind: True",
+        "- gone: 1, 2",
+    ]
+
+
+def test_a_value_of_another_type_is_shown_as_such():
+    assert lines({"a": "1"}, {"a": 1}) == ["- a: '1'", "+ a: 1"]
+    assert lines({"a": "b"}, {"a": "b "}) == ["- a: b", "+ a: b "]
+
+
+def test_prompts_are_shown_by_the_lines_and_words_that_differ():
+    words = [f"word{number}" for number in range(40)]
+    long = " ".join(words)
+    words[20] = "other"
+    old = {"prompt": f"first\nsecond\n{long}\nlast"}
+    new = {"prompt": f"first\nsecond\n{' '.join(words)}\nlast"}
+    around = (
+        "… word14 word15 word16 word17 word18 word19 {} word21 word22 word23 word24 word25 word26 …"
+    )
+    assert lines(old, new) == [
+        "  prompt:",
+        "  second",
+        f"- {around.format('word20')}",
+        f"+ {around.format('other')}",
+        "  last",
+    ]
+
+
+def test_very_long_prompts_are_compared_by_their_start():
+    old = "".join(f"line {number}\n" for number in range(1000))
+    assert lines({"prompt": old}, {"prompt": f"first\n{old}"}) == [
+        "  prompt:",
+        "+ first",
+        "  line 0",
+        "  line 298",
+        "- line 299",
+        "  … 701 more lines are not compared",
+    ]
+
+
+@settings(max_examples=100)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8),
+        lambda part: (
+            st.dictionaries(st.text(max_size=3), part, max_size=3) | st.lists(part, max_size=2)
+        ),
+    )
+)
+def test_equal_params_have_no_difference(value):
+    section = {"a": value}
+    assert changed(section, json.loads(json.dumps(section))) == []
+
+
+# Files that no stage wrote
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, after in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        BOMB,
+        "a: " + "[" * 90 + "]" * 90,
+        "a: 0x" + "f" * 6000,
+        "\0",
+        "é".encode("latin-1").decode("latin-1"),
+    ],
+)
+def test_params_that_would_not_end_are_not_compared(params):
+    snapshot = Snapshot(Files("x", {"params.yaml": params}))
+    assert snapshot.params == {} and snapshot.problems[0].startswith("has a")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"test": 3}',
+        '{"test": {"macro": {"score": 1e999}}}',
+        '{"test": {"macro": {"score": true}}}',
+        '{"test": {"macro": {"score": "x"}}}',
+        f'{{"test": {{"macro": {{"score": {"9" * 400}}}}}}}',
+    ],
+)
+def test_damaged_scores_are_no_scores(content):
+    files = {"params.yaml": "approaches: {a: {}}", "metrics/scores/a.json": content}
+    found = difference(Files("x", files), Files("y", files))
+    assert found.changes[0].old["score"] is None
+    assert "cannot be determined for a (score – to –)" in terminal(found)
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", ".a", "a b", "", "a\n", "é"])
+def test_names_that_are_no_names_are_in_no_path(name):
+    read = set()
+
+    class Watched(Files):
+        def read(self, path: str) -> bytes | None:
+            read.add(path)
+            return super().read(path)
+
+    files = {"params.yaml": yaml.safe_dump({"approaches": {name: {}}})}
+    found = difference(Watched("x", files), Watched("y", files))
+    assert "no file can have such a name" in terminal(found)
+    assert read == {
+        "params.yaml",
+        "dvc.lock",
+        "data/prepared/test.jsonl",
+        "metrics/data.json",
+        "metrics/release.json",
+        "reports/comparison.json",
+    }
+
+
+def test_the_gate_quotes_what_stands_in_its_place():
+    found = difference(side("old", ["router"], "@all", 0.5), side("new", ["router"], "b", 0.5))
+    assert "`@all`" in gate(found.rules, found.old, found.changes, code).text

@@ -1,0 +1,146 @@
+"""What changed, in one sentence. `quote` makes a name from data fit for where it is shown."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from xraygen.core.study import Measure
+from xraygen.evaluation.tables import number, signed
+from xraygen.revisions.approaches import Change
+from xraygen.revisions.difference import Difference
+from xraygen.revisions.escaping import listed
+from xraygen.revisions.snapshot import Snapshot
+
+Quote = Callable[[str], str]
+
+NAMES: dict[Measure, str] = {
+    "score": "score",
+    "clinical": "clinical score",
+    "token_f1": "token F1",
+}
+_COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
+_GROUPS = {
+    "worse": "got significantly worse on test",
+    "better": "got significantly better on test",
+    "lower": "scored significantly lower with the same answers, because the yardstick changed",
+    "higher": "scored significantly higher with the same answers, because the yardstick changed",
+}
+
+
+def count(n: int) -> str:
+    return _COUNTS[n] if n < len(_COUNTS) else f"{n:,}"
+
+
+def p_value(p: float) -> str:
+    if p < 0.0005:
+        return "p < .001"
+    return "p = 1" if p > 0.9995 else f"p = {p:.3f}".replace("0.", ".")
+
+
+def verdict(found: Difference, quote: Quote) -> str:
+    """The first sentence: what got better or worse, and what cannot be told."""
+    if not found.changes:
+        return "Neither side has an approach to compare."
+    clauses = [
+        _held(found, found.with_outcome(outcome), words, quote)
+        for outcome, words in _GROUPS.items()
+        if found.with_outcome(outcome)
+    ]
+    insignificant = found.with_outcome("not significant")
+    if insignificant and not clauses:
+        clauses.append(
+            f"no approach changed significantly on test: {_largest(found, insignificant, quote)}"
+        )
+        insignificant = []
+    clauses += _unknown(found, quote)
+    clauses += _come_and_gone(found, quote)
+    if insignificant:
+        clauses.append(f"{named(insignificant, quote)} changed, but not significantly")
+    same = len(found.with_outcome("unchanged"))
+    if same == len(found.changes):
+        whole = "the only approach" if same == 1 else f"none of the {count(same)} approaches"
+        clauses.append(f"{whole} {'did not change' if same == 1 else 'changed'}")
+    elif same:
+        clauses.append(f"the other {count(same)} did not change")
+    if any(stale.again for side, stale in found.stale if side is found.new):
+        clauses.append(f"but the results of {label(found.new, quote)} are out of date")
+    sentence = "; ".join(clauses)
+    # A sentence may start with a name, which keeps its letters.
+    starts = sentence.split(" ", 1)[0] in (*_COUNTS, "none", "the", "whether")
+    return f"{sentence[0].upper() if starts else sentence[0]}{sentence[1:]}."
+
+
+def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) -> str:
+    """The clause on approaches that changed significantly, the largest difference first."""
+    measure = found.measure
+    group = sorted(group, key=lambda change: -abs(change.tested[measure].difference))
+    k = sum(measure in change.tested for change in found.changes)
+    corrected = f" after Holm's correction over {count(k)} approaches" if k > 1 else ""
+    if len(group) == 1:
+        (change,) = group
+        return (
+            f"{quote(change.name)} {words}: {NAMES[measure]} {numbers(change, measure, corrected)}"
+        )
+    shown = [f"{quote(change.name)} {numbers(change, measure)}" for change in group]
+    how = f"{NAMES[measure]}; p{corrected}"
+    return f"{count(len(group))} approaches {words} ({how}): {listed(shown)}"
+
+
+def numbers(change: Change, measure: Measure, corrected: str = "") -> str:
+    """0.987 to 0.951 (-0.036, p = .004), and the numbers on all studies where the sets differ."""
+    tested = change.tested[measure]
+    text = (
+        f"{number(tested.old)} to {number(tested.new)} "
+        f"({signed(tested.difference)}, {p_value(tested.p_holm)}{corrected})"
+    )
+    old, new, both = change.studies or (0, 0, 0)
+    if old == new == both or change.old is None or change.new is None:
+        return text
+    return (
+        f"{text} on the {both:,} studies of both sides, "
+        f"{number(change.old[measure])} to {number(change.new[measure])} "
+        f"on all {old:,} and {new:,}"
+    )
+
+
+def _largest(found: Difference, insignificant: Sequence[Change], quote: Quote) -> str:
+    measure = found.measure
+    change = max(insignificant, key=lambda change: abs(change.tested[measure].difference))
+    which = "the largest difference is " if len(insignificant) > 1 else ""
+    return f"{which}{quote(change.name)}, {NAMES[measure]} {numbers(change, measure)}"
+
+
+def _unknown(found: Difference, quote: Quote) -> Iterable[str]:
+    group = found.with_outcome("unknown")
+    if not group:
+        return
+    shown = [f"{quote(change.name)}{_committed(change, found.measure)}" for change in group]
+    yield f"whether the change is significant cannot be determined for {listed(shown)}"
+
+
+def _committed(change: Change, measure: Measure) -> str:
+    """The scores of a change that was not tested, in brackets."""
+    old, new = ((side or {}).get(measure) for side in (change.old, change.new))
+    if old is None or new is None:
+        return f" ({NAMES[measure]} {number(old)} to {number(new)})"
+    return f" ({NAMES[measure]} {number(old)} to {number(new)}, {signed(new - old)})"
+
+
+def _come_and_gone(found: Difference, quote: Quote) -> Iterable[str]:
+    new, gone = found.with_outcome("new"), found.with_outcome("gone")
+    if new:
+        shown = [f"{quote(change.name)} ({_result(change, found.measure)})" for change in new]
+        yield f"{listed(shown)} {'is' if len(new) == 1 else 'are'} new"
+    if gone:
+        yield f"{named(gone, quote)} {'is' if len(gone) == 1 else 'are'} gone"
+
+
+def _result(change: Change, measure: Measure) -> str:
+    value = (change.new or {}).get(measure)
+    return "no results yet" if value is None else f"{NAMES[measure]} {number(value)}"
+
+
+def named(group: Iterable[Change], quote: Quote) -> str:
+    return listed([quote(change.name) for change in group])
+
+
+def label(snapshot: Snapshot, quote: Quote) -> str:
+    return snapshot.side.label if snapshot.side.commit is None else quote(snapshot.side.label)
