@@ -21,6 +21,8 @@ from typing import Any
 
 COMPARED = ["evaluate", "compare"]  # the stages whose outs `xraygen diff` reads
 COMMENT = Path("comparison/comment.md")
+# By these, `xraygen diff` sees whether `prepare` ran with them. Where no reader settled any, none.
+REFERENCES = Path("data/references")
 REMOTE = Path("comparison/remote.txt")  # a sentence on what the DVC remote had
 REPORT = Path("reports/index.html")
 SECRET_CONFIG = Path(".dvc/config.local")
@@ -63,7 +65,8 @@ def pulled(commit: str) -> str:
         name = repo.config["core"].get("remote")
         if not name:
             return "No DVC remote is configured."
-        repo.pull([*COMPARED, "report"], allow_missing=True)
+        references = sorted(map(str, REFERENCES.glob("*.dvc")))
+        repo.pull([*COMPARED, "report", *references], allow_missing=True)
         # With today's remote: that commit may have had none, and git has no credentials.
         config = {section: dict(repo.config[section]) for section in ("core", "remote")}
         repo.fetch(COMPARED, revs=[commit], workspace=False, config=config)

@@ -1,5 +1,6 @@
 """`xraygen diff`: whether the verdict is right, on real repositories with git and DVC."""
 
+import contextlib
 import math
 import re
 import shutil
@@ -337,6 +338,36 @@ def test_params_that_have_not_run_are_said_to_be_out_of_date(project):
     assert "the stage evaluate@router ran with other params." in noted(
         found(project, "base", "forgotten")
     )
+
+
+def test_folders_that_a_clone_has_in_part_are_not_out_of_date(project, tmp_path):
+    """As `models` and `data/references` are without `dvc pull`: git has a file of each, DVC the
+    others.
+    """
+    names = ("models/tiny/config.json", "models/adapter/config.json", "references/README.md")
+    for name in (*names, "references/references.jsonl"):
+        path = project.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    project.graph["stages"] |= {
+        "finetune": {"cmd": "true", "outs": ["models/adapter"]},
+        "release": {"cmd": "true", "deps": ["models", "references"]},
+    }
+    tracked = project.folder / "references/references.jsonl.dvc"
+    tracked.write_text("outs:\n- path: references.jsonl\n  hash: md5\n")
+    with (project.folder / ".gitignore").open("a") as file:
+        file.write("/models/adapter\n/references/*.jsonl\n")
+    project.save("folders")
+    clone = tmp_path / "clone"
+    project.git("clone", "-q", ".", str(clone))
+    with contextlib.chdir(clone):
+        assert said(difference(clone, "folders", None)) == "None of the three approaches changed."
+        (clone / "models/adapter").mkdir()
+        (clone / "models/adapter/config.json").write_text(names[1])
+        (clone / "references/references.jsonl").write_text("edited")
+        edited = difference(clone, "folders", None)
+    assert said(edited).endswith("but the results of the working tree are out of date.")
+    assert "the stage release ran with other code, data or params" in noted(edited)
 
 
 @pytest.mark.parametrize("content", [None, "<<<<<<< HEAD\nstages:\n"])

@@ -73,8 +73,13 @@ def origin(tmp_path_factory) -> Project:
     project.reports = True
     project.compare["gate"] = "any"
     project.start()
-    ignored = f"/data/\n/reports/\n/comparison/\n/.venv\n/{RAN}\n"
-    (project.folder / ".gitignore").write_text(ignored)
+    references = project.folder / "data/references/references.jsonl"
+    references.parent.mkdir(parents=True)
+    references.write_text("{}")
+    tracked = "outs: [{path: references.jsonl, hash: md5}]"
+    references.with_name("references.jsonl.dvc").write_text(tracked)
+    ignored = ("data/judgements/", "data/references/*.jsonl", "reports/", "comparison/", ".venv")
+    (project.folder / ".gitignore").write_text("".join(f"/{path}\n" for path in (*ignored, RAN)))
     shutil.copytree(ROOT / ".github", project.folder / ".github")
     save(project, slipping(4))
     for branch, answers in BRANCHES.items():
@@ -171,6 +176,8 @@ def test_the_comment_has_the_verdict_from_pulled_judgements(
     assert re.search(r"The DVC remote `store` had (\d) of \1 files of judgements", result.comment)
     assert f"[HTML report]({REPORT_URL})" in result.comment
     assert (result.clone / "reports" / "studies" / "index.js").exists()
+    assert (result.clone / "data" / "references" / "references.jsonl").exists()
+    assert "out of date" not in result.comment
     assert result.summary == result.comment
     assert result.gate == f"gate={gate}\n"
     refuse_changes(result.clone)
