@@ -126,6 +126,21 @@ def test_differences_and_p_values_are_those_by_hand(project):
         assert tested[name].new - tested[name].old == pytest.approx(by_hand)
 
 
+def test_other_bytes_of_the_same_judgements_are_no_change(project):
+    """Nor do they make Holm's correction stricter for those that changed."""
+    project.approaches["router"] = slipping(2)
+    project.write()
+    for name in ("floor", "brief"):
+        path = project.folder / f"data/judgements/{name}/test.jsonl"
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    project.lock()
+    difference = found(project)
+    router = next(one for one in difference.changes if one.name == "router")
+    assert router.tested["score"].p_holm == router.tested["score"].p
+    assert said(difference).endswith("; the other two did not change.")
+    assert markdown(difference).count(" of 192 differ") == 3  # by each measure, of router
+
+
 def test_new_and_removed_approaches(project):
     project.approaches["careful"] = right
     del project.approaches["brief"]
@@ -161,6 +176,7 @@ def test_changed_data_tests_the_shared_studies_and_says_both_numbers(project):
     # The floor's answers did not change; on other studies they have other scores.
     (floor,) = (one for one in difference.changes if one.name == "floor")
     assert floor.tested["score"].difference == 0 and floor.old != floor.new
+    assert "the other two did not change on the studies of both sides" in said(difference)
 
 
 def test_no_shared_study(project):

@@ -65,6 +65,11 @@ class Yardstick:
     def changed(self) -> bool:
         return bool(self.references or self.judged or self.judges or self.regions)
 
+    @property
+    def any_pair(self) -> bool:
+        """Whether a pair has another reference, answer or judgement."""
+        return bool(self.references or self.answers or self.judged)
+
 
 class Missing(NamedTuple):
     """Judgements that could not be read: on which side, and why."""
@@ -75,9 +80,10 @@ class Missing(NamedTuple):
 
 @dataclass
 class Change:
-    """`old`, `new`: macro scores over each side's own test studies. `studies`: the numbers of those
-    judged on the old side, on the new one and on both; None where judgements were not read.
-    `missing`: why significance cannot be determined.
+    """`old`, `new`: macro scores over each side's own test studies. `same`: the judgements of the
+    studies of both sides are the same. `studies`: the numbers of those judged on the old side, on
+    the new one and on both; None where judgements were not read. `missing`: why significance cannot
+    be determined.
     """
 
     name: str
@@ -88,6 +94,11 @@ class Change:
     studies: tuple[int, int, int] | None = None
     yardstick: Yardstick | None = None
     tested: dict[Measure, Tested] = field(default_factory=dict)
+
+    @property
+    def other_studies(self) -> bool:
+        """Whether a study was judged on one side only."""
+        return self.studies is not None and len(set(self.studies)) > 1
 
     def outcome(self, measure: Measure) -> Outcome:
         """What happened by this measure. `lower`, `higher`: significantly so, although the approach
@@ -111,18 +122,23 @@ class Change:
 
 def changes(old: Snapshot, new: Snapshot, params: CompareParams) -> list[Change]:
     """One for each approach of either side, in the order of the new side, then of the old one.
-    Holm's correction runs over the approaches that are tested, for each measure by itself.
+    Holm's correction runs over the approaches that changed, for each measure by itself.
     """
     names = list(dict.fromkeys((*new.approaches, *old.approaches)))
     enough = permutations_needed(len(names), params.alpha)
     permutations = max(params.resamples, enough)
     found = [_change(name, old, new, params, permutations) for name in names]
     for measure in MEASURES:
-        family = [change.tested[measure] for change in found if measure in change.tested]
+        family = [one.tested[measure] for one in family_of(found, measure)]
         for one, p_holm in zip(family, holm([one.p for one in family]), strict=True):
             one.p_holm = p_holm
             one.holds = p_holm < params.alpha
     return found
+
+
+def family_of(changes: Iterable[Change], measure: Measure) -> list[Change]:
+    """Those that are tested by a measure, over which Holm's correction runs."""
+    return [change for change in changes if measure in change.tested and not change.same]
 
 
 def _change(
@@ -189,6 +205,7 @@ def _test(
     if not studies:
         change.missing = (Missing("", NOTHING_SHARED),)
         return
+    change.same = not change.yardstick.any_pair
     a, b = (by_study((one for one in side if _key(one) in common), shared) for side in sides)
     for measure in MEASURES:
         found = _tested(getattr(a, measure), getattr(b, measure), measure, params, permutations)

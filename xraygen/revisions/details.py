@@ -45,7 +45,7 @@ def _tests(found: Difference, quote: Quote) -> Iterable[list[str]]:
     for change in found.changes:
         for measure in MEASURES:
             tested = change.tested.get(measure)
-            if tested is None or change.yardstick is None:
+            if tested is None or change.same or change.yardstick is None:
                 continue
             yield [
                 quote(change.name),

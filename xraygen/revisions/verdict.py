@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from xraygen.core.study import Measure
 from xraygen.evaluation.tables import number, signed
-from xraygen.revisions.approaches import Change
+from xraygen.revisions.approaches import Change, family_of
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.escaping import listed
 from xraygen.revisions.snapshot import Snapshot
@@ -54,12 +54,7 @@ def verdict(found: Difference, quote: Quote) -> str:
     clauses += _come_and_gone(found, quote)
     if insignificant:
         clauses.append(f"{named(insignificant, quote)} changed, but not significantly")
-    same = len(found.with_outcome("unchanged"))
-    if same == len(found.changes):
-        whole = "the only approach" if same == 1 else f"none of the {count(same)} approaches"
-        clauses.append(f"{whole} {'did not change' if same == 1 else 'changed'}")
-    elif same:
-        clauses.append(f"the other {count(same)} did not change")
+    clauses += _unchanged(found)
     if any(stale.again for side, stale in found.stale if side is found.new):
         clauses.append(f"but the results of {label(found.new, quote)} are out of date")
     sentence = "; ".join(clauses)
@@ -72,7 +67,7 @@ def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) 
     """The clause on approaches that changed significantly, the largest difference first."""
     measure = found.measure
     group = sorted(group, key=lambda change: -abs(change.tested[measure].difference))
-    k = sum(measure in change.tested for change in found.changes)
+    k = len(family_of(found.changes, measure))
     corrected = f" after Holm's correction over {count(k)} approaches" if k > 1 else ""
     if len(group) == 1:
         (change,) = group
@@ -92,7 +87,7 @@ def numbers(change: Change, measure: Measure, corrected: str = "") -> str:
         f"({signed(tested.difference)}, {p_value(tested.p_holm)}{corrected})"
     )
     old, new, both = change.studies or (0, 0, 0)
-    if old == new == both or change.old is None or change.new is None:
+    if not change.other_studies or change.old is None or change.new is None:
         return text
     return (
         f"{text} on the {both:,} studies of both sides, "
@@ -122,6 +117,17 @@ def _committed(change: Change, measure: Measure) -> str:
     if old is None or new is None:
         return f" ({NAMES[measure]} {number(old)} to {number(new)})"
     return f" ({NAMES[measure]} {number(old)} to {number(new)}, {signed(new - old)})"
+
+
+def _unchanged(found: Difference) -> Iterable[str]:
+    group = found.with_outcome("unchanged")
+    same = len(group)
+    where = " on the studies of both sides" if any(one.other_studies for one in group) else ""
+    if same == len(found.changes):
+        whole = "the only approach" if same == 1 else f"none of the {count(same)} approaches"
+        yield f"{whole} {'did not change' if same == 1 else 'changed'}{where}"
+    elif same:
+        yield f"the other {count(same)} did not change{where}"
 
 
 def _come_and_gone(found: Difference, quote: Quote) -> Iterable[str]:
