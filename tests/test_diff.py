@@ -488,6 +488,22 @@ def test_too_few_studies(project):
     assert "4 studies are too few for a difference to be significant." in noted(difference)
 
 
+def test_studies_that_are_too_few_for_a_test_of_all_approaches(project):
+    """Of one approach alone a difference on six studies may hold (p = 1/32), of two it cannot."""
+    project.studies = studies(6)
+    project.approaches = {"router": right, "brief": right}
+    project.save("six")
+    project.approaches["router"] = slipping(1)
+    project.save("one")
+    difference = found(project, "six", "one")
+    assert "router got significantly worse" in said(difference)
+    assert "too few" not in noted(difference)
+    project.approaches["brief"] = slipping(1)
+    project.save("two")
+    note = "6 studies are too few for a difference to be significant after Holm's correction over "
+    assert f"{note}two approaches." in noted(found(project, "six", "two"))
+
+
 # The gate
 
 

@@ -12,7 +12,13 @@ from pydantic import ValidationError
 
 from xraygen.core.study import Judgement, Measure
 from xraygen.evaluation.params import CompareParams
-from xraygen.evaluation.resampling import compare_pairs, holm, macro, permutations_needed
+from xraygen.evaluation.resampling import (
+    compare_pairs,
+    holm,
+    macro,
+    permutations_needed,
+    smallest_p,
+)
 from xraygen.evaluation.scores import MEASURES, StudyScores, by_study
 from xraygen.revisions.snapshot import Snapshot, is_plain
 
@@ -33,7 +39,7 @@ BAD_NAME = "no file can have such a name"
 class Tested:
     """A measure on the studies of both sides, where each side counts what both could score.
     `difference`: new minus old, with its 95 % interval; `p_holm`: corrected over the approaches
-    that are tested.
+    that are tested. `too_few`: so few studies are on both sides that no difference can hold.
     """
 
     old: float
@@ -44,6 +50,7 @@ class Tested:
     p: float
     p_holm: float = 1.0
     holds: bool = False
+    too_few: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,10 +136,14 @@ def changes(old: Snapshot, new: Snapshot, params: CompareParams) -> list[Change]
     permutations = max(params.resamples, enough)
     found = [_change(name, old, new, params, permutations) for name in names]
     for measure in MEASURES:
-        family = [one.tested[measure] for one in family_of(found, measure)]
-        for one, p_holm in zip(family, holm([one.p for one in family]), strict=True):
+        family = family_of(found, measure)
+        tested = [one.tested[measure] for one in family]
+        smallest = [smallest_p(one.studies[2]) for one in family if one.studies]
+        corrected = zip(tested, holm([one.p for one in tested]), holm(smallest), strict=True)
+        for one, p_holm, least in corrected:
             one.p_holm = p_holm
             one.holds = p_holm < params.alpha
+            one.too_few = least >= params.alpha
     return found
 
 
