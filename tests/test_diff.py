@@ -262,6 +262,10 @@ def test_changed_references_are_a_changed_yardstick(project):
     project.save("before")
     project.studies = [corrected(*pair) for pair in enumerate(project.studies)]
     project.save("after")
+    project.approaches["router"] = lambda number, study: (
+        answers[study.id] | ({"bone": "A rib is fractured."} if number == 1 else {})
+    )
+    project.save("one-answer")
     difference = found(project, "before", "after")
     assert "16 of 192 references differ" in noted(difference)
     assert re.match(
@@ -269,6 +273,11 @@ def test_changed_references_are_a_changed_yardstick(project):
         r"changed \(score; p after Holm's correction over three approaches\): router 1\.000 to ",
         said(difference),
     )
+    difference = found(project, "before", "one-answer")
+    assert "router scored significantly lower with other answers and by another yardstick" in said(
+        difference
+    )
+    assert "got significantly worse" not in said(difference)
 
 
 def test_changed_regions_test_the_shared_ones(project):

@@ -73,6 +73,11 @@ class Yardstick:
         return bool(self.references or self.judged or self.judges or self.regions)
 
     @property
+    def of_pairs(self) -> bool:
+        """Whether it changed for the pairs that are tested, which are in regions of both sides."""
+        return bool(self.references or self.judged or self.judges)
+
+    @property
     def any_pair(self) -> bool:
         """Whether a pair has another reference, answer or judgement."""
         return bool(self.references or self.answers or self.judged)
@@ -108,8 +113,8 @@ class Change:
         return self.studies is not None and len(set(self.studies)) > 1
 
     def outcome(self, measure: Measure) -> Outcome:
-        """What happened by this measure. `lower`, `higher`: significantly so, although the approach
-        answered the same, because the yardstick changed.
+        """What happened by this measure. `lower`, `higher`: significantly so, but the yardstick
+        changed, alone or with the answers, so that it is not the approach that got worse or better.
         """
         if self.old is None:
             return "new"
@@ -122,7 +127,7 @@ class Change:
             return "unknown"
         if not found.holds:
             return "not significant"
-        if self.yardstick is not None and not self.yardstick.answers:
+        if self.yardstick is not None and self.yardstick.of_pairs:
             return "lower" if found.difference < 0 else "higher"
         return "worse" if found.difference < 0 else "better"
 

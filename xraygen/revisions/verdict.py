@@ -17,12 +17,6 @@ NAMES: dict[Measure, str] = {
     "token_f1": "token F1",
 }
 _COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
-_GROUPS = {
-    "worse": "got significantly worse on test",
-    "better": "got significantly better on test",
-    "lower": "scored significantly lower with the same answers, because the yardstick changed",
-    "higher": "scored significantly higher with the same answers, because the yardstick changed",
-}
 
 
 def count(n: int) -> str:
@@ -39,11 +33,7 @@ def verdict(found: Difference, quote: Quote) -> str:
     """The first sentence: what got better or worse, and what cannot be told."""
     if not found.changes:
         return "Neither side has an approach to compare."
-    clauses = [
-        _held(found, found.with_outcome(outcome), words, quote)
-        for outcome, words in _GROUPS.items()
-        if found.with_outcome(outcome)
-    ]
+    clauses = [_held(found, group, words, quote) for words, group in _significant(found) if group]
     insignificant = found.with_outcome("not significant")
     if insignificant and not clauses:
         clauses.append(
@@ -61,6 +51,19 @@ def verdict(found: Difference, quote: Quote) -> str:
     # A sentence may start with a name, which keeps its letters.
     starts = sentence.split(" ", 1)[0] in (*_COUNTS, "none", "the", "whether")
     return f"{sentence[0].upper() if starts else sentence[0]}{sentence[1:]}."
+
+
+def _significant(found: Difference) -> Iterable[tuple[str, list[Change]]]:
+    """What can be said of approaches that changed significantly, and of which it can be."""
+    for outcome in ("worse", "better"):
+        yield f"got significantly {outcome} on test", found.with_outcome(outcome)
+    for outcome in ("lower", "higher"):
+        group = found.with_outcome(outcome)
+        other = [one for one in group if one.yardstick and one.yardstick.answers]
+        same = [one for one in group if one not in other]
+        words = f"scored significantly {outcome}"
+        yield f"{words} with the same answers, because the yardstick changed", same
+        yield f"{words} with other answers and by another yardstick", other
 
 
 def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) -> str:
