@@ -24,7 +24,7 @@ from xraygen.revisions.difference import Difference, difference
 from xraygen.revisions.escaping import plain
 from xraygen.revisions.notes import notes
 from xraygen.revisions.rendering import markdown, terminal
-from xraygen.revisions.rules import gate
+from xraygen.revisions.rules import Gate, gate
 from xraygen.revisions.verdict import verdict
 
 
@@ -278,6 +278,8 @@ def test_changed_references_are_a_changed_yardstick(project):
         difference
     )
     assert "got significantly worse" not in said(difference)
+    result = gated(difference, "any")
+    assert not result.failed and "router and brief the yardstick changed, so" in result.text
 
 
 def test_changed_regions_test_the_shared_ones(project):
@@ -510,14 +512,18 @@ def test_studies_that_are_too_few_for_a_test_of_all_approaches(project):
     project.approaches["brief"] = slipping(1)
     project.save("two")
     note = "6 studies are too few for a difference to be significant after Holm's correction over "
-    assert f"{note}two approaches." in noted(found(project, "six", "two"))
+    difference = found(project, "six", "two")
+    assert f"{note}two approaches." in noted(difference)
+    result = gated(difference, "any")
+    assert not result.failed and "for router and brief too few studies are on both" in result.text
 
 
 # The gate
 
 
-def gated(difference: Difference) -> tuple[bool, str]:
-    return gate(difference.rules, difference.old, difference.changes, plain)
+def gated(difference: Difference, *rule: str) -> Gate:
+    rules = difference.rules._replace(gate=rule[0]) if rule else difference.rules
+    return gate(rules, difference.old, difference.changes, plain)
 
 
 def test_the_gate(project):
@@ -530,7 +536,7 @@ def test_the_gate(project):
     def result(new: str, rule: str | None) -> str:
         difference = found(project, "base", new)
         rules = difference.rules._replace(gate=rule)
-        failed, text = gate(rules, difference.old, difference.changes, plain)
+        failed, text, _ = gate(rules, difference.old, difference.changes, plain)
         assert text.startswith("The gate fails: ") is failed
         return text.removeprefix("The gate fails: ").split(" (compare.gate")[0]
 
@@ -539,8 +545,7 @@ def test_the_gate(project):
     assert result("brief-worse", "released") == "The gate passes"
     assert result("brief-worse", "any") == "brief got significantly worse"
     assert result("base", "any") == "The gate passes"
-    for rule in (None, "sometimes", False):
-        assert result("router-worse", rule).endswith("there is no gate.")
+    assert result("router-worse", None).endswith("there is no gate.")
 
 
 def test_a_change_cannot_switch_off_the_gate_that_it_is_judged_by(project):
@@ -622,6 +627,12 @@ def test_the_command_exits_with_1_where_the_gate_fails(project):
 
 
 def test_mistakes_are_one_line(project, tmp_path):
+    project.compare["gate"] = "sometimes"
+    project.save("mistaken")
+    done = xraygen(project.folder, "mistaken", "--gate")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: compare.gate at mistaken (")
+    assert "is sometimes, which is no gate; there are: null, released, any." in done.stderr
     done = xraygen(project.folder, "nowhere")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: nowhere: git knows no such revision")
