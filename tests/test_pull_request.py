@@ -178,6 +178,7 @@ def test_the_comment_has_the_verdict_from_pulled_judgements(
     assert (result.clone / "reports" / "studies" / "index.js").exists()
     assert (result.clone / "data" / "references" / "references.jsonl").exists()
     assert "out of date" not in result.comment
+    assert f"`{origin.git('rev-parse', branch)[:7]}`" in result.comment
     assert result.summary == result.comment
     assert result.gate == f"gate={gate}\n"
     refuse_changes(result.clone)
@@ -203,6 +204,13 @@ def test_without_the_remote_the_committed_metrics_are_compared(
     assert result.gate == "gate=passed\n"
     assert "invented-bucket" not in result.comment + result.log
     refuse_changes(result.clone)
+
+
+def test_a_remote_is_named_only_where_nothing_in_its_name_could_be_markup():
+    shown = runpy.run_path(str(ROOT / ".github" / "compare.py"))["shown"]
+    assert shown("lab-store_2.eu") == " `lab-store_2.eu`"
+    for name in ("", "x` @octocat <b>hi</b>", "[a](http://evil.example)", "a\n", "x" * 41):
+        assert shown(name) == ""
 
 
 def test_no_value_of_the_secret_config_is_in_a_message():
