@@ -293,7 +293,7 @@ def test_changed_regions_test_the_shared_ones(project):
     assert "router got significantly worse" in said(difference)
 
 
-# What is not at hand
+# What is not there
 
 
 def test_without_a_cache_committed_scores_are_compared(project):
@@ -480,6 +480,13 @@ def test_judgements_in_a_folder_that_is_one_out(project):
     difference = found(project, "folders", "other")
     assert "router got significantly worse" in said(difference)
     assert "the other two did not change" in said(difference)
+    # What was cut off while it was written is not in the cache.
+    for listing in (project.folder / ".dvc/cache/files/md5").rglob("*.dir"):
+        listing.chmod(0o644)
+        listing.write_bytes(listing.read_bytes()[:20])
+    difference = found(project, "folders", "other")
+    assert "cannot be determined for router" in said(difference)
+    assert "are not in DVC's cache" in noted(difference)
 
 
 def test_an_experiment_is_found_by_its_name(project):

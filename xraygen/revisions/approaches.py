@@ -190,8 +190,7 @@ def _judgements(snapshot: Snapshot, path: str) -> list[Judgement] | Missing:
     label = snapshot.side.label
     content = snapshot.side.out(path)
     if content is None:
-        known = snapshot.side.digest(path) is not None
-        return Missing(label, NOT_CACHED if known else NOT_LOCKED)
+        return Missing(label, NOT_CACHED if snapshot.side.is_known(path) else NOT_LOCKED)
     try:
         lines = content.splitlines()
         records = [Judgement.model_validate_json(line) for line in lines if line.strip()]
