@@ -39,7 +39,7 @@ BAD_NAME = "no file can have such a name"
 class Tested:
     """A measure on the studies of both sides, where each side counts what both could score.
     `difference`: new minus old, with its 95 % interval; `p_holm`: corrected over the approaches
-    that are tested. `too_few`: so few studies are on both sides that no difference can hold.
+    that changed. `too_few`: the studies of both sides are too few for any difference to hold.
     """
 
     old: float
