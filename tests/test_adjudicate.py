@@ -320,6 +320,18 @@ def test_the_command_prints_agreement_and_counts_what_it_leaves_out(tmp_path, mo
     assert SAMPLE in Path("settle.html").read_text()
 
 
+def test_references_that_link_into_dvcs_cache_leave_the_cache_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(Path("ann.jsonl"), "Ann", [A])
+    cached = '{"id": "r", "reference": {"lung": "old"}, "readers": ["Zoe"]}\n'
+    Path("cached").write_text(cached)
+    Path("references.jsonl").symlink_to("cached")
+    CliRunner().invoke(adjudicate, ["ann.jsonl", "--out", "references.jsonl"])
+    assert Path("cached").read_text() == cached
+    assert not Path("references.jsonl").is_symlink()
+    assert len(Path("references.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_mistake_leaves_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     export(Path("ann.jsonl"), "Ann", [A])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--settled", type=FILE, help="What that page exported.")
 @click.option(
     "--out",
-    type=OUTPUT,
+    type=FILE,  # a link is replaced: with DVC's `cache.type symlink` it leads into the cache
     help="JSON Lines file to write, data/references/references.jsonl for the pipeline. What it has "
     "about other regions stays.",
 )
