@@ -220,21 +220,28 @@ def test_a_settlement_wins_over_readers_who_agree(tmp_path):
     assert made.records[0].reference == {"lung": "not clear"}
 
 
-def test_a_second_sample_adds_to_the_first(tmp_path):
+def test_a_former_reference_goes_only_where_a_decision_replaces_it(tmp_path):
     path = tmp_path / "references.jsonl"
+    zoe = {"readers": ["Zoe"]}
     rows = [
-        {"id": "s1", "reference": {"lung": "old", "bone": "kept"}, "readers": ["Zoe"]},
-        {"id": "s9", "reference": {"lung": "kept"}, "readers": ["Zoe"], "settled": ["lung"]},
-        {"id": "s2", "reference": {"lung": "rejected now"}, "readers": ["Zoe"]},
+        {"id": "s1", "reference": {"lung": "old", "bone": "kept"}} | zoe,
+        {"id": "s2", "reference": {"lung": "they differ", "bone": "excluded now"}} | zoe,
+        {"id": "s3", "reference": {"lung": "decided by one alone"}, "settled": ["lung"]} | zoe,
+        {"id": "s9", "reference": {"lung": "not shown"}, "settled": ["lung"]} | zoe,
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    read = reviews(tmp_path, ann=[item("s1", "lung", "new"), item("s2", "lung", "x", None)])
-    made = references(outcome(read), None)
-    records, former = with_former(made.records, path, read, REGIONS.names)
-    assert former == 2
+    ann = [item("s1", "lung", "new"), item("s2", "lung", "x", None), item("s2", "bone", "x", None)]
+    read = reviews(tmp_path, ann=[*ann, item("s3", "lung", "x")], ben=ann)
+    decided = settled(tmp_path / "settled.jsonl", [settlement("s2", "bone", None)])
+    by_hand = read_settled(decided, read, REGIONS.names)
+    made = references(outcome(read), by_hand)
+    records, former = with_former(made.records, path, read, by_hand, REGIONS.names)
+    assert former == (4, 2, 1, 1), "kept, unsettled, replaced, excluded"
     assert [(one.id, one.reference, one.readers, one.settled) for one in records] == [
-        ("s1", {"bone": "kept", "lung": "new"}, ("Zoe", "ann"), ()),
-        ("s9", {"lung": "kept"}, ("Zoe",), ("lung",)),
+        ("s1", {"bone": "kept", "lung": "new"}, ("Zoe", "ann", "ben"), ()),
+        ("s2", {"lung": "they differ"}, ("Zoe",), ()),
+        ("s3", {"lung": "decided by one alone"}, ("Zoe",), ("lung",)),
+        ("s9", {"lung": "not shown"}, ("Zoe",), ("lung",)),
     ]
 
 
@@ -318,6 +325,11 @@ def test_the_command_prints_agreement_and_counts_what_it_leaves_out(tmp_path, mo
     rows = Path("new/references.jsonl").read_text().splitlines()
     assert [json.loads(row)["reference"] for row in rows] == [{"lung": "clear"}]
     assert SAMPLE in Path("settle.html").read_text()
+    settled(Path("settled.jsonl"), [settlement("t", "lung", "fluid")])
+    for more in (["--settled", "settled.jsonl"], []):
+        done = CliRunner().invoke(adjudicate, [*arguments, *more], catch_exceptions=False)
+        assert "2 regions of 2 studies" in done.stderr
+    assert "1 of them from the file as it was; on 1 of the former ones these" in done.stderr
 
 
 def test_references_that_link_into_dvcs_cache_leave_the_cache_as_it_is(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from xraygen.readers.agreement import Row
     from xraygen.readers.exports import Review
-    from xraygen.readers.references import Outcome, References
+    from xraygen.readers.references import Former, Outcome, References
     from xraygen.sources.reviewed import ReviewedReference
 
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--out",
     type=FILE,  # a link is replaced: with DVC's `cache.type symlink` it leads into the cache
     help="JSON Lines file to write, data/references/references.jsonl for the pipeline. What it has "
-    "about other regions stays.",
+    "stays where these decisions do not replace it.",
 )
 def adjudicate(
     reviews: tuple[Path, ...], page: Path | None, settled: Path | None, out: Path | None
@@ -56,7 +56,7 @@ def adjudicate(
         for problem in problems:
             click.echo(problem, err=True)
     if out is not None:
-        records, former = references.with_former(made.records, out, read, regions)
+        records, former = references.with_former(made.records, out, read, by_hand, regions)
         write_jsonl(out, records)
         click.echo(f"{out}: {_written(records, former)}", err=True)
 
@@ -97,7 +97,16 @@ def _summary(
     return "\n".join(lines)
 
 
-def _written(records: "Sequence[ReviewedReference]", former: int) -> str:
+def _written(records: "Sequence[ReviewedReference]", former: "Former") -> str:
     regions = sum(len(record.reference) for record in records)
-    kept = f", {former:,} of them from the file as it was" if former else ""
-    return f"{regions:,} regions of {len(records):,} studies{kept}"
+    counts = {
+        "of them from the file as it was": former.kept,
+        "former ones with another text": former.replaced,
+        "former ones excluded": former.excluded,
+    }
+    said = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+    text = f"{regions:,} regions of {len(records):,} studies{said}"
+    if former.unsettled:
+        text += f"; on {former.unsettled:,} of the former ones these readers do not agree: settle"
+        text += " them with --page and --settled"
+    return text

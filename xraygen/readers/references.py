@@ -179,35 +179,56 @@ def references(found: Outcome, settled: Settled | None, regions: Sequence[str] =
     )
 
 
+class Former(NamedTuple):
+    """Of the regions in a file that is written again: how many were `kept`, of which `unsettled`
+    because these readers do not agree on them; how many got another text (`replaced`), and how many
+    the adjudicator `excluded`.
+    """
+
+    kept: int = 0
+    unsettled: int = 0
+    replaced: int = 0
+    excluded: int = 0
+
+
 def with_former(
     records: Iterable[ReviewedReference],
     path: Path,
     reviews: Sequence[Review],
+    settled: Settled | None,
     regions: Sequence[str] = (),
-) -> tuple[list[ReviewedReference], int]:
-    """(records, number of former regions): with what the file at `path` has about regions that
-    these readers did not review, so that a second sample adds to the first.
+) -> tuple[list[ReviewedReference], Former]:
+    """The records with what the file at `path` has about other regions, and what became of that. A
+    former region goes only where there is a decision: its new text is in `records`, or it was
+    excluded in `settled`.
     """
-    if not path.exists():
-        return list(records), 0
-    reviewed = {key for review in reviews for key in review.decisions}
     found = {record.id: record for record in records}
-    count = 0
+    if not path.exists():
+        return list(found.values()), Former()
+    settlements = settled.settlements if settled else {}
+    excluded = {key for key, one in settlements.items() if one.text is None}
+    reviewed = {key for review in reviews for key in review.decisions}
+    counts: Counter[str] = Counter()
     remedy = "remove it, or restore it with `dvc checkout`"
     for former in read_jsonl(path, ReviewedReference, remedy=remedy):
-        kept = {
-            region: text
-            for region, text in former.reference.items()
-            if (former.id, region) not in reviewed
-        }
+        new = found.get(former.id)
+        kept = {}
+        for region, text in former.reference.items():
+            key = former.id, region
+            if new and region in new.reference:
+                counts["replaced"] += new.reference[region] != text
+            elif key in excluded:
+                counts["excluded"] += 1
+            else:
+                kept[region] = text
+                counts["unsettled"] += key in reviewed
         if not kept:
             continue
-        count += len(kept)
+        counts["kept"] += len(kept)
         still_settled = tuple(region for region in former.settled if region in kept)
         former = former.model_copy(update={"reference": kept, "settled": still_settled})
-        new = found.get(former.id)
         found[former.id] = _joined(former, new, regions) if new else former
-    return sorted(found.values(), key=lambda record: record.id), count
+    return sorted(found.values(), key=lambda record: record.id), Former(**counts)
 
 
 def _joined(
