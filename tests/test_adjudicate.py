@@ -353,4 +353,14 @@ def test_a_mistake_leaves_nothing_half_written(tmp_path, monkeypatch):
             CliRunner().invoke(
                 adjudicate, [*arguments, "--out", "out", "--page", "page"], catch_exceptions=False
             )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.jsonl", "ben.jsonl"]
+    given = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert given.keys() == {"ann.jsonl", "ben.jsonl"}
+    for written in (
+        ["--page", "ann.jsonl"],
+        ["--out", "./ann.jsonl"],
+        ["--settled", "ben.jsonl", "--out", "ben.jsonl"],
+        ["--page", "new", "--out", "new"],
+    ):
+        with pytest.raises(UserError, match="would be overwritten"):
+            CliRunner().invoke(adjudicate, ["ann.jsonl", *written], catch_exceptions=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == given

@@ -39,6 +39,7 @@ def adjudicate(
     from xraygen.readers import agreement, references, settle_page
     from xraygen.readers.exports import read_reviews
 
+    _refuse_overwriting([*reviews, settled], [page, out])
     regions = params.load().regions.names if Path("params.yaml").exists() else ()
     read = read_reviews(reviews, regions)
     found = references.outcome(read)
@@ -59,6 +60,19 @@ def adjudicate(
         records, former = references.with_former(made.records, out, read, by_hand, regions)
         write_jsonl(out, records)
         click.echo(f"{out}: {_written(records, former)}", err=True)
+
+
+def _refuse_overwriting(inputs: "Sequence[Path | None]", outs: "Sequence[Path | None]") -> None:
+    """UserError: a file to write is one that is read, or two are the same."""
+    from xraygen.core.errors import UserError
+
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outs:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise UserError(f"{path}: would be overwritten; name another file to write")
+        taken.add(path.resolve())
 
 
 def _summary(
