@@ -126,7 +126,12 @@ def test_the_page_starts_with_what_was_settled_and_can_undo_it(folder, open_page
     assert page.inner_text("#count") == "2 of 2 settled"
     page.keyboard.type("ku")
     assert page.locator(".region").nth(0).locator(":checked").count() == 0
+    page.keyboard.type("w")
+    assert page.input_value("textarea >> nth=0") == "x y" and page.locator(":focus").count() == 1
+    assert page.inner_text("#count") == "1 of 2 settled", "only shown so far"
     assert [record["decision"] for record in exported(page, "out.jsonl")[1:]] == ["excluded"]
+    page.get_by_role("button", name="Use this text").click()
+    assert exported(page, "out.jsonl")[1]["decision"] == "written"
     assert accessibility_violations(page) == [] and overflow(page) == 0
 
 

@@ -78,6 +78,9 @@ function cardOf(index) {
   const written = element("textarea", { rows: 3, oninput: () => write(index) });
   const comment = element("input", { type: "text", oninput: () => settlements.comment(index, comment.value) });
   const undo = element("button", { type: "button", onclick: () => settle(index, null) }, "Undo");
+  const editor = element("div", {},
+    element("label", { class: "field no-print" }, "Your text; leave it empty if there is nothing to say", written),
+    element("button", { type: "button", class: "no-print", onclick: () => write(index) }, "Use this text"));
   const node = element("article", {
     class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
     onfocusin: () => { current = index; },
@@ -90,27 +93,27 @@ function cardOf(index) {
       element("legend", {}, "Which text is right?"),
       element("div", { class: "options" }, options),
       element("label", {}, radio("written", () => openEditor(index)), "Another text"),
-      element("label", { class: "field no-print" }, "Your text; leave it empty if there is nothing to say", written),
+      editor,
       element("label", {}, radio("excluded", () => settle(index, "excluded")), "Leave this region out of the references")),
     element("label", { class: "field no-print" }, "Comment (optional)", comment),
     undo);
-  cards[index] = { node, written, editor: written.parentElement, comment, undo };
+  cards[index] = { node, written, editor, comment, undo, isOpen: false };
   return node;
 }
 
 // Show what is decided on a region. What somebody is typing stays as it is.
 function refresh(index) {
   const { decision, text, comment } = settlements.of(index);
-  const { node, written, editor, undo, comment: field } = cards[index];
+  const { node, written, editor, undo, isOpen, comment: field } = cards[index];
   node.classList.remove("chosen", "written", "excluded");
   if (decision) node.classList.add(decision);
   const value = decision === "chosen"
-    ? String(items[index].texts.findIndex((one) => one.text === text)) : decision;
+    ? String(items[index].texts.findIndex((one) => one.text === text)) : decision ?? (isOpen ? "written" : null);
   for (const radio of node.querySelectorAll("input[type='radio']")) radio.checked = radio.value === value;
-  editor.hidden = decision !== "written";
-  if (written !== document.activeElement) written.value = decision === "written" ? text : "";
+  editor.hidden = value !== "written";
+  if (decision === "written" && written !== document.activeElement) written.value = text;
   if (field !== document.activeElement) field.value = comment;
-  undo.hidden = !decision;
+  undo.hidden = !value;
   const done = settlements.count();
   byId("progress").max = items.length;
   byId("progress").value = done;
@@ -118,6 +121,7 @@ function refresh(index) {
 }
 
 function settle(index, decision, text = null) {
+  cards[index].isOpen = false;
   settlements.decide(index, decision, text);
   refresh(index);
   say(`${items[index].region}: ${decision ?? "not settled"}. ${byId("count").textContent}.`);
@@ -127,13 +131,18 @@ function choose(index, number) {
   settle(index, "chosen", items[index].texts[number].text);
 }
 
-// The editor starts with the text that was chosen, or else the one of most readers.
+// The editor starts with the text that was chosen, or else the one of most readers. It settles
+// nothing until that is edited or confirmed: it may be the text that was rejected.
 function openEditor(index) {
+  const card = cards[index];
   const { decision, text } = settlements.of(index);
-  if (decision !== "written") {
-    settle(index, "written", text ?? items[index].texts[0]?.text ?? items[index].rejected.text);
+  if (decision !== "written" && !card.isOpen) {
+    card.written.value = text ?? items[index].texts[0]?.text ?? items[index].rejected.text;
+    settle(index, null);
+    card.isOpen = true;
+    refresh(index);
   }
-  cards[index].written.focus();
+  card.written.focus();
 }
 
 function write(index) {
