@@ -16,7 +16,7 @@ HOSTILE = (
 REPORT = f"\N{LUNGS} Heart of usual size. {HOSTILE} Lungs open."
 TEXTS = {"bone": "Ribs whole.", "heart": f"Heart large. {HOSTILE}", "lung": "Lungs open."}
 START = REPORT.index("Lungs")
-SPANS = {"heart": ((2, 22),), "lung": ((START, START + 5), (START + 3, START + 11))}
+SPANS = {"heart": ((2, 22),), "lung": ((START + 3, START + 11), (START, START + 5))}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 
 

@@ -131,7 +131,15 @@ def test_the_page_starts_with_what_was_settled_and_can_undo_it(folder, open_page
     assert page.inner_text("#count") == "1 of 2 settled", "only shown so far"
     assert [record["decision"] for record in exported(page, "out.jsonl")[1:]] == ["excluded"]
     page.get_by_role("button", name="Use this text").click()
-    assert exported(page, "out.jsonl")[1]["decision"] == "written"
+    records = exported(page, "out.jsonl")
+    assert records[1]["decision"] == "written"
+    page.keyboard.type("u")
+    wrong = [records[0], records[1] | {"text": None}]
+    Path("wrong.jsonl").write_text("\n".join(map(json.dumps, wrong)), encoding="utf-8")
+    for file, said in (("wrong.jsonl", "Line 2 is damaged."), ("out.jsonl", "Imported; 2 of 2")):
+        page.set_input_files("#file", file)
+        page.locator("#status", has_text=said).wait_for()
+    assert exported(page, "again.jsonl") == records
     assert accessibility_violations(page) == [] and overflow(page) == 0
 
 

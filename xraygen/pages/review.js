@@ -3,7 +3,6 @@
 const data = JSON.parse(byId("data").textContent);
 const items = data.studies.flatMap((study, number) =>
   study.regions.map((region) => ({ id: study.id, study: number, ...region })));
-const VIEWS = { frontal: "Frontal view", lateral: "Lateral view", unknown: "View" };
 const storage = keptStorage();
 const cards = [];
 let decisions = null; // once the reader has given a name
@@ -15,35 +14,6 @@ const remembered = {
   get: (where) => { try { return where()?.getItem(LAST_READER) ?? ""; } catch { return ""; } },
   set: (where, name) => { try { where()?.setItem(LAST_READER, name); } catch { /* asked again */ } },
 };
-
-function say(text) {
-  byId("status").textContent = text;
-}
-
-// The report with the spans marked. They count characters, and JavaScript's strings count UTF-16
-// units, of which some characters have two.
-function markedReport(report, spans) {
-  const letters = Array.from(report);
-  const parts = [];
-  let done = 0;
-  for (const [start, end] of spans) {
-    const from = Math.max(start, done);
-    if (end <= from) continue;
-    parts.push(letters.slice(done, from).join(""));
-    parts.push(element("mark", {}, letters.slice(from, end).join("")));
-    done = end;
-  }
-  return [...parts, letters.slice(done).join("")];
-}
-
-function figureOf(picture) {
-  const view = VIEWS[picture.projection];
-  if (!picture.src) return element("p", { class: "muted" }, `${view}: this picture cannot be read.`);
-  const { src, width, height } = picture;
-  return element("figure", {},
-    element("img", { src, width, height, alt: view, loading: "lazy" }),
-    element("figcaption", {}, view));
-}
 
 function studyOf(study, number) {
   const report = element("p", { class: "report" }, study.report);
@@ -60,7 +30,7 @@ function studyOf(study, number) {
 
 function cardOf(index, report) {
   const item = items[index];
-  const mark = () => report.replaceChildren(...markedReport(data.studies[item.study].report, item.spans));
+  const mark = () => report.replaceChildren(...markedText(data.studies[item.study].report, item.spans));
   const clear = () => report.replaceChildren(data.studies[item.study].report);
   const button = (decision, name, action) =>
     element("button", { type: "button", "data-decision": decision, "aria-pressed": "false", onclick: action }, name);
@@ -170,37 +140,12 @@ function next(step, otherStudy = false) {
   go(index);
 }
 
-function download() {
-  const blob = new Blob([decisions.lines()], { type: "application/x-ndjson" });
-  const url = URL.createObjectURL(blob);
+function save() {
   const name = decisions.reader.replace(/[^\p{L}\p{N}]+/gu, "-");
-  element("a", { href: url, download: `review-${data.sample.slice(0, 8)}-${name}.jsonl` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-  decisions.markExported();
+  download(decisions, `review-${data.sample.slice(0, 8)}-${name}.jsonl`);
   const left = items.filter((_, index) => !decisions.of(index).decision && decisions.of(index).comment).length;
   const without = left ? ` Comments without a decision are not in it: ${left}.` : "";
   say(`Exported: ${byId("count").textContent}.${without}`);
-}
-
-async function bringIn(file) {
-  let found;
-  try {
-    found = decisions.read(await file.text());
-  } catch (error) {
-    say(`${file.name} cannot be imported. ${error.message}`);
-    return;
-  }
-  const replaced = found.filter(([index, made]) => decisions.differs(index, made)).length;
-  if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) {
-    say("Nothing is imported.");
-    return;
-  }
-  found.forEach(([index, made]) => {
-    decisions.put(index, made);
-    refresh(index);
-  });
-  filter();
-  say(`Imported; ${byId("count").textContent}.`);
 }
 
 const KEYS = {
@@ -250,11 +195,10 @@ byId("start").addEventListener("submit", (event) => {
   if (reader) start(reader);
 });
 byId("todo").addEventListener("change", filter);
-byId("export").addEventListener("click", download);
-byId("import").addEventListener("click", () => byId("file").click());
-byId("file").addEventListener("change", async ({ target }) => {
-  if (target.files.length) await bringIn(target.files[0]);
-  target.value = ""; // so that the same file can be chosen again
+byId("export").addEventListener("click", save);
+prepareImport(async (file) => {
+  await bringIn(decisions, file, refresh);
+  filter();
 });
 byId("help").addEventListener("click", KEYS["?"]);
 byId("change").addEventListener("click", () => {

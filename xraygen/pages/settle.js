@@ -26,21 +26,20 @@ class Settlements extends Decisions {
       return decision ? [{ id, region, decision, text, comment }] : [];
     });
   }
-}
 
-function say(text) {
-  byId("status").textContent = text;
+  itemOf({ id, region, decision, text, comment }) {
+    const index = items.findIndex((item) => item.id === id && item.region === region);
+    if (index < 0) throw new Error(`${region} of ${id} is not on this page.`);
+    const known = ["chosen", "written", "excluded"].includes(decision);
+    const fits = decision === "excluded" ? text === null : typeof text === "string";
+    if (!known || !fits || typeof comment !== "string") return null;
+    const isGiven = items[index].texts.some((one) => one.text === text);
+    return [index, { decision: decision === "chosen" && !isGiven ? "written" : decision, text, comment }];
+  }
 }
 
 const readers = (count) => (count === 1 ? "1 reader" : `${count} readers`);
 const quoted = (text) => (text ? `“${text}”` : "nothing");
-
-function figureOf({ src, projection }) {
-  const view = { frontal: "Frontal view", lateral: "Lateral view" }[projection] ?? "View";
-  if (!src) return element("p", { class: "muted" }, `${view}: this picture cannot be read.`);
-  return element("figure", {},
-    element("img", { src, alt: view, loading: "lazy" }), element("figcaption", {}, view));
-}
 
 function studyOf(id, number) {
   const study = data.studies[id];
@@ -48,7 +47,7 @@ function studyOf(id, number) {
   const source = study
     ? [element("div", { class: "pictures" }, study.pictures.map(figureOf)),
       element("h3", {}, "Report"), element("p", { class: "report" }, study.report)]
-    : element("p", { class: "muted" }, "The report of this study is not at hand.");
+    : element("p", { class: "muted" }, "data/prepared does not have the report of this study.");
   return element("section", { class: "study", "aria-labelledby": `study-${number}` },
     element("h2", { id: `study-${number}` }, `Study ${number + 1} of ${ids.length}: ${id}`),
     element("div", { class: "columns" },
@@ -127,6 +126,12 @@ function settle(index, decision, text = null) {
   say(`${items[index].region}: ${decision ?? "not settled"}. ${byId("count").textContent}.`);
 }
 
+// Show a settlement that comes from a file.
+function take(index) {
+  cards[index].isOpen = false;
+  refresh(index);
+}
+
 function choose(index, number) {
   settle(index, "chosen", items[index].texts[number].text);
 }
@@ -165,12 +170,8 @@ function nextUnsettled() {
   go(later < 0 ? items.findIndex(isOpen) : later);
 }
 
-function download() {
-  const blob = new Blob([settlements.lines()], { type: "application/x-ndjson" });
-  const url = URL.createObjectURL(blob);
-  element("a", { href: url, download: `settled-${data.key.slice(0, 8)}.jsonl` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-  settlements.markExported();
+function save() {
+  download(settlements, `settled-${data.key.slice(0, 8)}.jsonl`);
   say(`${settlements.count()} decisions exported.`);
 }
 
@@ -220,7 +221,8 @@ if (items.length) {
   byId("studies").append(...ids.map(studyOf));
   byId("reader").value = data.reader;
   byId("start").addEventListener("submit", start);
-  byId("export").addEventListener("click", download);
+  byId("export").addEventListener("click", save);
+  prepareImport((file) => bringIn(settlements, file, take));
   byId("help").addEventListener("click", KEYS["?"]);
   document.addEventListener("keydown", pressed);
   addEventListener("storage", (event) => {

@@ -42,7 +42,7 @@ def page(shown: Sequence[Shown], approach: str | None) -> str:
     return render(
         "review.html.jinja",
         styles=["page.css", "review.css"],
-        scripts=["dom.js", "review_decisions.js", "review.js"],
+        scripts=["dom.js", "review_decisions.js", "review_parts.js", "review.js"],
         data=data,
         approach=approach,
     )
@@ -60,7 +60,7 @@ def _study(
             {
                 "region": name,
                 "text": annotation[name],
-                "spans": sorted(record.evidence[name].spans) if name in record.evidence else [],
+                "spans": record.evidence[name].spans if name in record.evidence else [],
             }
             for name in regions
         ],
