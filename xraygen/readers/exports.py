@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import NonNegativeInt, ValidationError, model_validator
 
@@ -12,7 +12,8 @@ from xraygen.core.files import refuse_other_than_file
 from xraygen.core.json_lines import first_problem
 from xraygen.core.study import NonEmpty, Record
 
-REVIEW = "xraygen review 1"
+Format = Literal["xraygen review 1"]
+(REVIEW,) = get_args(Format)
 Key = tuple[str, str]  # study id and region
 R = TypeVar("R", bound=Record)
 L = TypeVar("L", bound=Record)
@@ -22,7 +23,7 @@ Decided = Literal["accepted", "edited", "rejected"]
 class Header(Record):
     """The first line of an export. `items`: number shown; `sample`: SHA-256 of what was shown."""
 
-    format: Literal["xraygen review 1"]
+    format: Format
     reader: NonEmpty
     created: str
     items: NonNegativeInt
@@ -88,7 +89,7 @@ def _read_review(path: Path, regions: Sequence[str]) -> Review:
         if decision.reader != header.reader:
             raise UserError(
                 f"{where}: a decision of {decision.reader} in the export of {header.reader}; "
-                "export each reader's decisions into a file of their own"
+                "export each reader's decisions to a separate file"
             )
         add(decisions, decision, where, regions)
     if len(decisions) > header.items:

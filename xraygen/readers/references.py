@@ -5,7 +5,7 @@ references.jsonl.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import NonNegativeInt, model_validator
 
@@ -15,7 +15,8 @@ from xraygen.core.study import NonEmpty, Record
 from xraygen.readers.exports import Decision, Key, Review, add, read_export
 from xraygen.sources.reviewed import ReviewedReference
 
-SETTLED = "xraygen settled 1"
+SettledFormat = Literal["xraygen settled 1"]
+(SETTLED,) = get_args(SettledFormat)
 
 
 class SettledHeader(Record):
@@ -23,7 +24,7 @@ class SettledHeader(Record):
     the readers' exports.
     """
 
-    format: Literal["xraygen settled 1"]
+    format: SettledFormat
     reader: NonEmpty
     created: str
     items: NonNegativeInt

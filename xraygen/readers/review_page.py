@@ -15,8 +15,7 @@ from typing import NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Study
 from xraygen.pages import pictures, render
-
-FORMAT = "xraygen review 1"
+from xraygen.readers.exports import REVIEW
 
 
 class Shown(NamedTuple):
@@ -34,7 +33,7 @@ def page(shown: Sequence[Shown], approach: str | None) -> str:
     """`approach`: None for a blind review, whose page does not hold its name."""
     studies = [_study(*one) for one in shown]
     data = {
-        "format": FORMAT,
+        "format": REVIEW,
         "sample": sample(studies),
         "approach": approach,
         "studies": studies,
