@@ -187,6 +187,15 @@ def test_what_is_left_to_do_undoing_and_an_edit_that_changes_nothing(open_page, 
     assert count(page) == "2 of 4 done"
     page.keyboard.press("Backspace")
     assert count(page) == "1 of 4 done"
+    page.keyboard.type("Y")
+    page.keyboard.press("Escape")
+    edited = page.input_value("textarea >> nth=0")
+    page.keyboard.type("a")  # keeps the edit, and goes on
+    assert pressed(page) == ["Edit", "Reject"]
+    page.keyboard.type("kr")
+    assert pressed(page) == ["Reject", "Reject"]
+    page.keyboard.type("e")
+    assert page.input_value("textarea >> nth=0") == edited and pressed(page)[0] == "Edit"
     page.keyboard.press("Control+a")
     page.keyboard.press("Delete")
     assert export(page, tmp_path / "out.jsonl")[1]["text"] == ""

@@ -133,6 +133,14 @@ def test_the_page_starts_with_what_was_settled_and_can_undo_it(folder, open_page
     page.get_by_role("button", name="Use this text").click()
     records = exported(page, "out.jsonl")
     assert records[1]["decision"] == "written"
+    page.locator(".region").nth(0).focus()
+    page.keyboard.type("w")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("my own")
+    page.keyboard.press("Escape")
+    page.keyboard.type("2kw")
+    assert page.input_value("textarea >> nth=0") == "my own"
+    page.keyboard.press("Escape")
     page.keyboard.type("u")
     wrong = [records[0], records[1] | {"text": None}]
     Path("wrong.jsonl").write_text("\n".join(map(json.dumps, wrong)), encoding="utf-8")

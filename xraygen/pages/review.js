@@ -53,7 +53,7 @@ function cardOf(index, report) {
     editor,
     element("label", { class: "field no-print" }, "Comment (optional)", comment),
     outcome);
-  cards[index] = { node, edited, editor, comment, undo, outcome, isOpen: false };
+  cards[index] = { node, edited, editor, comment, undo, outcome, isOpen: false, draft: null };
   return node;
 }
 
@@ -82,7 +82,16 @@ function progress() {
   byId("count").textContent = `${done} of ${items.length} done`;
 }
 
+// An edit is kept as a draft, and accepting does not undo it.
 function decide(index, decision) {
+  const { decision: former, text } = decisions.of(index);
+  if (former === "edited") {
+    if (decision === "accepted") {
+      say(`${items[index].region}: your edit stays. Undo it first to accept the text as it was shown.`);
+      return;
+    }
+    cards[index].draft = text;
+  }
   cards[index].isOpen = false;
   decisions.decide(index, decision);
   refresh(index);
@@ -90,6 +99,8 @@ function decide(index, decision) {
 }
 
 function openEditor(index) {
+  const { draft } = cards[index];
+  if (draft !== null && decisions.of(index).decision !== "edited") decisions.decide(index, "edited", draft);
   cards[index].isOpen = true;
   refresh(index);
   cards[index].edited.focus();
@@ -102,6 +113,7 @@ function edit(index) {
   const text = oneLine(cards[index].edited.value);
   const isNew = text !== oneLine(items[index].text);
   cards[index].isOpen = true;
+  cards[index].draft = null;
   decisions.decide(index, isNew ? "edited" : null, isNew ? text : null);
   refresh(index);
 }

@@ -96,7 +96,7 @@ function cardOf(index) {
       element("label", {}, radio("excluded", () => settle(index, "excluded")), "Leave this region out of the references")),
     element("label", { class: "field no-print" }, "Comment (optional)", comment),
     undo);
-  cards[index] = { node, written, editor, comment, undo, isOpen: false };
+  cards[index] = { node, written, editor, comment, undo, isOpen: false, draft: null };
   return node;
 }
 
@@ -120,6 +120,8 @@ function refresh(index) {
 }
 
 function settle(index, decision, text = null) {
+  const former = settlements.of(index);
+  if (former.decision === "written" && decision !== "written") cards[index].draft = former.text;
   cards[index].isOpen = false;
   settlements.decide(index, decision, text);
   refresh(index);
@@ -136,13 +138,13 @@ function choose(index, number) {
   settle(index, "chosen", items[index].texts[number].text);
 }
 
-// The editor starts with the text that was chosen, or else the one of most readers. It settles
-// nothing until that is edited or confirmed: it may be the text that was rejected.
+// The editor starts with what was written before, the text that was chosen, or the one of most
+// readers. It settles nothing until that is edited or confirmed: it may be the rejected text.
 function openEditor(index) {
   const card = cards[index];
   const { decision, text } = settlements.of(index);
   if (decision !== "written" && !card.isOpen) {
-    card.written.value = text ?? items[index].texts[0]?.text ?? items[index].rejected.text;
+    card.written.value = card.draft ?? text ?? items[index].texts[0]?.text ?? items[index].rejected.text;
     settle(index, null);
     card.isOpen = true;
     refresh(index);
