@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from browser import accessibility_violations, overflow
 from conftest import REGIONS, annotation
 
@@ -163,6 +164,23 @@ def test_hostile_text_is_text_and_the_sources_of_a_text_are_marked(open_page, tm
     page.emulate_media(media="print")
     assert cards(page).nth(2).get_by_text("Decision: not decided").is_visible()
     assert page.locator("#bar").is_hidden() and page.locator("button:visible").count() == 0
+
+
+@pytest.mark.parametrize("size", [(700, 450), (1280, 640)])
+def test_the_text_to_decide_on_and_its_report_are_in_sight(open_page, tmp_path, size):
+    picture = {"projection": "frontal", "width": 256, "height": 512, "src": PIXEL}
+    studies = [shown(id, *REGIONS.scored, pictures=[picture] * 2) for id in ("A", "B")]
+    width, height = size
+    view = {"width": width, "height": height}
+    page = open_page(write(tmp_path, studies), viewport=view, reduced_motion="reduce")
+    begin(page)
+    for number in range(8):
+        card = cards(page).nth(number).bounding_box()
+        report = page.locator(".report").nth(number // 4).bounding_box()
+        for box in (card, report):
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height, number
+        page.keyboard.press("a")
+    assert not accessibility_violations(page)
 
 
 def test_what_is_left_to_do_undoing_and_an_edit_that_changes_nothing(open_page, tmp_path):

@@ -7,6 +7,8 @@ const storage = keptStorage();
 const cards = [];
 let decisions = null; // once the reader has given a name
 let current = -1; // index of the text that keys are about
+let marked = -1; // index of the text whose sources were marked last
+let pointer = []; // where the mouse was last
 
 // Session storage outlives a reload of the tab, local storage the tab.
 const LAST_READER = `${data.format} reader`;
@@ -16,22 +18,42 @@ const remembered = {
 };
 
 function studyOf(study, number) {
-  const report = element("p", { class: "report" }, study.report);
+  const source = sourceOf(study);
+  const report = source.querySelector(".report");
   const here = items.flatMap((item, index) => (item.study === number ? [index] : []));
   return element("section", { class: "study", "aria-labelledby": `study-${number}` },
     element("h2", { id: `study-${number}` }, `Study ${number + 1} of ${data.studies.length}: ${study.id}`),
     element("div", { class: "columns" },
-      element("div", { class: "source" },
-        element("div", { class: "pictures" }, study.pictures.map(figureOf)),
-        element("h3", {}, "Report"),
-        report),
+      source,
       element("div", {}, here.map((index) => cardOf(index, report)))));
+}
+
+// Whether the mouse moved, and not the page below it.
+function isMoved({ clientX, clientY }) {
+  const [x, y] = pointer;
+  pointer = [clientX, clientY];
+  return clientX !== x || clientY !== y;
 }
 
 function cardOf(index, report) {
   const item = items[index];
-  const mark = () => report.replaceChildren(...markedText(data.studies[item.study].report, item.spans));
-  const clear = () => report.replaceChildren(data.studies[item.study].report);
+  const mark = () => {
+    if (marked === index) return;
+    marked = index;
+    report.replaceChildren(...markedText(data.studies[item.study].report, item.spans));
+    const first = report.querySelector("mark");
+    if (first) report.scrollTop = first.offsetTop - report.clientHeight / 3;
+  };
+  const clear = () => {
+    marked = -1;
+    report.replaceChildren(data.studies[item.study].report);
+  };
+  const point = (event) => { if (isMoved(event)) mark(); };
+  const leave = () => {
+    const isFocused = cards[current]?.node.contains(document.activeElement);
+    if (isFocused && items[current].study === item.study) cards[current].mark();
+    else clear();
+  };
   const button = (decision, name, action) =>
     element("button", { type: "button", "data-decision": decision, "aria-pressed": "false", onclick: action }, name);
   const edited = element("textarea", { rows: 3, oninput: () => edit(index) });
@@ -41,7 +63,7 @@ function cardOf(index, report) {
   const outcome = element("p", { class: "outcome visually-hidden" });
   const node = element("article", {
     class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
-    onfocusin: () => { current = index; mark(); }, onfocusout: clear, onmouseenter: mark, onmouseleave: clear,
+    onfocusin: () => { current = index; mark(); }, onfocusout: clear, onmousemove: point, onmouseleave: leave,
   },
     element("h3", { id: `item-${index}` }, item.region),
     element("p", { class: item.text ? null : "muted" }, item.text || "Says nothing of this region."),
@@ -53,7 +75,7 @@ function cardOf(index, report) {
     editor,
     element("label", { class: "field no-print" }, "Comment (optional)", comment),
     outcome);
-  cards[index] = { node, edited, editor, comment, undo, outcome, isOpen: false, draft: null };
+  cards[index] = { node, mark, edited, editor, comment, undo, outcome, isOpen: false, draft: null };
   return node;
 }
 
@@ -136,9 +158,11 @@ function go(index) {
   filter();
   const { node } = cards[index];
   node.focus({ preventScroll: true });
-  // With the first text of a study its report and pictures come into sight.
-  if (items[index - 1]?.study === items[index].study) node.scrollIntoView({ block: "nearest" });
-  else node.closest(".study").scrollIntoView();
+  // With another study its report comes into sight, and the text always. Two smooth movements would
+  // not add up.
+  const isSame = items[index - 1]?.study === items[index].study;
+  if (!isSame) node.closest(".study").scrollIntoView({ behavior: "instant" });
+  node.scrollIntoView({ block: "nearest", behavior: isSame ? "auto" : "instant" });
 }
 
 // The next text in a direction (1 or -1) that the filter lets through, of another study if wanted.

@@ -15,6 +15,26 @@ function figureOf(picture) {
     element("figcaption", {}, view));
 }
 
+// A report that does not fit its box scrolls there, so it takes the focus.
+const fits = new ResizeObserver((changes) => {
+  for (const { target } of changes) {
+    const scrolls = target.scrollHeight > target.clientHeight;
+    for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", "Report"]]) {
+      if (scrolls) target.setAttribute(name, value);
+      else target.removeAttribute(name);
+    }
+  }
+});
+
+// What a reader compares texts with. The report comes first, where it stays in sight.
+function sourceOf(study) {
+  const report = element("p", { class: "report" }, study.report);
+  fits.observe(report);
+  return element("div", { class: "source" },
+    element("h3", {}, "Report"), report,
+    element("div", { class: "pictures" }, study.pictures.map(figureOf)));
+}
+
 // Let the browser save the decisions as a file.
 function download(decisions, name) {
   const blob = new Blob([decisions.lines()], { type: "application/x-ndjson" });

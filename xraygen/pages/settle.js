@@ -45,13 +45,12 @@ function studyOf(id, number) {
   const study = data.studies[id];
   const here = items.flatMap((item, index) => (item.id === id ? [index] : []));
   const source = study
-    ? [element("div", { class: "pictures" }, study.pictures.map(figureOf)),
-      element("h3", {}, "Report"), element("p", { class: "report" }, study.report)]
-    : element("p", { class: "muted" }, "data/prepared does not have the report of this study.");
+    ? sourceOf(study)
+    : element("p", { class: "source muted" }, "data/prepared does not have the report of this study.");
   return element("section", { class: "study", "aria-labelledby": `study-${number}` },
     element("h2", { id: `study-${number}` }, `Study ${number + 1} of ${ids.length}: ${id}`),
     element("div", { class: "columns" },
-      element("div", { class: "source" }, source),
+      source,
       element("div", {}, here.map(cardOf))));
 }
 
