@@ -28,7 +28,7 @@ FAILED = 7  # of the approach `short`
 UNREADABLE = 9  # its lateral picture
 PICTURED = (0, 1, UNREADABLE)
 LUNGS_CLEAR = "The lungs are clear."
-RESAMPLES = 50
+RESAMPLES = 20
 PARAMS = CompareParams(resamples=RESAMPLES, alpha=0.05, power=0.8, seed=0)
 SIZE = (900, 600)  # of pictures
 BIG_HEART = "Severe cardiomegaly."

@@ -35,6 +35,13 @@ def report(made, tmp_path_factory):
     return synthetic_report.write(tmp_path_factory.mktemp("report"), made)
 
 
+@pytest.fixture
+def page_at(shared, report):
+    """page_at("#study=study 1"): the report there, in a window that tests share."""
+    yield lambda fragment: shared.show(report, fragment)
+    assert not shared.new_problems()
+
+
 class Expected:
     """What the page should find, from the records."""
 
@@ -207,8 +214,8 @@ def set_filter(page, name: str, value: str | bool) -> None:
         control.fill(value)
 
 
-def test_filters_find_what_the_records_say(open_page, report, expected):
-    page = open_page(report, "#studies")
+def test_filters_find_what_the_records_say(page_at, expected):
+    page = page_at("#studies")
     for controls, asked in FILTERS:
         for name, value in controls.items():
             set_filter(page, name, value)
@@ -223,8 +230,8 @@ def test_filters_find_what_the_records_say(open_page, report, expected):
         expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
 
 
-def test_filters_are_about_the_approaches_shown_unless_they_name_one(open_page, report, expected):
-    page = open_page(report, "#max=0.1&region=lung&show=careful")
+def test_filters_are_about_the_approaches_shown_unless_they_name_one(page_at, expected):
+    page = page_at("#max=0.1&region=lung&show=careful")
     expect(listed(page)).to_have_text(expected.found(["careful"], ["lung"], high=0.1)[:LISTED])
     page.locator("#columns").get_by_label("short").check()
     expect(listed(page)).to_have_text(
@@ -232,7 +239,7 @@ def test_filters_are_about_the_approaches_shown_unless_they_name_one(open_page, 
     )
 
 
-def test_studies_are_sorted_by_what_the_filters_are_about(open_page, report, made, expected):
+def test_studies_are_sorted_by_what_the_filters_are_about(page_at, made, expected):
     last = float("inf")
     orders = {}
     scores = [expected.scores(number, ["careful"], ["lung"]) for number in range(COUNT)]
@@ -240,7 +247,7 @@ def test_studies_are_sorted_by_what_the_filters_are_about(open_page, report, mad
     confidences = [record.evidence["lung"].confidence for record in made.annotations["careful"]]
     orders["confidence"] = [last if sure is None else sure for sure in confidences]
     orders["disagreement"] = [-expected.disagreement(number, "lung") for number in range(COUNT)]
-    page = open_page(report, "#approach=careful&region=lung")
+    page = page_at("#approach=careful&region=lung")
     for name, values in orders.items():
         assert len(set(values)) > 20, name
         page.select_option("#sort", name)
@@ -283,14 +290,14 @@ def test_a_study_has_an_address_that_can_be_sent_on_and_gone_back_to(open_page, 
     opened(sent, "study 60")
 
 
-def test_the_address_of_no_study_says_so(open_page, report):
-    page = open_page(report, "#study=study%20999")
+def test_the_address_of_no_study_says_so(page_at):
+    page = page_at("#study=study%20999")
     expect(page.locator("#study-note")).to_contain_text("There is no study “study 999”")
     expect(page.locator("#list a")).to_have_count(LISTED)
 
 
-def test_keys_go_through_the_studies_and_search_but_not_while_typing(open_page, report):
-    page = open_page(report, "#studies")
+def test_keys_go_through_the_studies_and_search_but_not_while_typing(page_at):
+    page = page_at("#studies")
     opened(page, "study 0")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -318,8 +325,8 @@ def test_keys_go_through_the_studies_and_search_but_not_while_typing(open_page, 
     opened(page, "study 2")
 
 
-def test_keys_go_from_one_part_of_the_list_to_the_next(open_page, report):
-    page = open_page(report, f"#study=study%20{LISTED - 1}")
+def test_keys_go_from_one_part_of_the_list_to_the_next(page_at):
+    page = page_at(f"#study=study%20{LISTED - 1}")
     opened(page, f"study {LISTED - 1}")
     page.keyboard.press("j")
     opened(page, f"study {LISTED}")
@@ -328,7 +335,7 @@ def test_keys_go_from_one_part_of_the_list_to_the_next(open_page, report):
     opened(page, f"study {LISTED - 1}")
 
 
-def test_the_source_of_an_answer_is_marked_in_the_report(open_page, report, made):
+def test_the_source_of_an_answer_is_marked_in_the_report(page_at, made):
     """Also after characters that JavaScript counts twice."""
     study = made.studies[ASTRAL]
     evidence = made.annotations["careful"][ASTRAL].evidence
@@ -337,7 +344,7 @@ def test_the_source_of_an_answer_is_marked_in_the_report(open_page, report, made
         for region in ("lung", "heart")
     }
     assert len(sources["lung"]) > 1 and sources["heart"]
-    page = open_page(report, f"#study={study.id}&show=careful")
+    page = page_at(f"#study={study.id}&show=careful")
     opened(page, study.id)
     marked = page.locator("#report mark")
     assert page.locator("#report").inner_text() == study.report
@@ -353,13 +360,13 @@ def test_the_source_of_an_answer_is_marked_in_the_report(open_page, report, made
     expect(marked).not_to_have_text(sources["heart"])
 
 
-def test_words_that_differ_from_the_reference_are_marked(open_page, report, made):
+def test_words_that_differ_from_the_reference_are_marked(page_at, made):
     number, words = next(
         (number, study.reference["heart"])
         for number, study in enumerate(made.studies)
         if number != UNCURATED and study.reference["heart"] == "Mild cardiomegaly."
     )
-    page = open_page(report, f"#study=study {number}&show=inventive")
+    page = page_at(f"#study=study {number}&show=inventive")
     answer = cell(page, "heart", "inventive")
     expect(answer.locator("ins.added")).to_have_text(["Severe"])
     expect(answer.locator("del.missing")).to_have_text(["Mild"])
@@ -369,7 +376,7 @@ def test_words_that_differ_from_the_reference_are_marked(open_page, report, made
     expect(answer.locator("ins, del")).to_have_count(0)
 
 
-def test_what_the_judge_made_of_an_answer_is_shown(open_page, report, expected):
+def test_what_the_judge_made_of_an_answer_is_shown(page_at, expected):
     """Of each kind of finding the first study that has it."""
     kinds = {
         "matched": lambda one: one.listed.matched,
@@ -390,7 +397,7 @@ def test_what_the_judge_made_of_an_answer_is_shown(open_page, report, expected):
         approach = next(name for (name, *key), one in expected.judged.items() if one is judgement)
         fragment = f"#study={judgement.id}&show={approach}"
         if page is None:
-            page = open_page(report, fragment)
+            page = page_at(fragment)
         page.evaluate("fragment => { location.hash = fragment; }", fragment)
         opened(page, judgement.id)
         shown = cell(page, judgement.region, approach)
@@ -401,8 +408,8 @@ def test_what_the_judge_made_of_an_answer_is_shown(open_page, report, expected):
     expect(page.locator(".findings")).to_have_count(0)
 
 
-def test_support_and_confidence_are_shown(open_page, report, made):
-    page = open_page(report, "#study=study 27&show=careful")
+def test_support_and_confidence_are_shown(page_at, made):
+    page = page_at("#study=study 27&show=careful")
     evidence = made.annotations["careful"][27].evidence["lung"]
     assert evidence.confidence == 0.99 and evidence.support == "unsupported"
     facts = cell(page, "lung", "careful").locator(".facts")
@@ -410,8 +417,8 @@ def test_support_and_confidence_are_shown(open_page, report, made):
     expect(facts).to_contain_text("confidence 0.99")
 
 
-def test_studies_that_lack_something_are_shown_with_what_they_have(open_page, report, made):
-    page = open_page(report, f"#study=study {FAILED}&show=short&show=template&marks=0")
+def test_studies_that_lack_something_are_shown_with_what_they_have(page_at, made):
+    page = page_at(f"#study=study {FAILED}&show=short&show=template&marks=0")
     expect(cell(page, "lung", "short")).to_contain_text("failed the answer is no JSON")
     expect(cell(page, "lung", "template").locator(".answer")).to_have_text(LUNGS_CLEAR)
     expect(page.locator("#pictures")).to_be_empty()
@@ -422,8 +429,8 @@ def test_studies_that_lack_something_are_shown_with_what_they_have(open_page, re
     expect(page.locator("#answers .facts:has-text('score')")).to_have_count(0)
 
 
-def test_pictures_are_shown_and_enlarged(open_page, report):
-    page = open_page(report, "#study=study 1")
+def test_pictures_are_shown_and_enlarged(page_at):
+    page = page_at("#study=study 1")
     views = page.locator("#pictures img")
     expect(views).to_have_count(2)
     assert views.evaluate_all("all => all.map((one) => one.alt)") == [
