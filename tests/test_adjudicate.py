@@ -245,6 +245,24 @@ def test_a_former_reference_goes_only_where_a_decision_replaces_it(tmp_path):
     ]
 
 
+def test_a_blind_reviews_approach_can_be_named_afterwards(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(Path("blind.jsonl"), "Ann", [item("s", "lung", "clear", approach=None)])
+    run = ["blind.jsonl", "--out", "out.jsonl"]
+    for more, said, approaches in (
+        ([], "texts of one approach (blind; name it with --approach)", []),
+        (["--approach", "router"], "texts of router.", ["router"]),
+    ):
+        done = CliRunner().invoke(adjudicate, [*run, *more], catch_exceptions=False)
+        assert said in done.stdout
+        assert json.loads(Path("out.jsonl").read_text())["approaches"] == approaches
+    export(Path("open.jsonl"), "Ann", [A])
+    with pytest.raises(UserError, match="--approach brief: the readers were shown .* router;"):
+        CliRunner().invoke(
+            adjudicate, ["open.jsonl", "--approach", "brief"], catch_exceptions=False
+        )
+
+
 A = item("s", "lung", "clear")
 
 

@@ -84,10 +84,12 @@ def test_metrics_count_what_the_splits_have():
     used = reviewed(
         ("S1", SCORED), ("S2", {"lung": "x"}), settled=("lung",), approaches=("router",)
     )
-    splits = {"test": [study("S1"), study("S3")], "val": []}
-    assert describe_reviewed(splits, used) == {
-        "reviewed": {"studies": 1, "regions": 4, "settled": 1, "approaches": "router"}
-    }
+    splits = {"test": [study("S1"), study("S3")], "val": [study("S4")]}
+    facts = {"studies": 1, "test": 1, "regions": 4, "settled": 1, "approaches": "router"}
+    assert describe_reviewed(splits, used) == {"reviewed": facts}
+    blind = reviewed(("S4", {"lung": "x"}))
+    facts |= {"studies": 2, "regions": 5, "unknown": 1}
+    assert describe_reviewed(splits, used | blind) == {"reviewed": facts}
     assert describe_reviewed(splits, {}) == {}, "metrics/data.json is as it was"
 
 

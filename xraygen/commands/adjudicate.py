@@ -9,7 +9,7 @@ import click
 from xraygen.commands.options import FILE, OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from xraygen.readers.agreement import Row
     from xraygen.readers.exports import Review
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 @click.option("--page", type=OUTPUT, help="HTML file to write, for settling what differs.")
 @click.option("--settled", type=FILE, help="What that page exported.")
 @click.option(
+    "--approach",
+    help="Whose texts the readers were shown, to be given where the review was blind.",
+)
+@click.option(
     "--out",
     type=FILE,  # a link is replaced: with DVC's `cache.type symlink` it leads into the cache
     help="JSON Lines file to write, data/references/references.jsonl for the pipeline. What it has "
     "stays where these decisions do not replace it.",
 )
 def adjudicate(
-    reviews: tuple[Path, ...], page: Path | None, settled: Path | None, out: Path | None
+    reviews: tuple[Path, ...],
+    page: Path | None,
+    settled: Path | None,
+    approach: str | None,
+    out: Path | None,
 ) -> None:
     """Print how far readers agree by their exports READER... from one page of `xraygen review`, and
     make references of what they agree on and what was settled. docs/review.md shows the whole way.
@@ -40,13 +48,18 @@ def adjudicate(
     from xraygen.readers.exports import read_reviews
 
     _refuse_overwriting([*reviews, settled], [page, out])
-    regions = params.load().regions.names if Path("params.yaml").exists() else ()
+    settings = params.load() if Path("params.yaml").exists() else None
+    regions = settings.regions.names if settings else ()
     read = read_reviews(reviews, regions)
+    shown = _approaches(read)
+    if approach is not None:
+        _check_approach(approach, shown, settings.approaches if settings else [approach])
+        shown = [approach]
     found = references.outcome(read)
     by_hand = references.read_settled(settled, read, regions) if settled else None
-    made = references.references(found, by_hand, regions)
+    made = references.references(found, by_hand, regions, approach)
     rows = agreement.agreement(read, regions)
-    click.echo(_summary(read, rows, found, made))
+    click.echo(_summary(read, rows, found, made, shown))
     if page is not None:
         root = Path.cwd()
         studies = settle_page.prepared_studies(root, {item.key[0] for item in found.differing})
@@ -75,8 +88,32 @@ def _refuse_overwriting(inputs: "Sequence[Path | None]", outs: "Sequence[Path | 
         taken.add(path.resolve())
 
 
+def _approaches(reviews: "Sequence[Review]") -> list[str]:
+    named = {one.approach for review in reviews for one in review.decisions.values()}
+    return sorted(name for name in named if name)
+
+
+def _check_approach(approach: str, shown: "Sequence[str]", known: "Iterable[str]") -> None:
+    """UserError: the exports name other approaches, or params.yaml has no such one."""
+    from xraygen.core.errors import UserError
+
+    if other := [name for name in shown if name != approach]:
+        raise UserError(
+            f"--approach {approach}: the readers were shown texts of {', '.join(other)}; the "
+            "option is for blind reviews"
+        )
+    if approach not in known:
+        raise UserError(
+            f"params.yaml: no approach '{approach}'; there are: {', '.join(sorted(known))}"
+        )
+
+
 def _summary(
-    read: "Sequence[Review]", rows: "Sequence[Row]", found: "Outcome", made: "References"
+    read: "Sequence[Review]",
+    rows: "Sequence[Row]",
+    found: "Outcome",
+    made: "References",
+    approaches: "Sequence[str]",
 ) -> str:
     from xraygen.readers.agreement import DECISIONS, agreement_table
 
@@ -102,8 +139,7 @@ def _summary(
         f"Regions: {len(found.agreed):,} agreed, {differing:,} differ or are rejected. Left out of "
         "references: " + ", ".join(f"{count:,} {why}" for why, count in left_out.items()) + "."
     )
-    names = {one.approach for review in read for one in review.decisions.values() if one.approach}
-    shown = ", ".join(sorted(names)) or "one approach (blind)"
+    shown = ", ".join(approaches) or "one approach (blind; name it with --approach)"
     lines.append(
         f"The readers were shown texts of {shown}. References made by correcting an approach "
         "favour it over others: docs/review.md."

@@ -147,10 +147,15 @@ class References(NamedTuple):
     excluded: int
 
 
-def references(found: Outcome, settled: Settled | None, regions: Sequence[str] = ()) -> References:
+def references(
+    found: Outcome,
+    settled: Settled | None,
+    regions: Sequence[str] = (),
+    approach: str | None = None,
+) -> References:
     """What the readers agree on and what was settled, which wins over the readers. An adjudicator
     counts as a reader of the studies of which they settled a region. `regions`: their order; others
-    follow by name.
+    follow by name. `approach`: whose texts a blind review was of.
     """
     settlements: Mapping[Key, Settlement] = settled.settlements if settled else {}
     items = {item.key: item for item in [*found.agreed, *found.differing]}
@@ -163,6 +168,7 @@ def references(found: Outcome, settled: Settled | None, regions: Sequence[str] =
         key = id, region
         decisions = items[key].decisions if key in items else ()
         readers = {one.reader for one in decisions}
+        shown = {one.approach or approach for one in decisions}
         if settled and key in settlements:
             readers.add(settled.reader)
         new = ReviewedReference(
@@ -170,7 +176,7 @@ def references(found: Outcome, settled: Settled | None, regions: Sequence[str] =
             reference={region: _tidy(text)},
             readers=tuple(sorted(readers)),
             settled=(region,) if key in settlements else (),
-            approaches=tuple(sorted({one.approach for one in decisions if one.approach})),
+            approaches=tuple(sorted({name for name in shown if name})),
         )
         records[id] = _joined(records[id], new, regions) if id in records else new
     return References(
