@@ -47,9 +47,11 @@ def main(raw: str) -> None:
     agreement = prepare.agreement(unreviewed, curated, source, settings.regions.scored)
     write_jsonl(out / "agreement.jsonl", agreement)
     facts = prepare.describe(name, splits, incidents)
-    write_metrics("metrics/data.json", facts | reviewed.describe_reviewed(splits, used))
-    if used:
-        print(f"{reviewed.REFERENCES}: used for {len(used):,} studies", file=sys.stderr)
+    review = reviewed.describe_reviewed(splits, used)
+    write_metrics("metrics/data.json", facts | review)
+    if review:
+        count = review["reviewed"]["studies"]
+        print(f"{reviewed.REFERENCES}: used for {count:,} studies", file=sys.stderr)
     if lost := prepare.summary(incidents):
         print(f"{raw}: {lost}; {out / 'incidents.jsonl'} names each", file=sys.stderr)
 
