@@ -44,6 +44,9 @@ def main() -> None:
         "failed": sum(member.annotation is None for member in members),
         "scored": len(members) * len(settings.regions.scored),
         "to_review": sum(len(member.review) for member in members),
+        "references": sum(
+            study.reference is not None for study in read_jsonl("data/prepared/val.jsonl", Study)
+        ),
     }
 
     write_jsonl(OUT / "val.jsonl", members)

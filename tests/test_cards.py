@@ -95,7 +95,7 @@ def card_of_model(source: str = "phantom", base: str = "models/tiny-qwen2-vl", *
     return model_card(made_from(base, **changes), METRICS, prepared(source), regions)
 
 
-def card_of_release(source: str = "phantom", studies: int = 90) -> str:
+def card_of_release(source: str = "phantom", studies: int = 90, references: int = 0) -> str:
     facts = {
         "approach": "router",
         "judge": "proxy",
@@ -107,6 +107,7 @@ def card_of_release(source: str = "phantom", studies: int = 90) -> str:
         "dev_used_for": ["the final choice of the approach"],
         "studies": studies,
         "failed": 0,
+        "references": references,
     }
     return release_card(facts, prepared(source), tuple(REGIONS))
 
@@ -190,6 +191,13 @@ def test_the_language_is_stated_only_where_it_is_known():
     found = {source: dataset_header(card_of_release(source)).get("language") for source in SOURCES}
     assert found["phantom"] == found["iu-xray"] == ["en"]
     assert {source for source, language in found.items() if language} == {"phantom", "iu-xray"}
+
+
+def test_a_release_says_how_many_of_its_studies_have_references():
+    assert "Val has no references" in card_of_release()
+    reviewed = card_of_release(references=12)
+    assert "- 12 of these studies have a reference" in reviewed
+    assert "no references" not in reviewed and "no person has checked" not in reviewed
 
 
 def test_only_generated_studies_say_nothing_about_patients():
