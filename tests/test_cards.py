@@ -257,6 +257,7 @@ def test_the_model_card_has_the_numbers_and_settings_of_its_training():
         "Kept: step 61",
         "Loss on dev: 0.4375.",
         "as last logged: 0.2500.",
+        "--approach NAME",  # whatever the approaches that read it are called
         "reports/comparison.md",
     ):
         assert number in text
