@@ -97,7 +97,7 @@ def test_decisions_by_key_are_kept_over_a_reload_and_exported(open_page, tmp_pat
     assert page.locator("#studies").is_hidden()
     begin(page)
     decide_all(page)
-    assert page.inner_text("#status") == "There are no more texts."
+    assert page.inner_text("#status") == "All 4 done: press Export and send the file."
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     page.reload()
@@ -248,6 +248,13 @@ def test_an_export_goes_on_elsewhere_and_only_with_the_same_texts_and_reader(ope
         assert by_item[one["id"], one["region"]] == one | {"approach": None}
 
     header, first, *others = records
+    text = "\n".join(map(json.dumps, [header, *others]))  # all but the first text
+    (tmp_path / "part.jsonl").write_text(text, encoding="utf-8")
+    third = open_page(write(tmp_path))
+    begin(third)
+    third.keyboard.press("j")
+    assert bring_in(third, tmp_path / "part.jsonl") == "Imported; 3 of 4 done."
+    assert cards(third).nth(0).evaluate("node => node === document.activeElement")
     lines = {
         "It is of other texts": [header | {"sample": "0"}, first],
         "It is of the reader Bo.": [header | {"reader": "Bo"}, first],
@@ -291,6 +298,7 @@ def test_a_browser_that_keeps_nothing_is_said_and_decisions_can_be_exported(open
         "{ get() { throw new DOMException('no', 'SecurityError'); } });"
     )
     page.reload()
+    assert "send the file that is saved to whoever gave you" in page.inner_text("body")
     assert "Export your decisions before you close" in page.inner_text("#warning")
     begin(page)
     page.keyboard.press("a")

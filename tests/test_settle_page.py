@@ -92,6 +92,8 @@ def test_from_two_readers_pages_to_references(folder, open_page):
     page.keyboard.type("Lungs open; w 1 x.\n")
     page.keyboard.press("Escape")
     assert page.inner_text("#count") == "2 of 2 settled"
+    page.keyboard.type("n")
+    assert page.inner_text("#status") == "All 2 settled: press Export."
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     page.reload()

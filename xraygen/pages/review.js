@@ -151,7 +151,9 @@ function filter() {
 
 function go(index) {
   if (index < 0 || index >= items.length) {
-    say(index < 0 ? "This is the first text." : "There are no more texts.");
+    const end = decisions.count() === items.length
+      ? `All ${items.length} done: press Export and send the file.` : "There are no more texts.";
+    say(index < 0 ? "This is the first text." : end);
     return;
   }
   current = index;
@@ -163,6 +165,10 @@ function go(index) {
   const isSame = items[index - 1]?.study === items[index].study;
   if (!isSame) node.closest(".study").scrollIntoView({ behavior: "instant" });
   node.scrollIntoView({ block: "nearest", behavior: isSame ? "auto" : "instant" });
+}
+
+function goToFirstOpen() {
+  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
 }
 
 // The next text in a direction (1 or -1) that the filter lets through, of another study if wanted.
@@ -220,7 +226,7 @@ function start(reader) {
   byId("bar").hidden = false;
   byId("studies").hidden = false;
   items.forEach((_, index) => refresh(index));
-  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
+  goToFirstOpen();
 }
 
 byId("studies").append(...data.studies.map(studyOf));
@@ -234,7 +240,7 @@ byId("todo").addEventListener("change", filter);
 byId("export").addEventListener("click", save);
 prepareImport(async (file) => {
   await bringIn(decisions, file, refresh);
-  filter();
+  goToFirstOpen();
 });
 byId("help").addEventListener("click", KEYS["?"]);
 byId("change").addEventListener("click", () => {

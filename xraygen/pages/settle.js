@@ -39,7 +39,8 @@ class Settlements extends Decisions {
 }
 
 const readers = (count) => (count === 1 ? "1 reader" : `${count} readers`);
-const quoted = (text) => (text ? `“${text}”` : "nothing");
+const whatWasShown = ({ text }) =>
+  (text ? `what was shown, and gave no other text: “${text}”` : "the empty answer, and gave no text.");
 
 function studyOf(id, number) {
   const study = data.studies[id];
@@ -71,7 +72,7 @@ function cardOf(index) {
     element("label", { class: "option" },
       radio(String(number), () => choose(index, number)),
       element("span", {},
-        element("small", {}, `${number + 1}: ${readers(count)}`),
+        element("small", {}, `Text ${number + 1} (${readers(count)})`),
         marked(text, texts[number ? 0 : 1]?.text))));
   const written = element("textarea", { rows: 3, oninput: () => write(index) });
   const comment = element("input", { type: "text", oninput: () => settlements.comment(index, comment.value) });
@@ -84,8 +85,7 @@ function cardOf(index) {
     onfocusin: () => { current = index; },
   },
     element("h3", { id: `item-${index}` }, region),
-    rejected && element("p", {},
-      `${readers(rejected.readers)} rejected what was shown, and gave no text: ${quoted(rejected.text)}`),
+    rejected && element("p", {}, `${readers(rejected.readers)} rejected ${whatWasShown(rejected)}`),
     comments.map((said) => element("p", { class: "muted" }, `A reader's comment: ${said}`)),
     element("fieldset", {},
       element("legend", {}, "Which text is right?"),
@@ -157,7 +157,7 @@ function write(index) {
 
 function go(index) {
   if (index < 0 || index >= items.length) {
-    say(index < 0 ? "This is the first region." : "There are no more regions.");
+    say(index < 0 ? "This is the first region." : atEnd());
     return;
   }
   current = index;
@@ -168,7 +168,14 @@ function go(index) {
 function nextUnsettled() {
   const isOpen = (_, index) => !settlements.of(index).decision;
   const later = items.findIndex((item, index) => index > current && isOpen(item, index));
-  go(later < 0 ? items.findIndex(isOpen) : later);
+  const next = later < 0 ? items.findIndex(isOpen) : later;
+  if (next < 0) say(atEnd());
+  else go(next);
+}
+
+function atEnd() {
+  return settlements.count() === items.length
+    ? `All ${items.length} settled: press Export.` : "There are no more regions.";
 }
 
 function save() {
