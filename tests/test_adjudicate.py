@@ -125,6 +125,11 @@ def test_three_readers_have_no_kappa_and_pairs_of_them_count(tmp_path):
     assert row.same.value == pytest.approx(1 / 3)
     assert row.token_f1.value == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     assert "kappa" not in agreement_table([row], 3)
+    few = agreement_table([row], 2)
+    enough = agreement_table([row._replace(items=10, kappa=0.5)], 2)
+    shown = f"{row.alpha.value:.3f}"
+    assert shown not in few and "not shown for fewer than 10 items" in few
+    assert shown in enough and "| 0.500 " in enough and "not shown" not in enough
 
 
 def test_resampling_is_by_study(tmp_path):
@@ -211,6 +216,8 @@ def test_one_reader_is_enough_where_there_is_one(tmp_path):
     )
     assert references(found, None).records[0].reference == {"lung": "clear"}
     assert [one.key for one in found.differing] == [("s", "bone")]
+    done = CliRunner().invoke(adjudicate, [str(tmp_path / "ann.jsonl")], catch_exceptions=False)
+    assert "Regions: 1 accepted or edited, 1 rejected. Left out" in done.stdout
 
 
 def test_a_settlement_wins_over_readers_who_agree(tmp_path):

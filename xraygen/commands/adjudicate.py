@@ -129,15 +129,18 @@ def _summary(
         lines += ["", agreement_table(rows, len(read)), ""]
     elif len(read) > 1:
         lines.append("No region was decided by two readers: there is no agreement to measure.")
-    differing = len(found.differing)
+    counts = f"{len(found.agreed):,} agreed, {len(found.differing):,} differ or are rejected"
+    if len(read) == 1:
+        counts = f"{len(found.agreed):,} accepted or edited, {len(found.differing):,} rejected"
     left_out = {
         "unsettled": made.unsettled,
         "excluded by the adjudicator": made.excluded,
         "decided by too few readers": found.undecided,
     }
     lines.append(
-        f"Regions: {len(found.agreed):,} agreed, {differing:,} differ or are rejected. Left out of "
-        "references: " + ", ".join(f"{count:,} {why}" for why, count in left_out.items()) + "."
+        f"Regions: {counts}. Left out of references: "
+        + ", ".join(f"{count:,} {why}" for why, count in left_out.items())
+        + "."
     )
     shown = ", ".join(approaches) or "one approach (blind; name it with --approach)"
     lines.append(
