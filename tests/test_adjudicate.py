@@ -297,6 +297,13 @@ def test_exports_that_do_not_fit_are_refused_in_one_line(tmp_path, second, said)
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_without_its_header_is_refused_in_plain_words(tmp_path):
+    path = export(tmp_path / "one.jsonl", "Ann", [A])
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(UserError, match=":1: .* the first line, .* is missing; name such"):
+        read_reviews([path], ())
+
+
 @pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: text + "\x00{"])
 def test_a_damaged_line_is_named(tmp_path, damage):
     path = export(tmp_path / "one.jsonl", "Ann", [A])
@@ -325,7 +332,7 @@ def test_an_empty_and_a_missing_file_are_refused_and_a_windows_editor_does_no_ha
         ([settlement("t", "lung", "x")], {}, ":2: lung of t is in no reader's export"),
         ([settlement("s", "lung", "x")] * 2, {}, ":3: lung of s is there twice"),
         ([settlement("s", "lung", None, decision="chosen")], {}, ":2: .*text has to be null"),
-        ([], {"format": "xraygen review 1"}, ":1: not what .*format"),
+        ([], {"format": "xraygen review 1"}, ":1: not what .*format.* it is of another page"),
     ],
 )
 def test_settlements_that_do_not_fit_are_refused(tmp_path, items, header, said):

@@ -1,6 +1,7 @@
 """What readers exported from the page of `xraygen review`: a header, then a decision a line."""
 
 import codecs
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, get_args
@@ -146,9 +147,29 @@ def read_export(
     if not numbered:
         raise UserError(f"{path}: empty; export it again from the page of `{made_by}`")
     first, *others = numbered
+    _check_format(path, *first, header, made_by)
     return (
         _parsed(path, *first, header, made_by),
         ((number, _parsed(path, number, text, line, made_by)) for number, text in others),
+    )
+
+
+def _check_format(path: Path, number: int, text: bytes, header: type[Record], made_by: str) -> None:
+    """UserError: the line is JSON, but no header, or that of another page's export."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return  # as any damaged line
+    (expected,) = get_args(header.model_fields["format"].annotation)
+    if not isinstance(found, dict) or "format" not in found:
+        problem = "the first line, which names reader and sample, is missing"
+    elif found["format"] != expected:
+        problem = f"its format is not '{expected}': it is of another page, or another version"
+    else:
+        return
+    raise UserError(
+        f"{path}:{number}: not what the page of `{made_by}` exports: {problem}; name such an "
+        "export, or export it again"
     )
 
 

@@ -216,7 +216,7 @@ def with_former(
     excluded = {key for key, one in settlements.items() if one.text is None}
     reviewed = {key for review in reviews for key in review.decisions}
     counts: Counter[str] = Counter()
-    remedy = "remove it, or restore it with `dvc checkout`"
+    remedy = "name a file of references, or restore it with `dvc checkout`"
     for former in read_jsonl(path, ReviewedReference, remedy=remedy):
         new = found.get(former.id)
         kept = {}
