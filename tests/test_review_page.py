@@ -180,6 +180,9 @@ def test_the_text_to_decide_on_and_its_report_are_in_sight(open_page, tmp_path, 
         for box in (card, report):
             assert box["y"] >= 0 and box["y"] + box["height"] <= height, number
         page.keyboard.press("a")
+    page.keyboard.press("e")
+    box = page.locator("textarea:visible").bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= height
     assert not accessibility_violations(page)
 
 

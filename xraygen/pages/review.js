@@ -63,7 +63,8 @@ function cardOf(index, report) {
   const outcome = element("p", { class: "outcome visually-hidden" });
   const node = element("article", {
     class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
-    onfocusin: () => { current = index; mark(); }, onfocusout: clear, onmousemove: point, onmouseleave: leave,
+    onfocusin: () => { current = index; mark(); }, onfocusout: clear,
+    onmousemove: point, onmouseleave: leave,
   },
     element("h3", { id: `item-${index}` }, item.region),
     element("p", { class: item.text ? null : "muted" }, item.text || "Says nothing of this region."),
@@ -109,7 +110,7 @@ function decide(index, decision) {
   const { decision: former, text } = decisions.of(index);
   if (former === "edited") {
     if (decision === "accepted") {
-      say(`${items[index].region}: your edit stays. Undo it first to accept the text as it was shown.`);
+      say(`${items[index].region}: your edit stays. Undo it first to accept what was shown.`);
       return;
     }
     cards[index].draft = text;
@@ -122,10 +123,12 @@ function decide(index, decision) {
 
 function openEditor(index) {
   const { draft } = cards[index];
-  if (draft !== null && decisions.of(index).decision !== "edited") decisions.decide(index, "edited", draft);
+  const isEdited = decisions.of(index).decision === "edited";
+  if (draft !== null && !isEdited) decisions.decide(index, "edited", draft);
   cards[index].isOpen = true;
   refresh(index);
   cards[index].edited.focus();
+  cards[index].edited.scrollIntoView({ block: "nearest" });
 }
 
 const oneLine = (text) => text.trim().replace(/\s+/gu, " ");
@@ -239,8 +242,7 @@ byId("start").addEventListener("submit", (event) => {
 byId("todo").addEventListener("change", filter);
 byId("export").addEventListener("click", save);
 prepareImport(async (file) => {
-  await bringIn(decisions, file, refresh);
-  goToFirstOpen();
+  if (await bringIn(decisions, file, refresh)) goToFirstOpen();
 });
 byId("help").addEventListener("click", KEYS["?"]);
 byId("change").addEventListener("click", () => {

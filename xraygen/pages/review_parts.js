@@ -1,4 +1,4 @@
-// What the pages of `xraygen review` and `xraygen adjudicate --page` share: status, pictures, files.
+// What the pages of `xraygen review` and `xraygen adjudicate --page` share.
 
 const VIEWS = { frontal: "Frontal view", lateral: "Lateral view", unknown: "View" };
 
@@ -44,26 +44,27 @@ function download(decisions, name) {
   decisions.markExported();
 }
 
-// Take over what such a file has, after asking where that loses other decisions. `refresh` is called
-// with the index of each text that it is about.
+// Take over what such a file has, after asking where that loses other decisions, and tell whether
+// that was done. `refresh` is called with the index of each text that it is about.
 async function bringIn(decisions, file, refresh) {
   let found;
   try {
     found = decisions.read(await file.text());
   } catch (error) {
     say(`${file.name} cannot be imported. ${error.message}`);
-    return;
+    return false;
   }
   const replaced = found.filter(([index, made]) => decisions.differs(index, made)).length;
   if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) {
     say("Nothing is imported.");
-    return;
+    return false;
   }
   found.forEach(([index, made]) => {
     decisions.put(index, made);
     refresh(index);
   });
   say(`Imported; ${byId("count").textContent}.`);
+  return true;
 }
 
 // Make the button "Import…" call `take` with the file that is chosen.

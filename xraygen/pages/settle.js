@@ -34,7 +34,8 @@ class Settlements extends Decisions {
     const fits = decision === "excluded" ? text === null : typeof text === "string";
     if (!known || !fits || typeof comment !== "string") return null;
     const isGiven = items[index].texts.some((one) => one.text === text);
-    return [index, { decision: decision === "chosen" && !isGiven ? "written" : decision, text, comment }];
+    const made = decision === "chosen" && !isGiven ? "written" : decision;
+    return [index, { decision: made, text, comment }];
   }
 }
 
@@ -77,9 +78,9 @@ function cardOf(index) {
   const written = element("textarea", { rows: 3, oninput: () => write(index) });
   const comment = element("input", { type: "text", oninput: () => settlements.comment(index, comment.value) });
   const undo = element("button", { type: "button", onclick: () => settle(index, null) }, "Undo");
-  const editor = element("div", {},
-    element("label", { class: "field no-print" }, "Your text; leave it empty if there is nothing to say", written),
-    element("button", { type: "button", class: "no-print", onclick: () => write(index) }, "Use this text"));
+  const editor = element("div", { class: "no-print" },
+    element("label", { class: "field" }, "Your text; leave it empty if there is nothing to say", written),
+    element("button", { type: "button", onclick: () => write(index) }, "Use this text"));
   const node = element("article", {
     class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
     onfocusin: () => { current = index; },
@@ -106,7 +107,8 @@ function refresh(index) {
   node.classList.remove("chosen", "written", "excluded");
   if (decision) node.classList.add(decision);
   const value = decision === "chosen"
-    ? String(items[index].texts.findIndex((one) => one.text === text)) : decision ?? (isOpen ? "written" : null);
+    ? String(items[index].texts.findIndex((one) => one.text === text))
+    : decision ?? (isOpen ? "written" : null);
   for (const radio of node.querySelectorAll("input[type='radio']")) radio.checked = radio.value === value;
   editor.hidden = value !== "written";
   if (decision === "written" && written !== document.activeElement) written.value = text;
@@ -143,12 +145,14 @@ function openEditor(index) {
   const card = cards[index];
   const { decision, text } = settlements.of(index);
   if (decision !== "written" && !card.isOpen) {
-    card.written.value = card.draft ?? text ?? items[index].texts[0]?.text ?? items[index].rejected.text;
+    const { texts, rejected } = items[index];
+    card.written.value = card.draft ?? text ?? texts[0]?.text ?? rejected.text;
     settle(index, null);
     card.isOpen = true;
     refresh(index);
   }
   card.written.focus();
+  card.written.scrollIntoView({ block: "nearest" });
 }
 
 function write(index) {
