@@ -104,7 +104,7 @@ def test_prepare_counts_the_reviewed_studies_that_the_sample_leaves(
 ):
     monkeypatch.chdir(tmp_path)
     content = yaml.safe_load((root / "params.yaml").read_text())
-    sizes = {"train": 2, "test": 4, "val": 1, "size": 56}
+    sizes = {"train": 2, "test": 4, "val": 1, "size": 112}
     content["data"] |= {"source": "phantom", "settings": {"phantom": sizes}}
     for sample in (None, 1):
         content["data"]["sample"] = {"test": sample}
