@@ -253,11 +253,11 @@ def test_the_model_card_has_the_numbers_and_settings_of_its_training():
         "`data.seed` 41",
         "Used of train: 1,899, with 7,001 tokens of prompts and 7,002 of answers; "
         "skipped: 1 too_long.",
+        "--approach NAME",  # whatever the approaches that read it are called
         "12,345,678 parameters were trained, in 70 of 80 planned steps",
         "Kept: step 61",
         "Loss on dev: 0.4375.",
         "as last logged: 0.2500.",
-        "--approach NAME",  # whatever the approaches that read it are called
         "reports/comparison.md",
     ):
         assert number in text
