@@ -16,6 +16,7 @@ from xraygen.core.progress import progress
 from xraygen.core.study import Study
 from xraygen.core.tables import write_csv
 
+VAL = Path("data/prepared/val.jsonl")
 OUT = Path("data/release")
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     facts["confidence"] = comparison.get("confidence", {}).get(facts["approach"])
     project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
     annotate = load(settings.approaches, facts["approach"], project)
-    cases = (study.case() for study in read_jsonl("data/prepared/val.jsonl", Study))
+    cases = (study.case() for study in read_jsonl(VAL, Study))
     members = [
         release.released(
             record, facts, release.to_review(record, facts["confidence"], settings.regions)
@@ -44,8 +45,8 @@ def main() -> None:
         "failed": sum(member.annotation is None for member in members),
         "scored": len(members) * len(settings.regions.scored),
         "to_review": sum(len(member.review) for member in members),
+        "references": sum(study.reference is not None for study in read_jsonl(VAL, Study)),
     }
-
     write_jsonl(OUT / "val.jsonl", members)
     regions = settings.regions
     write_csv(OUT / "val.csv", release.rows(members, regions), release.columns(regions))

@@ -20,7 +20,7 @@ def main() -> None:
     usage = {name: read_json(f"metrics/usage/{name}.json") for name in names}
     audits = {name: read_json(f"data/judgements/{name}/audit.json") for name in names}
     losses = report.losses(Path("reports/finetune"))
-    source = read_json("metrics/data.json")["source"]
+    data = read_json("metrics/data.json")
     constants = [name for name in names if settings.approaches[name].annotator == "constant"]
     floor = constants[0] if constants else None
     written = studies.write(
@@ -37,7 +37,9 @@ def main() -> None:
     if written.unreadable:
         count, first = len(written.unreadable), written.unreadable[0]
         print(f"{count:,} pictures are not shown: {first}", file=sys.stderr)
-    found = report.Results(comparison, usage, audits, losses, source, floor)
+    found = report.Results(
+        comparison, usage, audits, losses, data["source"], floor, data.get("reviewed")
+    )
     page = report.page(found, settings.compare, written.studies)
     with replacing("reports/index.html") as file:
         file.write(page)

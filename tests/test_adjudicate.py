@@ -125,6 +125,11 @@ def test_three_readers_have_no_kappa_and_pairs_of_them_count(tmp_path):
     assert row.same.value == pytest.approx(1 / 3)
     assert row.token_f1.value == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     assert "kappa" not in agreement_table([row], 3)
+    few = agreement_table([row], 2)
+    enough = agreement_table([row._replace(items=10, kappa=0.5)], 2)
+    shown = f"{row.alpha.value:.3f}"
+    assert shown not in few and "not shown for fewer than 10 items" in few
+    assert shown in enough and "| 0.500 " in enough and "not shown" not in enough
 
 
 def test_resampling_is_by_study(tmp_path):
@@ -211,6 +216,8 @@ def test_one_reader_is_enough_where_there_is_one(tmp_path):
     )
     assert references(found, None).records[0].reference == {"lung": "clear"}
     assert [one.key for one in found.differing] == [("s", "bone")]
+    done = CliRunner().invoke(adjudicate, [str(tmp_path / "ann.jsonl")], catch_exceptions=False)
+    assert "Regions: 1 accepted or edited, 1 rejected. Left out" in done.stdout
 
 
 def test_a_settlement_wins_over_readers_who_agree(tmp_path):
@@ -220,22 +227,47 @@ def test_a_settlement_wins_over_readers_who_agree(tmp_path):
     assert made.records[0].reference == {"lung": "not clear"}
 
 
-def test_a_second_sample_adds_to_the_first(tmp_path):
+def test_a_former_reference_goes_only_where_a_decision_replaces_it(tmp_path):
     path = tmp_path / "references.jsonl"
+    zoe = {"readers": ["Zoe"]}
     rows = [
-        {"id": "s1", "reference": {"lung": "old", "bone": "kept"}, "readers": ["Zoe"]},
-        {"id": "s9", "reference": {"lung": "kept"}, "readers": ["Zoe"], "settled": ["lung"]},
-        {"id": "s2", "reference": {"lung": "rejected now"}, "readers": ["Zoe"]},
+        {"id": "s1", "reference": {"lung": "old", "bone": "kept"}} | zoe,
+        {"id": "s2", "reference": {"lung": "they differ", "bone": "excluded now"}} | zoe,
+        {"id": "s3", "reference": {"lung": "decided by one alone"}, "settled": ["lung"]} | zoe,
+        {"id": "s9", "reference": {"lung": "not shown"}, "settled": ["lung"]} | zoe,
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    read = reviews(tmp_path, ann=[item("s1", "lung", "new"), item("s2", "lung", "x", None)])
-    made = references(outcome(read), None)
-    records, former = with_former(made.records, path, read, REGIONS.names)
-    assert former == 2
+    ann = [item("s1", "lung", "new"), item("s2", "lung", "x", None), item("s2", "bone", "x", None)]
+    read = reviews(tmp_path, ann=[*ann, item("s3", "lung", "x")], ben=ann)
+    decided = settled(tmp_path / "settled.jsonl", [settlement("s2", "bone", None)])
+    by_hand = read_settled(decided, read, REGIONS.names)
+    made = references(outcome(read), by_hand)
+    records, former = with_former(made.records, path, read, by_hand, REGIONS.names)
+    assert former == (4, 2, 1, 1), "kept, unsettled, replaced, excluded"
     assert [(one.id, one.reference, one.readers, one.settled) for one in records] == [
-        ("s1", {"bone": "kept", "lung": "new"}, ("Zoe", "ann"), ()),
-        ("s9", {"lung": "kept"}, ("Zoe",), ("lung",)),
+        ("s1", {"bone": "kept", "lung": "new"}, ("Zoe", "ann", "ben"), ()),
+        ("s2", {"lung": "they differ"}, ("Zoe",), ()),
+        ("s3", {"lung": "decided by one alone"}, ("Zoe",), ("lung",)),
+        ("s9", {"lung": "not shown"}, ("Zoe",), ("lung",)),
     ]
+
+
+def test_a_blind_reviews_approach_can_be_named_afterwards(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(Path("blind.jsonl"), "Ann", [item("s", "lung", "clear", approach=None)])
+    run = ["blind.jsonl", "--out", "out.jsonl"]
+    for more, said, approaches in (
+        ([], "texts of one approach (blind; name it with --approach)", []),
+        (["--approach", "router"], "texts of router.", ["router"]),
+    ):
+        done = CliRunner().invoke(adjudicate, [*run, *more], catch_exceptions=False)
+        assert said in done.stdout
+        assert json.loads(Path("out.jsonl").read_text())["approaches"] == approaches
+    export(Path("open.jsonl"), "Ann", [A])
+    with pytest.raises(UserError, match="--approach brief: the readers were shown .* router;"):
+        CliRunner().invoke(
+            adjudicate, ["open.jsonl", "--approach", "brief"], catch_exceptions=False
+        )
 
 
 A = item("s", "lung", "clear")
@@ -263,6 +295,13 @@ def test_exports_that_do_not_fit_are_refused_in_one_line(tmp_path, second, said)
     with pytest.raises(UserError, match=said) as caught:
         read_reviews([one, two], REGIONS.names)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_its_header_is_refused_in_plain_words(tmp_path):
+    path = export(tmp_path / "one.jsonl", "Ann", [A])
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(UserError, match=":1: .* the first line, .* is missing; name such"):
+        read_reviews([path], ())
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: text + "\x00{"])
@@ -293,7 +332,7 @@ def test_an_empty_and_a_missing_file_are_refused_and_a_windows_editor_does_no_ha
         ([settlement("t", "lung", "x")], {}, ":2: lung of t is in no reader's export"),
         ([settlement("s", "lung", "x")] * 2, {}, ":3: lung of s is there twice"),
         ([settlement("s", "lung", None, decision="chosen")], {}, ":2: .*text has to be null"),
-        ([], {"format": "xraygen review 1"}, ":1: not what .*format"),
+        ([], {"format": "xraygen review 1"}, ":1: not what .*format.* it is of another page"),
     ],
 )
 def test_settlements_that_do_not_fit_are_refused(tmp_path, items, header, said):
@@ -318,6 +357,23 @@ def test_the_command_prints_agreement_and_counts_what_it_leaves_out(tmp_path, mo
     rows = Path("new/references.jsonl").read_text().splitlines()
     assert [json.loads(row)["reference"] for row in rows] == [{"lung": "clear"}]
     assert SAMPLE in Path("settle.html").read_text()
+    settled(Path("settled.jsonl"), [settlement("t", "lung", "fluid")])
+    for more in (["--settled", "settled.jsonl"], []):
+        done = CliRunner().invoke(adjudicate, [*arguments, *more], catch_exceptions=False)
+        assert "2 regions of 2 studies" in done.stderr
+    assert "1 of them from the file as it was; on 1 of the former ones these" in done.stderr
+
+
+def test_references_that_link_into_dvcs_cache_leave_the_cache_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(Path("ann.jsonl"), "Ann", [A])
+    cached = '{"id": "r", "reference": {"lung": "old"}, "readers": ["Zoe"]}\n'
+    Path("cached").write_text(cached)
+    Path("references.jsonl").symlink_to("cached")
+    CliRunner().invoke(adjudicate, ["ann.jsonl", "--out", "references.jsonl"])
+    assert Path("cached").read_text() == cached
+    assert not Path("references.jsonl").is_symlink()
+    assert len(Path("references.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_mistake_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -329,4 +385,14 @@ def test_a_mistake_leaves_nothing_half_written(tmp_path, monkeypatch):
             CliRunner().invoke(
                 adjudicate, [*arguments, "--out", "out", "--page", "page"], catch_exceptions=False
             )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.jsonl", "ben.jsonl"]
+    given = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert given.keys() == {"ann.jsonl", "ben.jsonl"}
+    for written in (
+        ["--page", "ann.jsonl"],
+        ["--out", "./ann.jsonl"],
+        ["--settled", "ben.jsonl", "--out", "ben.jsonl"],
+        ["--page", "new", "--out", "new"],
+    ):
+        with pytest.raises(UserError, match="would be overwritten"):
+            CliRunner().invoke(adjudicate, ["ann.jsonl", *written], catch_exceptions=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == given

@@ -95,7 +95,7 @@ def card_of_model(source: str = "phantom", base: str = "models/tiny-qwen2-vl", *
     return model_card(made_from(base, **changes), METRICS, prepared(source), STUDIES, regions)
 
 
-def card_of_release(source: str = "phantom", studies: int = 90) -> str:
+def card_of_release(source: str = "phantom", studies: int = 90, references: int = 0) -> str:
     facts = {
         "approach": "router",
         "judge": "proxy",
@@ -107,6 +107,7 @@ def card_of_release(source: str = "phantom", studies: int = 90) -> str:
         "dev_used_for": ["the final choice of the approach"],
         "studies": studies,
         "failed": 0,
+        "references": references,
     }
     return release_card(facts, prepared(source), tuple(REGIONS))
 
@@ -192,6 +193,13 @@ def test_the_language_is_stated_only_where_it_is_known():
     assert {source for source, language in found.items() if language} == {"phantom", "iu-xray"}
 
 
+def test_a_release_says_how_many_of_its_studies_have_references():
+    assert "Val has no references" in card_of_release()
+    reviewed = card_of_release(references=12)
+    assert "- 12 of these studies have a reference" in reviewed
+    assert "no references" not in reviewed and "no person has checked" not in reviewed
+
+
 def test_only_generated_studies_say_nothing_about_patients():
     for card in (card_of_model, card_of_release):
         assert "about real patients" in card("phantom")
@@ -245,6 +253,7 @@ def test_the_model_card_has_the_numbers_and_settings_of_its_training():
         "`data.seed` 41",
         "Used of train: 1,899, with 7,001 tokens of prompts and 7,002 of answers; "
         "skipped: 1 too_long.",
+        "--approach NAME",  # whatever the approaches that read it are called
         "12,345,678 parameters were trained, in 70 of 80 planned steps",
         "Kept: step 61",
         "Loss on dev: 0.4375.",

@@ -94,6 +94,18 @@ def open_points(made: dict, floor: str | None = "constant", usage: dict = FREE, 
     return "\n".join(verdict.undetermined(made, usage, audits, source, floor))
 
 
+def test_references_made_from_an_approachs_texts_make_its_lead_unclear():
+    def said(reviewed: dict | None) -> str:
+        made = comparison()
+        return "\n".join(verdict.undetermined(made, FREE, NONE, "table", "constant", reviewed))
+
+    known = {"test": 3, "approaches": "mine, other"}
+    assert "3 test studies by correcting texts of mine, other, which favours" in said(known)
+    text = said(known | {"unknown": 2})
+    assert "mine, other and an approach that is not named (2 studies)" in text
+    assert "correcting" not in said({"test": 0, "approaches": "mine"}) + said(None)
+
+
 def test_a_significant_lead_is_one_and_says_by_how_much():
     text = words(comparison())
     assert text.startswith("**mine is the best approach on test**, with a score of 0.900 [0.100")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from browser import accessibility_violations, overflow
 from conftest import REGIONS, annotation
 
@@ -16,7 +17,7 @@ HOSTILE = (
 REPORT = f"\N{LUNGS} Heart of usual size. {HOSTILE} Lungs open."
 TEXTS = {"bone": "Ribs whole.", "heart": f"Heart large. {HOSTILE}", "lung": "Lungs open."}
 START = REPORT.index("Lungs")
-SPANS = {"heart": ((2, 22),), "lung": ((START, START + 5), (START + 3, START + 11))}
+SPANS = {"heart": ((2, 22),), "lung": ((START + 3, START + 11), (START, START + 5))}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 
 
@@ -96,7 +97,7 @@ def test_decisions_by_key_are_kept_over_a_reload_and_exported(open_page, tmp_pat
     assert page.locator("#studies").is_hidden()
     begin(page)
     decide_all(page)
-    assert page.inner_text("#status") == "There are no more texts."
+    assert page.inner_text("#status") == "All 4 done: press Export and send the file."
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     page.reload()
@@ -165,6 +166,26 @@ def test_hostile_text_is_text_and_the_sources_of_a_text_are_marked(open_page, tm
     assert page.locator("#bar").is_hidden() and page.locator("button:visible").count() == 0
 
 
+@pytest.mark.parametrize("size", [(700, 450), (1280, 640)])
+def test_the_text_to_decide_on_and_its_report_are_in_sight(open_page, tmp_path, size):
+    picture = {"projection": "frontal", "width": 256, "height": 512, "src": PIXEL}
+    studies = [shown(id, *REGIONS.scored, pictures=[picture] * 2) for id in ("A", "B")]
+    width, height = size
+    view = {"width": width, "height": height}
+    page = open_page(write(tmp_path, studies), viewport=view, reduced_motion="reduce")
+    begin(page)
+    for number in range(8):
+        card = cards(page).nth(number).bounding_box()
+        report = page.locator(".report").nth(number // 4).bounding_box()
+        for box in (card, report):
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height, number
+        page.keyboard.press("a")
+    page.keyboard.press("e")
+    box = page.locator("textarea:visible").bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= height
+    assert not accessibility_violations(page)
+
+
 def test_what_is_left_to_do_undoing_and_an_edit_that_changes_nothing(open_page, tmp_path):
     page = open_page(write(tmp_path))
     begin(page)
@@ -187,6 +208,15 @@ def test_what_is_left_to_do_undoing_and_an_edit_that_changes_nothing(open_page, 
     assert count(page) == "2 of 4 done"
     page.keyboard.press("Backspace")
     assert count(page) == "1 of 4 done"
+    page.keyboard.type("Y")
+    page.keyboard.press("Escape")
+    edited = page.input_value("textarea >> nth=0")
+    page.keyboard.type("a")  # keeps the edit, and goes on
+    assert pressed(page) == ["Edit", "Reject"]
+    page.keyboard.type("kr")
+    assert pressed(page) == ["Reject", "Reject"]
+    page.keyboard.type("e")
+    assert page.input_value("textarea >> nth=0") == edited and pressed(page)[0] == "Edit"
     page.keyboard.press("Control+a")
     page.keyboard.press("Delete")
     assert export(page, tmp_path / "out.jsonl")[1]["text"] == ""
@@ -221,6 +251,13 @@ def test_an_export_goes_on_elsewhere_and_only_with_the_same_texts_and_reader(ope
         assert by_item[one["id"], one["region"]] == one | {"approach": None}
 
     header, first, *others = records
+    text = "\n".join(map(json.dumps, [header, *others]))  # all but the first text
+    (tmp_path / "part.jsonl").write_text(text, encoding="utf-8")
+    third = open_page(write(tmp_path))
+    begin(third)
+    third.keyboard.press("j")
+    assert bring_in(third, tmp_path / "part.jsonl") == "Imported; 3 of 4 done."
+    assert cards(third).nth(0).evaluate("node => node === document.activeElement")
     lines = {
         "It is of other texts": [header | {"sample": "0"}, first],
         "It is of the reader Bo.": [header | {"reader": "Bo"}, first],
@@ -264,6 +301,7 @@ def test_a_browser_that_keeps_nothing_is_said_and_decisions_can_be_exported(open
         "{ get() { throw new DOMException('no', 'SecurityError'); } });"
     )
     page.reload()
+    assert "send the file that is saved to whoever gave you" in page.inner_text("body")
     assert "Export your decisions before you close" in page.inner_text("#warning")
     begin(page)
     page.keyboard.press("a")

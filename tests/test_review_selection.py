@@ -43,7 +43,7 @@ def project(tmp_path, monkeypatch):
     settings["approaches"] = {name: settings["approaches"][name] for name in kept}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     for name in ("a.png", "b.png"):
-        Image.new("L", (600, 300), 90).save(tmp_path / name)
+        Image.new("L", (1200, 600), 90).save(tmp_path / name)
     studies = [
         Study(
             id=f"S{number}",
@@ -126,7 +126,7 @@ def test_the_least_confident_scored_regions_are_shown_by_study_most_doubtful_fir
     assert study["report"] == "Report 0: all is well."
     assert study["regions"] == [{"region": "lung", "text": "Lungs open.", "spans": [[0, 5]]}]
     assert [one["projection"] for one in study["pictures"]] == ["unknown", "lateral"]
-    assert [(one["width"], one["height"]) for one in study["pictures"]] == [(512, 256)] * 2
+    assert [(one["width"], one["height"]) for one in study["pictures"]] == [(768, 384)] * 2
     assert study["pictures"][0]["src"].startswith("data:image/webp;base64,")
 
 
@@ -316,8 +316,16 @@ def fail_everything(project):
             None,
             "constant gives no confidence; choose with --by risk, dis",
         ),
-        (["--split", "dev"], None, "data/annotations/router/dev.jsonl: No such file"),
-        (["--split", "val", "--by", "disagreement"], None, "val has no texts of other approaches"),
+        (
+            ["--split", "dev"],
+            None,
+            "router/dev.jsonl: No such file or directory; get it with `dvc pull`",
+        ),
+        (
+            ["--split", "val", "--by", "disagreement"],
+            None,
+            "approaches to disagree with; choose with --by risk,",
+        ),
         (["--split", "val", "--approach", "brief"], None, "is by router; give --approach router"),
         (["--by", "disagreement"], shorten_others, "data/annotations/brief: not of the same"),
         ([], remove_pictures, "none of 6 pictures can be read: "),

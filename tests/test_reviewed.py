@@ -1,12 +1,18 @@
 """Reviewed references in the graph: `prepare` uses data/references/references.jsonl."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 from conftest import REGIONS, annotation
 
+from stages import prepare as prepare_stage
 from xraygen.core.errors import UserError
+from xraygen.core.json_lines import read_json, read_jsonl, write_jsonl
 from xraygen.core.study import Study
 from xraygen.sources.prepare import agreement
 from xraygen.sources.reviewed import (
+    REFERENCES,
     ReviewedReference,
     as_curated,
     describe_reviewed,
@@ -84,11 +90,31 @@ def test_metrics_count_what_the_splits_have():
     used = reviewed(
         ("S1", SCORED), ("S2", {"lung": "x"}), settled=("lung",), approaches=("router",)
     )
-    splits = {"test": [study("S1"), study("S3")], "val": []}
-    assert describe_reviewed(splits, used) == {
-        "reviewed": {"studies": 1, "regions": 4, "settled": 1, "approaches": "router"}
-    }
+    splits = {"test": [study("S1"), study("S3")], "val": [study("S4")]}
+    facts = {"studies": 1, "test": 1, "regions": 4, "settled": 1, "approaches": "router"}
+    assert describe_reviewed(splits, used) == {"reviewed": facts}
+    blind = reviewed(("S4", {"lung": "x"}))
+    facts |= {"studies": 2, "regions": 5, "unknown": 1}
+    assert describe_reviewed(splits, used | blind) == {"reviewed": facts}
     assert describe_reviewed(splits, {}) == {}, "metrics/data.json is as it was"
+
+
+def test_prepare_counts_the_reviewed_studies_that_the_sample_leaves(
+    root, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load((root / "params.yaml").read_text())
+    sizes = {"train": 2, "test": 4, "val": 1, "size": 112}
+    content["data"] |= {"source": "phantom", "settings": {"phantom": sizes}}
+    for sample in (None, 1):
+        content["data"]["sample"] = {"test": sample}
+        Path("params.yaml").write_text(yaml.safe_dump(content))
+        prepare_stage.main("data/raw/phantom")
+        ids = [one.id for one in read_jsonl("data/prepared/test.jsonl", Study)]
+        write_jsonl(REFERENCES, reviewed(*((id, {"lung": "as reviewed"}) for id in ids)).values())
+        said = capsys.readouterr().err
+    assert len(ids) == 1 and f"{REFERENCES}: used for 1 studies" in said
+    assert read_json("metrics/data.json")["reviewed"]["test"] == 1
 
 
 @pytest.mark.parametrize(

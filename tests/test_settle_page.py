@@ -92,6 +92,8 @@ def test_from_two_readers_pages_to_references(folder, open_page):
     page.keyboard.type("Lungs open; w 1 x.\n")
     page.keyboard.press("Escape")
     assert page.inner_text("#count") == "2 of 2 settled"
+    page.keyboard.type("n")
+    assert page.inner_text("#status") == "All 2 settled: press Export."
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     page.reload()
@@ -126,7 +128,28 @@ def test_the_page_starts_with_what_was_settled_and_can_undo_it(folder, open_page
     assert page.inner_text("#count") == "2 of 2 settled"
     page.keyboard.type("ku")
     assert page.locator(".region").nth(0).locator(":checked").count() == 0
+    page.keyboard.type("w")
+    assert page.input_value("textarea >> nth=0") == "x y" and page.locator(":focus").count() == 1
+    assert page.inner_text("#count") == "1 of 2 settled", "only shown so far"
     assert [record["decision"] for record in exported(page, "out.jsonl")[1:]] == ["excluded"]
+    page.get_by_role("button", name="Use this text").click()
+    records = exported(page, "out.jsonl")
+    assert records[1]["decision"] == "written"
+    page.locator(".region").nth(0).focus()
+    page.keyboard.type("w")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("my own")
+    page.keyboard.press("Escape")
+    page.keyboard.type("2kw")
+    assert page.input_value("textarea >> nth=0") == "my own"
+    page.keyboard.press("Escape")
+    page.keyboard.type("u")
+    wrong = [records[0], records[1] | {"text": None}]
+    Path("wrong.jsonl").write_text("\n".join(map(json.dumps, wrong)), encoding="utf-8")
+    for file, said in (("wrong.jsonl", "Line 2 is damaged."), ("out.jsonl", "Imported; 2 of 2")):
+        page.set_input_files("#file", file)
+        page.locator("#status", has_text=said).wait_for()
+    assert exported(page, "again.jsonl") == records
     assert accessibility_violations(page) == [] and overflow(page) == 0
 
 

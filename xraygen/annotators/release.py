@@ -126,7 +126,8 @@ def metrics(facts: Mapping) -> dict:
     return {
         key: value
         for key, value in facts.items()
-        if not key.endswith(("ci_low", "ci_high")) and key not in ("p_holm", "confidence", "scored")
+        if not key.endswith(("ci_low", "ci_high"))
+        and key not in ("p_holm", "confidence", "scored", "references")
     }
 
 

@@ -29,14 +29,15 @@ val.csv has the same rows with a column for each region in place of `annotation`
 
 
 def release_card(facts: Mapping, source: Prepared, regions: Sequence[str]) -> str:
-    """The card of a release. `facts`: as for `release.readme`; `source`: where the studies come
-    from; `regions`: all that are declared.
+    """The card of a release. `facts`: as for `release.readme`, and `references`, the number of
+    these studies that have one; `source`: where the studies come from; `regions`: all that are
+    declared.
     """
     parts = [
         cards.RESEARCH_ONLY,
         cards.terms(source, "this data set"),
         "A program wrote these annotations. They may repeat the reports word for word, and no "
-        "person has checked them.",
+        "person has corrected them here.",
     ]
     sections = {
         "How it was made, and results": release.readme(facts),
@@ -46,7 +47,7 @@ def release_card(facts: Mapping, source: Prepared, regions: Sequence[str]) -> st
         "Source data": f"{cards.source_line(source)} Studies: val {facts['studies']:,}. "
         f"{cards.seeds_line(source)}",
         "Files": _FIELDS.format(regions=", ".join(regions)),
-        "Limits": _limits(source),
+        "Limits": _limits(facts, source),
     }
     title = "Radiology studies annotated by region: the split val"
     return cards.card(_metadata(facts["studies"], source), title, parts, sections)
@@ -76,14 +77,20 @@ def _size(studies: int) -> str:
     return next((name for name, end in _SIZES.items() if studies < end), "n>1T")
 
 
-def _limits(source: Prepared) -> str:
+def _limits(facts: Mapping, source: Prepared) -> str:
     if source.generated:
         patients = "The studies are generated: nothing here says anything about real patients."
     else:
         patients = "The studies are of one source; elsewhere the approach was not measured."
+    references = "Val has no references"
+    if facts["references"]:
+        references = (
+            f"{facts['references']:,} of these studies have a reference, from the source or from a "
+            "review, that is not compared with anything"
+        )
     lines = [
         patients,
-        "Val has no references, so these annotations themselves were not scored.",
+        f"{references}, so these annotations themselves were not scored.",
         "The judge is not a radiologist; docs/judges.md says how far it agrees with some.",
     ]
     return cards.listed(lines)

@@ -9,11 +9,11 @@ import click
 from xraygen.commands.options import FILE, OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from xraygen.readers.agreement import Row
     from xraygen.readers.exports import Review
-    from xraygen.readers.references import Outcome, References
+    from xraygen.readers.references import Former, Outcome, References
     from xraygen.sources.reviewed import ReviewedReference
 
 
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 @click.option("--page", type=OUTPUT, help="HTML file to write, for settling what differs.")
 @click.option("--settled", type=FILE, help="What that page exported.")
 @click.option(
+    "--approach",
+    help="Whose texts the readers were shown, to be given where the review was blind.",
+)
+@click.option(
     "--out",
-    type=OUTPUT,
+    type=FILE,  # a link is replaced: with DVC's `cache.type symlink` it leads into the cache
     help="JSON Lines file to write, data/references/references.jsonl for the pipeline. What it has "
-    "about other regions stays.",
+    "stays where these decisions do not replace it.",
 )
 def adjudicate(
-    reviews: tuple[Path, ...], page: Path | None, settled: Path | None, out: Path | None
+    reviews: tuple[Path, ...],
+    page: Path | None,
+    settled: Path | None,
+    approach: str | None,
+    out: Path | None,
 ) -> None:
     """Print how far readers agree by their exports READER... from one page of `xraygen review`, and
     make references of what they agree on and what was settled. docs/review.md shows the whole way.
@@ -39,13 +47,19 @@ def adjudicate(
     from xraygen.readers import agreement, references, settle_page
     from xraygen.readers.exports import read_reviews
 
-    regions = params.load().regions.names if Path("params.yaml").exists() else ()
+    _refuse_overwriting([*reviews, settled], [page, out])
+    settings = params.load() if Path("params.yaml").exists() else None
+    regions = settings.regions.names if settings else ()
     read = read_reviews(reviews, regions)
+    shown = _approaches(read)
+    if approach is not None:
+        _check_approach(approach, shown, settings.approaches if settings else [approach])
+        shown = [approach]
     found = references.outcome(read)
     by_hand = references.read_settled(settled, read, regions) if settled else None
-    made = references.references(found, by_hand, regions)
+    made = references.references(found, by_hand, regions, approach)
     rows = agreement.agreement(read, regions)
-    click.echo(_summary(read, rows, found, made))
+    click.echo(_summary(read, rows, found, made, shown))
     if page is not None:
         root = Path.cwd()
         studies = settle_page.prepared_studies(root, {item.key[0] for item in found.differing})
@@ -56,13 +70,50 @@ def adjudicate(
         for problem in problems:
             click.echo(problem, err=True)
     if out is not None:
-        records, former = references.with_former(made.records, out, read, regions)
+        records, former = references.with_former(made.records, out, read, by_hand, regions)
         write_jsonl(out, records)
         click.echo(f"{out}: {_written(records, former)}", err=True)
 
 
+def _refuse_overwriting(inputs: "Sequence[Path | None]", outs: "Sequence[Path | None]") -> None:
+    """UserError: a file to write is one that is read, or two are the same."""
+    from xraygen.core.errors import UserError
+
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outs:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise UserError(f"{path}: would be overwritten; name another file to write")
+        taken.add(path.resolve())
+
+
+def _approaches(reviews: "Sequence[Review]") -> list[str]:
+    named = {one.approach for review in reviews for one in review.decisions.values()}
+    return sorted(name for name in named if name)
+
+
+def _check_approach(approach: str, shown: "Sequence[str]", known: "Iterable[str]") -> None:
+    """UserError: the exports name other approaches, or params.yaml has no such one."""
+    from xraygen.core.errors import UserError
+
+    if other := [name for name in shown if name != approach]:
+        raise UserError(
+            f"--approach {approach}: the readers were shown texts of {', '.join(other)}; the "
+            "option is for blind reviews"
+        )
+    if approach not in known:
+        raise UserError(
+            f"params.yaml: no approach '{approach}'; there are: {', '.join(sorted(known))}"
+        )
+
+
 def _summary(
-    read: "Sequence[Review]", rows: "Sequence[Row]", found: "Outcome", made: "References"
+    read: "Sequence[Review]",
+    rows: "Sequence[Row]",
+    found: "Outcome",
+    made: "References",
+    approaches: "Sequence[str]",
 ) -> str:
     from xraygen.readers.agreement import DECISIONS, agreement_table
 
@@ -78,18 +129,20 @@ def _summary(
         lines += ["", agreement_table(rows, len(read)), ""]
     elif len(read) > 1:
         lines.append("No region was decided by two readers: there is no agreement to measure.")
-    differing = len(found.differing)
+    counts = f"{len(found.agreed):,} agreed, {len(found.differing):,} differ or are rejected"
+    if len(read) == 1:
+        counts = f"{len(found.agreed):,} accepted or edited, {len(found.differing):,} rejected"
     left_out = {
         "unsettled": made.unsettled,
         "excluded by the adjudicator": made.excluded,
         "decided by too few readers": found.undecided,
     }
     lines.append(
-        f"Regions: {len(found.agreed):,} agreed, {differing:,} differ or are rejected. Left out of "
-        "references: " + ", ".join(f"{count:,} {why}" for why, count in left_out.items()) + "."
+        f"Regions: {counts}. Left out of references: "
+        + ", ".join(f"{count:,} {why}" for why, count in left_out.items())
+        + "."
     )
-    names = {one.approach for review in read for one in review.decisions.values() if one.approach}
-    shown = ", ".join(sorted(names)) or "one approach (blind)"
+    shown = ", ".join(approaches) or "one approach (blind; name it with --approach)"
     lines.append(
         f"The readers were shown texts of {shown}. References made by correcting an approach "
         "favour it over others: docs/review.md."
@@ -97,7 +150,16 @@ def _summary(
     return "\n".join(lines)
 
 
-def _written(records: "Sequence[ReviewedReference]", former: int) -> str:
+def _written(records: "Sequence[ReviewedReference]", former: "Former") -> str:
     regions = sum(len(record.reference) for record in records)
-    kept = f", {former:,} of them from the file as it was" if former else ""
-    return f"{regions:,} regions of {len(records):,} studies{kept}"
+    counts = {
+        "of them from the file as it was": former.kept,
+        "former ones with another text": former.replaced,
+        "former ones excluded": former.excluded,
+    }
+    said = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+    text = f"{regions:,} regions of {len(records):,} studies{said}"
+    if former.unsettled:
+        text += f"; on {former.unsettled:,} of the former ones these readers do not agree: settle"
+        text += " them with --page and --settled"
+    return text

@@ -28,7 +28,9 @@ def read_jsonl(
     try:
         file = path.open("rb")
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it") from None
+        raise UserError(
+            f"{path}: {error.strerror}; get it with `dvc pull`, or `dvc repro` makes it"
+        ) from None
     with file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -64,7 +66,9 @@ def read_json(path: Path | str) -> dict:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it") from None
+        raise UserError(
+            f"{path}: {error.strerror}; get it with `dvc pull`, or `dvc repro` makes it"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}: damaged JSON: {error}; remove it and run `dvc repro`") from None
     if not isinstance(content, dict) or not content:

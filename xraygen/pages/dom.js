@@ -23,3 +23,20 @@ function isShortcut(event) {
   const modified = event.ctrlKey || event.altKey || event.metaKey;
   return !typing && !modified && !document.querySelector("dialog[open]");
 }
+
+// A text with parts of it marked, as strings and elements. `spans`: [start, end] in any order; they
+// count characters as Python does, and JavaScript's strings count UTF-16 units, of which some
+// characters have two.
+function markedText(text, spans) {
+  const characters = Array.from(text);
+  const part = (start, end) => characters.slice(start, end).join("");
+  const parts = [];
+  let at = 0;
+  for (const [start, end] of spans.toSorted((a, b) => a[0] - b[0])) {
+    if (end <= at) continue;
+    const from = Math.max(at, start);
+    parts.push(part(at, from), element("mark", {}, part(from, end)));
+    at = end;
+  }
+  return [...parts, part(at)].filter((one) => one !== "");
+}

@@ -35,7 +35,7 @@ class Results(NamedTuple):
     """What the overview is about. `comparison`: the content of reports/comparison.json; `usage`,
     `audits`: those of metrics/usage and data/judgements/<approach>/audit.json by approach;
     `losses`: as `losses` reads them; `source`: where the studies come from; `floor`: the approach
-    that gives every report the same text, if there is one.
+    that gives every report the same text, if there is one; `reviewed`: as in metrics/data.json.
     """
 
     comparison: dict
@@ -44,6 +44,7 @@ class Results(NamedTuple):
     losses: Mapping[str, Sequence[tuple[float, float]]]
     source: str
     floor: str | None
+    reviewed: Mapping | None = None
 
 
 class Section(NamedTuple):
@@ -78,7 +79,7 @@ def _curve(path: Path) -> list[tuple[float, float]]:
 
 def page(results: Results, params: CompareParams, studies: int) -> str:
     """`studies`: how many there are in reports/studies."""
-    comparison, usage, audits, _, source, floor = results
+    comparison, usage, audits, _, source, floor, reviewed = results
     table = overview.table(comparison, usage, floor)
     text = comparison_markdown(comparison, table, source, params, complete=True)
     text += picture_audit_table.section(audits, complete=True)
@@ -93,7 +94,9 @@ def page(results: Results, params: CompareParams, studies: int) -> str:
         floor=floor,
         about=markdown.html(about, "Comparison"),
         holds=markdown.lines(verdict.holds(comparison, audits, floor)),
-        undetermined=markdown.lines(verdict.undetermined(comparison, usage, audits, source, floor)),
+        undetermined=markdown.lines(
+            verdict.undetermined(comparison, usage, audits, source, floor, reviewed)
+        ),
         scores=markdown.html(scores, "Scores"),
         notes=markdown.html(notes, "Scores"),
         charts=_charts(results),

@@ -3,11 +3,12 @@
 const data = JSON.parse(byId("data").textContent);
 const items = data.studies.flatMap((study, number) =>
   study.regions.map((region) => ({ id: study.id, study: number, ...region })));
-const VIEWS = { frontal: "Frontal view", lateral: "Lateral view", unknown: "View" };
 const storage = keptStorage();
 const cards = [];
 let decisions = null; // once the reader has given a name
 let current = -1; // index of the text that keys are about
+let marked = -1; // index of the text whose sources were marked last
+let pointer = []; // where the mouse was last
 
 // Session storage outlives a reload of the tab, local storage the tab.
 const LAST_READER = `${data.format} reader`;
@@ -16,52 +17,43 @@ const remembered = {
   set: (where, name) => { try { where()?.setItem(LAST_READER, name); } catch { /* asked again */ } },
 };
 
-function say(text) {
-  byId("status").textContent = text;
-}
-
-// The report with the spans marked. They count characters, and JavaScript's strings count UTF-16
-// units, of which some characters have two.
-function markedReport(report, spans) {
-  const letters = Array.from(report);
-  const parts = [];
-  let done = 0;
-  for (const [start, end] of spans) {
-    const from = Math.max(start, done);
-    if (end <= from) continue;
-    parts.push(letters.slice(done, from).join(""));
-    parts.push(element("mark", {}, letters.slice(from, end).join("")));
-    done = end;
-  }
-  return [...parts, letters.slice(done).join("")];
-}
-
-function figureOf(picture) {
-  const view = VIEWS[picture.projection];
-  if (!picture.src) return element("p", { class: "muted" }, `${view}: this picture cannot be read.`);
-  const { src, width, height } = picture;
-  return element("figure", {},
-    element("img", { src, width, height, alt: view, loading: "lazy" }),
-    element("figcaption", {}, view));
-}
-
 function studyOf(study, number) {
-  const report = element("p", { class: "report" }, study.report);
+  const source = sourceOf(study);
+  const report = source.querySelector(".report");
   const here = items.flatMap((item, index) => (item.study === number ? [index] : []));
   return element("section", { class: "study", "aria-labelledby": `study-${number}` },
     element("h2", { id: `study-${number}` }, `Study ${number + 1} of ${data.studies.length}: ${study.id}`),
     element("div", { class: "columns" },
-      element("div", { class: "source" },
-        element("div", { class: "pictures" }, study.pictures.map(figureOf)),
-        element("h3", {}, "Report"),
-        report),
+      source,
       element("div", {}, here.map((index) => cardOf(index, report)))));
+}
+
+// Whether the mouse moved, and not the page below it.
+function isMoved({ clientX, clientY }) {
+  const [x, y] = pointer;
+  pointer = [clientX, clientY];
+  return clientX !== x || clientY !== y;
 }
 
 function cardOf(index, report) {
   const item = items[index];
-  const mark = () => report.replaceChildren(...markedReport(data.studies[item.study].report, item.spans));
-  const clear = () => report.replaceChildren(data.studies[item.study].report);
+  const mark = () => {
+    if (marked === index) return;
+    marked = index;
+    report.replaceChildren(...markedText(data.studies[item.study].report, item.spans));
+    const first = report.querySelector("mark");
+    if (first) report.scrollTop = first.offsetTop - report.clientHeight / 3;
+  };
+  const clear = () => {
+    marked = -1;
+    report.replaceChildren(data.studies[item.study].report);
+  };
+  const point = (event) => { if (isMoved(event)) mark(); };
+  const leave = () => {
+    const isFocused = cards[current]?.node.contains(document.activeElement);
+    if (isFocused && items[current].study === item.study) cards[current].mark();
+    else clear();
+  };
   const button = (decision, name, action) =>
     element("button", { type: "button", "data-decision": decision, "aria-pressed": "false", onclick: action }, name);
   const edited = element("textarea", { rows: 3, oninput: () => edit(index) });
@@ -71,7 +63,8 @@ function cardOf(index, report) {
   const outcome = element("p", { class: "outcome visually-hidden" });
   const node = element("article", {
     class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
-    onfocusin: () => { current = index; mark(); }, onfocusout: clear, onmouseenter: mark, onmouseleave: clear,
+    onfocusin: () => { current = index; mark(); }, onfocusout: clear,
+    onmousemove: point, onmouseleave: leave,
   },
     element("h3", { id: `item-${index}` }, item.region),
     element("p", { class: item.text ? null : "muted" }, item.text || "Says nothing of this region."),
@@ -83,7 +76,7 @@ function cardOf(index, report) {
     editor,
     element("label", { class: "field no-print" }, "Comment (optional)", comment),
     outcome);
-  cards[index] = { node, edited, editor, comment, undo, outcome, isOpen: false };
+  cards[index] = { node, mark, edited, editor, comment, undo, outcome, isOpen: false, draft: null };
   return node;
 }
 
@@ -112,7 +105,16 @@ function progress() {
   byId("count").textContent = `${done} of ${items.length} done`;
 }
 
+// An edit is kept as a draft, and accepting does not undo it.
 function decide(index, decision) {
+  const { decision: former, text } = decisions.of(index);
+  if (former === "edited") {
+    if (decision === "accepted") {
+      say(`${items[index].region}: your edit stays. Undo it first to accept what was shown.`);
+      return;
+    }
+    cards[index].draft = text;
+  }
   cards[index].isOpen = false;
   decisions.decide(index, decision);
   refresh(index);
@@ -120,9 +122,13 @@ function decide(index, decision) {
 }
 
 function openEditor(index) {
+  const { draft } = cards[index];
+  const isEdited = decisions.of(index).decision === "edited";
+  if (draft !== null && !isEdited) decisions.decide(index, "edited", draft);
   cards[index].isOpen = true;
   refresh(index);
   cards[index].edited.focus();
+  cards[index].edited.scrollIntoView({ block: "nearest" });
 }
 
 const oneLine = (text) => text.trim().replace(/\s+/gu, " ");
@@ -132,6 +138,7 @@ function edit(index) {
   const text = oneLine(cards[index].edited.value);
   const isNew = text !== oneLine(items[index].text);
   cards[index].isOpen = true;
+  cards[index].draft = null;
   decisions.decide(index, isNew ? "edited" : null, isNew ? text : null);
   refresh(index);
 }
@@ -147,16 +154,24 @@ function filter() {
 
 function go(index) {
   if (index < 0 || index >= items.length) {
-    say(index < 0 ? "This is the first text." : "There are no more texts.");
+    const end = decisions.count() === items.length
+      ? `All ${items.length} done: press Export and send the file.` : "There are no more texts.";
+    say(index < 0 ? "This is the first text." : end);
     return;
   }
   current = index;
   filter();
   const { node } = cards[index];
   node.focus({ preventScroll: true });
-  // With the first text of a study its report and pictures come into sight.
-  if (items[index - 1]?.study === items[index].study) node.scrollIntoView({ block: "nearest" });
-  else node.closest(".study").scrollIntoView();
+  // With another study its report comes into sight, and the text always. Two smooth movements would
+  // not add up.
+  const isSame = items[index - 1]?.study === items[index].study;
+  if (!isSame) node.closest(".study").scrollIntoView({ behavior: "instant" });
+  node.scrollIntoView({ block: "nearest", behavior: isSame ? "auto" : "instant" });
+}
+
+function goToFirstOpen() {
+  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
 }
 
 // The next text in a direction (1 or -1) that the filter lets through, of another study if wanted.
@@ -170,37 +185,12 @@ function next(step, otherStudy = false) {
   go(index);
 }
 
-function download() {
-  const blob = new Blob([decisions.lines()], { type: "application/x-ndjson" });
-  const url = URL.createObjectURL(blob);
+function save() {
   const name = decisions.reader.replace(/[^\p{L}\p{N}]+/gu, "-");
-  element("a", { href: url, download: `review-${data.sample.slice(0, 8)}-${name}.jsonl` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-  decisions.markExported();
+  download(decisions, `review-${data.sample.slice(0, 8)}-${name}.jsonl`);
   const left = items.filter((_, index) => !decisions.of(index).decision && decisions.of(index).comment).length;
   const without = left ? ` Comments without a decision are not in it: ${left}.` : "";
   say(`Exported: ${byId("count").textContent}.${without}`);
-}
-
-async function bringIn(file) {
-  let found;
-  try {
-    found = decisions.read(await file.text());
-  } catch (error) {
-    say(`${file.name} cannot be imported. ${error.message}`);
-    return;
-  }
-  const replaced = found.filter(([index, made]) => decisions.differs(index, made)).length;
-  if (replaced && !confirm(`Decisions here that differ from those in the file: ${replaced}. Replace them?`)) {
-    say("Nothing is imported.");
-    return;
-  }
-  found.forEach(([index, made]) => {
-    decisions.put(index, made);
-    refresh(index);
-  });
-  filter();
-  say(`Imported; ${byId("count").textContent}.`);
 }
 
 const KEYS = {
@@ -239,7 +229,7 @@ function start(reader) {
   byId("bar").hidden = false;
   byId("studies").hidden = false;
   items.forEach((_, index) => refresh(index));
-  go(Math.max(0, items.findIndex((_, index) => !decisions.of(index).decision)));
+  goToFirstOpen();
 }
 
 byId("studies").append(...data.studies.map(studyOf));
@@ -250,11 +240,9 @@ byId("start").addEventListener("submit", (event) => {
   if (reader) start(reader);
 });
 byId("todo").addEventListener("change", filter);
-byId("export").addEventListener("click", download);
-byId("import").addEventListener("click", () => byId("file").click());
-byId("file").addEventListener("change", async ({ target }) => {
-  if (target.files.length) await bringIn(target.files[0]);
-  target.value = ""; // so that the same file can be chosen again
+byId("export").addEventListener("click", save);
+prepareImport(async (file) => {
+  if (await bringIn(decisions, file, refresh)) goToFirstOpen();
 });
 byId("help").addEventListener("click", KEYS["?"]);
 byId("change").addEventListener("click", () => {

@@ -111,12 +111,19 @@ class Decisions {
     if (header.sample !== this.data.sample) throw new Error("It is of other texts than this page.");
     if (header.reader !== this.reader) throw new Error(`It is of the reader ${header.reader}.`);
     return records.map((record, number) => {
-      const index = this.items.findIndex((item) =>
-        item.id === record?.id && item.region === record.region && item.text === record.shown);
-      if (index < 0 || !isDecision(record)) throw new Error(`Line ${number + 2} is damaged.`);
-      const { decision, text, comment } = record;
-      return [index, { decision, text: decision === "edited" ? text : null, comment }];
+      const found = this.itemOf(record ?? {});
+      if (!found) throw new Error(`Line ${number + 2} is damaged.`);
+      return found;
     });
+  }
+
+  // [index, decision] of an exported record; null where it is damaged or of another text.
+  itemOf(record) {
+    const index = this.items.findIndex((item) =>
+      item.id === record.id && item.region === record.region && item.text === record.shown);
+    if (index < 0 || !isDecision(record)) return null;
+    const { decision, text, comment } = record;
+    return [index, { decision, text: decision === "edited" ? text : null, comment }];
   }
 
   // Whether taking over a decision would lose another one, or a comment.

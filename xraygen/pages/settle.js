@@ -26,33 +26,33 @@ class Settlements extends Decisions {
       return decision ? [{ id, region, decision, text, comment }] : [];
     });
   }
-}
 
-function say(text) {
-  byId("status").textContent = text;
+  itemOf({ id, region, decision, text, comment }) {
+    const index = items.findIndex((item) => item.id === id && item.region === region);
+    if (index < 0) throw new Error(`${region} of ${id} is not on this page.`);
+    const known = ["chosen", "written", "excluded"].includes(decision);
+    const fits = decision === "excluded" ? text === null : typeof text === "string";
+    if (!known || !fits || typeof comment !== "string") return null;
+    const isGiven = items[index].texts.some((one) => one.text === text);
+    const made = decision === "chosen" && !isGiven ? "written" : decision;
+    return [index, { decision: made, text, comment }];
+  }
 }
 
 const readers = (count) => (count === 1 ? "1 reader" : `${count} readers`);
-const quoted = (text) => (text ? `“${text}”` : "nothing");
-
-function figureOf({ src, projection }) {
-  const view = { frontal: "Frontal view", lateral: "Lateral view" }[projection] ?? "View";
-  if (!src) return element("p", { class: "muted" }, `${view}: this picture cannot be read.`);
-  return element("figure", {},
-    element("img", { src, alt: view, loading: "lazy" }), element("figcaption", {}, view));
-}
+const whatWasShown = ({ text }) =>
+  (text ? `what was shown, and gave no other text: “${text}”` : "the empty answer, and gave no text.");
 
 function studyOf(id, number) {
   const study = data.studies[id];
   const here = items.flatMap((item, index) => (item.id === id ? [index] : []));
   const source = study
-    ? [element("div", { class: "pictures" }, study.pictures.map(figureOf)),
-      element("h3", {}, "Report"), element("p", { class: "report" }, study.report)]
-    : element("p", { class: "muted" }, "The report of this study is not at hand.");
+    ? sourceOf(study)
+    : element("p", { class: "source muted" }, "data/prepared does not have the report of this study.");
   return element("section", { class: "study", "aria-labelledby": `study-${number}` },
     element("h2", { id: `study-${number}` }, `Study ${number + 1} of ${ids.length}: ${id}`),
     element("div", { class: "columns" },
-      element("div", { class: "source" }, source),
+      source,
       element("div", {}, here.map(cardOf))));
 }
 
@@ -73,44 +73,47 @@ function cardOf(index) {
     element("label", { class: "option" },
       radio(String(number), () => choose(index, number)),
       element("span", {},
-        element("small", {}, `${number + 1}: ${readers(count)}`),
+        element("small", {}, `Text ${number + 1} (${readers(count)})`),
         marked(text, texts[number ? 0 : 1]?.text))));
   const written = element("textarea", { rows: 3, oninput: () => write(index) });
   const comment = element("input", { type: "text", oninput: () => settlements.comment(index, comment.value) });
   const undo = element("button", { type: "button", onclick: () => settle(index, null) }, "Undo");
+  const editor = element("div", { class: "no-print" },
+    element("label", { class: "field" }, "Your text; leave it empty if there is nothing to say", written),
+    element("button", { type: "button", onclick: () => write(index) }, "Use this text"));
   const node = element("article", {
     class: "region box", tabindex: -1, "aria-labelledby": `item-${index}`,
     onfocusin: () => { current = index; },
   },
     element("h3", { id: `item-${index}` }, region),
-    rejected && element("p", {},
-      `${readers(rejected.readers)} rejected what was shown, and gave no text: ${quoted(rejected.text)}`),
+    rejected && element("p", {}, `${readers(rejected.readers)} rejected ${whatWasShown(rejected)}`),
     comments.map((said) => element("p", { class: "muted" }, `A reader's comment: ${said}`)),
     element("fieldset", {},
       element("legend", {}, "Which text is right?"),
       element("div", { class: "options" }, options),
       element("label", {}, radio("written", () => openEditor(index)), "Another text"),
-      element("label", { class: "field no-print" }, "Your text; leave it empty if there is nothing to say", written),
+      editor,
       element("label", {}, radio("excluded", () => settle(index, "excluded")), "Leave this region out of the references")),
     element("label", { class: "field no-print" }, "Comment (optional)", comment),
     undo);
-  cards[index] = { node, written, editor: written.parentElement, comment, undo };
+  cards[index] = { node, written, editor, comment, undo, isOpen: false, draft: null };
   return node;
 }
 
 // Show what is decided on a region. What somebody is typing stays as it is.
 function refresh(index) {
   const { decision, text, comment } = settlements.of(index);
-  const { node, written, editor, undo, comment: field } = cards[index];
+  const { node, written, editor, undo, isOpen, comment: field } = cards[index];
   node.classList.remove("chosen", "written", "excluded");
   if (decision) node.classList.add(decision);
   const value = decision === "chosen"
-    ? String(items[index].texts.findIndex((one) => one.text === text)) : decision;
+    ? String(items[index].texts.findIndex((one) => one.text === text))
+    : decision ?? (isOpen ? "written" : null);
   for (const radio of node.querySelectorAll("input[type='radio']")) radio.checked = radio.value === value;
-  editor.hidden = decision !== "written";
-  if (written !== document.activeElement) written.value = decision === "written" ? text : "";
+  editor.hidden = value !== "written";
+  if (decision === "written" && written !== document.activeElement) written.value = text;
   if (field !== document.activeElement) field.value = comment;
-  undo.hidden = !decision;
+  undo.hidden = !value;
   const done = settlements.count();
   byId("progress").max = items.length;
   byId("progress").value = done;
@@ -118,22 +121,38 @@ function refresh(index) {
 }
 
 function settle(index, decision, text = null) {
+  const former = settlements.of(index);
+  if (former.decision === "written" && decision !== "written") cards[index].draft = former.text;
+  cards[index].isOpen = false;
   settlements.decide(index, decision, text);
   refresh(index);
   say(`${items[index].region}: ${decision ?? "not settled"}. ${byId("count").textContent}.`);
+}
+
+// Show a settlement that comes from a file.
+function take(index) {
+  cards[index].isOpen = false;
+  refresh(index);
 }
 
 function choose(index, number) {
   settle(index, "chosen", items[index].texts[number].text);
 }
 
-// The editor starts with the text that was chosen, or else the one of most readers.
+// The editor starts with what was written before, the text that was chosen, or the one of most
+// readers. It settles nothing until that is edited or confirmed: it may be the rejected text.
 function openEditor(index) {
+  const card = cards[index];
   const { decision, text } = settlements.of(index);
-  if (decision !== "written") {
-    settle(index, "written", text ?? items[index].texts[0]?.text ?? items[index].rejected.text);
+  if (decision !== "written" && !card.isOpen) {
+    const { texts, rejected } = items[index];
+    card.written.value = card.draft ?? text ?? texts[0]?.text ?? rejected.text;
+    settle(index, null);
+    card.isOpen = true;
+    refresh(index);
   }
-  cards[index].written.focus();
+  card.written.focus();
+  card.written.scrollIntoView({ block: "nearest" });
 }
 
 function write(index) {
@@ -142,7 +161,7 @@ function write(index) {
 
 function go(index) {
   if (index < 0 || index >= items.length) {
-    say(index < 0 ? "This is the first region." : "There are no more regions.");
+    say(index < 0 ? "This is the first region." : atEnd());
     return;
   }
   current = index;
@@ -153,15 +172,18 @@ function go(index) {
 function nextUnsettled() {
   const isOpen = (_, index) => !settlements.of(index).decision;
   const later = items.findIndex((item, index) => index > current && isOpen(item, index));
-  go(later < 0 ? items.findIndex(isOpen) : later);
+  const next = later < 0 ? items.findIndex(isOpen) : later;
+  if (next < 0) say(atEnd());
+  else go(next);
 }
 
-function download() {
-  const blob = new Blob([settlements.lines()], { type: "application/x-ndjson" });
-  const url = URL.createObjectURL(blob);
-  element("a", { href: url, download: `settled-${data.key.slice(0, 8)}.jsonl` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-  settlements.markExported();
+function atEnd() {
+  return settlements.count() === items.length
+    ? `All ${items.length} settled: press Export.` : "There are no more regions.";
+}
+
+function save() {
+  download(settlements, `settled-${data.key.slice(0, 8)}.jsonl`);
   say(`${settlements.count()} decisions exported.`);
 }
 
@@ -211,7 +233,8 @@ if (items.length) {
   byId("studies").append(...ids.map(studyOf));
   byId("reader").value = data.reader;
   byId("start").addEventListener("submit", start);
-  byId("export").addEventListener("click", download);
+  byId("export").addEventListener("click", save);
+  prepareImport((file) => bringIn(settlements, file, take));
   byId("help").addEventListener("click", KEYS["?"]);
   document.addEventListener("keydown", pressed);
   addEventListener("storage", (event) => {

@@ -44,20 +44,9 @@ new ResizeObserver(([{ target }]) => {
   byId("answers").style.setProperty("--source-height", `${target.offsetHeight}px`);
 }).observe(byId("source"));
 
-// The report, with parts of it marked. `spans`: [start, end] in code points, as Python counts.
+// The report, with parts of it marked: `spans`, as of markedText.
 function showReport(report, spans) {
-  const points = Array.from(report);
-  const text = (start, end) => points.slice(start, end).join("");
-  const parts = [];
-  let at = 0;
-  for (const [start, end] of spans.toSorted((a, b) => a[0] - b[0])) {
-    if (end <= at) continue;
-    const from = Math.max(at, start);
-    parts.push(text(at, from), element("mark", {}, text(from, end)));
-    at = end;
-  }
-  parts.push(text(at, points.length));
-  byId("report").replaceChildren(...parts.filter((part) => part !== ""));
+  byId("report").replaceChildren(...markedText(report, spans));
   const mark = byId("report").querySelector("mark");
   const box = byId("report-box");
   markSearched();

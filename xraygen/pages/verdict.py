@@ -36,11 +36,16 @@ def undetermined(
     audits: Mapping[str, dict],
     source: str,
     floor: str | None,
+    reviewed: Mapping | None = None,
 ) -> list[str]:
-    """What the comparison says nothing about, and why. `source`: where the studies come from."""
+    """What the comparison says nothing about, and why. `source`: where the studies come from;
+    `reviewed`: as in metrics/data.json.
+    """
     sentences = []
     if source == "phantom":
         sentences.append("Anything about patients: the studies are generated.")
+    if reviewed and reviewed["test"]:
+        sentences.append(_favoured(reviewed))
     if floor is None:
         sentences.append("How far scores are above a constant text: no approach is `constant`.")
     if not comparison["repeated"]:
@@ -62,6 +67,18 @@ def undetermined(
     if not any(used.get(COST) is not None for used in usage.values()):
         sentences.append("Cost: no approach asks a server that has a price.")
     return [sentence for sentence in sentences if sentence]
+
+
+def _favoured(reviewed: Mapping) -> str:
+    """Whose scores are too good because references were made from its texts."""
+    named = [reviewed["approaches"]] if "approaches" in reviewed else []
+    unknown = reviewed.get("unknown", 0)
+    names = [*named, *([f"an approach that is not named ({unknown:,} studies)"] if unknown else [])]
+    return (
+        "How much of a lead comes from review: readers made the references of "
+        f"{reviewed['test']:,} test studies by correcting texts of {_listed(names)}, which favours "
+        "it and approaches with similar wording."
+    )
 
 
 def _on_test(comparison: dict, name: str) -> dict:

@@ -24,6 +24,8 @@ SEED = 0
 # An interval of alpha is over resamples in which it is defined; with fewer of them there is none.
 _DEFINED = 0.95
 _UNDEFINED = "undefined"
+_TOO_FEW = "–"
+_FEWEST = 10  # items for which alpha and kappa are shown
 
 
 class Estimate(NamedTuple):
@@ -174,8 +176,7 @@ def agreement_table(rows: Sequence[Row], readers: int) -> str:
             row.region,
             f"{row.items:,}",
             _shown(row.same, percent),
-            _shown(row.alpha, number, _UNDEFINED),
-            _UNDEFINED if row.kappa is None else number(row.kappa),
+            *_beyond_chance(row),
             _shown(row.token_f1, number),
         ]
         for row in rows
@@ -190,7 +191,18 @@ def agreement_table(rows: Sequence[Row], readers: int) -> str:
     )
     if any(_UNDEFINED in line for line in cells):
         legend += f" {_UNDEFINED}: all decisions are the same."
+    if any(row.items < _FEWEST for row in rows):
+        names = "alpha and kappa are" if readers == 2 else "alpha is"
+        legend += f" {names} not shown for fewer than {_FEWEST} items."
     return f"{table(cells, headers)}\n{legend}"
+
+
+def _beyond_chance(row: Row) -> list[str]:
+    """alpha and kappa."""
+    alpha = _shown(row.alpha, number, _UNDEFINED)
+    kappa = _UNDEFINED if row.kappa is None else number(row.kappa)
+    known = row.items >= _FEWEST
+    return [one if known or one == _UNDEFINED else _TOO_FEW for one in (alpha, kappa)]
 
 
 def _shown(estimate: Estimate, form, absent: str = "–") -> str:

@@ -1,9 +1,10 @@
 """What readers exported from the page of `xraygen review`: a header, then a decision a line."""
 
 import codecs
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import NonNegativeInt, ValidationError, model_validator
 
@@ -12,7 +13,8 @@ from xraygen.core.files import refuse_other_than_file
 from xraygen.core.json_lines import first_problem
 from xraygen.core.study import NonEmpty, Record
 
-REVIEW = "xraygen review 1"
+Format = Literal["xraygen review 1"]
+(REVIEW,) = get_args(Format)
 Key = tuple[str, str]  # study id and region
 R = TypeVar("R", bound=Record)
 L = TypeVar("L", bound=Record)
@@ -22,7 +24,7 @@ Decided = Literal["accepted", "edited", "rejected"]
 class Header(Record):
     """The first line of an export. `items`: number shown; `sample`: SHA-256 of what was shown."""
 
-    format: Literal["xraygen review 1"]
+    format: Format
     reader: NonEmpty
     created: str
     items: NonNegativeInt
@@ -88,7 +90,7 @@ def _read_review(path: Path, regions: Sequence[str]) -> Review:
         if decision.reader != header.reader:
             raise UserError(
                 f"{where}: a decision of {decision.reader} in the export of {header.reader}; "
-                "export each reader's decisions into a file of their own"
+                "export each reader's decisions to a separate file"
             )
         add(decisions, decision, where, regions)
     if len(decisions) > header.items:
@@ -145,9 +147,29 @@ def read_export(
     if not numbered:
         raise UserError(f"{path}: empty; export it again from the page of `{made_by}`")
     first, *others = numbered
+    _check_format(path, *first, header, made_by)
     return (
         _parsed(path, *first, header, made_by),
         ((number, _parsed(path, number, text, line, made_by)) for number, text in others),
+    )
+
+
+def _check_format(path: Path, number: int, text: bytes, header: type[Record], made_by: str) -> None:
+    """UserError: the line is JSON, but no header, or that of another page's export."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return  # as any damaged line
+    (expected,) = get_args(header.model_fields["format"].annotation)
+    if not isinstance(found, dict) or "format" not in found:
+        problem = "the first line, which names reader and sample, is missing"
+    elif found["format"] != expected:
+        problem = f"its format is not '{expected}': it is of another page, or another version"
+    else:
+        return
+    raise UserError(
+        f"{path}:{number}: not what the page of `{made_by}` exports: {problem}; name such an "
+        "export, or export it again"
     )
 
 

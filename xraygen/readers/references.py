@@ -5,7 +5,7 @@ references.jsonl.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import NonNegativeInt, model_validator
 
@@ -15,7 +15,8 @@ from xraygen.core.study import NonEmpty, Record
 from xraygen.readers.exports import Decision, Key, Review, add, read_export
 from xraygen.sources.reviewed import ReviewedReference
 
-SETTLED = "xraygen settled 1"
+SettledFormat = Literal["xraygen settled 1"]
+(SETTLED,) = get_args(SettledFormat)
 
 
 class SettledHeader(Record):
@@ -23,7 +24,7 @@ class SettledHeader(Record):
     the readers' exports.
     """
 
-    format: Literal["xraygen settled 1"]
+    format: SettledFormat
     reader: NonEmpty
     created: str
     items: NonNegativeInt
@@ -146,10 +147,15 @@ class References(NamedTuple):
     excluded: int
 
 
-def references(found: Outcome, settled: Settled | None, regions: Sequence[str] = ()) -> References:
+def references(
+    found: Outcome,
+    settled: Settled | None,
+    regions: Sequence[str] = (),
+    approach: str | None = None,
+) -> References:
     """What the readers agree on and what was settled, which wins over the readers. An adjudicator
     counts as a reader of the studies of which they settled a region. `regions`: their order; others
-    follow by name.
+    follow by name. `approach`: whose texts a blind review was of.
     """
     settlements: Mapping[Key, Settlement] = settled.settlements if settled else {}
     items = {item.key: item for item in [*found.agreed, *found.differing]}
@@ -162,6 +168,7 @@ def references(found: Outcome, settled: Settled | None, regions: Sequence[str] =
         key = id, region
         decisions = items[key].decisions if key in items else ()
         readers = {one.reader for one in decisions}
+        shown = {one.approach or approach for one in decisions}
         if settled and key in settlements:
             readers.add(settled.reader)
         new = ReviewedReference(
@@ -169,7 +176,7 @@ def references(found: Outcome, settled: Settled | None, regions: Sequence[str] =
             reference={region: _tidy(text)},
             readers=tuple(sorted(readers)),
             settled=(region,) if key in settlements else (),
-            approaches=tuple(sorted({one.approach for one in decisions if one.approach})),
+            approaches=tuple(sorted({name for name in shown if name})),
         )
         records[id] = _joined(records[id], new, regions) if id in records else new
     return References(
@@ -179,35 +186,56 @@ def references(found: Outcome, settled: Settled | None, regions: Sequence[str] =
     )
 
 
+class Former(NamedTuple):
+    """Of the regions in a file that is written again: how many were `kept`, of which `unsettled`
+    because these readers do not agree on them; how many got another text (`replaced`), and how many
+    the adjudicator `excluded`.
+    """
+
+    kept: int = 0
+    unsettled: int = 0
+    replaced: int = 0
+    excluded: int = 0
+
+
 def with_former(
     records: Iterable[ReviewedReference],
     path: Path,
     reviews: Sequence[Review],
+    settled: Settled | None,
     regions: Sequence[str] = (),
-) -> tuple[list[ReviewedReference], int]:
-    """(records, number of former regions): with what the file at `path` has about regions that
-    these readers did not review, so that a second sample adds to the first.
+) -> tuple[list[ReviewedReference], Former]:
+    """The records with what the file at `path` has about other regions, and what became of that. A
+    former region goes only where there is a decision: its new text is in `records`, or it was
+    excluded in `settled`.
     """
-    if not path.exists():
-        return list(records), 0
-    reviewed = {key for review in reviews for key in review.decisions}
     found = {record.id: record for record in records}
-    count = 0
-    remedy = "remove it, or restore it with `dvc checkout`"
+    if not path.exists():
+        return list(found.values()), Former()
+    settlements = settled.settlements if settled else {}
+    excluded = {key for key, one in settlements.items() if one.text is None}
+    reviewed = {key for review in reviews for key in review.decisions}
+    counts: Counter[str] = Counter()
+    remedy = "name a file of references, or restore it with `dvc checkout`"
     for former in read_jsonl(path, ReviewedReference, remedy=remedy):
-        kept = {
-            region: text
-            for region, text in former.reference.items()
-            if (former.id, region) not in reviewed
-        }
+        new = found.get(former.id)
+        kept = {}
+        for region, text in former.reference.items():
+            key = former.id, region
+            if new and region in new.reference:
+                counts["replaced"] += new.reference[region] != text
+            elif key in excluded:
+                counts["excluded"] += 1
+            else:
+                kept[region] = text
+                counts["unsettled"] += key in reviewed
         if not kept:
             continue
-        count += len(kept)
+        counts["kept"] += len(kept)
         still_settled = tuple(region for region in former.settled if region in kept)
         former = former.model_copy(update={"reference": kept, "settled": still_settled})
-        new = found.get(former.id)
         found[former.id] = _joined(former, new, regions) if new else former
-    return sorted(found.values(), key=lambda record: record.id), count
+    return sorted(found.values(), key=lambda record: record.id), Former(**counts)
 
 
 def _joined(

@@ -15,8 +15,7 @@ from typing import NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Study
 from xraygen.pages import pictures, render
-
-FORMAT = "xraygen review 1"
+from xraygen.readers.exports import REVIEW
 
 
 class Shown(NamedTuple):
@@ -34,7 +33,7 @@ def page(shown: Sequence[Shown], approach: str | None) -> str:
     """`approach`: None for a blind review, whose page does not hold its name."""
     studies = [_study(*one) for one in shown]
     data = {
-        "format": FORMAT,
+        "format": REVIEW,
         "sample": sample(studies),
         "approach": approach,
         "studies": studies,
@@ -42,7 +41,7 @@ def page(shown: Sequence[Shown], approach: str | None) -> str:
     return render(
         "review.html.jinja",
         styles=["page.css", "review.css"],
-        scripts=["dom.js", "review_decisions.js", "review.js"],
+        scripts=["dom.js", "review_decisions.js", "review_parts.js", "review.js"],
         data=data,
         approach=approach,
     )
@@ -60,7 +59,7 @@ def _study(
             {
                 "region": name,
                 "text": annotation[name],
-                "spans": sorted(record.evidence[name].spans) if name in record.evidence else [],
+                "spans": record.evidence[name].spans if name in record.evidence else [],
             }
             for name in regions
         ],

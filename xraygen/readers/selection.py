@@ -90,7 +90,7 @@ def _disagreement(pool: Pool) -> Iterator[tuple[Signs, float]]:
     if not others:
         raise CannotRank(
             f"{pool.split} has no texts of other approaches to disagree with; choose with "
-            "--by uncertainty or random"
+            "--by risk, uncertainty or random"
         )
     for signs in pool.signs(others):
         known = [value for value in signs.apart if not math.isnan(value)]

@@ -70,7 +70,7 @@ def page(
     html = render(
         "settle.html.jinja",
         styles=["page.css", "review.css", "settle.css"],
-        scripts=["dom.js", "words.js", "review_decisions.js", "settle.js"],
+        scripts=["dom.js", "words.js", "review_decisions.js", "review_parts.js", "settle.js"],
         data=data,
         count=len(items),
     )

@@ -127,17 +127,21 @@ def describe_reviewed(
     splits: Mapping[str, Iterable[Study]], used: Mapping[str, ReviewedReference]
 ) -> dict:
     """{"reviewed": ...} for metrics/data.json: the studies of these splits with reviewed regions,
-    these regions, those that were settled, and the approaches whose texts were reviewed; {} where
-    there are none.
+    and how many of them are in `test`; these regions, and those that were settled; the `approaches`
+    whose texts were reviewed, and the number of studies where that is `unknown`. {} where nothing
+    was reviewed.
     """
     found = [used[study.id] for members in splits.values() for study in members if study.id in used]
     if not found:
         return {}
     facts: dict = {
         "studies": len(found),
+        "test": sum(study.id in used for study in splits.get("test", ())),
         "regions": sum(len(one.reference) for one in found),
         "settled": sum(len(one.settled) for one in found),
     }
     if approaches := sorted({name for one in found for name in one.approaches}):
         facts["approaches"] = ", ".join(approaches)
+    if unknown := sum(not one.approaches for one in found):
+        facts["unknown"] = unknown
     return {"reviewed": facts}

@@ -102,7 +102,8 @@ def _intended_use(params: FinetuneParams, regions: Sequence[str]) -> str:
         f"Shown a study, that is {_SHOWN[params.inputs]}, it answers with a JSON object that has a "
         f"text for each region: {', '.join(regions)}. It is for research on such annotation, "
         "as one of the approaches that the project xraygen compares:\n\n"
-        "    xraygen annotate cases.jsonl --approach vlm-finetuned --out annotations.jsonl\n\n"
+        "    xraygen annotate cases.jsonl --approach NAME --out annotations.jsonl\n\n"
+        "NAME is an approach of params.yaml that reads this folder. "
         "It has to be shown what it was trained on. `prompt`, `inputs`, `max_views` and "
         "`max_pixels` are in training.json, where xraygen reads them."
     )
