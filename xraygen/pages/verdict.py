@@ -11,7 +11,7 @@ from xraygen.core.study import VERSUS
 from xraygen.evaluation.abnormal_table import told
 from xraygen.evaluation.overview import COST
 from xraygen.evaluation.picture_audit_table import in_short
-from xraygen.evaluation.tables import number, percent, signed, with_interval
+from xraygen.evaluation.tables import listed, number, percent, signed, with_interval
 
 
 def holds(comparison: dict, audits: Mapping[str, dict], floor: str | None) -> list[str]:
@@ -76,7 +76,7 @@ def _favoured(reviewed: Mapping) -> str:
     names = [*named, *([f"an approach that is not named ({unknown:,} studies)"] if unknown else [])]
     return (
         "How much of a lead comes from review: readers made the references of "
-        f"{reviewed['test']:,} test studies by correcting texts of {_listed(names)}, which favours "
+        f"{reviewed['test']:,} test studies by correcting texts of {listed(names)}, which favours "
         "it and approaches with similar wording."
     )
 
@@ -138,7 +138,7 @@ def _lead(comparison: dict, order: Sequence[str]) -> str:
             f"**{best} is the best approach on test**, with a score of {score}. {every} is "
             f"significant: {lead}."
         )
-    names = _listed([f"{name} ({_difference(comparison, best, name)})" for name in tied])
+    names = listed([f"{name} ({_difference(comparison, best, name)})" for name in tied])
     studies = _on_test(comparison, best)["macro"]["n"]
     return (
         f"**Which approach is the best is not determined**: {best} has the highest score on test, "
@@ -176,9 +176,9 @@ def _above_the_floor(comparison: dict, order: Sequence[str], floor: str) -> str:
     else:
         text = f"**No approach is significantly above the floor**, {about}."
     if below:
-        text += f" Significantly below it: {_listed(below)}."
+        text += f" Significantly below it: {listed(below)}."
     if unclear:
-        text += f" Not significantly different from it: {_listed(unclear)}."
+        text += f" Not significantly different from it: {listed(unclear)}."
     return text
 
 
@@ -263,9 +263,4 @@ def _failed(comparison: dict) -> str:
     failed = [f"{name} {count:,}" for name, count in counts.items() if count]
     if not failed:
         return ""
-    return f"**Studies without an annotation**, which are judged as empty: {_listed(failed)}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"**Studies without an annotation**, which are judged as empty: {listed(failed)}."
