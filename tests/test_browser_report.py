@@ -61,6 +61,7 @@ class Expected:
         approach,
         region,
         verdict=None,
+        clinical=None,
         low=None,
         high=None,
         disagree=None,
@@ -76,6 +77,8 @@ class Expected:
             if score is None or not (low or 0) <= round(score, 4) <= (1 if high is None else high):
                 return False
         present = 0 if judgement is None else judgement.clinical.present or 0
+        if clinical and (judgement is None or not self._is(clinical, judgement.clinical)):
+            return False
         support = record.evidence[region].support if record.annotation is not None else None
         return (
             (verdict is None or (judgement is not None and judgement.verdict == verdict))
@@ -84,6 +87,19 @@ class Expected:
             and (not unsupported or support == "unsupported")
             and (not failed or record.annotation is None)
         )
+
+    @staticmethod
+    def _is(asked: str, clinical) -> bool:
+        if clinical.score == 1:
+            return asked == "right"
+        missed, invented = map(bool, (clinical.missed, clinical.invented))
+        return {
+            "missed": missed,
+            "invented": invented,
+            "either": missed or invented,
+            "detail": not missed and not invented,
+            "right": False,
+        }[asked]
 
     def found(self, approaches, regions=tuple(REGIONS), novel=False, text="", **asked) -> list[str]:
         return [
@@ -108,6 +124,10 @@ class Expected:
         return "\n".join(
             [study.id, study.report, *(study.reference or {}).values(), *answers]
         ).lower()
+
+    def clinical(self, number: int, approach: str, region: str) -> float | None:
+        judgement = self.judged.get((approach, self.made.studies[number].id, region))
+        return None if judgement is None else judgement.clinical.score
 
     def scores(self, number: int, approaches, regions=REGIONS.scored) -> list[float]:
         id = self.made.studies[number].id
@@ -164,6 +184,11 @@ FILTERS = [
     ({"text": "study 7"}, {"text": "study 7"}),
     ({"approach": "short", "verdict": "candidate_empty"}, {"verdict": "candidate_empty"}),
     ({"approach": "short", "region": "heart", "verdict": "judged"}, {"verdict": "judged"}),
+    ({"approach": "careful", "region": "lung", "clinical": "missed"}, {"clinical": "missed"}),
+    ({"approach": "careful", "region": "lung", "clinical": "right"}, {"clinical": "right"}),
+    ({"approach": "inventive", "clinical": "invented"}, {"clinical": "invented"}),
+    ({"approach": "short", "region": "heart", "clinical": "either"}, {"clinical": "either"}),
+    ({"approach": "inventive", "clinical": "detail"}, {"clinical": "detail"}),
     ({"approach": "careful", "max": "0"}, {"high": 0}),
     ({"approach": "careful", "min": "0.05", "max": "0.95"}, {"low": 0.05, "high": 0.95}),
     ({"approach": "inventive", "region": "heart", "min": "1"}, {"low": 1}),
@@ -201,7 +226,7 @@ def set_filter(page, name: str, value: str | bool) -> None:
     control = page.locator(f"#filter-{name}")
     if value is True:
         control.check()
-    elif name in ("approach", "region", "verdict"):
+    elif name in ("approach", "region", "verdict", "clinical"):
         control.select_option(value)
     else:
         control.fill(value)
@@ -237,12 +262,14 @@ def test_studies_are_sorted_by_what_the_filters_are_about(open_page, report, mad
     orders = {}
     scores = [expected.scores(number, ["careful"], ["lung"]) for number in range(COUNT)]
     orders["score"] = [scores[number][0] if scores[number] else last for number in range(COUNT)]
+    clinical = [expected.clinical(number, "careful", "lung") for number in range(COUNT)]
+    orders["clinical"] = [last if score is None else score for score in clinical]
     confidences = [record.evidence["lung"].confidence for record in made.annotations["careful"]]
     orders["confidence"] = [last if sure is None else sure for sure in confidences]
     orders["disagreement"] = [-expected.disagreement(number, "lung") for number in range(COUNT)]
     page = open_page(report, "#approach=careful&region=lung")
     for name, values in orders.items():
-        assert len(set(values)) > 20, name
+        assert len(set(values)) > (8 if name == "clinical" else 20), name
         page.select_option("#sort", name)
         order = sorted(range(COUNT), key=lambda number: (round(values[number], 4), number))
         expect(listed(page)).to_have_text(ids(order[:LISTED]))

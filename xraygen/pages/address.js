@@ -5,6 +5,7 @@ const NOTHING_ASKED = {
   approach: "", // whose answers the filters are about: "" = those shown, "*" = all, or a name
   region: "",
   verdict: "",
+  clinical: "", // what the judge found: a name in CLINICAL (filters.js)
   min: null, // scores in [0, 1]
   max: null,
   disagree: null, // in [0, 1], at least

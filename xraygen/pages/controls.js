@@ -14,6 +14,9 @@ function prepareControls() {
   );
   inputOf("region").append(...options([["", "any"], ...index.regions.map((name) => [name, name])]));
   inputOf("verdict").append(...options([["", "any"], ...names(index.verdicts)]));
+  const clinical = Object.entries(CLINICAL).map(([name, { label }]) => [name, label]);
+  inputOf("clinical").append(...options([["", "anything"], ...clinical]));
+  byId("clinical-field").hidden = !index.studies.some((row) => row.clinical);
   inputOf("sort").append(...options(Object.entries(SORTS)));
   byId("columns").append(
     ...index.approaches.map((name) =>

@@ -25,12 +25,15 @@ function showList(found, first, fields, criteria, current) {
   if (focused) focused.focus({ preventScroll: true });
 }
 
-function listItem({ row, worst, mean }, fields, criteria) {
+function listItem({ row, worst, mean, clinical }, fields, criteria) {
+  const withClinical = fields.clinical !== "" || fields.sort === "clinical";
   const scores = element(
     "span",
     { class: "scores" },
     element("span", { class: quality(worst) }, `worst ${twoDigits(worst)}`),
     element("span", {}, `mean ${twoDigits(mean)}`),
+    withClinical &&
+      element("span", { class: quality(clinical.worst) }, `clinical ${twoDigits(clinical.worst)}`),
   );
   const link = { href: address({ ...fields, study: row.id }), "data-id": row.id };
   return element(
