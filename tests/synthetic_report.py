@@ -28,6 +28,7 @@ FAILED = 7  # of the approach `short`
 UNREADABLE = 9  # its lateral picture
 PICTURED = (0, 1, UNREADABLE)
 LUNGS_CLEAR = "The lungs are clear."
+FLOOR = "inventive"  # the last approach
 RESAMPLES = 50
 PARAMS = CompareParams(resamples=RESAMPLES, alpha=0.05, power=0.8, seed=0)
 SIZE = (900, 600)  # of pictures

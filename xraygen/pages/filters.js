@@ -11,16 +11,19 @@ const CLINICAL = {
   right: { label: "all right", is: (score) => score === 1 },
 };
 
-// What the filters ask for, in numbers of the index. `shown`: numbers of the approaches shown.
+// What the filters ask for, in numbers of the index. `shown`: numbers of the approaches shown. The
+// floor is left out of those, because it is poor everywhere, unless it is alone.
 function criteriaOf(index, fields, shown) {
   const everyone = index.approaches.map((_, number) => number);
   const named = index.approaches.indexOf(fields.approach);
   const region = index.regions.indexOf(fields.region);
+  const floor = index.approaches.indexOf(settings.floor);
+  const compared = shown.length > 1 ? shown.filter((number) => number !== floor) : shown;
   const scored = index.regions.map((name) => index.scored.indexOf(name));
   const verdict = index.verdicts.indexOf(fields.verdict);
   return {
     ...fields,
-    approaches: named >= 0 ? [named] : fields.approach === "*" ? everyone : shown,
+    approaches: named >= 0 ? [named] : fields.approach === "*" ? everyone : compared,
     regions: region >= 0 ? [region] : index.regions.map((_, number) => number),
     scored, // of each region: its number among those scored, or -1
     verdict: verdict >= 0 ? verdict : null,
