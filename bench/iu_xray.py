@@ -86,7 +86,7 @@ def finetuned(
         shutil.copytree(project / tuning.base, root / tuning.base)
         for split in ("train", "dev"):
             write_jsonl(f"data/prepared/{split}.jsonl", splits[split])
-        facts = prepare.origin(IuXray(None, settings.regions), settings.data, splits)
+        facts = prepare.origin(IuXray(None, settings.regions), settings.data)
         write_json(FILE, facts.model_dump())
         written = settings.model_copy(update={"finetune": tuning}).model_dump_json()
         Path("params.yaml").write_text(written, encoding="utf-8")  # JSON is YAML, too

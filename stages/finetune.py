@@ -24,10 +24,12 @@ def main() -> None:
     settings = loaded.finetune
     source = cards.read_source()
     prompt = loaded.regions.filled(settings.prompt)
+    train = list(read_jsonl("data/prepared/train.jsonl", Study, loaded.regions))
+    dev = list(read_jsonl("data/prepared/dev.jsonl", Study, loaded.regions))
     metrics = finetune(
         settings.model_copy(update={"prompt": prompt}),
-        list(read_jsonl("data/prepared/train.jsonl", Study, loaded.regions)),
-        list(read_jsonl("data/prepared/dev.jsonl", Study, loaded.regions)),
+        train,
+        dev,
         root=Path.cwd(),
         out=OUT,
         curves=Path("reports/finetune"),
@@ -38,8 +40,9 @@ def main() -> None:
     write_json("metrics/finetune_speed.json", metrics.pop("speed"))
     write_metrics("metrics/finetune.json", metrics)
     made_from = read_json(OUT / training_record.FILE)
+    studies = {"train": len(train), "dev": len(dev)}
     with replacing(OUT / "README.md") as file:
-        file.write(model_card(made_from, metrics, source, loaded.regions.names))
+        file.write(model_card(made_from, metrics, source, studies, loaded.regions.names))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main(raw: str) -> None:
         )
         for split, members in given.items()
     }
-    write_json(out / "source.json", prepare.origin(source, settings.data, splits).model_dump())
+    write_json(out / "source.json", prepare.origin(source, settings.data).model_dump())
     for split, members in splits.items():
         write_jsonl(out / f"{split}.jsonl", members)
     write_jsonl(out / "incidents.jsonl", incidents)

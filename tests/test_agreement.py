@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import REGIONS, ROOT, annotation
 
-from xraygen.core.study import Study
+from xraygen.core.study import Agreement, Study
 from xraygen.evaluation.compare import attainable, on_repeated_reports, report_of
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.report import comparison_markdown
@@ -97,6 +97,28 @@ def test_the_interval_is_over_reports_because_studies_of_one_report_are_alike():
     )["approaches"]["n"]["macro"]
     # Four reports: the standard error is .11, where forty independent studies would have .035.
     assert found["ci_high"] - found["ci_low"] > 0.3
+
+
+def test_the_difference_from_the_curators_is_paired():
+    """Reports that are hard for both vary both, and their difference not at all."""
+    by_curators = [0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8, 0.8]
+    members = [
+        Agreement(
+            id=str(number),
+            report=number // 2,
+            curators=dict.fromkeys(REGIONS.scored, f1),
+            attainable=None,
+        )
+        for number, f1 in enumerate(by_curators)
+    ]
+    approach = scores("01234567", [f1 - 0.05 for f1 in by_curators])
+    found = on_repeated_reports({"n": approach}, members, PARAMS)
+    cell = found["approaches"]["n"]["macro"]
+    assert cell["ci_high"] - cell["ci_low"] > 0.3
+    difference = [cell[name] for name in ("difference", "difference_low", "difference_high")]
+    assert difference == pytest.approx([-0.05] * 3, abs=1e-6)
+    alone = on_repeated_reports({"n": approach}, members[:2], PARAMS)
+    assert alone["approaches"]["n"]["macro"]["difference_low"] is None
 
 
 def test_without_repeated_reports_there_is_nothing_to_show():

@@ -55,8 +55,7 @@ FORBIDDEN = ("iu-xray", "table", "closed table", "hostile table", "plug-in")
 
 def prepared(name: str) -> Prepared:
     declared = SOURCES[name].origin.model_dump()
-    studies = {"train": 1900, "dev": 210, "test": 300, "val": 90}
-    return Prepared(**declared, source="a-source", seeds={"data.seed": 41}, studies=studies)
+    return Prepared(**declared, source="a-source", seeds={"data.seed": 41})
 
 
 METRICS = {
@@ -74,6 +73,7 @@ METRICS = {
     },
     "dev": {"examples": 210, "excluded": {}, "prompt_tokens": 71, "completion_tokens": 72},
 }
+STUDIES = {"train": 1900, "dev": 210}
 
 
 def made_from(base: str, **changes) -> dict:
@@ -92,7 +92,7 @@ def made_from(base: str, **changes) -> dict:
 
 def card_of_model(source: str = "phantom", base: str = "models/tiny-qwen2-vl", **changes) -> str:
     regions = tuple(REGIONS)
-    return model_card(made_from(base, **changes), METRICS, prepared(source), regions)
+    return model_card(made_from(base, **changes), METRICS, prepared(source), STUDIES, regions)
 
 
 def card_of_release(source: str = "phantom", studies: int = 90) -> str:
@@ -241,7 +241,7 @@ def test_a_model_of_reports_alone_generates_text():
 def test_the_model_card_has_the_numbers_and_settings_of_its_training():
     text = card_of_model(prompt="Say:\n```\n---\n# it", lora_r=19)
     for number in (
-        "train 1,900, dev 210, test 300, val 90",
+        "Studies: train 1,900, dev 210. Seeds",
         "`data.seed` 41",
         "Used of train: 1,899, with 7,001 tokens of prompts and 7,002 of answers; "
         "skipped: 1 too_long.",
@@ -261,14 +261,14 @@ def test_the_model_card_has_the_numbers_and_settings_of_its_training():
 def test_studies_composed_of_several_are_counted_apart():
     made = made_from("models/a", recombined=1.0)
     made["data"]["train"] = 3800
-    text = model_card(made, METRICS, prepared("phantom"), tuple(REGIONS))
+    text = model_card(made, METRICS, prepared("phantom"), STUDIES, tuple(REGIONS))
     assert "1,900 studies were composed of sentences of several reports" in text
     assert "composed" not in card_of_model()
 
 
 def test_a_model_without_a_loss_on_dev_claims_none():
     facts = METRICS | {"dev_loss": None}
-    text = model_card(made_from("models/a"), facts, prepared("phantom"), tuple(REGIONS))
+    text = model_card(made_from("models/a"), facts, prepared("phantom"), STUDIES, tuple(REGIONS))
     assert "Loss on dev: not measured" in text and "optimistic" not in text
 
 
@@ -309,9 +309,9 @@ def test_an_origin_that_cannot_be_used_is_one_line(root):
 
     data = params.load(root / "params.yaml").data.model_copy(update={"source": "mine:Loose"})
     with pytest.raises(UserError, match="source mine:Loose: its `origin` is dict"):
-        prepare.origin(Loose(None, REGIONS), data, {})
+        prepare.origin(Loose(None, REGIONS), data)
     with pytest.raises(UserError, match="mine:Loose: its `origin` .* has no license"):
-        prepare.origin(Nameless(None, REGIONS), data, {})
+        prepare.origin(Nameless(None, REGIONS), data)
 
 
 def test_what_prepare_did_not_write_is_one_line(tmp_path, monkeypatch):
@@ -320,8 +320,8 @@ def test_what_prepare_did_not_write_is_one_line(tmp_path, monkeypatch):
         cards.read_source()
     path = tmp_path / "data/prepared/source.json"
     path.parent.mkdir(parents=True)
-    path.write_text('{"source": "phantom", "seeds": {}}')
-    with pytest.raises(UserError, match="studies: Field required; run `dvc repro -f prepare`"):
+    path.write_text('{"source": "phantom"}')
+    with pytest.raises(UserError, match="seeds: Field required; run `dvc repro -f prepare`"):
         cards.read_source()
 
 
@@ -338,16 +338,23 @@ def test_prepare_and_finetune_write_the_card_next_to_the_adapter(root, tmp_path,
     monkeypatch.chdir(tmp_path)
     prepare_stage.main("data/raw/phantom")
     facts = Prepared.model_validate(read_json("data/prepared/source.json"))
-    assert facts.studies == {"train": 6, "dev": 2, "test": 2, "val": 1}
     assert facts.seeds == {"data.seed": 3, "data.settings.phantom.seed": 5}
     assert Origin.model_validate(facts.model_dump(include=set(Origin.model_fields))) == (
         Phantoms.origin
     )
+    read = ("source.json", "train.jsonl", "dev.jsonl")
+    before = [(Path("data/prepared") / name).read_bytes() for name in read]
+    content["data"]["sample"] |= {"test": 1}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    prepare_stage.main("data/raw/phantom")
+    assert read_json("metrics/data.json")["splits"]["test"]["studies"] == 1
+    # What finetune reads does not change with test and val.
+    assert [(Path("data/prepared") / name).read_bytes() for name in read] == before
     finetune_stage.main()
     text = Path("models/adapter/README.md").read_text()
     metrics = read_json("metrics/finetune.json")
     assert f"Loss on dev: {metrics['dev_loss']:.4f}" in text
-    assert "Studies: train 6, dev 2, test 2, val 1." in text
+    assert "Studies: train 6, dev 2." in text
     assert model_header(text)["pipeline_tag"] == "text-generation"
     Path("models/adapter/README.md").unlink()
     finetune_stage.main()

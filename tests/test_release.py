@@ -208,7 +208,7 @@ def judged_project(folder: Path, defaults: Path, approaches: dict) -> None:
     val = made("val", 3000, 8)
     val[3] = val[3].model_copy(update={"report": " "})
     write_jsonl(folder / "data/prepared/val.jsonl", val)
-    source = Prepared(source="plugins.mine:Tutorial", seeds={"data.seed": 7}, studies={"val": 8})
+    source = Prepared(source="plugins.mine:Tutorial", seeds={"data.seed": 7})
     write_json(folder / "data/prepared/source.json", source.model_dump())
     settings = params.load(folder / "params.yaml")
     studies, judge, of_all = (

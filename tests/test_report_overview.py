@@ -36,9 +36,22 @@ def difference(value: float | None, holds: bool) -> dict:
     return {"score": {"macro": macro}}
 
 
+def from_curators(f1: float, low: float | None, high: float | None) -> dict:
+    """A cell of repeated reports; its difference lies from `low` to `high`."""
+    return {
+        "token_f1": f1,
+        "ci_low": f1 - 0.1,
+        "ci_high": f1 + 0.1,
+        "difference": f1 - 0.82,
+        "difference_low": low,
+        "difference_high": high,
+    }
+
+
 def comparison(**changes) -> dict:
     """Of the floor `constant`, of `mine`, which leads significantly, and of `other`."""
     f1 = {"constant": 0.2, "mine": 0.8, "other": 0.6}
+    repeated = {name: {"macro": from_curators(one, -0.05, 0.05)} for name, one in f1.items()}
     made = {
         "approaches": {
             "constant": on_test(0.5),
@@ -56,7 +69,7 @@ def comparison(**changes) -> dict:
         "repeated": {
             "studies": 12,
             "curators": {"macro": {"token_f1": 0.82, "ci_low": 0.75, "ci_high": 0.9}},
-            "approaches": {name: {"macro": {"token_f1": one}} for name, one in f1.items()},
+            "approaches": repeated,
         },
         "confidence": {},
     }
@@ -147,17 +160,32 @@ def test_who_is_below_the_floor():
 
 
 @pytest.mark.parametrize(
-    "f1, said",
-    [(0.8, "about as close to the"), (0.7, "further from the"), (0.95, "closer to the")],
+    "f1, low, high, said",
+    [
+        (0.7, -0.2, -0.01, "further from the curators than they are from each other"),
+        (0.95, 0.01, 0.2, "closer to the curators than they are to each other"),
+        # Inside the interval of the curators, and yet further: the two are compared in pairs.
+        (0.79, -0.04, -0.02, "further from the curators than"),
+    ],
 )
-def test_how_close_the_best_is_to_the_curators(f1, said):
+def test_a_distance_from_the_curators_is_one_if_its_interval_is_beyond_zero(f1, low, high, said):
     made = comparison()
-    made["repeated"]["approaches"]["mine"]["macro"]["token_f1"] = f1
-    assert f"**mine is {said} curators than" in words(made).replace(
-        "curators as they are", "curators than"
-    )
-    made["repeated"]["curators"]["macro"] |= {"ci_low": None, "ci_high": None}
-    assert "**How close mine is to the curators is open**" in words(made)
+    made["repeated"]["approaches"]["mine"]["macro"] = from_curators(f1, low, high)
+    text = words(made)
+    assert f"**mine is {said}" in text and f"[{low:+.3f}, {high:+.3f}]" in text
+    assert "curators" not in open_points(made)
+
+
+def test_no_difference_from_the_curators_is_not_called_equality():
+    made = comparison()
+    assert "curators" not in words(made)
+    text = open_points(made)
+    assert "Whether mine is as close to the curators as they are to each other: the two" in text
+    assert "cannot be told apart on the 12 test studies" in text
+    assert "0.800 [0.700, 0.900] for mine and 0.820 [0.750, 0.900] for the curators" in text
+    assert "a difference of -0.020 [-0.050, +0.050]" in text
+    made["repeated"]["approaches"]["mine"]["macro"] = from_curators(0.8, None, None)
+    assert "curators" not in words(made) and "allow no interval" in open_points(made)
 
 
 def test_findings_review_and_failures_are_in_words():
@@ -194,6 +222,7 @@ def test_what_is_not_determined_is_named():
         content["test"]["macro"]["clinical"] = 0.5
     priced = FREE | {"mine": {COST: 0.0}}
     audited = NONE | {"mine": {"studies": 3}}
+    known["repeated"]["approaches"]["mine"]["macro"] = from_curators(0.7, -0.2, -0.1)
     assert open_points(known, usage=priced, audits=audited) == ""
 
 

@@ -43,7 +43,8 @@ def release_card(facts: Mapping, source: Prepared, regions: Sequence[str]) -> st
         "Intended use": "Research on annotating radiology reports by region: looking at what an "
         "approach says, and reviewing it, the marked regions first.",
         "Out-of-scope use": f"{cards.OUT_OF_SCOPE} Nor are these references to score others by.",
-        "Source data": f"{cards.source_line(source)} {cards.split_line(source)}",
+        "Source data": f"{cards.source_line(source)} Studies: val {facts['studies']:,}. "
+        f"{cards.seeds_line(source)}",
         "Files": _FIELDS.format(regions=", ".join(regions)),
         "Limits": _limits(source),
     }

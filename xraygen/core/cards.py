@@ -79,11 +79,10 @@ def _title(source: Prepared) -> str:
     return source.title or f"the studies of the source `{source.source}`"
 
 
-def split_line(source: Prepared) -> str:
-    """The number of studies in each split, and the seeds that drew them."""
-    counts = ", ".join(f"{split} {count:,}" for split, count in source.studies.items())
+def seeds_line(source: Prepared) -> str:
+    """The seeds that drew the studies of each split."""
     seeds = ", ".join(f"`{key}` {seed}" for key, seed in source.seeds.items())
-    return f"Studies: {counts}. Seeds in params.yaml: {seeds}."
+    return f"Seeds in params.yaml: {seeds}."
 
 
 def one_line(text: str) -> str:

@@ -26,9 +26,9 @@ class Origin(Record):
 
 class Prepared(Origin):
     """The content of data/prepared/source.json. `source`: as in params.yaml. `seeds`: by their key
-    there. `studies`: their number by split.
+    there. It has no numbers of studies: finetune depends on this file, and need not be repeated
+    where only test or val changed.
     """
 
     source: NonEmpty
     seeds: dict[str, int]
-    studies: dict[str, int]

@@ -141,7 +141,8 @@ def on_repeated_reports(
 ) -> dict | None:
     """Token F1 of the curators, and of the approaches on the same studies: the test studies whose
     report another study has too. {"studies", "reports", "curators": cells, "approaches": {name:
-    cells}}, with cells {"macro" | region: {"token_f1", "ci_low", "ci_high"}}.
+    cells}}, with cells {"macro" | region: {"token_f1", "ci_low", "ci_high"}}, those of approaches
+    also with "difference", "difference_low" and "difference_high": from the curators, paired.
 
     Intervals are by bootstrap over reports, because studies with the same report are not
     independent. None: there are no such studies.
@@ -157,28 +158,36 @@ def on_repeated_reports(
     measured = [scores.token_f1 for scores in chosen.values()]
     values = np.stack([np.array(curators, dtype=float), *measured])
     reports, groups = np.unique([members[id].report for id in ids], return_inverse=True)
-    low = high = np.full((len(values), len(first.columns)), np.nan)
+    found = means(values)
+    drawn = np.full((2, *found.shape), np.nan)  # where there are no intervals
     if len(reports) > 1:
-        low, high, _ = intervals(bootstrap(values, params.resamples, params.seed, groups))
-    rows = [
-        _cells(first.columns, *row)
-        for row in zip(means(values).tolist(), low.tolist(), high.tolist(), strict=True)
-    ]
+        drawn = bootstrap(values, params.resamples, params.seed, groups)
+    names = ("token_f1", "ci_low", "ci_high")
+    curator_cells, *cells = _cells(first.columns, names, found, *intervals(drawn)[:2])
+    # From one bootstrap: both sides of a difference are of the same reports.
+    names = ("difference", "difference_low", "difference_high")
+    ends = intervals(drawn[:, 1:] - drawn[:, :1])[:2]
+    differences = _cells(first.columns, names, found[1:] - found[0], *ends)
     return {
         "studies": len(ids),
         "reports": len(reports),
-        "curators": rows[0],
-        "approaches": dict(zip(chosen, rows[1:], strict=True)),
+        "curators": curator_cells,
+        "approaches": {
+            name: {column: measured[column] | paired[column] for column in first.columns}
+            for name, measured, paired in zip(chosen, cells, differences, strict=True)
+        },
     }
 
 
-def _cells(
-    columns: Sequence[str], values: Sequence[float], low: Sequence[float], high: Sequence[float]
-) -> dict[str, dict]:
-    return {
-        column: {"token_f1": rounded(value), "ci_low": rounded(bottom), "ci_high": rounded(top)}
-        for column, value, bottom, top in zip(columns, values, low, high, strict=True)
-    }
+def _cells(columns: Sequence[str], names: Sequence[str], *values: np.ndarray) -> list[dict]:
+    """Arrays of (rows, columns), one for each name -> of each row {column: {name: value}}."""
+    return [
+        {
+            column: dict(zip(names, map(rounded, cell), strict=True))
+            for column, cell in zip(columns, row, strict=True)
+        }
+        for row in np.stack(values, axis=-1).tolist()
+    ]
 
 
 def attainable(

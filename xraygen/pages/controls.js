@@ -7,7 +7,7 @@ function prepareControls() {
   const names = (list) => list.map((name) => [name, name.replaceAll("_", " ")]);
   inputOf("approach").append(
     ...options([
-      ["", settings.floor === null ? "any shown" : `any shown but ${settings.floor}, the floor`],
+      ["", "any of those shown"],
       ["*", `any of all ${index.approaches.length}`],
       ...index.approaches.map((name) => [name, name]),
     ]),

@@ -12,18 +12,22 @@ const CLINICAL = {
 };
 
 // What the filters ask for, in numbers of the index. `shown`: numbers of the approaches shown. The
-// floor is left out of those, because it is poor everywhere, unless it is alone.
+// floor is left out of those unless it is alone: it is the worst nearly everywhere, which says
+// nothing of a study.
 function criteriaOf(index, fields, shown) {
   const everyone = index.approaches.map((_, number) => number);
   const named = index.approaches.indexOf(fields.approach);
   const region = index.regions.indexOf(fields.region);
-  const floor = index.approaches.indexOf(settings.floor);
-  const compared = shown.length > 1 ? shown.filter((number) => number !== floor) : shown;
   const scored = index.regions.map((name) => index.scored.indexOf(name));
   const verdict = index.verdicts.indexOf(fields.verdict);
+  const floor = index.approaches.indexOf(settings.floor);
+  const withoutFloor = (list) => (list.length > 1 ? list.filter((one) => one !== floor) : list);
+  const approaches =
+    named >= 0 ? [named] : fields.approach === "*" ? everyone : withoutFloor(shown);
   return {
     ...fields,
-    approaches: named >= 0 ? [named] : fields.approach === "*" ? everyone : compared,
+    approaches,
+    summarised: withoutFloor(approaches), // what the list shows and is sorted by
     regions: region >= 0 ? [region] : index.regions.map((_, number) => number),
     scored, // of each region: its number among those scored, or -1
     verdict: verdict >= 0 ? verdict : null,
@@ -83,13 +87,14 @@ function searchedParts(asked) {
 
 // The worst and the mean score and clinical score of the approaches and regions that the filters
 // are about, and the largest disagreement and the least confidence there; null where there is none.
+// The floor is left out unless it is alone.
 function summary(row, criteria) {
   const scores = [];
   const clinical = [];
   const confidences = [];
   for (const region of criteria.regions) {
     const scored = criteria.scored[region];
-    for (const approach of criteria.approaches) {
+    for (const approach of criteria.summarised) {
       scores.push(row.score[approach][scored] ?? null);
       clinical.push(clinicalScore(row, approach, scored));
       confidences.push(row.confidence[approach][region]);

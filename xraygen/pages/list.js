@@ -44,12 +44,12 @@ function listItem({ row, worst, mean, clinical }, fields, criteria) {
 }
 
 // What is worth knowing of a study at a glance. Texts without support and failures are those of
-// the approaches that the filters are about.
+// the approaches that the scores are of.
 function flags(row, criteria) {
-  const unsupported = criteria.approaches.some((approach) =>
+  const unsupported = criteria.summarised.some((approach) =>
     criteria.regions.some((region) => row.support[approach][region] === "u"),
   );
-  const failed = criteria.approaches.some((approach) => row.failed.includes(approach));
+  const failed = criteria.summarised.some((approach) => row.failed.includes(approach));
   const chip = (is, kind, text) => is && element("span", { class: `chip ${kind}` }, text);
   return element(
     "span",

@@ -90,6 +90,7 @@ def page(results: Results, params: CompareParams, studies: int) -> str:
         styles=["page.css", "report.css", "overview.css"],
         scripts=SCRIPTS,
         data={**files(studies), "floor": floor},
+        floor=floor,
         about=markdown.html(about, "Comparison"),
         holds=markdown.lines(verdict.holds(comparison, audits, floor)),
         undetermined=markdown.lines(verdict.undetermined(comparison, usage, audits, source, floor)),

@@ -23,7 +23,8 @@ def holds(comparison: dict, audits: Mapping[str, dict], floor: str | None) -> li
     sentences = [_lead(comparison, order)]
     if floor is not None:
         sentences.append(_above_the_floor(comparison, order, floor))
-    sentences += [_agreement(comparison, best), _abnormal(comparison, best)]
+    differs, agreement = _agreement(comparison, best)
+    sentences += [agreement if differs else "", _abnormal(comparison, best)]
     sentences += [
         f"{name}: {of_pictures(audit)}" for name, audit in audits.items() if audit["studies"]
     ]
@@ -46,6 +47,9 @@ def undetermined(
         sentences.append("How far scores are above a constant text: no approach is `constant`.")
     if not comparison["repeated"]:
         sentences.append("How far curators agree: no test study shares its report with another.")
+    elif order := _best_first(comparison):
+        differs, agreement = _agreement(comparison, order[0])
+        sentences += [] if differs else [agreement]
     if not told(comparison["approaches"]):
         sentences.append("Abnormal findings alone: the judge does not tell which ones are.")
     if not comparison.get("confidence"):
@@ -54,7 +58,7 @@ def undetermined(
         sentences.append("Whether pictures are used: no approach that sees any was audited.")
     if not any(used.get(COST) is not None for used in usage.values()):
         sentences.append("Cost: no approach asks a server that has a price.")
-    return sentences
+    return [sentence for sentence in sentences if sentence]
 
 
 def _on_test(comparison: dict, name: str) -> dict:
@@ -163,27 +167,40 @@ def _is_ahead(comparison: dict, name: str, other: str) -> bool:
     return sign * found["difference"] > 0
 
 
-def _agreement(comparison: dict, best: str) -> str:
-    """How the best approach compares with curators, where they can be compared."""
+def _agreement(comparison: dict, best: str) -> tuple[bool, str]:
+    """How the best approach compares with curators, and whether a difference was found. Without one
+    nothing follows: the two may be equal, or the studies may be too few. Empty where they cannot
+    be compared.
+    """
     repeated = comparison["repeated"]
     if not repeated:
-        return ""
+        return False, ""
     curators = repeated["curators"]["macro"]
-    value = repeated["approaches"][best]["macro"]["token_f1"]
-    if value is None or curators["token_f1"] is None:
-        return ""
-    numbers = (
-        f"token F1 {number(value)} on the {repeated['studies']:,} test studies with a report that "
-        f"other studies have too; curators reach {with_interval(curators, 'token_f1')} there"
+    cell = repeated["approaches"][best]["macro"]
+    if cell["difference"] is None:
+        return False, ""
+    studies = f"the {repeated['studies']:,} test studies whose report other studies have too"
+    low, high = cell["difference_low"], cell["difference_high"]
+    values = (
+        f"token F1 is {with_interval(cell, 'token_f1')} for {best} and "
+        f"{with_interval(curators, 'token_f1')} for the curators"
     )
-    if curators["ci_low"] is None:
-        return f"**How close {best} is to the curators is open**, without an interval: {numbers}."
-    distance = "about as close to the curators as they are to each other"
-    if value < curators["ci_low"]:
-        distance = "further from the curators than they are from each other"
-    elif value > curators["ci_high"]:
+    if low is None:
+        return False, (
+            f"Whether {best} is as close to the curators as they are to each other: {studies} "
+            f"allow no interval. On them {values}."
+        )
+    difference = f"a difference of {signed(cell['difference'])} [{signed(low)}, {signed(high)}]"
+    if low <= 0 <= high:
+        return False, (
+            f"Whether {best} is as close to the curators as they are to each other: the two cannot "
+            f"be told apart on {studies}. There, {values}, {difference}."
+        )
+    if low > 0:
         distance = "closer to the curators than they are to each other"
-    return f"**{best} is {distance}**: {numbers}."
+    else:
+        distance = "further from the curators than they are from each other"
+    return True, f"**{best} is {distance}**: on {studies}, {values}, {difference}."
 
 
 def _abnormal(comparison: dict, best: str) -> str:

@@ -124,7 +124,7 @@ def describe(source: str, splits: dict[str, list[Study]], incidents: Iterable[In
     }
 
 
-def origin(source: Source, params: DataParams, splits: dict[str, list[Study]]) -> Prepared:
+def origin(source: Source, params: DataParams) -> Prepared:
     """The content of data/prepared/source.json. UserError: the source's `origin` is not an
     Origin, or is redistributable without a licence.
     """
@@ -141,9 +141,7 @@ def origin(source: Source, params: DataParams, splits: dict[str, list[Study]]) -
     own = getattr(source.settings, "seed", None)
     if own is not None:
         seeds[f"data.settings.{params.source}.seed"] = own
-    studies = {split: len(members) for split, members in splits.items()}
-    declared = source.origin.model_dump()
-    return Prepared(**declared, source=params.source, seeds=seeds, studies=studies)
+    return Prepared(**source.origin.model_dump(), source=params.source, seeds=seeds)
 
 
 def summary(incidents: Iterable[Incident]) -> str:

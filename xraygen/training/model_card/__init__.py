@@ -25,17 +25,22 @@ _SHOWN = {
 
 
 def model_card(
-    made_from: Mapping, metrics: Mapping, source: Prepared, regions: Sequence[str]
+    made_from: Mapping,
+    metrics: Mapping,
+    source: Prepared,
+    studies: Mapping[str, int],
+    regions: Sequence[str],
 ) -> str:
     """The card of a model. `made_from`: the content of its training.json; `metrics`: that of
-    metrics/finetune.json; `source`: where the studies come from; `regions`: by which it answers.
+    metrics/finetune.json; `source`: where the studies come from; `studies`: their number in train
+    and dev; `regions`: by which it answers.
     """
     params = FinetuneParams.model_validate(made_from["params"])
     sections = {
         "Intended use": _intended_use(params, regions),
         "Out-of-scope use": f"{cards.OUT_OF_SCOPE} Studies, languages and regions other than those "
         "that it was trained on.",
-        "Training data": _training_data(made_from, params, metrics, source),
+        "Training data": _training_data(made_from, params, metrics, source, studies),
         "Training procedure": _procedure(made_from, params, metrics),
         "Results": _results(metrics),
         "Limits": _limits(metrics, source),
@@ -104,16 +109,21 @@ def _intended_use(params: FinetuneParams, regions: Sequence[str]) -> str:
 
 
 def _training_data(
-    made_from: Mapping, params: FinetuneParams, metrics: Mapping, source: Prepared
+    made_from: Mapping,
+    params: FinetuneParams,
+    metrics: Mapping,
+    source: Prepared,
+    studies: Mapping[str, int],
 ) -> str:
     lines = [
         cards.source_line(source),
-        f"{cards.split_line(source)} The model learned from train; dev is there to choose the "
-        "pass that is kept; test and val were not shown.",
+        f"Studies: train {studies['train']:,}, dev {studies['dev']:,}. {cards.seeds_line(source)} "
+        "The model learned from train; dev is there to choose the pass that is kept; test and val "
+        "were not shown.",
         *(_used(split, metrics[split]) for split in ("train", "dev")),
     ]
     if params.recombined:
-        extra = made_from["data"]["train"] - source.studies["train"]
+        extra = made_from["data"]["train"] - studies["train"]
         lines.append(
             f"In addition, {extra:,} studies were composed of sentences of several reports."
         )
