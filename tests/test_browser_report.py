@@ -399,6 +399,37 @@ def test_keys_go_from_one_part_of_the_list_to_the_next(open_page, report):
     opened(page, f"study {LISTED - 1}")
 
 
+def test_keys_bring_the_answer_asked_for_into_sight(open_page, report):
+    """However wide the window and however many approaches are shown; its column is the first."""
+    shown = "&".join(f"show={name}" for name in EVERYONE)
+    page = open_page(report, f"#approach=inventive&region=mediastinal&study=study 0&{shown}")
+    opened(page, "study 0")
+    heads = page.locator("#answers thead th")
+    assert heads.all_text_contents() == ["Region", "Reference", "inventive", *EVERYONE[:-1]]
+    sizes = [(1400, 900), (900, 800), (400, 800)]
+    for number, (width, height) in enumerate(sizes, 1):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("scrollTo(0, 0)")
+        page.keyboard.press("j")
+        opened(page, f"study {number}")
+        answer = cell(page, "mediastinal", "inventive").locator(".answer")
+        reference = page.locator("tr[data-region=mediastinal] .reference p")
+        assert answer.evaluate(IS_IN_SIGHT) and reference.evaluate(IS_IN_SIGHT), width
+    expect(cell(page, "lung", "inventive")).to_be_hidden()
+    page.get_by_role("button", name="Show the other 4 regions").click()
+    page.keyboard.press("k")
+    opened(page, "study 2")
+    expect(cell(page, "lung", "inventive")).to_be_visible()
+
+
+# Inside the window, and not under what stays in sight while the page scrolls.
+IS_IN_SIGHT = """one => {
+  const { left, top, right, bottom } = one.getBoundingClientRect();
+  const corners = [[left + 4, top + 4], [right - 4, bottom - 4]];
+  return corners.every(([x, y]) => one.contains(document.elementFromPoint(x, y)));
+}"""
+
+
 def test_the_source_of_an_answer_is_marked_in_the_report(open_page, report, made):
     """Also after characters that JavaScript counts twice."""
     study = made.studies[ASTRAL]

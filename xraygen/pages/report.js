@@ -99,7 +99,9 @@ async function show(asked, now) {
   }
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);
-  if (before && fields.study && before.study !== fields.study) scrollToStudy();
+  if (!fields.study || before?.study === fields.study) return;
+  if (criteria.ofPairs || fields.region !== "") scrollToAnswer();
+  else if (before) scrollToStudy();
 }
 
 // To the top of the study, if that is out of sight.
@@ -108,14 +110,15 @@ function scrollToStudy() {
   if (top < 0 || top > innerHeight / 2) byId("study").scrollIntoView();
 }
 
+// Numbers of approaches in the order of the index, after the one that the filters ask for.
 function columnsShown() {
   const asked = fields.show
     .map((name) => index.approaches.indexOf(name))
     .filter((number) => number >= 0);
   const named = index.approaches.indexOf(fields.approach);
-  const columns = new Set(asked.length ? asked : index.best);
-  if (named >= 0) columns.add(named);
-  return [...columns].sort((a, b) => a - b);
+  const others = [...new Set(asked.length ? asked : index.best)].filter((one) => one !== named);
+  others.sort((a, b) => a - b);
+  return named >= 0 ? [named, ...others] : others;
 }
 
 const isFiltered = () =>

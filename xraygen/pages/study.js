@@ -14,7 +14,7 @@ function showStudy(index, study, row, view) {
     { class: "scroll", role: "region", "aria-labelledby": "answers-title" },
     table,
   );
-  byId("answers").replaceChildren(box);
+  byId("answers").replaceChildren(box, ...regionsToggle(table));
   showReport(study.report, []); // after the former answers, which might still lose the focus
   fits.disconnect();
   fits.observe(box);
@@ -40,9 +40,43 @@ const fits = new ResizeObserver(([{ target }]) => {
 });
 
 // The head of the table stays in sight below the source, which does too.
-new ResizeObserver(([{ target }]) => {
-  byId("answers").style.setProperty("--source-height", `${target.offsetHeight}px`);
-}).observe(byId("source"));
+new ResizeObserver(measureSource).observe(byId("source"));
+
+function measureSource() {
+  byId("answers").style.setProperty("--source-height", `${byId("source").offsetHeight}px`);
+}
+
+// To the first answer that the filters match, or else that is asked for, with its reference.
+function scrollToAnswer() {
+  const cell = byId("answers").querySelector("td.found") ?? byId("answers").querySelector(".answer");
+  if (!cell) return;
+  measureSource();
+  scrollDown(cell);
+  scrollAcross(cell.closest("td"));
+}
+
+// As cards, an answer may be far below the head of its row.
+function scrollDown(cell) {
+  const row = cell.closest("tr");
+  const covered = Number.parseFloat(getComputedStyle(row).scrollMarginTop);
+  const { bottom } = cell.getBoundingClientRect();
+  const { top } = row.getBoundingClientRect();
+  if (top >= covered && bottom <= innerHeight) return;
+  const target = bottom - top <= innerHeight - covered ? row : cell;
+  target.scrollIntoView({ block: "start", inline: "nearest", behavior: "instant" });
+}
+
+function scrollAcross(cell) {
+  const box = cell.closest(".scroll");
+  const reference = cell.parentElement.querySelector(".reference");
+  const isPinned = getComputedStyle(reference).position === "sticky";
+  const { left, right } = box.getBoundingClientRect();
+  const beyond = cell.getBoundingClientRect().right - right;
+  if (beyond > 0) box.scrollLeft += beyond;
+  const from = isPinned ? reference.getBoundingClientRect().right : left;
+  const before = from - cell.getBoundingClientRect().left;
+  if (before > 0) box.scrollLeft -= before;
+}
 
 // The report, with parts of it marked. `spans`: [start, end] in code points, as Python counts.
 function showReport(report, spans) {
@@ -93,12 +127,39 @@ function answersTable(index, study, row, view) {
       }),
     );
   });
+  const isOther = (one) => view.region !== "" && one.dataset.region !== view.region;
+  const others = rows.filter(isOther);
+  const body = (attributes, list) =>
+    element("tbody", { role: "rowgroup", ...attributes }, list);
   return element(
     "table",
     { role: "table", "aria-labelledby": "answers-title" },
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, names)),
-    element("tbody", { role: "rowgroup" }, rows),
+    body({}, rows.filter((one) => !isOther(one))),
+    others.length > 0 && body({ id: "other-regions", hidden: !othersShown }, others),
   );
+}
+
+let othersShown = false; // regions that the filters do not ask for
+
+function regionsToggle(table) {
+  const others = table.querySelector("#other-regions");
+  if (!others) return [];
+  const label = () => `${othersShown ? "Hide" : "Show"} the other ${others.rows.length} regions`;
+  const toggle = ({ target }) => {
+    othersShown = !othersShown;
+    others.hidden = !othersShown;
+    target.textContent = label();
+    target.setAttribute("aria-expanded", othersShown);
+  };
+  const state = { "aria-expanded": String(othersShown), "aria-controls": "other-regions" };
+  return [
+    element(
+      "button",
+      { type: "button", id: "toggle-regions", class: "no-print", ...state, onclick: toggle },
+      label(),
+    ),
+  ];
 }
 
 const cellName = (name) => element("span", { class: "cell-name", "aria-hidden": "true" }, name);
