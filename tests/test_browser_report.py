@@ -68,6 +68,7 @@ class Expected:
         low=None,
         high=None,
         disagree=None,
+        disagreeing=None,
         abnormal=False,
         unsupported=False,
         failed=False,
@@ -85,7 +86,7 @@ class Expected:
         support = record.evidence[region].support if record.annotation is not None else None
         return (
             (verdict is None or (judgement is not None and judgement.verdict == verdict))
-            and (disagree is None or self.disagreement(number, region) >= disagree)
+            and (disagree is None or self.disagreement(number, region, disagreeing) >= disagree)
             and (not abnormal or present > 0)
             and (not unsupported or support == "unsupported")
             and (not failed or record.annotation is None)
@@ -113,8 +114,8 @@ class Expected:
             and (not asked or any(self.pairs(number, approaches, regions, **asked)))
         ]
 
-    def disagreement(self, number: int, region: str) -> float:
-        answers = [records[number].annotation for records in self.made.annotations.values()]
+    def disagreement(self, number: int, region: str, approaches) -> float:
+        answers = [self.answer(name, number).annotation for name in approaches]
         return round(disagreement([one[region] for one in answers if one is not None]), 3)
 
     def _texts(self, number: int) -> str:
@@ -158,6 +159,13 @@ def ids(numbers) -> list[str]:
     return [f"study {number}" for number in numbers]
 
 
+def compared(page) -> list[str]:
+    """The approaches shown, without the floor."""
+    shown = page.locator("#columns input:checked")
+    names = shown.evaluate_all("boxes => boxes.map((box) => box.value)")
+    return [name for name in names if name != FLOOR]
+
+
 def mean(scores: list[float]) -> float:
     """With the last bit as JavaScript has it; fmean and sum are more exact."""
     return reduce(add, scores) / len(scores)
@@ -181,16 +189,13 @@ def test_every_study_is_listed_with_its_scores(open_page, report, expected):
     page.click("#to-studies")
     expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
     expect(listed(page)).to_have_text(ids(range(LISTED)))
-    shown = page.locator("#columns input:checked").evaluate_all(
-        "boxes => boxes.map((box) => box.value)"
-    )
-    assert len(shown) == 3
-    assert FLOOR in shown
-    compared = [name for name in shown if name != FLOOR]
-    scores = [expected.scores(number, compared) for number in range(COUNT)]
+    expect(page.locator("#columns input:checked")).to_have_count(3)
+    expect(page.locator("#columns").get_by_label(FLOOR)).to_be_checked()
+    shown = compared(page)
+    scores = [expected.scores(number, shown) for number in range(COUNT)]
     expect(page.locator("#list .scores")).to_have_text(summaries(scores[:LISTED]))
     unsupported = [
-        any(expected.pairs(number, compared, REGIONS, unsupported=True)) for number in range(LISTED)
+        any(expected.pairs(number, shown, REGIONS, unsupported=True)) for number in range(LISTED)
     ]
     assert 0 < sum(unsupported) < LISTED
     expect(page.locator("#list .chip.bad", has_text="unsupported")).to_have_count(sum(unsupported))
@@ -237,7 +242,8 @@ FILTERS = [
     ({"approach": "careful", "min": "0.05", "max": "0.95"}, {"low": 0.05, "high": 0.95}),
     ({"approach": "inventive", "region": "heart", "min": "1"}, {"low": 1}),
     ({"region": "mediastinal", "abnormal": True}, {"abnormal": True}),
-    ({"region": "others", "disagree": "0.5"}, {"disagree": 0.5}),
+    ({"region": "lung", "disagree": "0.9"}, {"disagree": 0.9}),
+    ({"approach": "*", "region": "lung", "disagree": "0.7"}, {"disagree": 0.7}),
     ({"approach": "*", "failed": True}, {"failed": True}),
     ({"approach": "template", "unsupported": True}, {"unsupported": True}),
     ({"novel": True}, {"novel": True}),
@@ -281,9 +287,11 @@ def test_filters_find_what_the_records_say(open_page, report, expected):
     for controls, asked in FILTERS:
         for name, value in controls.items():
             set_filter(page, name, value)
-        named = controls.get("approach", "*")
-        approaches = EVERYONE if named == "*" else (named,)
+        named = controls.get("approach")
+        approaches = {None: compared(page), "*": EVERYONE}.get(named, (named,))
         regions = (controls["region"],) if "region" in controls else tuple(REGIONS)
+        if "disagree" in asked:
+            asked = asked | {"disagreeing": EVERYONE if named == "*" else compared(page)}
         wanted = expected.found(approaches, regions, **asked)
         assert 0 < len(wanted) < COUNT, controls
         expect(page.locator("#matches")).to_have_text(f"{len(wanted)} of {COUNT} studies")
@@ -310,8 +318,11 @@ def test_studies_are_sorted_by_what_the_filters_are_about(open_page, report, mad
     orders["clinical"] = [last if score is None else score for score in clinical]
     confidences = [record.evidence["lung"].confidence for record in made.annotations["careful"]]
     orders["confidence"] = [last if sure is None else sure for sure in confidences]
-    orders["disagreement"] = [-expected.disagreement(number, "lung") for number in range(COUNT)]
-    page = open_page(report, "#approach=careful&region=lung")
+    pair = ("careful", "template")
+    orders["disagreement"] = [
+        -expected.disagreement(number, "lung", pair) for number in range(COUNT)
+    ]
+    page = open_page(report, f"#approach=careful&region=lung&show=template&show={FLOOR}")
     for name, values in orders.items():
         assert len(set(values)) > (2 if name == "clinical" else 20), name
         page.select_option("#sort", name)

@@ -109,6 +109,7 @@ function setControls(columns) {
   }
   byId("marks").checked = fields.marks;
   byId("findings").checked = fields.findings;
+  byId("disagreeing").textContent = fields.approach === "*" ? "All" : "Those shown";
   byId("legend-words").hidden = !fields.marks;
   const filters = Object.keys(NOTHING_ASKED).filter((name) => !VIEW_ONLY.includes(name));
   const active = filters.filter((name) => differ(fields, NOTHING_ASKED, [name])).length;

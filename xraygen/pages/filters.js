@@ -21,13 +21,19 @@ function criteriaOf(index, fields, shown) {
   const scored = index.regions.map((name) => index.scored.indexOf(name));
   const verdict = index.verdicts.indexOf(fields.verdict);
   const floor = index.approaches.indexOf(settings.floor);
-  const withoutFloor = (list) => (list.length > 1 ? list.filter((one) => one !== floor) : list);
+  const withoutFloor = (list, least = 1) => {
+    const others = list.filter((one) => one !== floor);
+    return others.length >= least ? others : list;
+  };
   const approaches =
     named >= 0 ? [named] : fields.approach === "*" ? everyone : withoutFloor(shown);
   return {
     ...fields,
     approaches,
     summarised: withoutFloor(approaches), // what the list shows and is sorted by
+    // Whose disagreement is asked for, and what it is in a row, by region.
+    disagreeing: fields.approach === "*" ? everyone : withoutFloor(shown, 2),
+    apart: (row) => row.disagreement, // over all
     regions: region >= 0 ? [region] : index.regions.map((_, number) => number),
     scored, // of each region: its number among those scored, or -1
     verdict: verdict >= 0 ? verdict : null,
@@ -49,7 +55,7 @@ function* matchingPairs(row, criteria) {
   for (const region of criteria.regions) {
     const scored = criteria.scored[region];
     if (criteria.abnormal && !row.abnormal.includes(scored)) continue;
-    if (criteria.disagree !== null && !(row.disagreement[region] >= criteria.disagree)) continue;
+    if (criteria.disagree !== null && !(criteria.apart(row)[region] >= criteria.disagree)) continue;
     for (const approach of criteria.approaches) {
       if (criteria.failed && !row.failed.includes(approach)) continue;
       if (criteria.unsupported && row.support[approach][region] !== "u") continue;
@@ -100,10 +106,12 @@ function summary(row, criteria) {
       confidences.push(row.confidence[approach][region]);
     }
   }
+  const apart = criteria.regions.map((region) => criteria.apart(row)[region]);
   return {
     ...extent(scores),
     clinical: extent(clinical),
-    disagreement: Math.max(...criteria.regions.map((region) => row.disagreement[region])),
+    disagreement: Math.max(...apart),
+    meanDisagreement: extent(apart).mean,
     confidence: extent(confidences).worst,
   };
 }
@@ -137,7 +145,7 @@ function search(index, criteria, texts) {
   const keys = {
     score: (one) => [one.worst ?? last, one.mean ?? last],
     clinical: (one) => [one.clinical.worst ?? last, one.clinical.mean ?? last],
-    disagreement: (one) => [-one.disagreement, 0],
+    disagreement: (one) => [-one.disagreement, -one.meanDisagreement],
     confidence: (one) => [one.confidence ?? last, 0],
   };
   const place = placesById(index);

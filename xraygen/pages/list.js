@@ -25,15 +25,18 @@ function showList(found, first, fields, criteria, current) {
   if (focused) focused.focus({ preventScroll: true });
 }
 
-function listItem({ row, worst, mean, clinical }, fields, criteria) {
-  const withClinical = fields.clinical !== "" || fields.sort === "clinical";
+function listItem({ row, worst, mean, clinical, disagreement, confidence }, fields, criteria) {
+  const asked = (name, isAsked, value, kind = "") =>
+    (isAsked || fields.sort === name) &&
+    element("span", { class: kind }, `${name} ${twoDigits(value)}`);
   const scores = element(
     "span",
     { class: "scores" },
     element("span", { class: quality(worst) }, `worst ${twoDigits(worst)}`),
     element("span", {}, `mean ${twoDigits(mean)}`),
-    withClinical &&
-      element("span", { class: quality(clinical.worst) }, `clinical ${twoDigits(clinical.worst)}`),
+    asked("clinical", fields.clinical !== "", clinical.worst, quality(clinical.worst)),
+    asked("disagreement", fields.disagree !== null, disagreement),
+    asked("confidence", false, confidence),
   );
   const link = { href: address({ ...fields, study: row.id }), "data-id": row.id };
   return element(

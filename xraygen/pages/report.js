@@ -78,12 +78,15 @@ async function show(asked, now) {
   const columns = columnsShown();
   const criteria = criteriaOf(index, fields, columns);
   setControls(columns);
-  let texts = null;
-  if (fields.text.trim()) {
-    texts = await loadTexts(index, (read, of) => {
-      if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
-    });
+  const progress = (read, of) => {
+    if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
+  };
+  const texts = fields.text.trim() ? await loadTexts(index, progress) : null;
+  if (now !== turn) return;
+  if (needsDisagreement(criteria)) {
+    const values = await loadDisagreement(index, criteria.disagreeing, progress);
     if (now !== turn) return;
+    criteria.apart = (row) => values.get(row);
   }
   const wanted = address({ ...fields, study: null, marks: true, findings: true });
   const changed = wanted !== listed;
@@ -103,6 +106,10 @@ async function show(asked, now) {
   if (criteria.ofPairs || fields.region !== "") scrollToAnswer();
   else if (before) scrollToStudy();
 }
+
+// Of approaches, not of all: the index has that.
+const needsDisagreement = ({ disagree, sort, disagreeing }) =>
+  (disagree !== null || sort === "disagreement") && disagreeing.length < index.approaches.length;
 
 // To the top of the study, if that is out of sight.
 function scrollToStudy() {
