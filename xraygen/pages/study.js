@@ -99,6 +99,8 @@ function showReport(report, spans) {
     box.scrollTop = mark.offsetTop - box.clientHeight / 3;
 }
 
+const MOST_PRINTED = 4; // answers next to each other on paper
+
 // The roles are written out because a table that is laid out as cards is none for screen readers.
 function answersTable(index, study, row, view) {
   const heads = [
@@ -133,7 +135,11 @@ function answersTable(index, study, row, view) {
     element("tbody", { role: "rowgroup", ...attributes }, list);
   return element(
     "table",
-    { role: "table", "aria-labelledby": "answers-title" },
+    {
+      role: "table",
+      class: view.columns.length > MOST_PRINTED && "many",
+      "aria-labelledby": "answers-title",
+    },
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, names)),
     body({}, rows.filter((one) => !isOther(one))),
     others.length > 0 && body({ id: "other-regions", hidden: !othersShown }, others),
