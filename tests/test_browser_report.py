@@ -510,6 +510,20 @@ def test_what_the_judge_made_of_an_answer_is_shown(open_page, report, expected):
         expect(shown.locator(f".{kind} dd")).to_have_text("; ".join(of(judgement)))
         expect(shown.locator(".facts")).to_contain_text(f"score {judgement.score:.2f}")
         expect(shown.locator(".facts")).to_contain_text(f"clinical {judgement.clinical.score:.2f}")
+    approach, judgement = next(
+        (name, judgement)
+        for (name, *_), judgement in expected.judged.items()
+        if judgement.clinical.score == 1 and judgement.clinical.missed
+    )
+    page.evaluate(
+        "fragment => { location.hash = fragment; }", f"#study={judgement.id}&show={approach}"
+    )
+    opened(page, judgement.id)
+    missed = cell(page, judgement.region, approach).locator(".abnormal-missed")
+    expect(missed).to_have_text(
+        f"− missed, not clinically significant: {'; '.join(judgement.clinical.missed)}"
+    )
+    expect(missed.locator(".bad")).to_have_count(0)
     page.locator("#findings").uncheck()
     expect(page.locator(".findings")).to_have_count(0)
 

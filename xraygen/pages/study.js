@@ -246,12 +246,7 @@ function facts({ judgement, support, confidence }, withFindings) {
       line(
         "clinical",
         scored("clinical", clinical.score),
-        withFindings &&
-          findings([
-            ["good", "✓", "abnormal-matched", "matched", clinical.matched],
-            ["bad", "−", "abnormal-missed", "missed", clinical.missed],
-            ["bad", "+", "abnormal-invented", "invented", clinical.invented],
-          ]),
+        withFindings && abnormalFindings(clinical),
       ),
     line(
       "evidence",
@@ -259,6 +254,16 @@ function facts({ judgement, support, confidence }, withFindings) {
       confidence !== null && element("span", {}, `confidence ${twoDigits(confidence)}`),
     ),
   );
+}
+
+// What costs no clinical score is no error: the judge gives it no clinical significance.
+function abnormalFindings({ score, matched, missed, invented }) {
+  const [kind, note] = score < 1 ? ["bad", ""] : ["muted", ", not clinically significant:"];
+  return findings([
+    ["good", "✓", "abnormal-matched", "matched", matched],
+    [kind, "−", "abnormal-missed", `missed${note}`, missed],
+    [kind, "+", "abnormal-invented", `invented${note}`, invented],
+  ]);
 }
 
 // Findings by what became of them; null where none are listed.
@@ -275,6 +280,7 @@ function findings(groups) {
           element("span", { "aria-hidden": "true" }, `${sign} `),
           title,
         ),
+        " ", // where a line may break
         element("dd", {}, found.join("; ")),
       ),
     );
