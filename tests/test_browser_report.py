@@ -369,6 +369,32 @@ def test_the_address_of_no_study_says_so(open_page, report):
     page = open_page(report, "#study=study%20999")
     expect(page.locator("#study-note")).to_contain_text("There is no study “study 999”")
     expect(page.locator("#list a")).to_have_count(LISTED)
+    problem = page.locator("#filter-problem")
+    expect(problem).to_be_hidden()
+
+
+def test_what_is_not_understood_is_said_and_counts_as_not_asked(open_page, report, expected):
+    page = open_page(report, "#approach=gone&show=lost&show=careful&sort=size&min=low&max=0.1")
+    problem = page.locator("#filter-problem")
+    expect(problem).to_have_text(
+        "This report has no approach “gone”. This report has no order “size”. "
+        "This report has no approach “lost”. Score from: low is not a number from 0 to 1."
+    )
+    expect(page.locator("#filter-count")).to_have_text(", 1 in use")
+    expect(listed(page)).to_have_text(expected.found(["careful"], high=0.1)[:LISTED])
+    page.click("#clear")
+    expect(problem).to_be_hidden()
+    set_filter(page, "disagree", "5")
+    expect(problem).to_have_text("Disagreement: 5 is not a number from 0 to 1.")
+    expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
+    set_filter(page, "disagree", "0.5")
+    expect(problem).to_be_hidden()
+    page.evaluate("location.hash = '#show=short&sort=disagreement'")
+    expect(problem).to_have_text("One approach alone does not disagree: show another.")
+    page.evaluate("location.hash = '#min=0.9&max=0.1'")
+    expect(page.locator("#study-note")).to_have_text(
+        "No score is from 0.9 to 0.1: the first has to be the lower one."
+    )
 
 
 def test_keys_go_through_the_studies_and_search_but_not_while_typing(open_page, report):

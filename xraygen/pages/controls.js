@@ -49,10 +49,22 @@ function changeFilters({ target }) {
     filtering = go({ [name]: given, ...(name === "sort" && { study: null }) }, replace);
   };
   if (type === "checkbox") ask(target.checked);
-  else if (type === "number") ask(share(value), true);
+  else if (type === "number") {
+    ask(share(value), true);
+    showFilterProblems(); // also where the address stays what it was
+  }
   else if (type !== "search") ask(value);
   // What is typed in one go is one entry in the history.
   else typing = setTimeout(typed, 250, ask, value);
+}
+
+// What of the address and of what is typed counts as not asked.
+function showFilterProblems() {
+  const wrong = SHARES.map(inputOf).filter(({ value }) => value !== "" && share(value) === null);
+  const typedProblems = wrong.map(({ name, value }) => notAShare(name, value));
+  const text = [...new Set([...addressProblems, ...typedProblems])].join(" ");
+  byId("filter-problem").hidden = text === "";
+  if (byId("filter-problem").textContent !== text) byId("filter-problem").textContent = text;
 }
 
 function typed(ask, value) {
@@ -69,6 +81,7 @@ function stopTyping() {
 function clearFilters() {
   stopTyping();
   const kept = Object.fromEntries(VIEW_ONLY.map((name) => [name, fields[name]]));
+  for (const name of SHARES) inputOf(name).value = "";
   go({ ...NOTHING_ASKED, ...kept, study: current });
   byId("filter-text").focus();
 }
@@ -92,7 +105,7 @@ function turnList(by) {
   byId("list").scrollTop = 0;
 }
 
-// The controls as the address has them; what is being typed is left alone.
+// The controls as the address has them, and what of it is not understood; what is being typed is left alone.
 function setControls(columns) {
   for (const control of byId("filters").elements) {
     const value = fields[control.name];
@@ -107,6 +120,7 @@ function setControls(columns) {
   for (const box of byId("columns").querySelectorAll("input")) {
     box.checked = columns.includes(index.approaches.indexOf(box.value));
   }
+  showFilterProblems();
   byId("marks").checked = fields.marks;
   byId("findings").checked = fields.findings;
   byId("disagreeing").textContent = fields.approach === "*" ? "All" : "Those shown";

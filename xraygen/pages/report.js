@@ -8,6 +8,7 @@ let listed = ""; // what the list was made for
 let first = 0; // of the part of the list that is shown
 let current = null; // the id of the study that is shown
 let filtering = false; // a filter was just changed
+let addressProblems = []; // what in the address is not understood
 let turn = 0; // counts changes, so that a late file does not replace what came after it
 
 // Returns whether the address changes by that.
@@ -33,7 +34,7 @@ async function follow() {
   }
   try {
     if (!index) await prepare();
-    if (now === turn) await show(asked, now);
+    if (now === turn) await show(understoodHere(asked), now);
   } catch (error) {
     if (now === turn) showProblem(error);
     if (!(error instanceof NotLoaded)) throw error;
@@ -71,12 +72,28 @@ async function prepare() {
   byId("browser").hidden = false;
 }
 
+function understoodHere(asked) {
+  const known = {
+    approach: [...index.approaches, "*"],
+    region: index.regions,
+    verdict: index.verdicts,
+    clinical: Object.keys(CLINICAL),
+    sort: Object.keys(SORTS),
+    show: index.approaches,
+  };
+  const { fields, problems } = understood(asked, location.hash, known);
+  addressProblems = problems;
+  return fields;
+}
+
 async function show(asked, now) {
   const before = fields;
   fields = asked;
   byId("problem").hidden = true;
   const columns = columnsShown();
   const criteria = criteriaOf(index, fields, columns);
+  if (asksDisagreement(criteria) && criteria.disagreeing.length < 2)
+    addressProblems.push("One approach alone does not disagree: show another.");
   setControls(columns);
   const progress = (read, of) => {
     if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
@@ -107,9 +124,11 @@ async function show(asked, now) {
   else if (before) scrollToStudy();
 }
 
-// Of approaches, not of all: the index has that.
-const needsDisagreement = ({ disagree, sort, disagreeing }) =>
-  (disagree !== null || sort === "disagreement") && disagreeing.length < index.approaches.length;
+const asksDisagreement = ({ disagree, sort }) => disagree !== null || sort === "disagreement";
+
+// The index has that of all approaches.
+const needsDisagreement = (criteria) =>
+  asksDisagreement(criteria) && criteria.disagreeing.length < index.approaches.length;
 
 // To the top of the study, if that is out of sight.
 function scrollToStudy() {
@@ -163,7 +182,7 @@ async function showAsked(columns, criteria, changed, now) {
     showNote(
       "No study",
       fields.study === null
-        ? "No study has all that the filters ask for."
+        ? whyNone()
         : `There is no study “${fields.study}” among the test studies of this report.`,
     );
     return;
@@ -184,6 +203,12 @@ async function showAsked(columns, criteria, changed, now) {
   showMatched(pairs.filter(([approach]) => !columns.includes(approach)));
   const matched = new Set(pairs.map((pair) => pair.join(" ")));
   showStudy(index, study, row, { ...fields, columns, matched });
+}
+
+function whyNone() {
+  if (fields.min !== null && fields.max !== null && fields.min > fields.max)
+    return `No score is from ${fields.min} to ${fields.max}: the first has to be the lower one.`;
+  return "No study has all that the filters ask for.";
 }
 
 // Why there is no study.
