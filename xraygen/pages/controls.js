@@ -4,7 +4,6 @@ const inputOf = (name) => byId("filters").elements.namedItem(name);
 
 function prepareControls() {
   const options = (entries) => entries.map(([value, text]) => element("option", { value }, text));
-  const names = (list) => list.map((name) => [name, name.replaceAll("_", " ")]);
   inputOf("approach").append(
     ...options([
       ["", "any of those shown"],
@@ -13,7 +12,7 @@ function prepareControls() {
     ]),
   );
   inputOf("region").append(...options([["", "any"], ...index.regions.map((name) => [name, name])]));
-  inputOf("verdict").append(...options([["", "any"], ...names(index.verdicts)]));
+  inputOf("verdict").append(...options([["", "any"], ...index.verdicts.map((name) => [name, verdictWords(name)])]));
   const clinical = Object.entries(CLINICAL).map(([name, { label }]) => [name, label]);
   inputOf("clinical").append(...options([["", "anything"], ...clinical]));
   byId("clinical-field").hidden = !index.studies.some((row) => row.clinical);

@@ -1,6 +1,18 @@
 // Which studies are asked for, and in which order. The index has, of each study, a number for each
 // approach and region; "pairs" are (approach, region) as numbers in the index's lists.
 
+// What became of a pair.
+const VERDICTS = {
+  judged: "judged",
+  identical: "identical",
+  both_empty: "both empty",
+  reference_empty: "reference empty",
+  candidate_empty: "answer empty",
+  unparseable: "judge’s answer unreadable",
+  failed: "not judged",
+};
+const verdictWords = (name) => VERDICTS[name] ?? name.replaceAll("_", " ");
+
 // What the judge can have found of a pair's abnormal findings. `is` is told the pair's clinical
 // score and its errors: bit 1 = a finding is missed, bit 2 = one is invented.
 const CLINICAL = {

@@ -234,7 +234,7 @@ function facts({ judgement, support, confidence }, withFindings) {
       line(
         "judged",
         score !== null && scored("score", score),
-        element("span", {}, verdict.replaceAll("_", " ")),
+        element("span", {}, verdictWords(verdict)),
         withFindings &&
           findings([
             ["good", "✓", "matched", "matched", judgement.matched],
