@@ -314,8 +314,12 @@ def test_filters_find_what_the_records_say(open_page, report, expected):
 
 def test_filters_are_about_the_approaches_shown_unless_they_name_one(open_page, report, expected):
     page = open_page(report, "#max=0.1&region=lung&show=careful")
+    expect(page.locator("#columns").get_by_label("careful")).to_be_disabled()
+    expect(page.locator("#columns-note")).to_have_text("One has to be shown.")
     expect(listed(page)).to_have_text(expected.found(["careful"], ["lung"], high=0.1)[:LISTED])
     page.locator("#columns").get_by_label("short").check()
+    expect(page.locator("#columns").get_by_label("careful")).to_be_enabled()
+    expect(page.locator("#columns-note")).to_be_hidden()
     expect(listed(page)).to_have_text(
         expected.found(["careful", "short"], ["lung"], high=0.1)[:LISTED]
     )
@@ -436,6 +440,14 @@ def test_keys_go_through_the_studies_and_search_but_not_while_typing(open_page, 
     expect(page.locator("#keys")).to_be_hidden()
     page.keyboard.press("j")
     opened(page, "study 2")
+    page.click("#to-overview")
+    expect(page.locator("#overview-section")).to_be_visible()
+    page.keyboard.press("j")
+    opened(page, "study 0")
+    page.click("#to-overview")
+    expect(page.locator("#overview-section")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#filter-text")).to_be_focused()
 
 
 def test_keys_go_from_one_part_of_the_list_to_the_next(open_page, report):
@@ -588,7 +600,7 @@ def test_studies_that_lack_something_are_shown_with_what_they_have(open_page, re
 
 
 def test_pictures_are_shown_and_enlarged(open_page, report):
-    page = open_page(report, "#study=study 1")
+    page = open_page(report, "#study=study 1", allowed="ERR_FILE_NOT_FOUND")
     views = page.locator("#pictures img")
     expect(views).to_have_count(2)
     assert views.evaluate_all("all => all.map((one) => one.alt)") == [
@@ -604,3 +616,11 @@ def test_pictures_are_shown_and_enlarged(open_page, report):
     page.evaluate("number => { location.hash = `#study=study ${number}`; }", UNREADABLE)
     expect(page.locator("#pictures")).to_have_text("lateral: not readable")
     expect(views).to_have_js_property("complete", True)
+    folder = report.parent / "studies/pictures"
+    folder.rename(folder.with_name("elsewhere"))
+    try:
+        page.evaluate("location.hash = '#study=study 0'")
+        note = "picture not found; copy the folder “studies/pictures” too"
+        expect(page.locator("#pictures > *")).to_have_text([f"frontal: {note}", f"lateral: {note}"])
+    finally:
+        folder.with_name("elsewhere").rename(folder)

@@ -26,6 +26,7 @@ function prepareControls() {
         name,
       ),
     ),
+    byId("columns-note"),
   );
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("input", changeFilters);
@@ -94,8 +95,7 @@ function chooseColumns({ target }) {
   const approach = fields.approach === target.value && !target.checked ? "" : fields.approach;
   const best = index.best.map((number) => index.approaches[number]);
   const isDefault = names.join("\n") === best.join("\n");
-  if (names.length) go({ show: isDefault ? [] : names, approach });
-  else target.checked = true; // one is left
+  go({ show: isDefault ? [] : names, approach });
 }
 
 function turnList(by) {
@@ -104,7 +104,8 @@ function turnList(by) {
   byId("list").scrollTop = 0;
 }
 
-// The controls as the address has them, and what of it is not understood; what is being typed is left alone.
+// The controls as the address has them, and what of it is not understood; what is being typed is
+// left alone.
 function setControls(columns) {
   for (const control of byId("filters").elements) {
     const value = fields[control.name];
@@ -118,7 +119,9 @@ function setControls(columns) {
   }
   for (const box of byId("columns").querySelectorAll("input")) {
     box.checked = columns.includes(index.approaches.indexOf(box.value));
+    box.disabled = box.checked && columns.length === 1;
   }
+  byId("columns-note").hidden = columns.length > 1;
   showFilterProblems();
   byId("marks").checked = fields.marks;
   byId("findings").checked = fields.findings;
@@ -162,13 +165,25 @@ function pressed(event) {
   if (event.key === "?") {
     event.preventDefault();
     byId("keys").showModal();
-  } else if (fields && event.key === "j") {
-    step(1, event.repeat);
+  } else if (event.key === "j") {
+    if (fields) step(1, event.repeat);
+    else location.hash = "studies";
   } else if (fields && event.key === "k") {
     step(-1, event.repeat);
-  } else if (fields && event.key === "/") {
+  } else if (event.key === "/") {
     event.preventDefault();
-    byId("filter-box").open = true;
-    byId("filter-text").focus();
+    if (fields) focusSearch();
+    else searchNext();
   }
+}
+
+function focusSearch() {
+  byId("filter-box").open = true;
+  byId("filter-text").focus();
+}
+
+// From the overview to the studies; there is nothing to search before they are shown.
+function searchNext() {
+  focusNext = true;
+  location.hash = "studies";
 }

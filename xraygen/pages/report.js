@@ -9,6 +9,7 @@ let first = 0; // of the part of the list that is shown
 let current = null; // the id of the study that is shown
 let filtering = false; // a filter was just changed
 let addressProblems = []; // what in the address is not understood
+let focusNext = false; // on the search field, once the studies are shown
 let turn = 0; // counts changes, so that a late file does not replace what came after it
 
 // Returns whether the address changes by that.
@@ -119,6 +120,8 @@ async function show(asked, now) {
   }
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);
+  if (focusNext) focusSearch();
+  focusNext = false;
   if (!fields.study || before?.study === fields.study) return;
   if (criteria.ofPairs || fields.region !== "") scrollToAnswer();
   else if (before) scrollToStudy();
