@@ -292,7 +292,7 @@ def test_filters_find_what_the_records_say(open_page, report, expected):
             "both empty",
             "reference empty",
             "answer empty",
-            "judge’s answer unreadable",
+            "judgement unreadable",
             "not judged",
         ]
     )

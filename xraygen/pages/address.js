@@ -48,7 +48,8 @@ function understood(fields, fragment, known) {
     const unknown = given.filter((one) => one !== NOTHING_ASKED[name] && !values.includes(one));
     for (const one of unknown) problems.push(`This report has no ${WORDS[name] ?? name} “${one}”.`);
     if (unknown.length === 0) continue;
-    usable[name] = name === "show" ? given.filter((one) => values.includes(one)) : NOTHING_ASKED[name];
+    usable[name] =
+      name === "show" ? given.filter((one) => values.includes(one)) : NOTHING_ASKED[name];
   }
   const written = new URLSearchParams(fragment.replace(/^#/, ""));
   for (const name of SHARES) {

@@ -12,7 +12,9 @@ function prepareControls() {
     ]),
   );
   inputOf("region").append(...options([["", "any"], ...index.regions.map((name) => [name, name])]));
-  inputOf("verdict").append(...options([["", "any"], ...index.verdicts.map((name) => [name, verdictWords(name)])]));
+  inputOf("verdict").append(
+    ...options([["", "any"], ...index.verdicts.map((name) => [name, verdictWords(name)])]),
+  );
   const clinical = Object.entries(CLINICAL).map(([name, { label }]) => [name, label]);
   inputOf("clinical").append(...options([["", "anything"], ...clinical]));
   byId("clinical-field").hidden = !index.studies.some((row) => row.clinical);
@@ -52,8 +54,7 @@ function changeFilters({ target }) {
   else if (type === "number") {
     ask(share(value), true);
     showFilterProblems(); // also where the address stays what it was
-  }
-  else if (type !== "search") ask(value);
+  } else if (type !== "search") ask(value);
   // What is typed in one go is one entry in the history.
   else typing = setTimeout(typed, 250, ask, value);
 }

@@ -25,8 +25,7 @@ function countTokens(text) {
 function distance(one, other) {
   const total = one.total + other.total;
   let shared = 0;
-  for (const [token, count] of one.counts)
-    shared += Math.min(count, other.counts.get(token) ?? 0);
+  for (const [token, count] of one.counts) shared += Math.min(count, other.counts.get(token) ?? 0);
   return total ? 1 - (2 * shared) / total : 0;
 }
 

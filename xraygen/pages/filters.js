@@ -8,7 +8,7 @@ const VERDICTS = {
   both_empty: "both empty",
   reference_empty: "reference empty",
   candidate_empty: "answer empty",
-  unparseable: "judge’s answer unreadable",
+  unparseable: "judgement unreadable",
   failed: "not judged",
 };
 const verdictWords = (name) => VERDICTS[name] ?? name.replaceAll("_", " ");

@@ -11,7 +11,8 @@ function pictureButtons(study) {
       width: picture.width,
       height: picture.height,
       alt: `${picture.projection} view`,
-      onerror: ({ target }) => target.closest("button")?.replaceWith(pictureNote(picture, NOT_FOUND)),
+      onerror: ({ target }) =>
+        target.closest("button")?.replaceWith(pictureNote(picture, NOT_FOUND)),
     });
     const open = () =>
       showPicture(

@@ -84,8 +84,7 @@ const otherRun = (src) =>
 // many were read.
 async function* allStudies(index, progress) {
   for (const [number, row] of index.studies.entries()) {
-    if (number % settings.page === 0)
-      progress(number / settings.page, settings.files.pages.length);
+    if (number % settings.page === 0) progress(number / settings.page, settings.files.pages.length);
     yield [await loadStudy(index, number), row];
   }
 }

@@ -48,7 +48,8 @@ function measureSource() {
 
 // To the first answer that the filters match, or else that is asked for, with its reference.
 function scrollToAnswer() {
-  const cell = byId("answers").querySelector("td.found") ?? byId("answers").querySelector(".answer");
+  const cell =
+    byId("answers").querySelector("td.found") ?? byId("answers").querySelector(".answer");
   if (!cell) return;
   measureSource();
   scrollDown(cell);
@@ -131,8 +132,7 @@ function answersTable(index, study, row, view) {
   });
   const isOther = (one) => view.region !== "" && one.dataset.region !== view.region;
   const others = rows.filter(isOther);
-  const body = (attributes, list) =>
-    element("tbody", { role: "rowgroup", ...attributes }, list);
+  const body = (attributes, list) => element("tbody", { role: "rowgroup", ...attributes }, list);
   return element(
     "table",
     {
@@ -141,7 +141,10 @@ function answersTable(index, study, row, view) {
       "aria-labelledby": "answers-title",
     },
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, names)),
-    body({}, rows.filter((one) => !isOther(one))),
+    body(
+      {},
+      rows.filter((one) => !isOther(one)),
+    ),
     others.length > 0 && body({ id: "other-regions", hidden: !othersShown }, others),
   );
 }
