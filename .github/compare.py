@@ -3,7 +3,8 @@ comment.
 
     python .github/compare.py pull BASE     judgements and the report, from the DVC remote
     python .github/compare.py write BASE    comparison/comment.md, by `xraygen diff`
-    python .github/compare.py post FILE     creates the pull request's comment, or updates it
+    python .github/compare.py post FILE     creates the pull request's comment, or updates it; says
+                                            that there is no comparison where there is no FILE
 
 BASE is a commit of the base branch; HEAD is compared with their merge base. No stage of the graph
 is run. `post` needs nothing but Python, because it runs where the token may write and the code of
@@ -12,6 +13,7 @@ the pull request must not. See docs/pull-requests.md.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -21,6 +23,8 @@ from typing import Any
 
 COMPARED = ["evaluate", "compare"]  # the stages whose outs `xraygen diff` reads
 COMMENT = Path("comparison/comment.md")
+# By these, `xraygen diff` sees whether `prepare` ran with them. Where no reader settled any, none.
+REFERENCES = Path("data/references")
 REMOTE = Path("comparison/remote.txt")  # a sentence on what the DVC remote had
 REPORT = Path("reports/index.html")
 SECRET_CONFIG = Path(".dvc/config.local")
@@ -63,13 +67,19 @@ def pulled(commit: str) -> str:
         name = repo.config["core"].get("remote")
         if not name:
             return "No DVC remote is configured."
-        repo.pull([*COMPARED, "report"], allow_missing=True)
+        references = sorted(map(str, REFERENCES.glob("*.dvc")))
+        repo.pull([*COMPARED, "report", *references], allow_missing=True)
         # With today's remote: that commit may have had none, and git has no credentials.
         config = {section: dict(repo.config[section]) for section in ("core", "remote")}
         repo.fetch(COMPARED, revs=[commit], workspace=False, config=config)
         known = {value for _ in repo.brancher(revs=[commit]) for value in judgement_hashes(repo)}
         here = sum(repo.cache.local.exists(value) for value in known)
-    return f"The DVC remote `{name}` had {here} of {len(known)} files of judgements."
+    return f"The DVC remote{shown(name)} had {here} of {len(known)} files of judgements."
+
+
+def shown(name: str) -> str:
+    """The name of a remote, unless something in it could be markup, a link or a mention."""
+    return f" `{name}`" if re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name) else ""
 
 
 def judgement_hashes(repo: Any) -> list[str]:
@@ -95,7 +105,8 @@ def write(base: str) -> None:
     if REMOTE.exists():
         remote = REMOTE.read_text(encoding="utf-8").strip()
     verdict, _, rest = done.stdout.partition("\n\n")
-    text = f"{verdict}\n\n{remote} {report_sentence()}\n\n{rest}"
+    head = f"The working tree is that of `{git('rev-parse', '--short=7', 'HEAD')}`."
+    text = f"{verdict}\n\n{head} {remote} {report_sentence()}\n\n{rest}"
     COMMENT.parent.mkdir(exist_ok=True)
     COMMENT.write_text(text, encoding="utf-8")
     append_to("GITHUB_STEP_SUMMARY", text)
@@ -119,18 +130,24 @@ def append_to(variable: str, text: str) -> None:
 
 
 def merge_base(base: str) -> str:
-    command = ["git", "merge-base", base, "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise Failure(f"git finds no merge base of {base} and HEAD; is the history complete?")
-    return done.stdout.strip()
+    try:
+        return git("merge-base", base, "HEAD")
+    except subprocess.CalledProcessError:
+        message = f"git finds no merge base of {base} and HEAD; is the history complete?"
+        raise Failure(message) from None
+
+
+def git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def post(path: str) -> None:
     """A token that may not write, as on a pull request from a fork, is no failure: the text is in
     the job's summary.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    file = Path(path)
+    text = file.read_text(encoding="utf-8") if file.exists() else not_compared()
     body = {"body": bounded(f"{MARKER}\n{text}")}
     issues = f"repos/{os.environ['GITHUB_REPOSITORY']}/issues"
     comments = f"{issues}/{os.environ['PULL_REQUEST']}/comments"
@@ -144,6 +161,15 @@ def post(path: str) -> None:
         if error.code != 403:
             raise Failure(f"GitHub answered {error.code} to {error.url}") from None
         print("::notice::The token may not comment; the comparison is in the job's summary.")
+
+
+def not_compared() -> str:
+    """In place of what an earlier commit's comment says."""
+    given = os.environ
+    head = given["HEAD_SHA"][:7]
+    run = f"{given['GITHUB_REPOSITORY']}/actions/runs/{given['GITHUB_RUN_ID']}"
+    url = f"{given['GITHUB_SERVER_URL']}/{run}"
+    return f"**`{head}` could not be compared with the base:** see [the run]({url}).\n"
 
 
 def bounded(text: str) -> str:

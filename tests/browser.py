@@ -9,7 +9,7 @@ written to the console), exceptions that nothing catches, requests to a network.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from recipes import chromium
 
 # Generous, because the machine may be busy; a test that passes waits for none of it.
-_PATIENCE_MS = 10_000
+_PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,34 @@ def open_page(browser) -> Iterator[Callable]:
     assert not problems
 
 
+@pytest.fixture(scope="module")
+def shared(browser) -> Iterator["Shared"]:
+    """A window for tests of a file that ask of a page only what its address says: faster than a new
+    one each time.
+    """
+    window = Shared(browser)
+    yield window
+    window.context.close()
+
+
+class Shared(Watched):
+    def show(self, path: Path | str, fragment: str):
+        """The page at this fragment. It is loaded once: a file of tests has one page."""
+        page = self.context.pages[0] if self.context.pages else self.open(path)
+        page.mouse.move(0, 0)
+        page.evaluate(
+            "fragment => { document.activeElement.blur(); location.hash = fragment; }", fragment
+        )
+        return page
+
+    def new_problems(self) -> list[str]:
+        """Those since the last time."""
+        self.context.pages[0].evaluate("0")  # so that everything before has been heard
+        found = self.problems.copy()
+        self.problems.clear()
+        return found
+
+
 def expect(locator):
     """Playwright's expect, which looks again until what is asserted holds."""
     from playwright.sync_api import expect
@@ -96,11 +124,16 @@ def expect(locator):
     return expect(locator)
 
 
-def accessibility_violations(page) -> list[str]:
-    """What axe-core calls serious or critical in the page as it is now: rule, element, reason."""
+def accessibility_violations(page, rules: Sequence[str] = ()) -> list[str]:
+    """What axe-core calls serious or critical in the page as it is now: rule, element, reason.
+    `rules`: those to check; none = all.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    options: dict = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = list(rules)
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['target'][0]}: {node['failureSummary']}"
         for rule in found

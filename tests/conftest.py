@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browser import browser, open_page  # noqa: F401 (fixtures)
+from browser import browser, open_page, shared  # noqa: F401 (fixtures)
 from hypothesis import settings
 
 from xraygen.annotators import load as annotators

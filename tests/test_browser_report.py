@@ -1,28 +1,11 @@
 """The report in a browser: every study can be found, read and linked to."""
 
-from decimal import ROUND_HALF_UP, Decimal
-from functools import reduce
-from itertools import product
-from operator import add
-
 import pytest
 import synthetic_report
 from browser import expect
 from conftest import REGIONS
-from synthetic_report import (
-    ASTRAL,
-    BIG_HEART,
-    FAILED,
-    FLOOR,
-    LUNGS_CLEAR,
-    SIZE,
-    UNCURATED,
-    UNREADABLE,
-    opened,
-)
-
-from xraygen.language.text import disagreement
-from xraygen.pages.pictures import LONGEST
+from expected_report import Expected, mean, summaries
+from synthetic_report import FLOOR, cell, opened
 
 COUNT = 120  # three files of studies, and two parts of the list
 LISTED = 100  # in a part of the list
@@ -38,108 +21,11 @@ def report(made, tmp_path_factory):
     return synthetic_report.write(tmp_path_factory.mktemp("report"), made)
 
 
-class Expected:
-    """What the page should find, from the records."""
-
-    def __init__(self, made: synthetic_report.Collection):
-        self.made = made
-        self.judged = {
-            (name, judgement.id, judgement.region): judgement
-            for name, judgements in made.judgements.items()
-            for judgement in judgements
-        }
-
-    def answer(self, approach: str, number: int):
-        return self.made.annotations[approach][number]
-
-    def pairs(self, number: int, approaches, regions, **asked):
-        """(approach, region) of a study that have all that is asked of a pair."""
-        for region, approach in product(regions, approaches):
-            if self._has(number, approach, region, **asked):
-                yield approach, region
-
-    def _has(
-        self,
-        number,
-        approach,
-        region,
-        verdict=None,
-        clinical=None,
-        low=None,
-        high=None,
-        disagree=None,
-        disagreeing=None,
-        abnormal=False,
-        unsupported=False,
-        failed=False,
-    ) -> bool:
-        id = self.made.studies[number].id
-        record = self.answer(approach, number)
-        judgement = self.judged.get((approach, id, region))
-        if low is not None or high is not None:
-            score = None if judgement is None else judgement.score
-            if score is None or not (low or 0) <= round(score, 4) <= (1 if high is None else high):
-                return False
-        present = 0 if judgement is None else judgement.clinical.present or 0
-        if clinical and (judgement is None or not self._is(clinical, judgement.clinical)):
-            return False
-        support = record.evidence[region].support if record.annotation is not None else None
-        return (
-            (verdict is None or (judgement is not None and judgement.verdict == verdict))
-            and (disagree is None or self.disagreement(number, region, disagreeing) >= disagree)
-            and (not abnormal or present > 0)
-            and (not unsupported or support == "unsupported")
-            and (not failed or record.annotation is None)
-        )
-
-    @staticmethod
-    def _is(asked: str, clinical) -> bool:
-        if clinical.score == 1:
-            return asked == "right"
-        missed, invented = map(bool, (clinical.missed, clinical.invented))
-        return {
-            "missed": missed,
-            "invented": invented,
-            "either": missed or invented,
-            "detail": not missed and not invented,
-            "right": False,
-        }[asked]
-
-    def found(self, approaches, regions=tuple(REGIONS), novel=False, text="", **asked) -> list[str]:
-        return [
-            study.id
-            for number, study in enumerate(self.made.studies)
-            if (study.novel or not novel)
-            and all(word in self._texts(number) for word in text.lower().split())
-            and (not asked or any(self.pairs(number, approaches, regions, **asked)))
-        ]
-
-    def disagreement(self, number: int, region: str, approaches) -> float:
-        answers = [self.answer(name, number).annotation for name in approaches]
-        return round(disagreement([one[region] for one in answers if one is not None]), 3)
-
-    def _texts(self, number: int) -> str:
-        study = self.made.studies[number]
-        answers = [
-            text
-            for records in self.made.annotations.values()
-            for text in (records[number].annotation or {}).values()
-        ]
-        return "\n".join(
-            [study.id, study.report, *(study.reference or {}).values(), *answers]
-        ).lower()
-
-    def clinical(self, number: int, approach: str, region: str) -> float | None:
-        judgement = self.judged.get((approach, self.made.studies[number].id, region))
-        return None if judgement is None else judgement.clinical.score
-
-    def scores(self, number: int, approaches, regions=REGIONS.scored) -> list[float]:
-        id = self.made.studies[number].id
-        judged = [
-            self.judged.get((approach, id, region))
-            for region, approach in product(regions, approaches)
-        ]
-        return [round(one.score, 4) for one in judged if one is not None and one.score is not None]
+@pytest.fixture
+def page_at(shared, report):
+    """page_at("#study=study 1"): the report there, in a window that tests share."""
+    yield lambda fragment: shared.show(report, fragment)
+    assert not shared.new_problems()
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +37,6 @@ def listed(page):
     return page.locator("#list .id")
 
 
-def cell(page, region: str, approach: str):
-    return page.locator(f"#answers tr[data-region='{region}'] td[data-approach='{approach}']")
-
-
 def ids(numbers) -> list[str]:
     return [f"study {number}" for number in numbers]
 
@@ -164,23 +46,6 @@ def compared(page) -> list[str]:
     shown = page.locator("#columns input:checked")
     names = shown.evaluate_all("boxes => boxes.map((box) => box.value)")
     return [name for name in names if name != FLOOR]
-
-
-def mean(scores: list[float]) -> float:
-    """With the last bit as JavaScript has it; fmean and sum are more exact."""
-    return reduce(add, scores) / len(scores)
-
-
-def two_digits(value: float) -> Decimal:
-    """As JavaScript rounds."""
-    return Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def summaries(scores) -> list[str]:
-    return [
-        f"worst {two_digits(min(one))}mean {two_digits(mean(one))}" if one else "worst –mean –"
-        for one in scores
-    ]
 
 
 def test_every_study_is_listed_with_its_scores(open_page, report, expected):
@@ -211,13 +76,11 @@ def test_every_study_is_listed_with_its_scores(open_page, report, expected):
     expect(page.locator("#list .scores")).to_have_text(summaries(alone))
 
 
-def test_the_floor_is_what_the_filters_are_about_where_it_is_asked_for_or_alone(
-    open_page, report, expected
-):
+def test_the_floor_is_what_the_filters_are_about_where_it_is_asked_for_or_alone(page_at, expected):
     wanted = expected.found([FLOOR], high=0.1)
     others = expected.found(["careful"], high=0.1)
     assert set(wanted) - set(others)
-    page = open_page(report, f"#max=0.1&show=careful&show={FLOOR}")
+    page = page_at(f"#max=0.1&show=careful&show={FLOOR}")
     expect(listed(page)).to_have_text(others[:LISTED])
     page.select_option("#filter-approach", FLOOR)
     expect(listed(page)).to_have_text(wanted[:LISTED])
@@ -282,8 +145,8 @@ def set_filter(page, name: str, value: str | bool) -> None:
         control.fill(value)
 
 
-def test_filters_find_what_the_records_say(open_page, report, expected):
-    page = open_page(report, "#studies")
+def test_filters_find_what_the_records_say(page_at, expected):
+    page = page_at("#studies")
     expect(page.locator("#filter-verdict option")).to_have_text(
         [
             "any",
@@ -312,8 +175,8 @@ def test_filters_find_what_the_records_say(open_page, report, expected):
         expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
 
 
-def test_filters_are_about_the_approaches_shown_unless_they_name_one(open_page, report, expected):
-    page = open_page(report, "#max=0.1&region=lung&show=careful")
+def test_filters_are_about_the_approaches_shown_unless_they_name_one(page_at, expected):
+    page = page_at("#max=0.1&region=lung&show=careful")
     expect(page.locator("#columns").get_by_label("careful")).to_be_disabled()
     expect(page.locator("#columns-note")).to_have_text("One has to be shown.")
     expect(listed(page)).to_have_text(expected.found(["careful"], ["lung"], high=0.1)[:LISTED])
@@ -325,7 +188,7 @@ def test_filters_are_about_the_approaches_shown_unless_they_name_one(open_page, 
     )
 
 
-def test_studies_are_sorted_by_what_the_filters_are_about(open_page, report, made, expected):
+def test_studies_are_sorted_by_what_the_filters_are_about(page_at, made, expected):
     last = float("inf")
     orders = {}
     scores = [expected.scores(number, ["careful"], ["lung"]) for number in range(COUNT)]
@@ -338,7 +201,7 @@ def test_studies_are_sorted_by_what_the_filters_are_about(open_page, report, mad
     orders["disagreement"] = [
         -expected.disagreement(number, "lung", pair) for number in range(COUNT)
     ]
-    page = open_page(report, f"#approach=careful&region=lung&show=template&show={FLOOR}")
+    page = page_at(f"#approach=careful&region=lung&show=template&show={FLOOR}")
     for name, values in orders.items():
         assert len(set(values)) > (2 if name == "clinical" else 20), name
         page.select_option("#sort", name)
@@ -381,16 +244,16 @@ def test_a_study_has_an_address_that_can_be_sent_on_and_gone_back_to(open_page, 
     opened(sent, "study 60")
 
 
-def test_the_address_of_no_study_says_so(open_page, report):
-    page = open_page(report, "#study=study%20999")
+def test_the_address_of_no_study_says_so(page_at):
+    page = page_at("#study=study%20999")
     expect(page.locator("#study-note")).to_contain_text("There is no study “study 999”")
     expect(page.locator("#list a")).to_have_count(LISTED)
     problem = page.locator("#filter-problem")
     expect(problem).to_be_hidden()
 
 
-def test_what_is_not_understood_is_said_and_counts_as_not_asked(open_page, report, expected):
-    page = open_page(report, "#approach=gone&show=lost&show=careful&sort=size&min=low&max=0.1")
+def test_what_is_not_understood_is_said_and_counts_as_not_asked(page_at, expected):
+    page = page_at("#approach=gone&show=lost&show=careful&sort=size&min=low&max=0.1")
     problem = page.locator("#filter-problem")
     expect(problem).to_have_text(
         "This report has no approach “gone”. This report has no order “size”. "
@@ -413,8 +276,8 @@ def test_what_is_not_understood_is_said_and_counts_as_not_asked(open_page, repor
     )
 
 
-def test_keys_go_through_the_studies_and_search_but_not_while_typing(open_page, report):
-    page = open_page(report, "#studies")
+def test_keys_go_through_the_studies_and_search_but_not_while_typing(page_at):
+    page = page_at("#studies")
     opened(page, "study 0")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -450,8 +313,8 @@ def test_keys_go_through_the_studies_and_search_but_not_while_typing(open_page, 
     expect(page.locator("#filter-text")).to_be_focused()
 
 
-def test_keys_go_from_one_part_of_the_list_to_the_next(open_page, report):
-    page = open_page(report, f"#study=study%20{LISTED - 1}")
+def test_keys_go_from_one_part_of_the_list_to_the_next(page_at):
+    page = page_at(f"#study=study%20{LISTED - 1}")
     opened(page, f"study {LISTED - 1}")
     page.keyboard.press("j")
     opened(page, f"study {LISTED}")
@@ -489,138 +352,3 @@ IS_IN_SIGHT = """one => {
   const corners = [[left + 4, top + 4], [right - 4, bottom - 4]];
   return corners.every(([x, y]) => one.contains(document.elementFromPoint(x, y)));
 }"""
-
-
-def test_the_source_of_an_answer_is_marked_in_the_report(open_page, report, made):
-    """Also after characters that JavaScript counts twice."""
-    study = made.studies[ASTRAL]
-    evidence = made.annotations["careful"][ASTRAL].evidence
-    sources = {
-        region: [study.report[start:end] for start, end in evidence[region].spans]
-        for region in ("lung", "heart")
-    }
-    assert len(sources["lung"]) > 1 and sources["heart"]
-    page = open_page(report, f"#study={study.id}&show=careful")
-    opened(page, study.id)
-    marked = page.locator("#report mark")
-    assert page.locator("#report").inner_text() == study.report
-    expect(marked).to_have_count(0)
-    cell(page, "lung", "careful").locator(".answer").hover()
-    expect(marked).to_have_text(sources["lung"])
-    assert page.locator("#report").text_content() == study.report
-    page.locator("#study-title").hover()
-    expect(marked).to_have_count(0)
-    cell(page, "heart", "careful").locator(".answer").focus()
-    expect(marked).to_have_text(sources["heart"])
-    page.keyboard.press("Tab")  # to the next region with a source
-    expect(marked).not_to_have_text(sources["heart"])
-
-
-def test_words_that_differ_from_the_reference_are_marked(open_page, report, made):
-    number, words = next(
-        (number, study.reference["heart"])
-        for number, study in enumerate(made.studies)
-        if number != UNCURATED and study.reference["heart"] == "Mild cardiomegaly."
-    )
-    page = open_page(report, f"#study=study {number}&show=inventive")
-    answer = cell(page, "heart", "inventive")
-    expect(answer.locator("ins.added")).to_have_text(["Severe"])
-    expect(answer.locator("del.missing")).to_have_text(["Mild"])
-    expect(page.locator("tr[data-region=heart] .reference .text")).to_have_text(words)
-    page.locator("#marks").uncheck()
-    expect(answer.locator(".answer")).to_have_text(BIG_HEART)
-    expect(answer.locator("ins, del")).to_have_count(0)
-
-
-def test_what_the_judge_made_of_an_answer_is_shown(open_page, report, expected):
-    """Of each kind of finding the first study that has it."""
-    kinds = {
-        "matched": lambda one: one.listed.matched,
-        "missed": lambda one: one.listed.significant.get("b", ()),
-        "false": lambda one: one.listed.significant.get("a", ()),
-        "abnormal-missed": lambda one: one.clinical.missed,
-        "abnormal-invented": lambda one: one.clinical.invented,
-    }
-    page = None
-    for kind, of in kinds.items():
-        judgement = next(
-            one
-            for one in expected.judged.values()
-            if one.verdict == "judged"
-            and of(one)
-            and not (one.listed.significant.keys() - {"a", "b"})
-        )
-        approach = next(name for (name, *key), one in expected.judged.items() if one is judgement)
-        fragment = f"#study={judgement.id}&show={approach}"
-        if page is None:
-            page = open_page(report, fragment)
-        page.evaluate("fragment => { location.hash = fragment; }", fragment)
-        opened(page, judgement.id)
-        shown = cell(page, judgement.region, approach)
-        expect(shown.locator(f".{kind} dd")).to_have_text("; ".join(of(judgement)))
-        expect(shown.locator(".facts")).to_contain_text(f"score {judgement.score:.2f}")
-        expect(shown.locator(".facts")).to_contain_text(f"clinical {judgement.clinical.score:.2f}")
-    approach, judgement = next(
-        (name, judgement)
-        for (name, *_), judgement in expected.judged.items()
-        if judgement.clinical.score == 1 and judgement.clinical.missed
-    )
-    page.evaluate(
-        "fragment => { location.hash = fragment; }", f"#study={judgement.id}&show={approach}"
-    )
-    opened(page, judgement.id)
-    missed = cell(page, judgement.region, approach).locator(".abnormal-missed")
-    expect(missed).to_have_text(
-        f"− missed, not clinically significant: {'; '.join(judgement.clinical.missed)}"
-    )
-    expect(missed.locator(".bad")).to_have_count(0)
-    page.locator("#findings").uncheck()
-    expect(page.locator(".findings")).to_have_count(0)
-
-
-def test_support_and_confidence_are_shown(open_page, report, made):
-    page = open_page(report, "#study=study 27&show=careful")
-    evidence = made.annotations["careful"][27].evidence["lung"]
-    assert evidence.confidence == 0.99 and evidence.support == "unsupported"
-    facts = cell(page, "lung", "careful").locator(".facts")
-    expect(facts).to_contain_text("unsupported")
-    expect(facts).to_contain_text("confidence 0.99")
-
-
-def test_studies_that_lack_something_are_shown_with_what_they_have(open_page, report, made):
-    page = open_page(report, f"#study=study {FAILED}&show=short&show=template&marks=0")
-    expect(cell(page, "lung", "short")).to_contain_text("failed the answer is no JSON")
-    expect(cell(page, "lung", "template").locator(".answer")).to_have_text(LUNGS_CLEAR)
-    expect(page.locator("#pictures")).to_be_empty()
-    page.evaluate("location.hash = '#study=study 5&show=careful'")
-    opened(page, f"study {UNCURATED}")
-    expect(page.locator("tr[data-region=lung] .reference")).to_contain_text("no reference")
-    expect(page.locator("#report")).to_have_text(made.studies[UNCURATED].report)
-    expect(page.locator("#answers .facts:has-text('score')")).to_have_count(0)
-
-
-def test_pictures_are_shown_and_enlarged(open_page, report):
-    page = open_page(report, "#study=study 1", allowed="ERR_FILE_NOT_FOUND")
-    views = page.locator("#pictures img")
-    expect(views).to_have_count(2)
-    assert views.evaluate_all("all => all.map((one) => one.alt)") == [
-        "frontal view",
-        "lateral view",
-    ]
-    views.nth(1).click()
-    large = page.locator("#picture-large")
-    expect(large).to_have_js_property("naturalWidth", min(SIZE[0], LONGEST))
-    expect(large).to_have_attribute("alt", "lateral view")
-    page.keyboard.press("Escape")
-    expect(large).to_be_hidden()
-    page.evaluate("number => { location.hash = `#study=study ${number}`; }", UNREADABLE)
-    expect(page.locator("#pictures")).to_have_text("lateral: not readable")
-    expect(views).to_have_js_property("complete", True)
-    folder = report.parent / "studies/pictures"
-    folder.rename(folder.with_name("elsewhere"))
-    try:
-        page.evaluate("location.hash = '#study=study 0'")
-        note = "picture not found; copy the folder “studies/pictures” too"
-        expect(page.locator("#pictures > *")).to_have_text([f"frontal: {note}", f"lateral: {note}"])
-    finally:
-        folder.with_name("elsewhere").rename(folder)

@@ -64,7 +64,8 @@ def project(tmp_path_factory, root) -> Project:
     folder = tmp_path_factory.mktemp("project") / "clone"
     for name in ("plugins", "stages", "xraygen"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in (".gitignore", ".dvcignore", "params.yaml", f"{RAW}/README.md"):
+    notes = (f"{RAW}/README.md", "data/references/README.md")
+    for name in (".gitignore", ".dvcignore", "params.yaml", *notes):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, folder / name)
     stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]

@@ -1,25 +1,28 @@
 """The command line: what it writes, and how it speaks of a user's mistakes."""
 
+import contextlib
 import csv
 import json
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner, Result
 
+from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.tables import read_cases, read_pairs
 
 
-def xraygen(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "xraygen", *arguments], cwd=cwd, capture_output=True, text=True
-    )
+def xraygen(*arguments: str, cwd) -> Result:
+    """In this process; the tests of `examine` and of the judges start one of its own."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(main, arguments)
 
 
-def one_line(done: subprocess.CompletedProcess, *said: str) -> None:
+def one_line(done: Result, *said: str) -> None:
     assert (
-        done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+        done.exit_code == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
     ), done.stderr
     assert all(words in done.stderr for words in said), done.stderr
 
@@ -41,7 +44,7 @@ def test_judge_keeps_rows_order_and_columns(tmp_path):
     with (tmp_path / "pairs.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("mine", "reference", "candidate"), *rows])
     done = xraygen("judge", "pairs.csv", "--judge", "proxy", "--out", "out.csv", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     with (tmp_path / "out.csv").open(newline="") as file:
         out = list(csv.DictReader(file))
     assert [(row["mine"], row["reference"], row["candidate"]) for row in out] == rows
@@ -65,7 +68,7 @@ def test_judge_reads_json_lines_too(tmp_path):
         '{"reference": null, "candidate": "", "n": 1}\n\n'
         '{"reference": "a", "candidate": "a", "n": 2}\n',
     )
-    assert xraygen("judge", "pairs.jsonl", "--out", "out.csv", cwd=tmp_path).returncode == 0
+    assert xraygen("judge", "pairs.jsonl", "--out", "out.csv", cwd=tmp_path).exit_code == 0
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith(",,1,1.0,both_empty")
 
 
@@ -104,7 +107,7 @@ def test_judge_keeps_columns_that_only_some_rows_have_and_says_what_it_replaces(
         '{"reference": "", "candidate": "", "note": "n"}\n',
     )
     done = xraygen("judge", "p.jsonl", "--out", "o.csv", cwd=tmp_path)
-    assert done.returncode == 0 and "replaces in o.csv: score" in done.stderr
+    assert done.exit_code == 0 and "replaces in o.csv: score" in done.stderr
     with (tmp_path / "o.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["note"] for row in rows] == ["", "n"] and rows[0]["score"] == "1.0"
@@ -112,7 +115,7 @@ def test_judge_keeps_columns_that_only_some_rows_have_and_says_what_it_replaces(
 
 def test_judging_no_rows_leaves_a_header(tmp_path):
     write(tmp_path / "p.csv", "reference,candidate\n")
-    assert xraygen("judge", "p.csv", "--out", "o.csv", cwd=tmp_path).returncode == 0
+    assert xraygen("judge", "p.csv", "--out", "o.csv", cwd=tmp_path).exit_code == 0
     header = "score,verdict,matched_findings,a,b,c,d,e,f,clinical,missed,invented\n"
     assert (tmp_path / "o.csv").read_text() == header
 

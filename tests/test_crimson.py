@@ -5,7 +5,6 @@ answer is paid for twice. A real server on loopback gives planted answers.
 import csv
 import importlib.util
 import json
-import os
 import random
 import signal
 import subprocess
@@ -16,10 +15,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import ROOT, ChatServer
 from pydantic import ValidationError
 
 from xraygen import judges, params
+from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.study import ErrorCounts
 from xraygen.engines.budget import TokenPrice
@@ -524,15 +525,9 @@ def write_pairs(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "xraygen", "judge", "pairs.csv", *arguments]
-
-
 def ran(*arguments: str, **environment: str) -> tuple[int, str]:
-    done = subprocess.run(
-        command(*arguments), env=os.environ | environment, capture_output=True, text=True
-    )
-    return done.returncode, done.stdout + done.stderr
+    done = CliRunner(env=environment).invoke(main, ["judge", "pairs.csv", *arguments])
+    return done.exit_code, done.stdout + done.stderr
 
 
 def rows_of(pairs: list[tuple[str, str]]) -> list[dict]:
@@ -586,9 +581,8 @@ def test_killed_and_started_again_it_asks_only_the_rest(model, tmp_path):
     project(tmp_path, server)
     pairs = [(f"nodule left {ACTION}", f"nodule {k} {ACTION}") for k in range(40)]
     write_pairs(Path("pairs.csv"), rows_of(pairs))
-    running = subprocess.Popen(
-        command("--judge", "crimson", "--out", "out.csv"), stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "xraygen", "judge", "pairs.csv", "--judge", "crimson"]
+    running = subprocess.Popen([*command, "--out", "out.csv"], stderr=subprocess.DEVNULL)
     while len(server.asked) < 12 and running.poll() is None:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)

@@ -1,5 +1,6 @@
 """`xraygen diff`: whether the verdict is right, on real repositories with git and DVC."""
 
+import contextlib
 import math
 import re
 import shutil
@@ -23,7 +24,7 @@ from xraygen.revisions.difference import Difference, difference
 from xraygen.revisions.escaping import plain
 from xraygen.revisions.notes import notes
 from xraygen.revisions.rendering import markdown, terminal
-from xraygen.revisions.rules import gate
+from xraygen.revisions.rules import Gate, gate
 from xraygen.revisions.verdict import verdict
 
 
@@ -125,6 +126,21 @@ def test_differences_and_p_values_are_those_by_hand(project):
         assert tested[name].new - tested[name].old == pytest.approx(by_hand)
 
 
+def test_other_bytes_of_the_same_judgements_are_no_change(project):
+    """Nor do they make Holm's correction stricter for those that changed."""
+    project.approaches["router"] = slipping(2)
+    project.write()
+    for name in ("floor", "brief"):
+        path = project.folder / f"data/judgements/{name}/test.jsonl"
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    project.lock()
+    difference = found(project)
+    router = next(one for one in difference.changes if one.name == "router")
+    assert router.tested["score"].p_holm == router.tested["score"].p
+    assert said(difference).endswith("; the other two did not change.")
+    assert markdown(difference).count(" of 192 differ") == 3  # by each measure, of router
+
+
 def test_new_and_removed_approaches(project):
     project.approaches["careful"] = right
     del project.approaches["brief"]
@@ -160,6 +176,7 @@ def test_changed_data_tests_the_shared_studies_and_says_both_numbers(project):
     # The floor's answers did not change; on other studies they have other scores.
     (floor,) = (one for one in difference.changes if one.name == "floor")
     assert floor.tested["score"].difference == 0 and floor.old != floor.new
+    assert "the other two did not change on the studies of both sides" in said(difference)
 
 
 def test_no_shared_study(project):
@@ -245,6 +262,10 @@ def test_changed_references_are_a_changed_yardstick(project):
     project.save("before")
     project.studies = [corrected(*pair) for pair in enumerate(project.studies)]
     project.save("after")
+    project.approaches["router"] = lambda number, study: (
+        answers[study.id] | ({"bone": "A rib is fractured."} if number == 1 else {})
+    )
+    project.save("one-answer")
     difference = found(project, "before", "after")
     assert "16 of 192 references differ" in noted(difference)
     assert re.match(
@@ -252,6 +273,13 @@ def test_changed_references_are_a_changed_yardstick(project):
         r"changed \(score; p after Holm's correction over three approaches\): router 1\.000 to ",
         said(difference),
     )
+    difference = found(project, "before", "one-answer")
+    assert "router scored significantly lower with other answers and by another yardstick" in said(
+        difference
+    )
+    assert "got significantly worse" not in said(difference)
+    result = gated(difference, "any")
+    assert not result.failed and "router and brief the yardstick changed, so" in result.text
 
 
 def test_changed_regions_test_the_shared_ones(project):
@@ -265,7 +293,7 @@ def test_changed_regions_test_the_shared_ones(project):
     assert "router got significantly worse" in said(difference)
 
 
-# What is not at hand
+# What is not there
 
 
 def test_without_a_cache_committed_scores_are_compared(project):
@@ -337,6 +365,36 @@ def test_params_that_have_not_run_are_said_to_be_out_of_date(project):
     assert "the stage evaluate@router ran with other params." in noted(
         found(project, "base", "forgotten")
     )
+
+
+def test_folders_that_a_clone_has_in_part_are_not_out_of_date(project, tmp_path):
+    """As `models` and `data/references` are without `dvc pull`: git has a file of each, DVC the
+    others.
+    """
+    names = ("models/tiny/config.json", "models/adapter/config.json", "references/README.md")
+    for name in (*names, "references/references.jsonl"):
+        path = project.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    project.graph["stages"] |= {
+        "finetune": {"cmd": "true", "outs": ["models/adapter"]},
+        "release": {"cmd": "true", "deps": ["models", "references"]},
+    }
+    tracked = project.folder / "references/references.jsonl.dvc"
+    tracked.write_text("outs:\n- path: references.jsonl\n  hash: md5\n")
+    with (project.folder / ".gitignore").open("a") as file:
+        file.write("/models/adapter\n/references/*.jsonl\n")
+    project.save("folders")
+    clone = tmp_path / "clone"
+    project.git("clone", "-q", ".", str(clone))
+    with contextlib.chdir(clone):
+        assert said(difference(clone, "folders", None)) == "None of the three approaches changed."
+        (clone / "models/adapter").mkdir()
+        (clone / "models/adapter/config.json").write_text(names[1])
+        (clone / "references/references.jsonl").write_text("edited")
+        edited = difference(clone, "folders", None)
+    assert said(edited).endswith("but the results of the working tree are out of date.")
+    assert "the stage release ran with other code, data or params" in noted(edited)
 
 
 @pytest.mark.parametrize("content", [None, "<<<<<<< HEAD\nstages:\n"])
@@ -422,6 +480,13 @@ def test_judgements_in_a_folder_that_is_one_out(project):
     difference = found(project, "folders", "other")
     assert "router got significantly worse" in said(difference)
     assert "the other two did not change" in said(difference)
+    # What was cut off while it was written is not in the cache.
+    for listing in (project.folder / ".dvc/cache/files/md5").rglob("*.dir"):
+        listing.chmod(0o644)
+        listing.write_bytes(listing.read_bytes()[:20])
+    difference = found(project, "folders", "other")
+    assert "cannot be determined for router" in said(difference)
+    assert "are not in DVC's cache" in noted(difference)
 
 
 def test_an_experiment_is_found_by_its_name(project):
@@ -441,11 +506,31 @@ def test_too_few_studies(project):
     assert "4 studies are too few for a difference to be significant." in noted(difference)
 
 
+def test_studies_that_are_too_few_for_a_test_of_all_approaches(project):
+    """Of one approach alone a difference on six studies may hold (p = 1/32), of two it cannot."""
+    project.studies = studies(6)
+    project.approaches = {"router": right, "brief": right}
+    project.save("six")
+    project.approaches["router"] = slipping(1)
+    project.save("one")
+    difference = found(project, "six", "one")
+    assert "router got significantly worse" in said(difference)
+    assert "too few" not in noted(difference)
+    project.approaches["brief"] = slipping(1)
+    project.save("two")
+    note = "6 studies are too few for a difference to be significant after Holm's correction over "
+    difference = found(project, "six", "two")
+    assert f"{note}two approaches." in noted(difference)
+    result = gated(difference, "any")
+    assert not result.failed and "for router and brief too few studies are on both" in result.text
+
+
 # The gate
 
 
-def gated(difference: Difference) -> tuple[bool, str]:
-    return gate(difference.rules, difference.old, difference.changes, plain)
+def gated(difference: Difference, *rule: str) -> Gate:
+    rules = difference.rules._replace(gate=rule[0]) if rule else difference.rules
+    return gate(rules, difference.old, difference.changes, plain)
 
 
 def test_the_gate(project):
@@ -458,7 +543,7 @@ def test_the_gate(project):
     def result(new: str, rule: str | None) -> str:
         difference = found(project, "base", new)
         rules = difference.rules._replace(gate=rule)
-        failed, text = gate(rules, difference.old, difference.changes, plain)
+        failed, text, _ = gate(rules, difference.old, difference.changes, plain)
         assert text.startswith("The gate fails: ") is failed
         return text.removeprefix("The gate fails: ").split(" (compare.gate")[0]
 
@@ -467,8 +552,7 @@ def test_the_gate(project):
     assert result("brief-worse", "released") == "The gate passes"
     assert result("brief-worse", "any") == "brief got significantly worse"
     assert result("base", "any") == "The gate passes"
-    for rule in (None, "sometimes", False):
-        assert result("router-worse", rule).endswith("there is no gate.")
+    assert result("router-worse", None).endswith("there is no gate.")
 
 
 def test_a_change_cannot_switch_off_the_gate_that_it_is_judged_by(project):
@@ -550,6 +634,12 @@ def test_the_command_exits_with_1_where_the_gate_fails(project):
 
 
 def test_mistakes_are_one_line(project, tmp_path):
+    project.compare["gate"] = "sometimes"
+    project.save("mistaken")
+    done = xraygen(project.folder, "mistaken", "--gate")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: compare.gate at mistaken (")
+    assert "is sometimes, which is no gate; there are: null, released, any." in done.stderr
     done = xraygen(project.folder, "nowhere")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: nowhere: git knows no such revision")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from xraygen.revisions import approaches
 from xraygen.revisions.approaches import changes
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.escaping import code, fence, listed, plain, visible
@@ -222,6 +223,16 @@ def test_data_cost_agreement_and_release_are_shown_where_they_changed():
     assert "attainable" not in text and "holds" not in text
     assert "without an annotation" not in text
     assert "Data" not in terminal(difference(Files("x", old), Files("y", old)))
+
+
+def test_an_interval_that_is_not_known_is_a_dash():
+    """As where a region has a value for few studies, so that a resample has none."""
+    nan = float("nan")
+    found = difference(side("old", ["a"], "x", 0.5), side("new", ["a"], "x", 0.4))
+    change = found.changes[0]
+    change.tested["token_f1"] = approaches.Tested(0.5, 0.4, -0.1, nan, nan, 0.5)
+    change.yardstick = approaches.Yardstick(4, 1, 0, 0, None, ())
+    assert "a token F1 -0.100 – .500 1 1 of 4 differ" in " ".join(terminal(found).split())
 
 
 # Changed params

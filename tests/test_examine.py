@@ -1,5 +1,6 @@
 """`xraygen examine`: what a judge is examined with, and what the figures are."""
 
+import contextlib
 import json
 import math
 import os
@@ -12,9 +13,11 @@ from random import Random
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from conftest import ROOT
 from scipy.stats import kendalltau
 
+from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.study import Clinical
 from xraygen.evaluation.examination import examine, radpref
@@ -416,10 +419,10 @@ def _own(score: float) -> dict:
 # The command
 
 
-def xraygen(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "xraygen", *arguments], cwd=cwd, capture_output=True, text=True
-    )
+def examined(*arguments: str, cwd) -> Result:
+    """In this process. The tests with a class of the user's, which is imported, start their own."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(main, ["examine", *arguments])
 
 
 RADPREF_LINES = [row.model_dump_json() for row in rated([[5, 4], [1, 2], [2, 2], [4, 3]])]
@@ -469,8 +472,13 @@ def test_a_class_of_the_users_is_examined_with_its_settings(folder):
         "  settings:\n    mine:Mine: {floor: 0.9}\n",
     )
     (folder / "params.yaml").write_text(settings, encoding="utf-8")
-    arguments = ("--cases", ".", "--references", "texts.csv", "--out", "out.json")
-    done = xraygen("examine", "mine:Mine", *arguments, cwd=folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "xraygen", "examine", "mine:Mine", "--cases", "."]
+        + ["--references", "texts.csv", "--out", "out.json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     header = done.stdout.splitlines()[0]
     assert [cell.strip() for cell in header.split("|")[2:-1]] == [
@@ -507,8 +515,8 @@ def test_twice_the_same_bytes(folder):
 
 
 def test_without_a_folder_and_references_the_own_cases_remain(tmp_path):
-    done = xraygen("examine", "proxy", cwd=tmp_path)
-    assert done.returncode == 0 and "RadPref and RadJudge; --cases" in done.stdout
+    done = examined("proxy", cwd=tmp_path)
+    assert done.exit_code == 0 and "RadPref and RadJudge; --cases" in done.stdout
     assert "--references" in done.stdout and "| damage" not in done.stdout
 
 
@@ -516,11 +524,11 @@ def test_prepared_studies_are_the_default(tmp_path):
     prepared = tmp_path / "data" / "prepared" / "test.jsonl"
     prepared.parent.mkdir(parents=True)
     prepared.write_text(json.dumps({"reference": {"lung": TEXTS[0], "heart": ""}}) + "\n{}\n")
-    done = xraygen("examine", "proxy", cwd=tmp_path)
-    assert done.returncode == 2 and "test.jsonl:2" in done.stderr
+    done = examined("proxy", cwd=tmp_path)
+    assert done.exit_code == 2 and "test.jsonl:2" in done.stderr
     prepared.write_text(json.dumps({"reference": {"lung": TEXTS[0], "heart": ""}}) + "\n")
-    done = xraygen("examine", "proxy", cwd=tmp_path)
-    assert done.returncode == 0 and "| damage" in done.stdout
+    done = examined("proxy", cwd=tmp_path)
+    assert done.exit_code == 0 and "| damage" in done.stdout
 
 
 def changed(line: str, **fields) -> str:
@@ -567,11 +575,11 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
         (("proxy", "--out", "bad"), "bad"),
     ):
         done = (
-            xraygen("examine", *arguments, "--out", "o.json", cwd=tmp_path)
+            examined(*arguments, "--out", "o.json", cwd=tmp_path)
             if ("--out" not in arguments)
-            else xraygen("examine", *arguments, cwd=tmp_path)
+            else examined(*arguments, cwd=tmp_path)
         )
-        assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: ")
+        assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith("error: ")
         assert said in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "numbers.csv"]
 

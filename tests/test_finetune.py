@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -436,7 +437,9 @@ def test_killed_three_times_it_ends_with_the_same_weights(here):
         assert process.is_alive(), "over before it was killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
-    end(start(here, settings))
+    process = forked.start("run", settings.model_dump_json(), cwd=here)
+    process.join()
+    assert process.exitcode == 0
     metrics = read_json(here / "metrics.json")
     assert metrics["speed"]["steps"] < metrics["steps"]
     end(whole)
@@ -594,8 +597,27 @@ def test_a_batch_without_pictures_is_a_step_like_any_other_where_only_vision_lea
 @pytest.mark.slow
 def test_so_it_is_in_two_processes(here):
     settings = params(targets=["vision"], epochs=1, max_batch_tokens=300, max_tokens=300)
-    end(start(here, settings, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
-    assert read_json(here / "metrics.json")["steps"] > 6
+    (here / "run.py").write_text(RUN)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    processes = [
+        forked.start("run", settings.model_dump_json(), cwd=here, variables=launched(rank, port))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    metrics = read_json(here / "metrics.json")
+    assert metrics["steps"] > 6 and metrics["speed"]["device"].startswith("2 processes on ")
+
+
+def launched(rank: int, port: int) -> dict[str, str]:
+    """What torch.distributed.run tells each of two processes; the test of the accumulation starts
+    it.
+    """
+    ranks = {name: str(rank) for name in ("RANK", "LOCAL_RANK")}
+    sizes = {name: "2" for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    return ranks | sizes | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def test_checkpointing_saves_memory_and_changes_no_weight(here):

@@ -85,13 +85,17 @@ def small_project(root: Path, folder: Path) -> Path:
     edit(
         folder,
         data__settings__phantom__train=120,
-        data__settings__phantom__test=30,
-        data__settings__phantom__val=10,
+        data__settings__phantom__test=12,
+        data__settings__phantom__val=4,
         data__settings__phantom__size=112,
         evaluate__resamples=200,
         compare__resamples=500,
         finetune__max_steps=2,
     )
+    # Each takes as long as `examples` and `nearest`, which run the same code.
+    record_session.take_out(folder, ("brief", "rules"))
+    # Nothing in it fits these settings, and DVC would read and write all of it at each stage.
+    (folder / "dvc.lock").unlink()
     return folder
 
 
@@ -116,7 +120,7 @@ def routers(clone, tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_the_graph_leaves_what_the_design_names(clone):
-    for split, studies in {"train": 108, "dev": 12, "test": 30, "val": 10}.items():
+    for split, studies in {"train": 108, "dev": 12, "test": 12, "val": 4}.items():
         assert len((clone / f"data/prepared/{split}.jsonl").read_text().splitlines()) == studies
     for approach in ("router", "router-verbatim"):
         scores = json.loads((clone / f"metrics/scores/{approach}.json").read_text())
@@ -127,7 +131,7 @@ def test_the_graph_leaves_what_the_design_names(clone):
             assert {"failed_annotations", "unscored_pairs"} < scores[name].keys()
         assert (
             len((clone / f"data/judgements/{approach}/test.jsonl").read_text().splitlines())
-            == 30 * 4
+            == 12 * 4
         )
     comparison = (clone / "reports/comparison.md").read_text()
     assert (
@@ -154,9 +158,9 @@ def test_a_run_from_nothing_gives_the_same_bytes(clone, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(clone, tmp_path):
+def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(routers, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(clone, copy, symlinks=True)
+    shutil.copytree(routers, copy, symlinks=True)
     output = run(
         copy, "dvc", "exp", "run", "-S", "approaches.router.wording=verbatim", "-n", "verbatim"
     )
@@ -176,9 +180,9 @@ def test_one_setting_reruns_only_what_hangs_on_it_and_the_diff_shows_it(clone, t
 
 
 @pytest.mark.slow
-def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
+def test_a_new_approach_adds_its_own_stages(routers, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(clone, copy, symlinks=True)
+    shutil.copytree(routers, copy, symlinks=True)
     edit(
         copy,
         approaches__third={"annotator": "router", "reads": "models/router", "wording": "learned"},
@@ -191,9 +195,11 @@ def test_a_new_approach_adds_its_own_stages(clone, tmp_path):
         "release",
     ]
     comparison = json.loads((copy / "reports/comparison.json").read_text())["pairs"]
-    assert len(comparison["test"]) == 45 and {"router vs router-verbatim", "router vs third"} < set(
-        comparison["test"]
-    )
+    assert comparison["test"].keys() == {
+        "router vs router-verbatim",
+        "router vs third",
+        "router-verbatim vs third",
+    }
     assert comparison["test"]["router vs third"]["score"]["macro"]["p"] == 1
 
 
@@ -241,12 +247,12 @@ def test_splits_of_which_half_is_curated_are_evaluated_and_compared(routers, tmp
         run(copy, sys.executable, "-m", "stages.evaluate", name)
         assert len(
             (copy / f"data/judgements/{name}/test.jsonl").read_text().splitlines()
-        ) == 15 * len(REGIONS.scored)
+        ) == 6 * len(REGIONS.scored)
     run(copy, sys.executable, "-m", "stages.compare")
-    assert "## Test (15 studies)" in (copy / "reports/comparison.md").read_text()
+    assert "## Test (6 studies)" in (copy / "reports/comparison.md").read_text()
     run(copy, sys.executable, "-m", "stages.report")
     index = (copy / "reports/studies/index.js").read_text()
-    assert index.count('"id":') == 30 and index.count('"score":[[null') == 15
+    assert index.count('"id":') == 12 and index.count('"score":[[null') == 6
 
 
 @pytest.mark.slow

@@ -2,9 +2,8 @@
 loses an answer.
 """
 
+import contextlib
 import csv
-import json
-import os
 import random
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import forked
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import answer_to, recorded_rows
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +26,7 @@ pytest.importorskip("green_score")
 from green_score import GREEN
 
 from xraygen import judges
+from xraygen.cli import main
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity
 from xraygen.core.json_lines import read_jsonl, write_jsonl
@@ -401,37 +402,24 @@ def test_imported_answers_count_wherever_the_model_runs_and_are_exported_with_it
     )
 
 
-OF_A_BRANCH = """
-import json, sys
-from pathlib import Path
-from xraygen.judges.green.green import Green, GreenSettings
-
-pairs, model = [("Small left effusion.", "Small effusion.")], "someone/green"
-refs = Path(sys.argv[1]) / "models--someone--green/refs/main"
-said = []
-for commit in ("1" * 40, "2" * 40, "1" * 40):
-    refs.write_text(commit)
-    asked = Green(GreenSettings(model=model)).plan(pairs).asked
-    said.append([asked, Green(GreenSettings(model=model)).judge(pairs)[0].completion])
-    pinned = Green(GreenSettings(model=model, revision=commit))
-    assert pinned.plan(pairs).asked == 0, "the branch and its commit are one"
-print(json.dumps(said))
-"""
-
-
-def test_a_branch_that_moves_on_is_asked_again_without_a_network(tiny_llama, here):
+def test_a_branch_that_moves_on_is_asked_again_without_a_network(tiny_llama, here, monkeypatch):
     repository = here / "hub/models--someone--green"
     (repository / "refs").mkdir(parents=True)
     for commit in ("1", "2"):
         shutil.copytree(tiny_llama, repository / "snapshots" / (40 * commit))
-    environment = os.environ | {"HF_HUB_CACHE": str(here / "hub"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", OF_A_BRANCH, str(here / "hub")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    first, second, again = json.loads(done.stdout)
-    assert [first[0], second[0], again[0]] == [1, 1, 0] and first[1] == second[1] == again[1], (
-        "the same weights, here"
-    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(here / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    pairs = [("Small left effusion.", "Small effusion.")]
+    settings = GreenSettings(model="someone/green")
+    asked, completions = [], []
+    for commit in ("1" * 40, "2" * 40, "1" * 40):
+        (repository / "refs/main").write_text(commit)
+        asked.append(Green(settings).plan(pairs).asked)
+        completions.append(Green(settings).judge(pairs)[0].completion)
+        pinned = Green(settings.model_copy(update={"revision": commit}))
+        assert pinned.plan(pairs).asked == 0, "the branch and its commit are one"
+    assert asked == [1, 1, 0]
+    assert len(set(completions)) == 1, "the same weights, here"
 
 
 def test_a_model_in_a_folder_is_known_by_its_content(tiny_llama, here):
@@ -468,11 +456,10 @@ def test_a_queued_experiment_shares_the_answers_of_its_project(here, monkeypatch
 
 
 def xraygen(*arguments: str, cwd: Path, status: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "xraygen", *arguments], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout + done.stderr
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == status, done.output
+    return done.output
 
 
 def write(path: Path, rows: list[dict]) -> None:
@@ -599,9 +586,9 @@ def ask(project: Path, root: Path, url: str) -> None:
 
 def evaluated(project: Path) -> int:
     """Its exit status."""
-    return subprocess.run(
-        [sys.executable, "-m", "stages.evaluate", "router"], cwd=project
-    ).returncode
+    process = forked.start("stages.evaluate", "router", cwd=project)
+    process.join()
+    return process.exitcode
 
 
 def judged(project: Path) -> list[Judgement]:

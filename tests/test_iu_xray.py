@@ -242,11 +242,12 @@ def test_reading_is_the_same_whatever_the_hash_seed(tmp_path, files):
         "from xraygen.sources.iu_xray.read import read; "
         "print(read(Path('raw'), Path('.'), REGIONS))"
     )
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "tests")},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
             capture_output=True,
         )
         for seed in ("1", "2")

@@ -73,8 +73,13 @@ def origin(tmp_path_factory) -> Project:
     project.reports = True
     project.compare["gate"] = "any"
     project.start()
-    ignored = f"/data/\n/reports/\n/comparison/\n/.venv\n/{RAN}\n"
-    (project.folder / ".gitignore").write_text(ignored)
+    references = project.folder / "data/references/references.jsonl"
+    references.parent.mkdir(parents=True)
+    references.write_text("{}")
+    tracked = "outs: [{path: references.jsonl, hash: md5}]"
+    references.with_name("references.jsonl.dvc").write_text(tracked)
+    ignored = ("data/judgements/", "data/references/*.jsonl", "reports/", "comparison/", ".venv")
+    (project.folder / ".gitignore").write_text("".join(f"/{path}\n" for path in (*ignored, RAN)))
     shutil.copytree(ROOT / ".github", project.folder / ".github")
     save(project, slipping(4))
     for branch, answers in BRANCHES.items():
@@ -171,6 +176,9 @@ def test_the_comment_has_the_verdict_from_pulled_judgements(
     assert re.search(r"The DVC remote `store` had (\d) of \1 files of judgements", result.comment)
     assert f"[HTML report]({REPORT_URL})" in result.comment
     assert (result.clone / "reports" / "studies" / "index.js").exists()
+    assert (result.clone / "data" / "references" / "references.jsonl").exists()
+    assert "out of date" not in result.comment
+    assert f"`{origin.git('rev-parse', branch)[:7]}`" in result.comment
     assert result.summary == result.comment
     assert result.gate == f"gate={gate}\n"
     refuse_changes(result.clone)
@@ -196,6 +204,13 @@ def test_without_the_remote_the_committed_metrics_are_compared(
     assert result.gate == "gate=passed\n"
     assert "invented-bucket" not in result.comment + result.log
     refuse_changes(result.clone)
+
+
+def test_a_remote_is_named_only_where_nothing_in_its_name_could_be_markup():
+    shown = runpy.run_path(str(ROOT / ".github" / "compare.py"))["shown"]
+    assert shown("lab-store_2.eu") == " `lab-store_2.eu`"
+    for name in ("", "x` @octocat <b>hi</b>", "[a](http://evil.example)", "a\n", "x" * 41):
+        assert shown(name) == ""
 
 
 def test_no_value_of_the_secret_config_is_in_a_message():

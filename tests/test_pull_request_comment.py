@@ -91,13 +91,18 @@ def github() -> Iterator[GitHub]:
         thread.join()
 
 
-def post(github: GitHub, folder: Path, text: str) -> subprocess.CompletedProcess:
-    """Run as on the base branch: by a Python that has nothing installed."""
+def post(github: GitHub, folder: Path, text: str | None) -> subprocess.CompletedProcess:
+    """Run as on the base branch: by a Python that has nothing installed. None: no comparison."""
     path = folder / "comment.md"
-    path.write_text(text, encoding="utf-8")
+    path.unlink(missing_ok=True)
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
     env = {
         "GITHUB_API_URL": f"http://127.0.0.1:{github.server_port}",
         "GITHUB_REPOSITORY": "lab/chest",
+        "GITHUB_RUN_ID": "77",
+        "GITHUB_SERVER_URL": "https://github.example.org",
+        "HEAD_SHA": "0123456789" * 4,
         "GITHUB_TOKEN": TOKEN,
         "PULL_REQUEST": "7",
     }
@@ -111,6 +116,16 @@ def test_the_first_run_creates_a_comment_and_the_second_updates_it(github, tmp_p
     assert post(github, tmp_path, "nothing changed").returncode == 0
     assert [comment["user"]["login"] for comment in github.comments] == ["reader", OWN]
     assert github.comments[1]["body"] == f"{MARKER}\nnothing changed"
+
+
+def test_a_comparison_that_failed_leaves_no_older_verdict(github, tmp_path):
+    assert post(github, tmp_path, "nothing changed").returncode == 0
+    assert post(github, tmp_path, None).returncode == 0
+    (comment,) = github.comments
+    assert comment["body"] == (
+        f"{MARKER}\n**`0123456` could not be compared with the base:** see "
+        "[the run](https://github.example.org/lab/chest/actions/runs/77).\n"
+    )
 
 
 def test_the_comment_is_found_on_a_later_page(github, tmp_path):
@@ -212,6 +227,16 @@ def test_no_job_has_both_a_secret_and_a_token_that_may_write(jobs):
     with_secret = [name for name, job in jobs.items() if "secrets." in json.dumps(job)]
     assert with_secret == ["compare"]
     assert jobs["compare"]["permissions"] == {"contents": "read"}
+
+
+def test_a_comment_is_posted_also_where_the_comparison_failed(jobs):
+    """But not where a newer run cancelled this one."""
+    assert jobs["comment"]["if"] == "${{ !cancelled() }}"
+    (download,) = (step for step in jobs["comment"]["steps"] if "download" in step.get("uses", ""))
+    assert download["if"] == "needs.compare.result == 'success'"
+    (posted,) = (step for step in jobs["comment"]["steps"] if "post" in step.get("run", ""))
+    assert posted["env"]["HEAD_SHA"] == "${{ github.event.pull_request.head.sha }}"
+    assert "needs.compare" not in posted["if"]
 
 
 def test_the_gate_fails_only_after_the_comment_was_posted(jobs):

@@ -21,6 +21,7 @@ def diff(rev: str, rev2: str | None, markdown: bool, gated: bool) -> None:
 
     Reads what git and DVC's cache hold; nothing is fetched and no stage is run.
     """
+    from xraygen.core.errors import UserError
     from xraygen.revisions import difference, rendering
     from xraygen.revisions.escaping import plain
     from xraygen.revisions.rules import gate
@@ -28,6 +29,8 @@ def diff(rev: str, rev2: str | None, markdown: bool, gated: bool) -> None:
     found = difference.difference(Path.cwd(), rev, rev2)
     click.echo(rendering.markdown(found) if markdown else rendering.terminal(found))
     result = gate(found.rules, found.old, found.changes, plain)
+    if gated and not result.known:
+        raise UserError(result.text)
     if gated:
         click.echo(result.text, err=True)
         raise SystemExit(1 if result.failed else 0)

@@ -9,7 +9,7 @@ from xraygen.evaluation import abnormal_table, confidence, support
 from xraygen.evaluation.params import CompareParams
 from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES, columns_of
-from xraygen.evaluation.tables import number, signed, table, with_interval
+from xraygen.evaluation.tables import listed, number, signed, table, with_interval
 
 TITLES = {
     "test": "Test",
@@ -58,7 +58,7 @@ def comparison_markdown(
     scores = comparison["approaches"]
     judges = ", ".join(sorted({content["judge"] for content in scores.values()}))
     regions = regions_of(scores)
-    legend = textwrap.fill(LEGEND.format(regions=_listed(regions)), 100)
+    legend = textwrap.fill(LEGEND.format(regions=listed(regions)), 100)
     parts = ["# Comparison of approaches", f"Studies: {source}. Judge: {judges}."]
     parts += ["## Overview", overview, legend]
     sizes = {name: next(iter(scores.values()))[name]["macro"]["n"] for name in TITLES}
@@ -79,11 +79,6 @@ def comparison_markdown(
 def regions_of(scores: dict) -> list[str]:
     """The scored regions, in the declared order."""
     return columns_of(next(iter(scores.values()))["test"])[1:]
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _study_set(comparison: dict, name: str, params: CompareParams, complete: bool) -> list[str]:
@@ -116,8 +111,8 @@ def _sensitivity(detectable: dict, studies: int, pairs: int, params: ComparePara
     ranges = [f"{found['least']:.3f} to {found['most']:.3f}" for found in known.values()]
     text = DETECTABLE.format(
         studies=studies,
-        medians=_listed(medians),
-        ranges=_listed(ranges),
+        medians=listed(medians),
+        ranges=listed(ranges),
         pairs=pairs,
         noun="pair" if pairs == 1 else "pairs",
         power=params.power,

@@ -28,3 +28,9 @@ def with_interval(cell: dict, measure: str, ends: str = "ci") -> str:
     """
     value, low, high = (cell.get(key) for key in (measure, f"{ends}_low", f"{ends}_high"))
     return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -12,7 +12,13 @@ from pydantic import ValidationError
 
 from xraygen.core.study import Judgement, Measure
 from xraygen.evaluation.params import CompareParams
-from xraygen.evaluation.resampling import compare_pairs, holm, macro, permutations_needed
+from xraygen.evaluation.resampling import (
+    compare_pairs,
+    holm,
+    macro,
+    permutations_needed,
+    smallest_p,
+)
 from xraygen.evaluation.scores import MEASURES, StudyScores, by_study
 from xraygen.revisions.snapshot import Snapshot, is_plain
 
@@ -33,7 +39,7 @@ BAD_NAME = "no file can have such a name"
 class Tested:
     """A measure on the studies of both sides, where each side counts what both could score.
     `difference`: new minus old, with its 95 % interval; `p_holm`: corrected over the approaches
-    that are tested.
+    that changed. `too_few`: the studies of both sides are too few for any difference to hold.
     """
 
     old: float
@@ -44,6 +50,7 @@ class Tested:
     p: float
     p_holm: float = 1.0
     holds: bool = False
+    too_few: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,16 @@ class Yardstick:
     def changed(self) -> bool:
         return bool(self.references or self.judged or self.judges or self.regions)
 
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it changed for the pairs that are tested, which are in regions of both sides."""
+        return bool(self.references or self.judged or self.judges)
+
+    @property
+    def any_pair(self) -> bool:
+        """Whether a pair has another reference, answer or judgement."""
+        return bool(self.references or self.answers or self.judged)
+
 
 class Missing(NamedTuple):
     """Judgements that could not be read: on which side, and why."""
@@ -75,9 +92,10 @@ class Missing(NamedTuple):
 
 @dataclass
 class Change:
-    """`old`, `new`: macro scores over each side's own test studies. `studies`: the numbers of those
-    judged on the old side, on the new one and on both; None where judgements were not read.
-    `missing`: why significance cannot be determined.
+    """`old`, `new`: macro scores over each side's own test studies. `same`: the judgements of the
+    studies of both sides are the same. `studies`: the numbers of those judged on the old side, on
+    the new one and on both; None where judgements were not read. `missing`: why significance cannot
+    be determined.
     """
 
     name: str
@@ -89,9 +107,14 @@ class Change:
     yardstick: Yardstick | None = None
     tested: dict[Measure, Tested] = field(default_factory=dict)
 
+    @property
+    def other_studies(self) -> bool:
+        """Whether a study was judged on one side only."""
+        return self.studies is not None and len(set(self.studies)) > 1
+
     def outcome(self, measure: Measure) -> Outcome:
-        """What happened by this measure. `lower`, `higher`: significantly so, although the approach
-        answered the same, because the yardstick changed.
+        """What happened by this measure. `lower`, `higher`: significantly so, but the yardstick
+        changed, alone or with the answers, so that it is not the approach that got worse or better.
         """
         if self.old is None:
             return "new"
@@ -104,25 +127,34 @@ class Change:
             return "unknown"
         if not found.holds:
             return "not significant"
-        if self.yardstick is not None and not self.yardstick.answers:
+        if self.yardstick is not None and self.yardstick.of_pairs:
             return "lower" if found.difference < 0 else "higher"
         return "worse" if found.difference < 0 else "better"
 
 
 def changes(old: Snapshot, new: Snapshot, params: CompareParams) -> list[Change]:
     """One for each approach of either side, in the order of the new side, then of the old one.
-    Holm's correction runs over the approaches that are tested, for each measure by itself.
+    Holm's correction runs over the approaches that changed, for each measure by itself.
     """
     names = list(dict.fromkeys((*new.approaches, *old.approaches)))
     enough = permutations_needed(len(names), params.alpha)
     permutations = max(params.resamples, enough)
     found = [_change(name, old, new, params, permutations) for name in names]
     for measure in MEASURES:
-        family = [change.tested[measure] for change in found if measure in change.tested]
-        for one, p_holm in zip(family, holm([one.p for one in family]), strict=True):
+        family = family_of(found, measure)
+        tested = [one.tested[measure] for one in family]
+        smallest = [smallest_p(one.studies[2]) for one in family if one.studies]
+        corrected = zip(tested, holm([one.p for one in tested]), holm(smallest), strict=True)
+        for one, p_holm, least in corrected:
             one.p_holm = p_holm
             one.holds = p_holm < params.alpha
+            one.too_few = least >= params.alpha
     return found
+
+
+def family_of(changes: Iterable[Change], measure: Measure) -> list[Change]:
+    """Those that are tested by a measure, over which Holm's correction runs."""
+    return [change for change in changes if measure in change.tested and not change.same]
 
 
 def _change(
@@ -158,8 +190,7 @@ def _judgements(snapshot: Snapshot, path: str) -> list[Judgement] | Missing:
     label = snapshot.side.label
     content = snapshot.side.out(path)
     if content is None:
-        known = snapshot.side.digest(path) is not None
-        return Missing(label, NOT_CACHED if known else NOT_LOCKED)
+        return Missing(label, NOT_CACHED if snapshot.side.is_known(path) else NOT_LOCKED)
     try:
         lines = content.splitlines()
         records = [Judgement.model_validate_json(line) for line in lines if line.strip()]
@@ -189,6 +220,7 @@ def _test(
     if not studies:
         change.missing = (Missing("", NOTHING_SHARED),)
         return
+    change.same = not change.yardstick.any_pair
     a, b = (by_study((one for one in side if _key(one) in common), shared) for side in sides)
     for measure in MEASURES:
         found = _tested(getattr(a, measure), getattr(b, measure), measure, params, permutations)

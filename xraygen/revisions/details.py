@@ -1,11 +1,13 @@
 """What is folded in a comment: changed params, tests, data, cost, floor, agreement and release."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from xraygen.core.study import SPLITS
 from xraygen.evaluation.scores import MEASURES
 from xraygen.evaluation.tables import number, signed
+from xraygen.revisions.approaches import Tested
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.snapshot import Snapshot
 from xraygen.revisions.verdict import NAMES, Quote, p_value
@@ -45,17 +47,24 @@ def _tests(found: Difference, quote: Quote) -> Iterable[list[str]]:
     for change in found.changes:
         for measure in MEASURES:
             tested = change.tested.get(measure)
-            if tested is None or change.yardstick is None:
+            if tested is None or change.same or change.yardstick is None:
                 continue
             yield [
                 quote(change.name),
                 NAMES[measure],
                 signed(tested.difference),
-                f"[{signed(tested.low)}, {signed(tested.high)}]",
+                _interval(tested),
                 p_value(tested.p).removeprefix("p = ").removeprefix("p "),
                 p_value(tested.p_holm).removeprefix("p = ").removeprefix("p "),
                 f"{change.yardstick.answers:,} of {change.yardstick.pairs:,} differ",
             ]
+
+
+def _interval(tested: Tested) -> str:
+    """A dash where a resample has no value in one of the regions."""
+    if math.isnan(tested.low) or math.isnan(tested.high):
+        return "–"
+    return f"[{signed(tested.low)}, {signed(tested.high)}]"
 
 
 def _data(found: Difference, quote: Quote) -> Iterable[list[str]]:

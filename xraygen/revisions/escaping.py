@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from xraygen.evaluation import tables
+
 _LONGEST_NAME = 40  # characters
 _MOST_LISTED = 5
 
@@ -53,4 +55,4 @@ def listed(names: Sequence[str]) -> str:
     shown = list(names[:_MOST_LISTED])
     if len(names) > len(shown):
         shown.append(f"{len(names) - len(shown):,} others")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return tables.listed(shown)

@@ -4,13 +4,12 @@ is shown.
 
 from collections.abc import Iterable, Sequence
 
-from xraygen.evaluation.resampling import smallest_p
 from xraygen.evaluation.scores import MEASURES
-from xraygen.revisions.approaches import NOT_CACHED
+from xraygen.revisions.approaches import NOT_CACHED, family_of
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.escaping import listed
 from xraygen.revisions.side import WORKING_TREE
-from xraygen.revisions.verdict import NAMES, Quote, label, named, numbers
+from xraygen.revisions.verdict import NAMES, Quote, count, label, named, numbers
 
 _MOST_SETS = 3  # of test studies; usually all approaches have the same one
 
@@ -60,8 +59,14 @@ def _studies(found: Difference) -> Iterable[str]:
                 f"The test studies changed: {old:,} before, {new:,} now, {both:,} of them on both "
                 "sides; only these are tested."
             )
-        if both and smallest_p(both) >= found.rules.compare.alpha:
-            yield f"{both:,} studies are too few for a difference to be significant."
+    family = family_of(found.changes, found.measure)
+    few = {one.studies[2] for one in family if one.studies and one.tested[found.measure].too_few}
+    corrected = f" after Holm's correction over {count(len(family))} approaches"
+    for both in sorted(few)[:_MOST_SETS]:
+        yield (
+            f"{both:,} {'study is' if both == 1 else 'studies are'} too few for a difference to be "
+            f"significant{corrected if len(family) > 1 else ''}."
+        )
 
 
 def _missing(found: Difference, quote: Quote) -> Iterable[str]:

@@ -90,13 +90,13 @@ def _table(found: Difference, quote: Quote, mark: Callable[[str], str]) -> Table
 
 def _cell(change: Change, measure: Measure, mark: Callable[[str], str]) -> str:
     tested = change.tested.get(measure)
+    if change.same:
+        return number(tested.new if tested else (change.new or {}).get(measure))
     if tested is not None:
         difference = signed(tested.difference)
         shown = mark(difference) if tested.holds else difference
         return f"{number(tested.old)} → {number(tested.new)} {shown}"
     old, new = ((side or {}).get(measure) for side in (change.old, change.new))
-    if change.same:
-        return number(new)
     if old is None and new is None:
         return "–"
     difference = "" if old is None or new is None else f" {signed(new - old)}"

@@ -1,5 +1,5 @@
-"""By which rules two sides are compared: those of the old side, so that a change cannot loosen the
-rules that it is judged by.
+"""By which rules two sides are compared: those of the old side, so that nobody loosens the rules by
+oversight. They are no defence against malice: the code that compares is that of the new side.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from xraygen.revisions.approaches import Change
 from xraygen.revisions.escaping import listed
 from xraygen.revisions.snapshot import Snapshot
 
-GATES = get_args(get_args(CompareParams.model_fields["gate"].annotation)[0])
+GATES: tuple[str, ...] = get_args(get_args(CompareParams.model_fields["gate"].annotation)[0])
 # For a revision without a section `compare` that can be read.
 _DEFAULT = CompareParams(resamples=5000, alpha=0.05, power=0.8, seed=0)
 
@@ -66,41 +66,59 @@ def decides(rules: Rules, changes: Sequence[Change]) -> Measure:
 
 
 class Gate(NamedTuple):
-    """Whether the gate `failed`, and a sentence that says why, or why not."""
+    """Whether the gate `failed`, and a sentence that says why, or why not. `known`: False where
+    `compare.gate` has a value that no rule has; then the gate fails.
+    """
 
     failed: bool
     text: str
+    known: bool = True
 
 
 def gate(
     rules: Rules, old: Snapshot, changes: Sequence[Change], quote: Callable[[str], str]
 ) -> Gate:
-    """`quote`: makes a text from data fit for the sentence. Where significance cannot be
-    determined the gate does not fail, and says so.
+    """`quote`: makes a text from data fit for the sentence. Where it cannot be determined whether
+    an approach got worse, the gate does not fail, and says so.
     """
     place = f"compare.gate at {quote(old.side.label)}"
+    if rules.gate is None:
+        return Gate(False, f"{place} is {quote('null')}: there is no gate.")
     if rules.gate not in GATES:
-        return Gate(False, f"{place} is {quote(_plain(rules.gate))}: there is no gate.")
-    outcomes = {change.name: change.outcome(decides(rules, changes)) for change in changes}
+        known = ", ".join(("null", *GATES))
+        text = f"{place} is {quote(str(rules.gate))}, which is no gate; there are: {known}."
+        return Gate(True, text, known=False)
+    measure = decides(rules, changes)
+    outcomes = {change.name: change.outcome(measure) for change in changes}
     released = str(old.release.get("approach", ""))
-    watched = list(outcomes) if rules.gate == "any" else [released]
     if released in outcomes and outcomes[released] == "gone":
         why = f"{quote(released)}, which is released there, is gone"
         return Gate(True, f"The gate fails: {why} ({place} is {rules.gate}).")
-    worse = [name for name in watched if outcomes.get(name) == "worse"]
+    watched = [change for change in changes if rules.gate == "any" or change.name == released]
+    worse = [change.name for change in watched if outcomes[change.name] == "worse"]
     if worse:
         named = listed([quote(name) for name in worse])
         why = f"{named} got significantly worse"
         return Gate(True, f"The gate fails: {why} ({place} is {rules.gate}).")
     if rules.gate == "released" and released not in outcomes:
         return Gate(False, f"{place} is released, but nothing is released there.")
-    unknown = [name for name in watched if outcomes.get(name) == "unknown"]
-    if unknown:
-        named = listed([quote(name) for name in unknown])
-        why = f"for {named} significance cannot be determined"
+    groups: dict[str, list[str]] = {}
+    for change in watched:
+        if why := _undetermined(change, measure):
+            groups.setdefault(why, []).append(quote(change.name))
+    if groups:
+        why = "; ".join(f"for {listed(names)} {reason}" for reason, names in groups.items())
         return Gate(False, f"{place} is {rules.gate}, but {why}: the gate does not fail.")
     return Gate(False, f"The gate passes ({place} is {rules.gate}).")
 
 
-def _plain(value: object) -> str:
-    return "null" if value is None else str(value)
+def _undetermined(change: Change, measure: Measure) -> str:
+    """Why nobody can tell whether an approach got worse; "" where it can be told."""
+    if change.outcome(measure) == "unknown":
+        return "significance cannot be determined"
+    yardstick = change.yardstick
+    if yardstick is not None and yardstick.answers and yardstick.of_pairs:
+        return "the yardstick changed, so whether the answers got worse cannot be determined"
+    if measure in change.tested and change.tested[measure].too_few:
+        return "too few studies are on both sides, so significance cannot be determined"
+    return ""

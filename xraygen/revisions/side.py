@@ -40,7 +40,7 @@ class Side:
         raise NotImplementedError
 
     def digest(self, path: str) -> str | None:
-        """The MD5 of an out, also where its content is not at hand. None: there is no such out."""
+        """The MD5 of an out, also where its content cannot be read. None: there is no such out."""
         digest = self.outs.get(path) or self._in_folder(path)
         if digest is None:
             content = self.read(path)
@@ -93,6 +93,12 @@ class Side:
         hashes = {entry["relpath"]: entry["md5"] for entry in json.loads(listing)}
         return hashes.get(str(inside))
 
+    def is_known(self, path: str) -> bool:
+        """Whether dvc.lock has an out, by itself or in a folder whose listing cannot be read."""
+        folder = self._folder_of(path)
+        unread = folder is not None and self._cached(self.outs[folder]) is None
+        return unread or self.digest(path) is not None
+
     def _folder_of(self, path: str) -> str | None:
         for parent in PurePosixPath(path).parents:
             if self.outs.get(str(parent), "").endswith(".dir"):
@@ -104,9 +110,10 @@ class Side:
         if folder is None or not digest.removesuffix(".dir").isalnum():
             return None
         try:
-            return (folder / "files" / "md5" / digest[:2] / digest[2:]).read_bytes()
+            content = (folder / "files" / "md5" / digest[:2] / digest[2:]).read_bytes()
         except OSError:
             return None
+        return content if md5(content) == digest.removesuffix(".dir") else None  # None: damaged
 
 
 class WorkingTree(Side):

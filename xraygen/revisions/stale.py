@@ -1,5 +1,7 @@
 """Whether the results of a side are those of its code, data and params."""
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 from xraygen.revisions.side import Side, WorkingTree
@@ -23,20 +25,23 @@ def stale(snapshot: Snapshot) -> Stale:
     side = snapshot.side
     if not side.lock:
         return Stale()
-    status = _status(side) if isinstance(side, WorkingTree) else None
-    if status is None:
+    found = _status(side) if isinstance(side, WorkingTree) else None
+    if found is None:
         stages = (name for name in side.lock["stages"] if _params_changed(snapshot, name))
         return Stale(again=tuple(map(str, stages)))
-    if isinstance(status, str):
-        return Stale(unknown=status)
+    if isinstance(found, str):
+        return Stale(unknown=found)
+    status, partial = found
     return Stale(
-        again=tuple(name for name, found in status.items() if _runs_again(found)),
-        outs=tuple(name for name, found in status.items() if _outs_differ(found)),
+        again=tuple(name for name, parts in status.items() if _runs_again(parts, partial)),
+        outs=tuple(name for name, parts in status.items() if _outs_differ(parts)),
     )
 
 
-def _status(side: Side) -> dict | str | None:
-    """What `dvc status` finds, or why it finds nothing; None where DVC is not installed."""
+def _status(side: Side) -> tuple[dict, set[Path]] | str | None:
+    """What `dvc status` finds, and the folders of which a part was not pulled; or why it finds
+    nothing; None where DVC is not installed.
+    """
     try:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
@@ -44,29 +49,36 @@ def _status(side: Side) -> dict | str | None:
         return None
     try:
         with Repo(str(side.root)) as repo:
-            return repo.status()
+            absent = [
+                Path(out.fs_path)
+                for out in repo.index.outs
+                if out.use_cache and out.hash_info and not out.exists
+            ]
+            return repo.status(), {parent for path in absent for parent in path.parents}
     except DvcException as error:
         return " ".join(str(error).split())
 
 
-def _runs_again(found: list) -> bool:
-    """Whether a command, or a dependency that is there, differs from dvc.lock. What is not there
-    was not pulled.
+def _runs_again(parts: list, partial: set[Path]) -> bool:
+    """Whether a command, or a dependency that is there as a whole, differs from dvc.lock. What is
+    not there was not pulled, and a folder without a part of it looks modified to DVC.
     """
-    if "changed command" in found:
+    if "changed command" in parts:
         return True
     return any(
-        kind in ("modified", "new") or isinstance(kind, dict)
-        for part in found
+        isinstance(kind, dict)
+        or kind == "new"
+        or (kind == "modified" and Path(os.path.abspath(path)) not in partial)
+        for part in parts
         if isinstance(part, dict)
-        for kind in part.get("changed deps", {}).values()
+        for path, kind in part.get("changed deps", {}).items()
     )
 
 
-def _outs_differ(found: list) -> bool:
+def _outs_differ(parts: list) -> bool:
     return any(
         "modified" in part.get("changed outs", {}).values()
-        for part in found
+        for part in parts
         if isinstance(part, dict)
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from xraygen.core.study import Measure
 from xraygen.evaluation.tables import number, signed
-from xraygen.revisions.approaches import Change
+from xraygen.revisions.approaches import Change, family_of
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.escaping import listed
 from xraygen.revisions.snapshot import Snapshot
@@ -17,12 +17,6 @@ NAMES: dict[Measure, str] = {
     "token_f1": "token F1",
 }
 _COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
-_GROUPS = {
-    "worse": "got significantly worse on test",
-    "better": "got significantly better on test",
-    "lower": "scored significantly lower with the same answers, because the yardstick changed",
-    "higher": "scored significantly higher with the same answers, because the yardstick changed",
-}
 
 
 def count(n: int) -> str:
@@ -39,11 +33,7 @@ def verdict(found: Difference, quote: Quote) -> str:
     """The first sentence: what got better or worse, and what cannot be told."""
     if not found.changes:
         return "Neither side has an approach to compare."
-    clauses = [
-        _held(found, found.with_outcome(outcome), words, quote)
-        for outcome, words in _GROUPS.items()
-        if found.with_outcome(outcome)
-    ]
+    clauses = [_held(found, group, words, quote) for words, group in _significant(found) if group]
     insignificant = found.with_outcome("not significant")
     if insignificant and not clauses:
         clauses.append(
@@ -54,12 +44,7 @@ def verdict(found: Difference, quote: Quote) -> str:
     clauses += _come_and_gone(found, quote)
     if insignificant:
         clauses.append(f"{named(insignificant, quote)} changed, but not significantly")
-    same = len(found.with_outcome("unchanged"))
-    if same == len(found.changes):
-        whole = "the only approach" if same == 1 else f"none of the {count(same)} approaches"
-        clauses.append(f"{whole} {'did not change' if same == 1 else 'changed'}")
-    elif same:
-        clauses.append(f"the other {count(same)} did not change")
+    clauses += _unchanged(found)
     if any(stale.again for side, stale in found.stale if side is found.new):
         clauses.append(f"but the results of {label(found.new, quote)} are out of date")
     sentence = "; ".join(clauses)
@@ -68,11 +53,24 @@ def verdict(found: Difference, quote: Quote) -> str:
     return f"{sentence[0].upper() if starts else sentence[0]}{sentence[1:]}."
 
 
+def _significant(found: Difference) -> Iterable[tuple[str, list[Change]]]:
+    """What can be said of approaches that changed significantly, and of which it can be."""
+    for outcome in ("worse", "better"):
+        yield f"got significantly {outcome} on test", found.with_outcome(outcome)
+    for outcome in ("lower", "higher"):
+        group = found.with_outcome(outcome)
+        other = [one for one in group if one.yardstick and one.yardstick.answers]
+        same = [one for one in group if one not in other]
+        words = f"scored significantly {outcome}"
+        yield f"{words} with the same answers, because the yardstick changed", same
+        yield f"{words} with other answers and by another yardstick", other
+
+
 def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) -> str:
     """The clause on approaches that changed significantly, the largest difference first."""
     measure = found.measure
     group = sorted(group, key=lambda change: -abs(change.tested[measure].difference))
-    k = sum(measure in change.tested for change in found.changes)
+    k = len(family_of(found.changes, measure))
     corrected = f" after Holm's correction over {count(k)} approaches" if k > 1 else ""
     if len(group) == 1:
         (change,) = group
@@ -92,7 +90,7 @@ def numbers(change: Change, measure: Measure, corrected: str = "") -> str:
         f"({signed(tested.difference)}, {p_value(tested.p_holm)}{corrected})"
     )
     old, new, both = change.studies or (0, 0, 0)
-    if old == new == both or change.old is None or change.new is None:
+    if not change.other_studies or change.old is None or change.new is None:
         return text
     return (
         f"{text} on the {both:,} studies of both sides, "
@@ -122,6 +120,17 @@ def _committed(change: Change, measure: Measure) -> str:
     if old is None or new is None:
         return f" ({NAMES[measure]} {number(old)} to {number(new)})"
     return f" ({NAMES[measure]} {number(old)} to {number(new)}, {signed(new - old)})"
+
+
+def _unchanged(found: Difference) -> Iterable[str]:
+    group = found.with_outcome("unchanged")
+    same = len(group)
+    where = " on the studies of both sides" if any(one.other_studies for one in group) else ""
+    if same == len(found.changes):
+        whole = "the only approach" if same == 1 else f"none of the {count(same)} approaches"
+        yield f"{whole} {'did not change' if same == 1 else 'changed'}{where}"
+    elif same:
+        yield f"the other {count(same)} did not change{where}"
 
 
 def _come_and_gone(found: Difference, quote: Quote) -> Iterable[str]:
