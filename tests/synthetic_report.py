@@ -28,6 +28,7 @@ FAILED = 7  # of the approach `short`
 UNREADABLE = 9  # its lateral picture
 PICTURED = (0, 1, UNREADABLE)
 LUNGS_CLEAR = "The lungs are clear."
+FLOOR = "inventive"  # the last approach
 RESAMPLES = 20
 PARAMS = CompareParams(resamples=RESAMPLES, alpha=0.05, power=0.8, seed=0)
 SIZE = (900, 600)  # of pictures
@@ -93,6 +94,10 @@ def write(folder: Path, made: Collection) -> Path:
 def opened(page, id: str) -> None:
     """Waits until the page shows the study."""
     expect(page.locator("#study")).to_have_attribute("data-id", id)
+
+
+def cell(page, region: str, approach: str):
+    return page.locator(f"#answers tr[data-region='{region}'] td[data-approach='{approach}']")
 
 
 def _overview(made: Collection) -> str:

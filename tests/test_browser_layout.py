@@ -81,6 +81,23 @@ def test_print_has_the_study_and_none_of_the_controls(open_page, report):
     for name in ("#filters", "#list", "#study-next", "#columns", "#to-overview"):
         expect(page.locator(name)).to_be_hidden()
     assert _lightness(page, "background-color") > 0.9 > 0.3 > _lightness(page, "color")
+    page.set_viewport_size(A4)
+    for approaches in (4, 5):
+        page.evaluate(SHOW_APPROACHES, approaches)
+        cells = page.locator("tr[data-region=lung] td")
+        expect(cells).to_have_count(1 + approaches)
+        ends = cells.evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+        assert max(ends) <= A4["width"], f"{approaches} answers are cut"
+        stacked = len(set(ends)) == 1
+        assert stacked == (approaches == 5)
+
+
+A4 = {"width": 688, "height": 1016}  # without margins
+SHOW_APPROACHES = """async (count) => {
+  const columns = Array.from({ length: count }, (_, number) => number % index.approaches.length);
+  const view = { ...fields, columns, matched: new Set() };
+  showStudy(index, await loadStudy(index, 1), index.studies[1], view);
+}"""
 
 
 def _lightness(page, of: str) -> float:

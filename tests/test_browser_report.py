@@ -1,31 +1,14 @@
 """The report in a browser: every study can be found, read and linked to."""
 
-from decimal import ROUND_HALF_UP, Decimal
-from functools import reduce
-from itertools import product
-from operator import add
-
 import pytest
 import synthetic_report
 from browser import expect
 from conftest import REGIONS
-from synthetic_report import (
-    ASTRAL,
-    BIG_HEART,
-    FAILED,
-    LUNGS_CLEAR,
-    SIZE,
-    UNCURATED,
-    UNREADABLE,
-    opened,
-)
-
-from xraygen.language.text import disagreement
-from xraygen.pages.pictures import LONGEST
+from expected_report import Expected, mean, summaries
+from synthetic_report import FLOOR, cell, opened
 
 COUNT = 120  # three files of studies, and two parts of the list
 LISTED = 100  # in a part of the list
-FLOOR = "inventive"  # as synthetic_report.write names it to the page
 
 
 @pytest.fixture(scope="module")
@@ -45,89 +28,6 @@ def page_at(shared, report):
     assert not shared.new_problems()
 
 
-class Expected:
-    """What the page should find, from the records."""
-
-    def __init__(self, made: synthetic_report.Collection):
-        self.made = made
-        self.judged = {
-            (name, judgement.id, judgement.region): judgement
-            for name, judgements in made.judgements.items()
-            for judgement in judgements
-        }
-
-    def answer(self, approach: str, number: int):
-        return self.made.annotations[approach][number]
-
-    def pairs(self, number: int, approaches, regions, **asked):
-        """(approach, region) of a study that have all that is asked of a pair."""
-        for region, approach in product(regions, approaches):
-            if self._has(number, approach, region, **asked):
-                yield approach, region
-
-    def _has(
-        self,
-        number,
-        approach,
-        region,
-        verdict=None,
-        low=None,
-        high=None,
-        disagree=None,
-        abnormal=False,
-        unsupported=False,
-        failed=False,
-    ) -> bool:
-        id = self.made.studies[number].id
-        record = self.answer(approach, number)
-        judgement = self.judged.get((approach, id, region))
-        if low is not None or high is not None:
-            score = None if judgement is None else judgement.score
-            if score is None or not (low or 0) <= round(score, 4) <= (1 if high is None else high):
-                return False
-        present = 0 if judgement is None else judgement.clinical.present or 0
-        support = record.evidence[region].support if record.annotation is not None else None
-        return (
-            (verdict is None or (judgement is not None and judgement.verdict == verdict))
-            and (disagree is None or self.disagreement(number, region) >= disagree)
-            and (not abnormal or present > 0)
-            and (not unsupported or support == "unsupported")
-            and (not failed or record.annotation is None)
-        )
-
-    def found(self, approaches, regions=tuple(REGIONS), novel=False, text="", **asked) -> list[str]:
-        return [
-            study.id
-            for number, study in enumerate(self.made.studies)
-            if (study.novel or not novel)
-            and all(word in self._texts(number) for word in text.lower().split())
-            and (not asked or any(self.pairs(number, approaches, regions, **asked)))
-        ]
-
-    def disagreement(self, number: int, region: str) -> float:
-        answers = [records[number].annotation for records in self.made.annotations.values()]
-        return round(disagreement([one[region] for one in answers if one is not None]), 3)
-
-    def _texts(self, number: int) -> str:
-        study = self.made.studies[number]
-        answers = [
-            text
-            for records in self.made.annotations.values()
-            for text in (records[number].annotation or {}).values()
-        ]
-        return "\n".join(
-            [study.id, study.report, *(study.reference or {}).values(), *answers]
-        ).lower()
-
-    def scores(self, number: int, approaches, regions=REGIONS.scored) -> list[float]:
-        id = self.made.studies[number].id
-        judged = [
-            self.judged.get((approach, id, region))
-            for region, approach in product(regions, approaches)
-        ]
-        return [round(one.score, 4) for one in judged if one is not None and one.score is not None]
-
-
 @pytest.fixture(scope="module")
 def expected(made) -> Expected:
     return Expected(made)
@@ -137,29 +37,15 @@ def listed(page):
     return page.locator("#list .id")
 
 
-def cell(page, region: str, approach: str):
-    return page.locator(f"#answers tr[data-region='{region}'] td[data-approach='{approach}']")
-
-
 def ids(numbers) -> list[str]:
     return [f"study {number}" for number in numbers]
 
 
-def mean(scores: list[float]) -> float:
-    """With the last bit as JavaScript has it; fmean and sum are more exact."""
-    return reduce(add, scores) / len(scores)
-
-
-def two_digits(value: float) -> Decimal:
-    """As JavaScript rounds."""
-    return Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def summaries(scores) -> list[str]:
-    return [
-        f"worst {two_digits(min(one))}mean {two_digits(mean(one))}" if one else "worst –mean –"
-        for one in scores
-    ]
+def compared(page) -> list[str]:
+    """The approaches shown, without the floor."""
+    shown = page.locator("#columns input:checked")
+    names = shown.evaluate_all("boxes => boxes.map((box) => box.value)")
+    return [name for name in names if name != FLOOR]
 
 
 def test_every_study_is_listed_with_its_scores(open_page, report, expected):
@@ -168,14 +54,16 @@ def test_every_study_is_listed_with_its_scores(open_page, report, expected):
     page.click("#to-studies")
     expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
     expect(listed(page)).to_have_text(ids(range(LISTED)))
-    shown = page.locator("#columns input:checked").evaluate_all(
-        "boxes => boxes.map((box) => box.value)"
-    )
-    assert len(shown) == 3
-    assert FLOOR in shown
-    compared = [name for name in shown if name != FLOOR]
-    scores = [expected.scores(number, compared) for number in range(COUNT)]
+    expect(page.locator("#columns input:checked")).to_have_count(3)
+    expect(page.locator("#columns").get_by_label(FLOOR)).to_be_checked()
+    shown = compared(page)
+    scores = [expected.scores(number, shown) for number in range(COUNT)]
     expect(page.locator("#list .scores")).to_have_text(summaries(scores[:LISTED]))
+    unsupported = [
+        any(expected.pairs(number, shown, REGIONS, unsupported=True)) for number in range(LISTED)
+    ]
+    assert 0 < sum(unsupported) < LISTED
+    expect(page.locator("#list .chip.bad", has_text="unsupported")).to_have_count(sum(unsupported))
     page.click("#list-next")
     expect(listed(page)).to_have_text(ids(range(LISTED, COUNT)))
     page.select_option("#sort", "score")
@@ -188,6 +76,18 @@ def test_every_study_is_listed_with_its_scores(open_page, report, expected):
     expect(page.locator("#list .scores")).to_have_text(summaries(alone))
 
 
+def test_the_floor_is_what_the_filters_are_about_where_it_is_asked_for_or_alone(page_at, expected):
+    wanted = expected.found([FLOOR], high=0.1)
+    others = expected.found(["careful"], high=0.1)
+    assert set(wanted) - set(others)
+    page = page_at(f"#max=0.1&show=careful&show={FLOOR}")
+    expect(listed(page)).to_have_text(others[:LISTED])
+    page.select_option("#filter-approach", FLOOR)
+    expect(listed(page)).to_have_text(wanted[:LISTED])
+    page.evaluate("fragment => { location.hash = fragment; }", f"#max=0.1&show={FLOOR}")
+    expect(listed(page)).to_have_text(wanted[:LISTED])
+
+
 EVERYONE = ("careful", "template", "short", "inventive")
 # Controls with what is put into them, and the same as `Expected.found` takes it.
 FILTERS = [
@@ -196,11 +96,17 @@ FILTERS = [
     ({"text": "study 7"}, {"text": "study 7"}),
     ({"approach": "short", "verdict": "candidate_empty"}, {"verdict": "candidate_empty"}),
     ({"approach": "short", "region": "heart", "verdict": "judged"}, {"verdict": "judged"}),
+    ({"approach": "careful", "region": "lung", "clinical": "missed"}, {"clinical": "missed"}),
+    ({"approach": "careful", "region": "lung", "clinical": "right"}, {"clinical": "right"}),
+    ({"approach": "inventive", "clinical": "invented"}, {"clinical": "invented"}),
+    ({"approach": "short", "region": "heart", "clinical": "either"}, {"clinical": "either"}),
+    ({"approach": "inventive", "clinical": "detail"}, {"clinical": "detail"}),
     ({"approach": "careful", "max": "0"}, {"high": 0}),
     ({"approach": "careful", "min": "0.05", "max": "0.95"}, {"low": 0.05, "high": 0.95}),
     ({"approach": "inventive", "region": "heart", "min": "1"}, {"low": 1}),
     ({"region": "mediastinal", "abnormal": True}, {"abnormal": True}),
-    ({"region": "others", "disagree": "0.5"}, {"disagree": 0.5}),
+    ({"region": "lung", "disagree": "0.9"}, {"disagree": 0.9}),
+    ({"approach": "*", "region": "lung", "disagree": "0.7"}, {"disagree": 0.7}),
     ({"approach": "*", "failed": True}, {"failed": True}),
     ({"approach": "template", "unsupported": True}, {"unsupported": True}),
     ({"novel": True}, {"novel": True}),
@@ -233,7 +139,7 @@ def set_filter(page, name: str, value: str | bool) -> None:
     control = page.locator(f"#filter-{name}")
     if value is True:
         control.check()
-    elif name in ("approach", "region", "verdict"):
+    elif name in ("approach", "region", "verdict", "clinical"):
         control.select_option(value)
     else:
         control.fill(value)
@@ -241,12 +147,26 @@ def set_filter(page, name: str, value: str | bool) -> None:
 
 def test_filters_find_what_the_records_say(page_at, expected):
     page = page_at("#studies")
+    expect(page.locator("#filter-verdict option")).to_have_text(
+        [
+            "any",
+            "judged",
+            "identical",
+            "both empty",
+            "reference empty",
+            "answer empty",
+            "judgement unreadable",
+            "not judged",
+        ]
+    )
     for controls, asked in FILTERS:
         for name, value in controls.items():
             set_filter(page, name, value)
-        named = controls.get("approach", "*")
-        approaches = EVERYONE if named == "*" else (named,)
+        named = controls.get("approach")
+        approaches = {None: compared(page), "*": EVERYONE}.get(named, (named,))
         regions = (controls["region"],) if "region" in controls else tuple(REGIONS)
+        if "disagree" in asked:
+            asked = asked | {"disagreeing": EVERYONE if named == "*" else compared(page)}
         wanted = expected.found(approaches, regions, **asked)
         assert 0 < len(wanted) < COUNT, controls
         expect(page.locator("#matches")).to_have_text(f"{len(wanted)} of {COUNT} studies")
@@ -257,8 +177,12 @@ def test_filters_find_what_the_records_say(page_at, expected):
 
 def test_filters_are_about_the_approaches_shown_unless_they_name_one(page_at, expected):
     page = page_at("#max=0.1&region=lung&show=careful")
+    expect(page.locator("#columns").get_by_label("careful")).to_be_disabled()
+    expect(page.locator("#columns-note")).to_have_text("One has to be shown.")
     expect(listed(page)).to_have_text(expected.found(["careful"], ["lung"], high=0.1)[:LISTED])
     page.locator("#columns").get_by_label("short").check()
+    expect(page.locator("#columns").get_by_label("careful")).to_be_enabled()
+    expect(page.locator("#columns-note")).to_be_hidden()
     expect(listed(page)).to_have_text(
         expected.found(["careful", "short"], ["lung"], high=0.1)[:LISTED]
     )
@@ -269,12 +193,17 @@ def test_studies_are_sorted_by_what_the_filters_are_about(page_at, made, expecte
     orders = {}
     scores = [expected.scores(number, ["careful"], ["lung"]) for number in range(COUNT)]
     orders["score"] = [scores[number][0] if scores[number] else last for number in range(COUNT)]
+    clinical = [expected.clinical(number, "careful", "lung") for number in range(COUNT)]
+    orders["clinical"] = [last if score is None else score for score in clinical]
     confidences = [record.evidence["lung"].confidence for record in made.annotations["careful"]]
     orders["confidence"] = [last if sure is None else sure for sure in confidences]
-    orders["disagreement"] = [-expected.disagreement(number, "lung") for number in range(COUNT)]
-    page = page_at("#approach=careful&region=lung")
+    pair = ("careful", "template")
+    orders["disagreement"] = [
+        -expected.disagreement(number, "lung", pair) for number in range(COUNT)
+    ]
+    page = page_at(f"#approach=careful&region=lung&show=template&show={FLOOR}")
     for name, values in orders.items():
-        assert len(set(values)) > 20, name
+        assert len(set(values)) > (2 if name == "clinical" else 20), name
         page.select_option("#sort", name)
         order = sorted(range(COUNT), key=lambda number: (round(values[number], 4), number))
         expect(listed(page)).to_have_text(ids(order[:LISTED]))
@@ -319,6 +248,32 @@ def test_the_address_of_no_study_says_so(page_at):
     page = page_at("#study=study%20999")
     expect(page.locator("#study-note")).to_contain_text("There is no study “study 999”")
     expect(page.locator("#list a")).to_have_count(LISTED)
+    problem = page.locator("#filter-problem")
+    expect(problem).to_be_hidden()
+
+
+def test_what_is_not_understood_is_said_and_counts_as_not_asked(page_at, expected):
+    page = page_at("#approach=gone&show=lost&show=careful&sort=size&min=low&max=0.1")
+    problem = page.locator("#filter-problem")
+    expect(problem).to_have_text(
+        "This report has no approach “gone”. This report has no order “size”. "
+        "This report has no approach “lost”. Score from: low is not a number from 0 to 1."
+    )
+    expect(page.locator("#filter-count")).to_have_text(", 1 in use")
+    expect(listed(page)).to_have_text(expected.found(["careful"], high=0.1)[:LISTED])
+    page.click("#clear")
+    expect(problem).to_be_hidden()
+    set_filter(page, "disagree", "5")
+    expect(problem).to_have_text("Disagreement: 5 is not a number from 0 to 1.")
+    expect(page.locator("#matches")).to_have_text(f"{COUNT} studies")
+    set_filter(page, "disagree", "")
+    expect(problem).to_be_hidden()
+    page.evaluate("location.hash = '#show=short&sort=disagreement'")
+    expect(problem).to_have_text("One approach alone does not disagree: show another.")
+    page.evaluate("location.hash = '#min=0.9&max=0.1'")
+    expect(page.locator("#study-note")).to_have_text(
+        "No score is from 0.9 to 0.1: the first has to be the lower one."
+    )
 
 
 def test_keys_go_through_the_studies_and_search_but_not_while_typing(page_at):
@@ -348,6 +303,14 @@ def test_keys_go_through_the_studies_and_search_but_not_while_typing(page_at):
     expect(page.locator("#keys")).to_be_hidden()
     page.keyboard.press("j")
     opened(page, "study 2")
+    page.click("#to-overview")
+    expect(page.locator("#overview-section")).to_be_visible()
+    page.keyboard.press("j")
+    opened(page, "study 0")
+    page.click("#to-overview")
+    expect(page.locator("#overview-section")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#filter-text")).to_be_focused()
 
 
 def test_keys_go_from_one_part_of_the_list_to_the_next(page_at):
@@ -360,114 +323,32 @@ def test_keys_go_from_one_part_of_the_list_to_the_next(page_at):
     opened(page, f"study {LISTED - 1}")
 
 
-def test_the_source_of_an_answer_is_marked_in_the_report(page_at, made):
-    """Also after characters that JavaScript counts twice."""
-    study = made.studies[ASTRAL]
-    evidence = made.annotations["careful"][ASTRAL].evidence
-    sources = {
-        region: [study.report[start:end] for start, end in evidence[region].spans]
-        for region in ("lung", "heart")
-    }
-    assert len(sources["lung"]) > 1 and sources["heart"]
-    page = page_at(f"#study={study.id}&show=careful")
-    opened(page, study.id)
-    marked = page.locator("#report mark")
-    assert page.locator("#report").inner_text() == study.report
-    expect(marked).to_have_count(0)
-    cell(page, "lung", "careful").locator(".answer").hover()
-    expect(marked).to_have_text(sources["lung"])
-    assert page.locator("#report").text_content() == study.report
-    page.locator("#study-title").hover()
-    expect(marked).to_have_count(0)
-    cell(page, "heart", "careful").locator(".answer").focus()
-    expect(marked).to_have_text(sources["heart"])
-    page.keyboard.press("Tab")  # to the next region with a source
-    expect(marked).not_to_have_text(sources["heart"])
+def test_keys_bring_the_answer_asked_for_into_sight(open_page, report):
+    """However wide the window and however many approaches are shown; its column is the first."""
+    shown = "&".join(f"show={name}" for name in EVERYONE)
+    page = open_page(report, f"#approach=inventive&region=mediastinal&study=study 0&{shown}")
+    opened(page, "study 0")
+    heads = page.locator("#answers thead th")
+    assert heads.all_text_contents() == ["Region", "Reference", "inventive", *EVERYONE[:-1]]
+    sizes = [(1400, 900), (900, 800), (400, 800)]
+    for number, (width, height) in enumerate(sizes, 1):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("scrollTo(0, 0)")
+        page.keyboard.press("j")
+        opened(page, f"study {number}")
+        answer = cell(page, "mediastinal", "inventive").locator(".answer")
+        reference = page.locator("tr[data-region=mediastinal] .reference p")
+        assert answer.evaluate(IS_IN_SIGHT) and reference.evaluate(IS_IN_SIGHT), width
+    expect(cell(page, "lung", "inventive")).to_be_hidden()
+    page.get_by_role("button", name="Show the other 4 regions").click()
+    page.keyboard.press("k")
+    opened(page, "study 2")
+    expect(cell(page, "lung", "inventive")).to_be_visible()
 
 
-def test_words_that_differ_from_the_reference_are_marked(page_at, made):
-    number, words = next(
-        (number, study.reference["heart"])
-        for number, study in enumerate(made.studies)
-        if number != UNCURATED and study.reference["heart"] == "Mild cardiomegaly."
-    )
-    page = page_at(f"#study=study {number}&show=inventive")
-    answer = cell(page, "heart", "inventive")
-    expect(answer.locator("ins.added")).to_have_text(["Severe"])
-    expect(answer.locator("del.missing")).to_have_text(["Mild"])
-    expect(page.locator("tr[data-region=heart] .reference .text")).to_have_text(words)
-    page.locator("#marks").uncheck()
-    expect(answer.locator(".answer")).to_have_text(BIG_HEART)
-    expect(answer.locator("ins, del")).to_have_count(0)
-
-
-def test_what_the_judge_made_of_an_answer_is_shown(page_at, expected):
-    """Of each kind of finding the first study that has it."""
-    kinds = {
-        "matched": lambda one: one.listed.matched,
-        "missed": lambda one: one.listed.significant.get("b", ()),
-        "false": lambda one: one.listed.significant.get("a", ()),
-        "abnormal-missed": lambda one: one.clinical.missed,
-        "abnormal-invented": lambda one: one.clinical.invented,
-    }
-    page = None
-    for kind, of in kinds.items():
-        judgement = next(
-            one
-            for one in expected.judged.values()
-            if one.verdict == "judged"
-            and of(one)
-            and not (one.listed.significant.keys() - {"a", "b"})
-        )
-        approach = next(name for (name, *key), one in expected.judged.items() if one is judgement)
-        fragment = f"#study={judgement.id}&show={approach}"
-        if page is None:
-            page = page_at(fragment)
-        page.evaluate("fragment => { location.hash = fragment; }", fragment)
-        opened(page, judgement.id)
-        shown = cell(page, judgement.region, approach)
-        expect(shown.locator(f".{kind} dd")).to_have_text("; ".join(of(judgement)))
-        expect(shown.locator(".facts")).to_contain_text(f"score {judgement.score:.2f}")
-        expect(shown.locator(".facts")).to_contain_text(f"clinical {judgement.clinical.score:.2f}")
-    page.locator("#findings").uncheck()
-    expect(page.locator(".findings")).to_have_count(0)
-
-
-def test_support_and_confidence_are_shown(page_at, made):
-    page = page_at("#study=study 27&show=careful")
-    evidence = made.annotations["careful"][27].evidence["lung"]
-    assert evidence.confidence == 0.99 and evidence.support == "unsupported"
-    facts = cell(page, "lung", "careful").locator(".facts")
-    expect(facts).to_contain_text("unsupported")
-    expect(facts).to_contain_text("confidence 0.99")
-
-
-def test_studies_that_lack_something_are_shown_with_what_they_have(page_at, made):
-    page = page_at(f"#study=study {FAILED}&show=short&show=template&marks=0")
-    expect(cell(page, "lung", "short")).to_contain_text("failed the answer is no JSON")
-    expect(cell(page, "lung", "template").locator(".answer")).to_have_text(LUNGS_CLEAR)
-    expect(page.locator("#pictures")).to_be_empty()
-    page.evaluate("location.hash = '#study=study 5&show=careful'")
-    opened(page, f"study {UNCURATED}")
-    expect(page.locator("tr[data-region=lung] .reference")).to_contain_text("no reference")
-    expect(page.locator("#report")).to_have_text(made.studies[UNCURATED].report)
-    expect(page.locator("#answers .facts:has-text('score')")).to_have_count(0)
-
-
-def test_pictures_are_shown_and_enlarged(page_at):
-    page = page_at("#study=study 1")
-    views = page.locator("#pictures img")
-    expect(views).to_have_count(2)
-    assert views.evaluate_all("all => all.map((one) => one.alt)") == [
-        "frontal view",
-        "lateral view",
-    ]
-    views.nth(1).click()
-    large = page.locator("#picture-large")
-    expect(large).to_have_js_property("naturalWidth", min(SIZE[0], LONGEST))
-    expect(large).to_have_attribute("alt", "lateral view")
-    page.keyboard.press("Escape")
-    expect(large).to_be_hidden()
-    page.evaluate("number => { location.hash = `#study=study ${number}`; }", UNREADABLE)
-    expect(page.locator("#pictures")).to_have_text("lateral: not readable")
-    expect(views).to_have_js_property("complete", True)
+# Inside the window, and not under what stays in sight while the page scrolls.
+IS_IN_SIGHT = """one => {
+  const { left, top, right, bottom } = one.getBoundingClientRect();
+  const corners = [[left + 4, top + 4], [right - 4, bottom - 4]];
+  return corners.every(([x, y]) => one.contains(document.elementFromPoint(x, y)));
+}"""

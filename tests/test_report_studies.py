@@ -175,6 +175,52 @@ def test_missed_is_what_the_reference_has_and_false_is_what_the_text_has():
     assert "clinical" not in row(member, [answer], REGIONS), "the judge does not tell"
 
 
+def errors(clinical: dict) -> str:
+    if clinical["score"] == 1:
+        return "0"
+    return {(0, 0): "0", (1, 0): "1", (0, 1): "2", (1, 1): "3"}[
+        bool(clinical["missed"]), bool(clinical["invented"])
+    ]
+
+
+def test_the_index_tells_missed_from_invented_findings_and_from_those_of_no_significance():
+    from xraygen.core.study import Clinical
+    from xraygen.pages.answered import Answer
+    from xraygen.pages.study_json import row
+
+    given = {
+        "bone": Clinical(score=0.5, missed=("fracture",)),
+        "heart": Clinical(score=-0.5, invented=("cardiomegaly",)),
+        "lung": Clinical(score=0, missed=("effusion",), invented=("nodule",)),
+        "mediastinal": Clinical(score=1, missed=("aortic calcification",)),
+    }
+    judged_regions = {
+        region: Judgement(
+            id="1",
+            region=region,
+            reference="x",
+            candidate="y",
+            score=0.5,
+            verdict="judged",
+            clinical=clinical,
+            judge="mine",
+        )
+        for region, clinical in given.items()
+    }
+    assert tuple(given) == REGIONS.scored
+    member = study("1", reference=annotation(lung="x"))
+    untold = judged_regions["lung"].model_copy(update={"clinical": None})
+    found = row(
+        member,
+        [
+            Answer(record("1"), judged_regions),
+            Answer(record("1"), judged_regions | {"lung": untold}),
+        ],
+        REGIONS,
+    )
+    assert found["errors"] == ["1230", "12-0"]
+
+
 def test_the_index_has_what_studies_are_filtered_and_sorted_by(tmp_path):
     write(tmp_path / "studies")
     found = index(tmp_path / "studies")
@@ -194,6 +240,7 @@ def test_the_index_has_what_studies_are_filtered_and_sorted_by(tmp_path):
         cells = [answer["regions"][region]["judgement"] for region in REGIONS.scored]
         assert first["score"][number] == [cell["score"] for cell in cells]
         assert first["clinical"][number] == [cell["clinical"]["score"] for cell in cells]
+        assert list(first["errors"][number]) == [errors(cell["clinical"]) for cell in cells]
         assert [found["verdicts"][one] for one in first["verdict"][number]] == [
             cell["verdict"] for cell in cells
         ]
@@ -201,6 +248,7 @@ def test_the_index_has_what_studies_are_filtered_and_sorted_by(tmp_path):
     assert first["support"] == [["v", None, "u", None, "r"], [None] * 5]
     assert bare["score"] == bare["verdict"] == [[None] * 4] * 2 and "clinical" not in bare
     assert [one["failed"] for one in found["studies"]] == [[], [1], [1]]
+    assert "errors" not in bare
 
 
 def test_text_from_data_stays_text(tmp_path):

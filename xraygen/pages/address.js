@@ -5,6 +5,7 @@ const NOTHING_ASKED = {
   approach: "", // whose answers the filters are about: "" = those shown, "*" = all, or a name
   region: "",
   verdict: "",
+  clinical: "", // what the judge found: a name in CLINICAL (filters.js)
   min: null, // scores in [0, 1]
   max: null,
   disagree: null, // in [0, 1], at least
@@ -31,14 +32,47 @@ function parseAddress(fragment) {
     if (!given.has(name)) continue;
     if (name === "show") fields.show = given.getAll("show");
     else if (typeof absent === "boolean") fields[name] = given.get(name) !== "0";
-    else if (["min", "max", "disagree"].includes(name)) fields[name] = share(given.get(name));
+    else if (SHARES.includes(name)) fields[name] = share(given.get(name));
     else fields[name] = given.get(name);
   }
   return fields;
 }
 
+// The fields without what this report does not have, and what is wrong with those of a fragment: a
+// line each. `known`: the values of the fields that are names.
+function understood(fields, fragment, known) {
+  const problems = [];
+  const usable = { ...fields };
+  for (const [name, values] of Object.entries(known)) {
+    const given = [fields[name]].flat();
+    const unknown = given.filter((one) => one !== NOTHING_ASKED[name] && !values.includes(one));
+    for (const one of unknown) problems.push(`This report has no ${WORDS[name] ?? name} “${one}”.`);
+    if (unknown.length === 0) continue;
+    usable[name] =
+      name === "show" ? given.filter((one) => values.includes(one)) : NOTHING_ASKED[name];
+  }
+  const written = new URLSearchParams(fragment.replace(/^#/, ""));
+  for (const name of SHARES) {
+    const text = written.get(name) ?? "";
+    if (text !== "" && share(text) === null) problems.push(notAShare(name, text));
+  }
+  return { fields: usable, problems };
+}
+
+const SHARES = ["min", "max", "disagree"];
+const WORDS = {
+  show: "approach",
+  sort: "order",
+  clinical: "finding of the judge",
+  min: "Score from",
+  max: "Score to",
+  disagree: "Disagreement",
+};
+
+const notAShare = (name, text) => `${WORDS[name]}: ${text} is not a number from 0 to 1.`;
+
 function share(text) {
-  const number = Number.parseFloat(text);
+  const number = text.trim() === "" ? Number.NaN : Number(text);
   return number >= 0 && number <= 1 ? number : null;
 }
 

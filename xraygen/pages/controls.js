@@ -4,7 +4,6 @@ const inputOf = (name) => byId("filters").elements.namedItem(name);
 
 function prepareControls() {
   const options = (entries) => entries.map(([value, text]) => element("option", { value }, text));
-  const names = (list) => list.map((name) => [name, name.replaceAll("_", " ")]);
   inputOf("approach").append(
     ...options([
       ["", "any of those shown"],
@@ -13,7 +12,12 @@ function prepareControls() {
     ]),
   );
   inputOf("region").append(...options([["", "any"], ...index.regions.map((name) => [name, name])]));
-  inputOf("verdict").append(...options([["", "any"], ...names(index.verdicts)]));
+  inputOf("verdict").append(
+    ...options([["", "any"], ...index.verdicts.map((name) => [name, verdictWords(name)])]),
+  );
+  const clinical = Object.entries(CLINICAL).map(([name, { label }]) => [name, label]);
+  inputOf("clinical").append(...options([["", "anything"], ...clinical]));
+  byId("clinical-field").hidden = !index.studies.some((row) => row.clinical);
   inputOf("sort").append(...options(Object.entries(SORTS)));
   byId("columns").append(
     ...index.approaches.map((name) =>
@@ -24,6 +28,7 @@ function prepareControls() {
         name,
       ),
     ),
+    byId("columns-note"),
   );
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("input", changeFilters);
@@ -46,10 +51,21 @@ function changeFilters({ target }) {
     filtering = go({ [name]: given, ...(name === "sort" && { study: null }) }, replace);
   };
   if (type === "checkbox") ask(target.checked);
-  else if (type === "number") ask(share(value), true);
-  else if (type !== "search") ask(value);
+  else if (type === "number") {
+    ask(share(value), true);
+    showFilterProblems(); // also where the address stays what it was
+  } else if (type !== "search") ask(value);
   // What is typed in one go is one entry in the history.
   else typing = setTimeout(typed, 250, ask, value);
+}
+
+// What of the address and of what is typed counts as not asked.
+function showFilterProblems() {
+  const wrong = SHARES.map(inputOf).filter(({ value }) => value !== "" && share(value) === null);
+  const typedProblems = wrong.map(({ name, value }) => notAShare(name, value));
+  const text = [...new Set([...addressProblems, ...typedProblems])].join(" ");
+  byId("filter-problem").hidden = text === "";
+  if (byId("filter-problem").textContent !== text) byId("filter-problem").textContent = text;
 }
 
 function typed(ask, value) {
@@ -66,6 +82,7 @@ function stopTyping() {
 function clearFilters() {
   stopTyping();
   const kept = Object.fromEntries(VIEW_ONLY.map((name) => [name, fields[name]]));
+  for (const name of SHARES) inputOf(name).value = "";
   go({ ...NOTHING_ASKED, ...kept, study: current });
   byId("filter-text").focus();
 }
@@ -79,8 +96,7 @@ function chooseColumns({ target }) {
   const approach = fields.approach === target.value && !target.checked ? "" : fields.approach;
   const best = index.best.map((number) => index.approaches[number]);
   const isDefault = names.join("\n") === best.join("\n");
-  if (names.length) go({ show: isDefault ? [] : names, approach });
-  else target.checked = true; // one is left
+  go({ show: isDefault ? [] : names, approach });
 }
 
 function turnList(by) {
@@ -89,7 +105,8 @@ function turnList(by) {
   byId("list").scrollTop = 0;
 }
 
-// The controls as the address has them; what is being typed is left alone.
+// The controls as the address has them, and what of it is not understood; what is being typed is
+// left alone.
 function setControls(columns) {
   for (const control of byId("filters").elements) {
     const value = fields[control.name];
@@ -103,9 +120,13 @@ function setControls(columns) {
   }
   for (const box of byId("columns").querySelectorAll("input")) {
     box.checked = columns.includes(index.approaches.indexOf(box.value));
+    box.disabled = box.checked && columns.length === 1;
   }
+  byId("columns-note").hidden = columns.length > 1;
+  showFilterProblems();
   byId("marks").checked = fields.marks;
   byId("findings").checked = fields.findings;
+  byId("disagreeing").textContent = fields.approach === "*" ? "All" : "Those shown";
   byId("legend-words").hidden = !fields.marks;
   const filters = Object.keys(NOTHING_ASKED).filter((name) => !VIEW_ONLY.includes(name));
   const active = filters.filter((name) => differ(fields, NOTHING_ASKED, [name])).length;
@@ -145,13 +166,25 @@ function pressed(event) {
   if (event.key === "?") {
     event.preventDefault();
     byId("keys").showModal();
-  } else if (fields && event.key === "j") {
-    step(1, event.repeat);
+  } else if (event.key === "j") {
+    if (fields) step(1, event.repeat);
+    else location.hash = "studies";
   } else if (fields && event.key === "k") {
     step(-1, event.repeat);
-  } else if (fields && event.key === "/") {
+  } else if (event.key === "/") {
     event.preventDefault();
-    byId("filter-box").open = true;
-    byId("filter-text").focus();
+    if (fields) focusSearch();
+    else searchNext();
   }
+}
+
+function focusSearch() {
+  byId("filter-box").open = true;
+  byId("filter-text").focus();
+}
+
+// From the overview to the studies; there is nothing to search before they are shown.
+function searchNext() {
+  focusNext = true;
+  location.hash = "studies";
 }

@@ -1,26 +1,58 @@
 // Which studies are asked for, and in which order. The index has, of each study, a number for each
 // approach and region; "pairs" are (approach, region) as numbers in the index's lists.
 
-// What the filters ask for, in numbers of the index. `shown`: numbers of the approaches shown.
+// What became of a pair.
+const VERDICTS = {
+  judged: "judged",
+  identical: "identical",
+  both_empty: "both empty",
+  reference_empty: "reference empty",
+  candidate_empty: "answer empty",
+  unparseable: "judgement unreadable",
+  failed: "not judged",
+};
+const verdictWords = (name) => VERDICTS[name] ?? name.replaceAll("_", " ");
+
+// What the judge can have found of a pair's abnormal findings. `is` is told the pair's clinical
+// score and its errors: bit 1 = a finding is missed, bit 2 = one is invented.
+const CLINICAL = {
+  missed: { label: "abnormal finding missed", is: (score, errors) => (errors & 1) > 0 },
+  invented: { label: "abnormal finding invented", is: (score, errors) => (errors & 2) > 0 },
+  either: { label: "missed or invented", is: (score, errors) => errors > 0 },
+  detail: { label: "found, but wrong in detail", is: (score, errors) => errors === 0 && score < 1 },
+  right: { label: "all right", is: (score) => score === 1 },
+};
+
+// What the filters ask for, in numbers of the index. `shown`: numbers of the approaches shown. The
+// floor is left out of those unless it is alone: it is the worst nearly everywhere, which says
+// nothing of a study.
 function criteriaOf(index, fields, shown) {
   const everyone = index.approaches.map((_, number) => number);
   const named = index.approaches.indexOf(fields.approach);
   const region = index.regions.indexOf(fields.region);
   const scored = index.regions.map((name) => index.scored.indexOf(name));
   const verdict = index.verdicts.indexOf(fields.verdict);
-  const approaches = named >= 0 ? [named] : fields.approach === "*" ? everyone : shown;
   const floor = index.approaches.indexOf(settings.floor);
-  const others = approaches.filter((number) => number !== floor);
+  const withoutFloor = (list, least = 1) => {
+    const others = list.filter((one) => one !== floor);
+    return others.length >= least ? others : list;
+  };
+  const approaches =
+    named >= 0 ? [named] : fields.approach === "*" ? everyone : withoutFloor(shown);
   return {
     ...fields,
     approaches,
-    // The floor is the worst nearly everywhere, which says nothing of a study.
-    summarised: others.length ? others : approaches,
+    summarised: withoutFloor(approaches), // what the list shows and is sorted by
+    // Whose disagreement is asked for, and what it is in a row, by region.
+    disagreeing: fields.approach === "*" ? everyone : withoutFloor(shown, 2),
+    apart: (row) => row.disagreement, // over all
     regions: region >= 0 ? [region] : index.regions.map((_, number) => number),
     scored, // of each region: its number among those scored, or -1
     verdict: verdict >= 0 ? verdict : null,
+    clinical: CLINICAL[fields.clinical] ?? null,
     ofPairs:
       verdict >= 0 ||
+      fields.clinical !== "" ||
       fields.min !== null ||
       fields.max !== null ||
       fields.disagree !== null ||
@@ -35,11 +67,12 @@ function* matchingPairs(row, criteria) {
   for (const region of criteria.regions) {
     const scored = criteria.scored[region];
     if (criteria.abnormal && !row.abnormal.includes(scored)) continue;
-    if (criteria.disagree !== null && !(row.disagreement[region] >= criteria.disagree)) continue;
+    if (criteria.disagree !== null && !(criteria.apart(row)[region] >= criteria.disagree)) continue;
     for (const approach of criteria.approaches) {
       if (criteria.failed && !row.failed.includes(approach)) continue;
       if (criteria.unsupported && row.support[approach][region] !== "u") continue;
       if (criteria.verdict !== null && row.verdict[approach][scored] !== criteria.verdict) continue;
+      if (criteria.clinical && !isClinically(row, approach, scored, criteria.clinical)) continue;
       const score = row.score[approach][scored] ?? null;
       if (criteria.min !== null && (score === null || score < criteria.min)) continue;
       if (criteria.max !== null && (score === null || score > criteria.max)) continue;
@@ -47,6 +80,14 @@ function* matchingPairs(row, criteria) {
     }
   }
 }
+
+// Not where the judge does not tell.
+function isClinically(row, approach, scored, { is }) {
+  const score = clinicalScore(row, approach, scored);
+  return score !== null && is(score, Number(row.errors[approach][scored]));
+}
+
+const clinicalScore = (row, approach, scored) => row.clinical?.[approach][scored] ?? null;
 
 function matches(row, criteria) {
   if (criteria.novel && !row.novel) return false;
@@ -62,38 +103,47 @@ function searchedParts(asked) {
   );
 }
 
-// The worst and the mean score of the approaches and regions that the filters are about, without the
-// floor unless it is alone, and the largest disagreement and the least confidence there; null where
-// there is none.
+// The worst and the mean score and clinical score of the approaches and regions that the filters
+// are about, and the largest disagreement and the least confidence there; null where there is none.
+// The floor is left out unless it is alone.
 function summary(row, criteria) {
-  let worst = null;
-  let total = 0;
-  let count = 0;
-  let confidence = null;
+  const scores = [];
+  const clinical = [];
+  const confidences = [];
   for (const region of criteria.regions) {
+    const scored = criteria.scored[region];
     for (const approach of criteria.summarised) {
-      const score = row.score[approach][criteria.scored[region]] ?? null;
-      if (score !== null) {
-        worst = worst === null ? score : Math.min(worst, score);
-        total += score;
-        count += 1;
-      }
-      const sure = row.confidence[approach][region];
-      if (sure !== null) confidence = confidence === null ? sure : Math.min(confidence, sure);
+      scores.push(row.score[approach][scored] ?? null);
+      clinical.push(clinicalScore(row, approach, scored));
+      confidences.push(row.confidence[approach][region]);
     }
   }
-  const disagreement = Math.max(...criteria.regions.map((region) => row.disagreement[region]));
-  return { worst, mean: count ? total / count : null, disagreement, confidence };
+  const apart = criteria.regions.map((region) => criteria.apart(row)[region]);
+  return {
+    ...extent(scores),
+    clinical: extent(clinical),
+    disagreement: Math.max(...apart),
+    meanDisagreement: extent(apart).mean,
+    confidence: extent(confidences).worst,
+  };
+}
+
+function extent(values) {
+  const given = values.filter((value) => value !== null);
+  if (given.length === 0) return { worst: null, mean: null };
+  const total = given.reduce((sum, value) => sum + value, 0);
+  return { worst: Math.min(...given), mean: total / given.length };
 }
 
 const SORTS = {
   id: "id",
   score: "score, worst first",
+  clinical: "clinical score, worst first",
   disagreement: "disagreement, most first",
   confidence: "confidence, least first",
 };
 
-// The studies asked for, in order: [{number, row, worst, mean, disagreement, confidence}].
+// The studies asked for, in order: [{number, row} with their summary].
 // `texts`: what loadTexts gives, or null where no text is asked for.
 function search(index, criteria, texts) {
   const parts = searchedParts(criteria.text);
@@ -106,7 +156,8 @@ function search(index, criteria, texts) {
   const last = Number.MAX_VALUE; // studies without a value come last
   const keys = {
     score: (one) => [one.worst ?? last, one.mean ?? last],
-    disagreement: (one) => [-one.disagreement, 0],
+    clinical: (one) => [one.clinical.worst ?? last, one.clinical.mean ?? last],
+    disagreement: (one) => [-one.disagreement, -one.meanDisagreement],
     confidence: (one) => [one.confidence ?? last, 0],
   };
   const place = placesById(index);

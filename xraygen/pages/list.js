@@ -25,12 +25,18 @@ function showList(found, first, fields, criteria, current) {
   if (focused) focused.focus({ preventScroll: true });
 }
 
-function listItem({ row, worst, mean }, fields, criteria) {
+function listItem({ row, worst, mean, clinical, disagreement, confidence }, fields, criteria) {
+  const asked = (name, isAsked, value, kind = "") =>
+    (isAsked || fields.sort === name) &&
+    element("span", { class: kind }, `${name} ${twoDigits(value)}`);
   const scores = element(
     "span",
     { class: "scores" },
     element("span", { class: quality(worst) }, `worst ${twoDigits(worst)}`),
     element("span", {}, `mean ${twoDigits(mean)}`),
+    asked("clinical", fields.clinical !== "", clinical.worst, quality(clinical.worst)),
+    asked("disagreement", fields.disagree !== null, disagreement),
+    asked("confidence", false, confidence),
   );
   const link = { href: address({ ...fields, study: row.id }), "data-id": row.id };
   return element(
@@ -41,12 +47,12 @@ function listItem({ row, worst, mean }, fields, criteria) {
 }
 
 // What is worth knowing of a study at a glance. Texts without support and failures are those of
-// the approaches that the filters are about.
+// the approaches that the scores are of.
 function flags(row, criteria) {
-  const unsupported = criteria.approaches.some((approach) =>
+  const unsupported = criteria.summarised.some((approach) =>
     criteria.regions.some((region) => row.support[approach][region] === "u"),
   );
-  const failed = criteria.approaches.some((approach) => row.failed.includes(approach));
+  const failed = criteria.summarised.some((approach) => row.failed.includes(approach));
   const chip = (is, kind, text) => is && element("span", { class: `chip ${kind}` }, text);
   return element(
     "span",

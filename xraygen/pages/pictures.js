@@ -5,13 +5,14 @@ function pictureButtons(study) {
     (a, b) => (b.projection === "frontal") - (a.projection === "frontal"),
   );
   return pictures.map((picture, number) => {
-    if (picture.src === null)
-      return element("p", { class: "muted picture" }, `${picture.projection}: not readable`);
+    if (picture.src === null) return pictureNote(picture, "not readable");
     const image = element("img", {
       src: picture.src,
       width: picture.width,
       height: picture.height,
       alt: `${picture.projection} view`,
+      onerror: ({ target }) =>
+        target.closest("button")?.replaceWith(pictureNote(picture, NOT_FOUND)),
     });
     const open = () =>
       showPicture(
@@ -25,6 +26,11 @@ function pictureButtons(study) {
     );
   });
 }
+
+const NOT_FOUND = "picture not found; copy the folder “studies/pictures” too";
+
+const pictureNote = ({ projection }, text) =>
+  element("p", { class: "muted picture" }, `${projection}: ${text}`);
 
 let enlarged = { pictures: [], at: 0 };
 

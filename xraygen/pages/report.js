@@ -8,6 +8,8 @@ let listed = ""; // what the list was made for
 let first = 0; // of the part of the list that is shown
 let current = null; // the id of the study that is shown
 let filtering = false; // a filter was just changed
+let addressProblems = []; // what in the address is not understood
+let focusNext = false; // on the search field, once the studies are shown
 let turn = 0; // counts changes, so that a late file does not replace what came after it
 
 // Returns whether the address changes by that.
@@ -33,7 +35,7 @@ async function follow() {
   }
   try {
     if (!index) await prepare();
-    if (now === turn) await show(asked, now);
+    if (now === turn) await show(understoodHere(asked), now);
   } catch (error) {
     if (now === turn) showProblem(error);
     if (!(error instanceof NotLoaded)) throw error;
@@ -71,19 +73,38 @@ async function prepare() {
   byId("browser").hidden = false;
 }
 
+function understoodHere(asked) {
+  const known = {
+    approach: [...index.approaches, "*"],
+    region: index.regions,
+    verdict: index.verdicts,
+    clinical: Object.keys(CLINICAL),
+    sort: Object.keys(SORTS),
+    show: index.approaches,
+  };
+  const { fields, problems } = understood(asked, location.hash, known);
+  addressProblems = problems;
+  return fields;
+}
+
 async function show(asked, now) {
   const before = fields;
   fields = asked;
   byId("problem").hidden = true;
   const columns = columnsShown();
   const criteria = criteriaOf(index, fields, columns);
+  if (asksDisagreement(criteria) && criteria.disagreeing.length < 2)
+    addressProblems.push("One approach alone does not disagree: show another.");
   setControls(columns);
-  let texts = null;
-  if (fields.text.trim()) {
-    texts = await loadTexts(index, (read, of) => {
-      if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
-    });
+  const progress = (read, of) => {
+    if (now === turn) byId("matches").textContent = `Reading file ${read + 1} of ${of} …`;
+  };
+  const texts = fields.text.trim() ? await loadTexts(index, progress) : null;
+  if (now !== turn) return;
+  if (needsDisagreement(criteria)) {
+    const values = await loadDisagreement(index, criteria.disagreeing, progress);
     if (now !== turn) return;
+    criteria.apart = (row) => values.get(row);
   }
   const wanted = address({ ...fields, study: null, marks: true, findings: true });
   const changed = wanted !== listed;
@@ -99,8 +120,18 @@ async function show(asked, now) {
   }
   await showAsked(columns, criteria, changed, now);
   if (!before && !fields.study) scrollTo(0, 0);
-  if (before && fields.study && before.study !== fields.study) scrollToStudy();
+  if (focusNext) focusSearch();
+  focusNext = false;
+  if (!fields.study || before?.study === fields.study) return;
+  if (criteria.ofPairs || fields.region !== "") scrollToAnswer();
+  else if (before) scrollToStudy();
 }
+
+const asksDisagreement = ({ disagree, sort }) => disagree !== null || sort === "disagreement";
+
+// The index has that of all approaches.
+const needsDisagreement = (criteria) =>
+  asksDisagreement(criteria) && criteria.disagreeing.length < index.approaches.length;
 
 // To the top of the study, if that is out of sight.
 function scrollToStudy() {
@@ -108,14 +139,15 @@ function scrollToStudy() {
   if (top < 0 || top > innerHeight / 2) byId("study").scrollIntoView();
 }
 
+// Numbers of approaches in the order of the index, after the one that the filters ask for.
 function columnsShown() {
   const asked = fields.show
     .map((name) => index.approaches.indexOf(name))
     .filter((number) => number >= 0);
   const named = index.approaches.indexOf(fields.approach);
-  const columns = new Set(asked.length ? asked : index.best);
-  if (named >= 0) columns.add(named);
-  return [...columns].sort((a, b) => a - b);
+  const others = [...new Set(asked.length ? asked : index.best)].filter((one) => one !== named);
+  others.sort((a, b) => a - b);
+  return named >= 0 ? [named, ...others] : others;
 }
 
 const isFiltered = () =>
@@ -153,7 +185,7 @@ async function showAsked(columns, criteria, changed, now) {
     showNote(
       "No study",
       fields.study === null
-        ? "No study has all that the filters ask for."
+        ? whyNone()
         : `There is no study “${fields.study}” among the test studies of this report.`,
     );
     return;
@@ -174,6 +206,12 @@ async function showAsked(columns, criteria, changed, now) {
   showMatched(pairs.filter(([approach]) => !columns.includes(approach)));
   const matched = new Set(pairs.map((pair) => pair.join(" ")));
   showStudy(index, study, row, { ...fields, columns, matched });
+}
+
+function whyNone() {
+  if (fields.min !== null && fields.max !== null && fields.min > fields.max)
+    return `No score is from ${fields.min} to ${fields.max}: the first has to be the lower one.`;
+  return "No study has all that the filters ask for.";
 }
 
 // Why there is no study.

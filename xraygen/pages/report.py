@@ -22,6 +22,7 @@ SCRIPTS = [
     "words.js",
     "address.js",
     "store.js",
+    "disagreement.js",
     "filters.js",
     "list.js",
     "pictures.js",

@@ -80,23 +80,22 @@ const folderOf = (src) => src.split("/")[0];
 const otherRun = (src) =>
   `${src} is not of this page’s run. Copy the page and the folder “${folderOf(src)}” together.`;
 
-// The text of every study for searching, in lower case, in the order of the index. `progress` is
-// told how many files of how many were read.
+// Every study with its row, in the order of the index. `progress` is told how many files of how
+// many were read.
+async function* allStudies(index, progress) {
+  for (const [number, row] of index.studies.entries()) {
+    if (number % settings.page === 0) progress(number / settings.page, settings.files.pages.length);
+    yield [await loadStudy(index, number), row];
+  }
+}
+
+// The text of every study for searching, in lower case, in the order of the index.
 let allTexts = null;
 
 async function loadTexts(index, progress) {
   if (allTexts) return allTexts;
   const texts = [];
-  for (let page = 0; page < settings.files.pages.length; page += 1) {
-    progress(page, settings.files.pages.length);
-    for (
-      let at = page * settings.page;
-      at < Math.min(index.studies.length, (page + 1) * settings.page);
-      at += 1
-    ) {
-      texts.push(searchable(await loadStudy(index, at)));
-    }
-  }
+  for await (const [study] of allStudies(index, progress)) texts.push(searchable(study));
   allTexts = texts;
   return texts;
 }

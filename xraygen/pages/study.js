@@ -14,7 +14,7 @@ function showStudy(index, study, row, view) {
     { class: "scroll", role: "region", "aria-labelledby": "answers-title" },
     table,
   );
-  byId("answers").replaceChildren(box);
+  byId("answers").replaceChildren(box, ...regionsToggle(table));
   showReport(study.report, []); // after the former answers, which might still lose the focus
   fits.disconnect();
   fits.observe(box);
@@ -40,9 +40,44 @@ const fits = new ResizeObserver(([{ target }]) => {
 });
 
 // The head of the table stays in sight below the source, which does too.
-new ResizeObserver(([{ target }]) => {
-  byId("answers").style.setProperty("--source-height", `${target.offsetHeight}px`);
-}).observe(byId("source"));
+new ResizeObserver(measureSource).observe(byId("source"));
+
+function measureSource() {
+  byId("answers").style.setProperty("--source-height", `${byId("source").offsetHeight}px`);
+}
+
+// To the first answer that the filters match, or else that is asked for, with its reference.
+function scrollToAnswer() {
+  const cell =
+    byId("answers").querySelector("td.found") ?? byId("answers").querySelector(".answer");
+  if (!cell) return;
+  measureSource();
+  scrollDown(cell);
+  scrollAcross(cell.closest("td"));
+}
+
+// As cards, an answer may be far below the head of its row.
+function scrollDown(cell) {
+  const row = cell.closest("tr");
+  const covered = Number.parseFloat(getComputedStyle(row).scrollMarginTop);
+  const { bottom } = cell.getBoundingClientRect();
+  const { top } = row.getBoundingClientRect();
+  if (top >= covered && bottom <= innerHeight) return;
+  const target = bottom - top <= innerHeight - covered ? row : cell;
+  target.scrollIntoView({ block: "start", inline: "nearest", behavior: "instant" });
+}
+
+function scrollAcross(cell) {
+  const box = cell.closest(".scroll");
+  const reference = cell.parentElement.querySelector(".reference");
+  const isPinned = getComputedStyle(reference).position === "sticky";
+  const { left, right } = box.getBoundingClientRect();
+  const beyond = cell.getBoundingClientRect().right - right;
+  if (beyond > 0) box.scrollLeft += beyond;
+  const from = isPinned ? reference.getBoundingClientRect().right : left;
+  const before = from - cell.getBoundingClientRect().left;
+  if (before > 0) box.scrollLeft -= before;
+}
 
 // The report, with parts of it marked: `spans`, as of markedText.
 function showReport(report, spans) {
@@ -53,6 +88,8 @@ function showReport(report, spans) {
   if (mark && box.scrollHeight > box.clientHeight)
     box.scrollTop = mark.offsetTop - box.clientHeight / 3;
 }
+
+const MOST_PRINTED = 4; // answers next to each other on paper
 
 // The roles are written out because a table that is laid out as cards is none for screen readers.
 function answersTable(index, study, row, view) {
@@ -82,12 +119,45 @@ function answersTable(index, study, row, view) {
       }),
     );
   });
+  const isOther = (one) => view.region !== "" && one.dataset.region !== view.region;
+  const others = rows.filter(isOther);
+  const body = (attributes, list) => element("tbody", { role: "rowgroup", ...attributes }, list);
   return element(
     "table",
-    { role: "table", "aria-labelledby": "answers-title" },
+    {
+      role: "table",
+      class: view.columns.length > MOST_PRINTED && "many",
+      "aria-labelledby": "answers-title",
+    },
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, names)),
-    element("tbody", { role: "rowgroup" }, rows),
+    body(
+      {},
+      rows.filter((one) => !isOther(one)),
+    ),
+    others.length > 0 && body({ id: "other-regions", hidden: !othersShown }, others),
   );
+}
+
+let othersShown = false; // regions that the filters do not ask for
+
+function regionsToggle(table) {
+  const others = table.querySelector("#other-regions");
+  if (!others) return [];
+  const label = () => `${othersShown ? "Hide" : "Show"} the other ${others.rows.length} regions`;
+  const toggle = ({ target }) => {
+    othersShown = !othersShown;
+    others.hidden = !othersShown;
+    target.textContent = label();
+    target.setAttribute("aria-expanded", othersShown);
+  };
+  const state = { "aria-expanded": String(othersShown), "aria-controls": "other-regions" };
+  return [
+    element(
+      "button",
+      { type: "button", id: "toggle-regions", class: "no-print", ...state, onclick: toggle },
+      label(),
+    ),
+  ];
 }
 
 const cellName = (name) => element("span", { class: "cell-name", "aria-hidden": "true" }, name);
@@ -156,7 +226,7 @@ function facts({ judgement, support, confidence }, withFindings) {
       line(
         "judged",
         score !== null && scored("score", score),
-        element("span", {}, verdict.replaceAll("_", " ")),
+        element("span", {}, verdictWords(verdict)),
         withFindings &&
           findings([
             ["good", "✓", "matched", "matched", judgement.matched],
@@ -168,12 +238,7 @@ function facts({ judgement, support, confidence }, withFindings) {
       line(
         "clinical",
         scored("clinical", clinical.score),
-        withFindings &&
-          findings([
-            ["good", "✓", "abnormal-matched", "matched", clinical.matched],
-            ["bad", "−", "abnormal-missed", "missed", clinical.missed],
-            ["bad", "+", "abnormal-invented", "invented", clinical.invented],
-          ]),
+        withFindings && abnormalFindings(clinical),
       ),
     line(
       "evidence",
@@ -181,6 +246,16 @@ function facts({ judgement, support, confidence }, withFindings) {
       confidence !== null && element("span", {}, `confidence ${twoDigits(confidence)}`),
     ),
   );
+}
+
+// What costs no clinical score is no error: the judge gives it no clinical significance.
+function abnormalFindings({ score, matched, missed, invented }) {
+  const [kind, note] = score < 1 ? ["bad", ""] : ["muted", ", not clinically significant:"];
+  return findings([
+    ["good", "✓", "abnormal-matched", "matched", matched],
+    [kind, "−", "abnormal-missed", `missed${note}`, missed],
+    [kind, "+", "abnormal-invented", `invented${note}`, invented],
+  ]);
 }
 
 // Findings by what became of them; null where none are listed.
@@ -197,6 +272,7 @@ function findings(groups) {
           element("span", { "aria-hidden": "true" }, `${sign} `),
           title,
         ),
+        " ", // where a line may break
         element("dd", {}, found.join("; ")),
       ),
     );

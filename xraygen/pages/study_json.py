@@ -30,7 +30,7 @@ def row(study: Study, answers: Sequence[Answer], regions: Regions) -> dict:
         "abnormal": _abnormal(judged),
         "disagreement": [_disagreement(answers, region) for region in regions],
         "score": _each(judged, lambda one: _rounded(one.score)),
-        **({"clinical": clinical} if told else {}),
+        **({"clinical": clinical, "errors": _errors(judged)} if told else {}),
         "verdict": _each(judged, lambda one: VERDICTS.index(one.verdict)),
         "confidence": _each(evidence, lambda one: _rounded(one.confidence)),
         "support": _each(evidence, lambda one: one.support and one.support[0]),
@@ -43,6 +43,23 @@ def row(study: Study, answers: Sequence[Answer], regions: Regions) -> dict:
 def _each(cells: Sequence[Sequence[T | None]], value: Callable[[T], object]) -> list[list]:
     """The value of each cell; None where there is nothing in it."""
     return [[None if one is None else value(one) for one in row] for row in cells]
+
+
+def _errors(judged: Sequence[Sequence[Judgement | None]]) -> list[str]:
+    """Of each approach, a character for each scored region: 0 = no abnormal finding is missed or
+    invented, 1 = missed, 2 = invented, 3 = both, - = the judge does not tell. Findings that cost no
+    clinical score do not count: the judge gives them no clinical significance.
+    """
+    return ["".join(map(_error, cells)) for cells in judged]
+
+
+def _error(judgement: Judgement | None) -> str:
+    clinical = judgement and judgement.clinical
+    if not clinical:
+        return "-"
+    if clinical.score >= 1:
+        return "0"
+    return str(bool(clinical.missed) + 2 * bool(clinical.invented))
 
 
 def _disagreement(answers: Sequence[Answer], region: str) -> float:
