@@ -245,9 +245,12 @@ def test_a_pair_that_was_scored_on_one_side_counts_on_neither(project):
     project.save("all-scored")
     project.approaches = {"router": wordy(2)}
     project.save("half-scored")
-    (change,) = found(project, "all-scored", "half-scored").changes
+    difference = found(project, "all-scored", "half-scored")
+    (change,) = difference.changes
     assert change.yardstick.answers == 23 and change.old["score"] != change.new["score"]
     assert change.tested["score"].difference == 0
+    assert re.search(r"router +(0\.\d{3}) → \1 0\.000 ", terminal(difference))
+    assert "+0.000" not in terminal(difference)
 
 
 def test_changed_references_are_a_changed_yardstick(project):

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from xraygen.revisions import approaches
 from xraygen.revisions.approaches import changes
 from xraygen.revisions.difference import Difference
+from xraygen.revisions.digits import end, exact, score, step
 from xraygen.revisions.escaping import code, fence, listed, plain, visible
 from xraygen.revisions.rendering import LIMIT, markdown, terminal
 from xraygen.revisions.rules import decides, gate, rules_of
@@ -194,6 +195,48 @@ def test_lists_of_names_are_short():
     assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 others"
 
 
+# Numbers
+
+
+@pytest.mark.parametrize(
+    "old, new, shown",
+    [
+        (0.9871, 0.9712, "0.987 0.971 -0.016"),
+        (0.98651, 0.98649, "0.9865 0.9865 <0.0001"),  # 0.987 and 0.986 look like -0.001
+        (0.55838, 0.55758, "0.5584 0.5576 -0.0008"),
+        (0.95849, 0.94886, "0.9585 0.9489 -0.0096"),  # 0.958 and 0.949 look like -0.009
+        (0.98654, 0.98656, "0.9865 0.9866 +0.0001"),
+        (0.9585, 0.9, "0.9585 0.9000 -0.0585"),
+        (0.1 + 0.2, 0.3, "0.300 0.300 0.000"),
+        (0.9585, 0.9585, "0.9585 0.9585 0.000"),
+        (0.0, 1.0, "0.000 1.000 +1.000"),
+    ],
+)
+def test_a_difference_fits_the_numbers_next_to_it(old, new, shown):
+    assert " ".join(step(old, new)) == shown
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_no_two_numbers_contradict_their_difference(old, new):
+    shown = step(old, new)
+    if shown.difference.startswith("<"):
+        assert shown.old == shown.new and old != new
+    else:
+        apart = round(float(shown.new) - float(shown.old), 4)
+        assert float(shown.difference) == apart
+        assert apart != 0 or abs(new - old) < 1e-12
+
+
+def test_a_score_of_four_digits_is_not_rounded_twice():
+    assert (score(0.95849), score(0.9585), score(0.9584)) == ("0.958", "0.9585", "0.958")
+    assert score(None) == "–"
+
+
+def test_details_have_four_digits():
+    assert (exact(-0.00078), exact(-0.00001), exact(0.0)) == ("-0.0008", "<0.0001", "0.0000")
+    assert (end(0.00001), end(-0.02)) == ("0.0000", "-0.0200")
+
+
 # Details
 
 
@@ -232,7 +275,7 @@ def test_an_interval_that_is_not_known_is_a_dash():
     change = found.changes[0]
     change.tested["token_f1"] = approaches.Tested(0.5, 0.4, -0.1, nan, nan, 0.5)
     change.yardstick = approaches.Yardstick(4, 1, 0, 0, None, ())
-    assert "a token F1 -0.100 – .500 1 1 of 4 differ" in " ".join(terminal(found).split())
+    assert "a token F1 -0.1000 – .500 1 1 of 4 differ" in " ".join(terminal(found).split())
 
 
 # Changed params

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from xraygen.core.study import SPLITS
 from xraygen.evaluation.scores import MEASURES
-from xraygen.evaluation.tables import number, signed
 from xraygen.revisions.approaches import Tested
 from xraygen.revisions.difference import Difference
+from xraygen.revisions.digits import end, exact, score
 from xraygen.revisions.snapshot import Snapshot
 from xraygen.revisions.verdict import NAMES, Quote, p_value
 
@@ -52,7 +52,7 @@ def _tests(found: Difference, quote: Quote) -> Iterable[list[str]]:
             yield [
                 quote(change.name),
                 NAMES[measure],
-                signed(tested.difference),
+                exact(tested.difference),
                 _interval(tested),
                 p_value(tested.p).removeprefix("p = ").removeprefix("p "),
                 p_value(tested.p_holm).removeprefix("p = ").removeprefix("p "),
@@ -64,7 +64,7 @@ def _interval(tested: Tested) -> str:
     """A dash where a resample has no value in one of the regions."""
     if math.isnan(tested.low) or math.isnan(tested.high):
         return "–"
-    return f"[{signed(tested.low)}, {signed(tested.high)}]"
+    return f"[{end(tested.low)}, {end(tested.high)}]"
 
 
 def _data(found: Difference, quote: Quote) -> Iterable[list[str]]:
@@ -109,11 +109,11 @@ def _floor(found: Difference, side: Snapshot, quote: Quote) -> str:
     if side.floor is None:
         return "–"
     value = side.macro(side.floor).get(found.measure)
-    return f"{quote(side.floor)}, {NAMES[found.measure]} {number(value)}"
+    return f"{quote(side.floor)}, {NAMES[found.measure]} {score(value)}"
 
 
 def _known(value: float | None) -> str:
-    return "not in the cache" if value is None else number(value)
+    return "not in the cache" if value is None else score(value)
 
 
 def _release(found: Difference, quote: Quote) -> Iterable[list[str]]:
@@ -129,4 +129,4 @@ def _release(found: Difference, quote: Quote) -> Iterable[list[str]]:
 def _value(value: object, quote: Quote) -> str:
     if value is None:
         return "–"
-    return number(value) if isinstance(value, float) else quote(str(value))
+    return score(value) if isinstance(value, float) else quote(str(value))

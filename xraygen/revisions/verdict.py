@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from xraygen.core.study import Measure
-from xraygen.evaluation.tables import number, signed
 from xraygen.revisions.approaches import Change, family_of
 from xraygen.revisions.difference import Difference
+from xraygen.revisions.digits import score, step
 from xraygen.revisions.escaping import listed
 from xraygen.revisions.snapshot import Snapshot
 
@@ -85,16 +85,15 @@ def _held(found: Difference, group: Sequence[Change], words: str, quote: Quote) 
 def numbers(change: Change, measure: Measure, corrected: str = "") -> str:
     """0.987 to 0.951 (-0.036, p = .004), and the numbers on all studies where the sets differ."""
     tested = change.tested[measure]
-    text = (
-        f"{number(tested.old)} to {number(tested.new)} "
-        f"({signed(tested.difference)}, {p_value(tested.p_holm)}{corrected})"
-    )
+    shown = step(tested.old, tested.new)
+    p = f"{p_value(tested.p_holm)}{corrected}"
+    text = f"{shown.old} to {shown.new} ({shown.difference}, {p})"
     old, new, both = change.studies or (0, 0, 0)
     if not change.other_studies or change.old is None or change.new is None:
         return text
     return (
         f"{text} on the {both:,} studies of both sides, "
-        f"{number(change.old[measure])} to {number(change.new[measure])} "
+        f"{score(change.old[measure])} to {score(change.new[measure])} "
         f"on all {old:,} and {new:,}"
     )
 
@@ -118,8 +117,9 @@ def _committed(change: Change, measure: Measure) -> str:
     """The scores of a change that was not tested, in brackets."""
     old, new = ((side or {}).get(measure) for side in (change.old, change.new))
     if old is None or new is None:
-        return f" ({NAMES[measure]} {number(old)} to {number(new)})"
-    return f" ({NAMES[measure]} {number(old)} to {number(new)}, {signed(new - old)})"
+        return f" ({NAMES[measure]} {score(old)} to {score(new)})"
+    shown = step(old, new)
+    return f" ({NAMES[measure]} {shown.old} to {shown.new}, {shown.difference})"
 
 
 def _unchanged(found: Difference) -> Iterable[str]:
@@ -144,7 +144,7 @@ def _come_and_gone(found: Difference, quote: Quote) -> Iterable[str]:
 
 def _result(change: Change, measure: Measure) -> str:
     value = (change.new or {}).get(measure)
-    return "no results yet" if value is None else f"{NAMES[measure]} {number(value)}"
+    return "no results yet" if value is None else f"{NAMES[measure]} {score(value)}"
 
 
 def named(group: Iterable[Change], quote: Quote) -> str:
