@@ -22,7 +22,7 @@ from xraygen.revisions.rules import decides, gate, rules_of
 from xraygen.revisions.settings import changed
 from xraygen.revisions.side import Side
 from xraygen.revisions.snapshot import Snapshot
-from xraygen.revisions.stale import Stale
+from xraygen.revisions.stale import Stale, stale
 
 PARSER = MarkdownIt("commonmark").enable("table")
 HOSTILE = [
@@ -345,6 +345,58 @@ def test_very_long_prompts_are_compared_by_their_start():
 def test_equal_params_have_no_difference(value):
     section = {"a": value}
     assert changed(section, json.loads(json.dumps(section))) == []
+
+
+# Results that are out of date
+
+
+def locked(*changed: str) -> Snapshot:
+    """A graph in dvc.lock, with stages that ran with other params."""
+    graph = {
+        "prepare": ("data/raw", "data/prepared/test.jsonl"),
+        "annotate@a": ("data/prepared", "data/annotations/a/test.jsonl"),
+        "evaluate@a": ("data/annotations/a/test.jsonl", "data/judgements/a/test.jsonl"),
+        "compare": ("data/judgements", "reports/comparison.json"),
+        "report": ("reports/comparison.json", "reports/index.html"),
+        "release": ("data/prepared/test.jsonl", "data/release"),
+        "cards": ("data/release", "data/cards"),
+        "odd": (3, None),
+    }
+    stages = {
+        name: {
+            "deps": [{"path": dep}],
+            "outs": [{"path": out}],
+            "params": {"params.yaml": {"seed": 1 if name in changed else 0}},
+        }
+        for name, (dep, out) in graph.items()
+    }
+    stages |= {"damaged": {"deps": 3, "outs": "x"}, "none": None}
+    lock = yaml.safe_dump({"stages": stages}, sort_keys=False)
+    return Snapshot(Files("x", {"params.yaml": "approaches: {}\nseed: 0", "dvc.lock": lock}))
+
+
+def outdated(*changed: str) -> str:
+    one = locked(*changed)
+    rules = rules_of(one, one)
+    return terminal(Difference(one, one, rules, (), "score", ((one, stale(one)),)))
+
+
+@pytest.mark.parametrize("stage", ["prepare", "annotate@a", "evaluate@a", "compare"])
+def test_scores_are_out_of_date_with_what_they_come_from(stage):
+    assert stale(locked(stage, "report")) == Stale(again=(stage,), later=("report",))
+
+
+def test_scores_are_not_out_of_date_with_what_comes_after_them():
+    after = ("report", "release", "cards")
+    assert stale(locked(*after)) == Stale(later=after)
+
+
+def test_three_stages_are_named():
+    assert "in x the stages report and release ran with other params." in " ".join(
+        outdated("report", "release").split()
+    )
+    all_five = " ".join(outdated("prepare", "annotate@a", "compare", "report", "cards").split())
+    assert "of x are out of date: the stages prepare, annotate@a, compare and 2 more " in all_five
 
 
 # Files that no stage wrote

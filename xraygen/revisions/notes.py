@@ -4,6 +4,7 @@ is shown.
 
 from collections.abc import Iterable, Sequence
 
+from xraygen.evaluation import tables
 from xraygen.evaluation.scores import MEASURES
 from xraygen.revisions.approaches import NOT_CACHED, family_of
 from xraygen.revisions.difference import Difference
@@ -11,6 +12,7 @@ from xraygen.revisions.escaping import listed
 from xraygen.revisions.side import WORKING_TREE
 from xraygen.revisions.verdict import NAMES, Quote, count, label, named, numbers
 
+_MOST_STAGES = 3
 _MOST_SETS = 3  # of test studies; usually all approaches have the same one
 
 
@@ -132,12 +134,14 @@ def _sides(found: Difference, quote: Quote) -> Iterable[str]:
         start = name[0].upper() + name[1:] if name == WORKING_TREE else name
         for problem in snapshot.problems:
             yield f"{start} {problem}."
+        how = "code, data or params; `dvc repro` brings them up to date"
+        how = "params" if snapshot.side.commit else how
         if stale.again:
-            how = "code, data or params; `dvc repro` brings them up to date"
-            yield (
-                f"The results of {name} are out of date: {_stages(stale.again, quote)} ran with "
-                f"other {'params' if snapshot.side.commit else how}."
-            )
+            stages = _stages((*stale.again, *stale.later), quote)
+            yield f"The results of {name} are out of date: {stages} ran with other {how}."
+        elif stale.later:
+            stages = _stages(stale.later, quote)
+            yield f"No score depends on it, but in {name} {stages} ran with other {how}."
         if stale.outs:
             yield (
                 f"Outs of {_stages(stale.outs, quote)} differ from dvc.lock, which counts here; "
@@ -148,8 +152,10 @@ def _sides(found: Difference, quote: Quote) -> Iterable[str]:
 
 
 def _stages(names: Sequence[str], quote: Quote) -> str:
-    first = f"the stage {quote(names[0])}"
-    return first if len(names) == 1 else f"{first} and {len(names) - 1:,} more"
+    shown = [quote(name) for name in names[:_MOST_STAGES]]
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown):,} more")
+    return f"the stage{'' if len(names) == 1 else 's'} {tables.listed(shown)}"
 
 
 def _rules(found: Difference, quote: Quote) -> Iterable[str]:
