@@ -416,14 +416,29 @@ def test_a_dvc_lock_that_is_missing_or_damaged(project, content):
     assert "router got significantly worse" in said(found(project))
 
 
-@pytest.mark.parametrize("text", ["approaches: [", "- router\n", "a: &a [*a]\n", ""])
-def test_params_of_a_revision_that_cannot_be_read(project, text):
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("approaches: [", "a params.yaml that is not YAML"),
+        ("a: &a [*a]\n", "a params.yaml that is not YAML"),
+        ("- router\n", "a params.yaml without approaches"),
+        ("compare: {alpha: 0.05}\n", "a params.yaml without approaches"),
+        ("", "an empty params.yaml"),
+    ],
+)
+def test_params_that_cannot_be_read_are_said_first(project, text, problem):
     (project.folder / "params.yaml").write_text(text)
+    rest = (
+        f"has {problem}, so its approaches are those with scores in metrics/scores; "
+        "none of the three approaches changed."
+    )
+    assert said(found(project)) == f"The working tree {rest}"
+    assert terminal(found(project)).count(problem) == 1
     project.commit("broken")
     project.git("checkout", "-q", "base", "--", "params.yaml")
     difference = found(project, "broken")
-    assert said(difference) == "None of the three approaches changed."
-    assert "params.yaml" in noted(difference)
+    assert said(difference) == f"broken ({project.git('rev-parse', 'broken')[:7]}) {rest}"
+    assert "params.yaml" not in noted(difference)
 
 
 def test_params_that_todays_code_refuses_are_compared(project):

@@ -133,7 +133,8 @@ def _sides(found: Difference, quote: Quote) -> Iterable[str]:
         name = label(snapshot, quote)
         start = name[0].upper() + name[1:] if name == WORKING_TREE else name
         for problem in snapshot.problems:
-            yield f"{start} {problem}."
+            if problem != snapshot.unreadable:  # or else the verdict says it
+                yield f"{start} {problem}."
         how = "code, data or params; `dvc repro` brings them up to date"
         how = "params" if snapshot.side.commit else how
         if stale.again:

@@ -22,7 +22,7 @@ _MOST_BITS = 1000
 
 class Snapshot:
     """`params`: params.yaml as plain YAML, {} where it cannot be read. `problems`: what could not
-    be read, a clause each.
+    be read, a clause each; `unreadable`: the one of them that leaves the approaches unknown.
     """
 
     def __init__(self, side: Side):
@@ -40,11 +40,19 @@ class Snapshot:
                 return {}, "has a params.yaml that is too large to compare"
         except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
             return {}, "has a params.yaml that is not YAML"
-        return (params, None) if isinstance(params, dict) else ({}, "has an empty params.yaml")
+        if params is None:
+            return {}, "has an empty params.yaml"
+        known = isinstance(_mapping(params).get("approaches"), dict)
+        return _mapping(params), None if known else "has a params.yaml without approaches"
 
     @property
     def params(self) -> dict:
         return self._params[0]
+
+    @property
+    def unreadable(self) -> str | None:
+        """A project that has no params.yaml is one of before there were approaches."""
+        return None if self.side.read("params.yaml") is None else self._params[1]
 
     @cached_property
     def problems(self) -> list[str]:

@@ -23,10 +23,10 @@ class Stale(NamedTuple):
 
 def stale(snapshot: Snapshot) -> Stale:
     """Of the working tree DVC tells it; of a revision, whose files DVC does not hash, only params
-    are compared.
+    are compared. Nothing where dvc.lock or params.yaml cannot be read, which is said elsewhere.
     """
     side = snapshot.side
-    if not side.lock:
+    if not side.lock or not snapshot.params:
         return Stale()
     found = _status(side) if isinstance(side, WorkingTree) else None
     if found is None:

@@ -30,9 +30,29 @@ def p_value(p: float) -> str:
 
 
 def verdict(found: Difference, quote: Quote) -> str:
-    """The first sentence: what got better or worse, and what cannot be told."""
+    """The first sentence: what could not be read, what got better or worse, and what cannot be
+    told.
+    """
+    clauses = [*_unreadable(found, quote), *_became(found, quote)]
+    if any(stale.again for side, stale in found.stale if side is found.new):
+        clauses.append(f"but the results of {label(found.new, quote)} are out of date")
+    sentence = "; ".join(clauses)
+    # A sentence may start with a name, which keeps its letters.
+    starts = sentence.split(" ", 1)[0] in (*_COUNTS, "neither", "none", "the", "whether")
+    return f"{sentence[0].upper() if starts else sentence[0]}{sentence[1:]}."
+
+
+def _unreadable(found: Difference, quote: Quote) -> Iterable[str]:
+    for side in (found.new, found.old):
+        if side.unreadable:
+            where = f"{label(side, quote)} {side.unreadable}"
+            yield f"{where}, so its approaches are those with scores in metrics/scores"
+
+
+def _became(found: Difference, quote: Quote) -> list[str]:
+    """A clause on each group of approaches that the same can be said of."""
     if not found.changes:
-        return "Neither side has an approach to compare."
+        return ["neither side has an approach to compare"]
     clauses = [_held(found, group, words, quote) for words, group in _significant(found) if group]
     insignificant = found.with_outcome("not significant")
     if insignificant and not clauses:
@@ -44,13 +64,7 @@ def verdict(found: Difference, quote: Quote) -> str:
     clauses += _come_and_gone(found, quote)
     if insignificant:
         clauses.append(f"{named(insignificant, quote)} changed, but not significantly")
-    clauses += _unchanged(found)
-    if any(stale.again for side, stale in found.stale if side is found.new):
-        clauses.append(f"but the results of {label(found.new, quote)} are out of date")
-    sentence = "; ".join(clauses)
-    # A sentence may start with a name, which keeps its letters.
-    starts = sentence.split(" ", 1)[0] in (*_COUNTS, "none", "the", "whether")
-    return f"{sentence[0].upper() if starts else sentence[0]}{sentence[1:]}."
+    return [*clauses, *_unchanged(found)]
 
 
 def _significant(found: Difference) -> Iterable[tuple[str, list[Change]]]:
