@@ -193,6 +193,7 @@ def test_no_line_closes_its_fence(lines):
 def test_lists_of_names_are_short():
     assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
     assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 others"
+    assert listed(list("abcdef")) == "a, b, c, d, e and 1 other"
 
 
 # Numbers
@@ -276,6 +277,61 @@ def test_an_interval_that_is_not_known_is_a_dash():
     change.tested["token_f1"] = approaches.Tested(0.5, 0.4, -0.1, nan, nan, 0.5)
     change.yardstick = approaches.Yardstick(4, 1, 0, 0, None, ())
     assert "a token F1 -0.1000 – .500 1 1 of 4 differ" in " ".join(terminal(found).split())
+
+
+def corrected(references: int, answers: int = 0, **reviewed) -> Difference:
+    """By other references, five approaches of nine have other scores, most of all the fifth."""
+    old, new = (side(label, list("abcdefghi"), "x", 0.5) for label in ("old", "new"))
+    data = {"source": "x", "splits": {}} | ({"reviewed": reviewed} if reviewed else {})
+    new.files["metrics/data.json"] = json.dumps(data)
+    found = difference(old, new)
+    for number, change in enumerate(found.changes):
+        change.missing = ()
+        change.same = number >= 5
+        if not change.same:
+            lower = -0.01 * (number + 1)
+            change.tested["score"] = approaches.Tested(0.5, 0.5 + lower, lower, -1, 1, 0.5)
+            given = answers if number == 0 else 0
+            change.yardstick = approaches.Yardstick(8, given, references, 0, None, ())
+    return found
+
+
+@pytest.mark.parametrize(
+    "references, answers, cause",
+    [
+        (4, 0, "4 references changed and the answers are the same: no"),
+        (1, 0, "1 reference changed and the answers are the same: no"),
+        (4, 2, "4 references and the answers of a changed: no"),
+        (0, 2, "No"),
+    ],
+)
+def test_changed_references_are_said_first(references, answers, cause):
+    text = " ".join(terminal(corrected(references, answers)).split())
+    assert text.startswith(
+        f"{cause} approach changed significantly on test; five differ, most of all e, score 0.500 "
+        "to 0.450 (-0.050, p = 1); the other four did not change; "
+    )
+
+
+def test_answers_that_nobody_read_are_not_said_to_be_the_same():
+    found = corrected(4)
+    found.changes[8].same = False
+    found.changes[8].missing = (approaches.Missing("old", approaches.NOT_CACHED),)
+    assert terminal(found).startswith("4 references changed: no approach changed significantly")
+
+
+def test_corrected_references_are_said_to_favour_an_approach():
+    favour = "References made by correcting an approach's texts favour that approach"
+    named = {"regions": 7, "studies": 4, "settled": 1, "approaches": "router, brief"}
+    text = " ".join(terminal(corrected(4, **named)).split())
+    assert f"{favour}; here they are those of router and brief. " in text
+    row = "reviewed references – regions: 7, studies: 4, settled: 1, in texts of router and brief"
+    assert row in text
+    del named["approaches"]
+    text = " ".join(terminal(corrected(4, **named)).split())
+    assert f"{favour}. " in text and "settled: 1 " in text
+    assert favour not in terminal(corrected(4)) and "reviewed" not in terminal(corrected(4))
+    assert "`@all`" in markdown(corrected(4, approaches="@all", studies="@all", regions=[]))
 
 
 # Changed params

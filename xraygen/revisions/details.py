@@ -9,6 +9,7 @@ from xraygen.evaluation.scores import MEASURES
 from xraygen.revisions.approaches import Tested
 from xraygen.revisions.difference import Difference
 from xraygen.revisions.digits import end, exact, score
+from xraygen.revisions.escaping import listed
 from xraygen.revisions.snapshot import Snapshot
 from xraygen.revisions.verdict import NAMES, Quote, p_value
 
@@ -69,11 +70,25 @@ def _interval(tested: Tested) -> str:
 
 def _data(found: Difference, quote: Quote) -> Iterable[list[str]]:
     old, new = found.old.data, found.new.data
-    if old == new:
+    reviewed = [side.reviewed for side in (found.old, found.new)]
+    if old == new and reviewed[0] == reviewed[1]:
         return
     yield ["source", *(quote(str(side["source"] or "–")) for side in (old, new))]
     for split in SPLITS:
         yield [f"{split} studies", *(_studies(side[split]) for side in (old, new))]
+    if any(reviewed):
+        yield ["reviewed references", *(_reviewed(side, quote) for side in (found.old, found.new))]
+
+
+def _reviewed(side: Snapshot, quote: Quote) -> str:
+    if not side.reviewed:
+        return "–"
+    regions, studies, settled = (
+        _studies(side.reviewed.get(key)) for key in ("regions", "studies", "settled")
+    )
+    names = [quote(name) for name in side.corrected]
+    whose = f", in texts of {listed(names)}" if names else ""
+    return f"regions: {regions}, studies: {studies}, settled: {settled}{whose}"
 
 
 def _studies(value: object) -> str:

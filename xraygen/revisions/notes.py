@@ -20,6 +20,7 @@ def notes(found: Difference, quote: Quote) -> list[str]:
     """A sentence or two each."""
     return [
         *_yardstick(found, quote),
+        *_corrected(found, quote),
         *_studies(found),
         *_missing(found, quote),
         *_unseen(found, quote),
@@ -51,6 +52,17 @@ def _yardstick(found: Difference, quote: Quote) -> Iterable[str]:
         "Each side is scored by its own, so a difference may come from that and not from the "
         "approach."
     )
+
+
+def _corrected(found: Difference, quote: Quote) -> Iterable[str]:
+    """Whom references favour that readers corrected."""
+    old, new = found.old, found.new
+    differ = any(one.yardstick and one.yardstick.references for one in found.changes)
+    if not (old.reviewed or new.reviewed) or not (differ or old.reviewed != new.reviewed):
+        return
+    names = list(dict.fromkeys((*new.corrected, *old.corrected)))
+    here = f"; here they are those of {listed([quote(name) for name in names])}" if names else ""
+    yield f"References made by correcting an approach's texts favour that approach{here}."
 
 
 def _studies(found: Difference) -> Iterable[str]:

@@ -121,6 +121,17 @@ class Snapshot:
         counts = {split: _mapping(splits.get(split)).get("studies") for split in SPLITS}
         return {"source": content.get("source")} | counts
 
+    @property
+    def reviewed(self) -> dict:
+        """What metrics/data.json counts of references that readers corrected; {}: none."""
+        return _mapping(self._json("metrics/data.json").get("reviewed"))
+
+    @property
+    def corrected(self) -> list[str]:
+        """The approaches whose texts these readers corrected, where they are known."""
+        names = self.reviewed.get("approaches")
+        return names.split(", ") if isinstance(names, str) and names else []
+
     @cached_property
     def agreement(self) -> dict[str, float | None]:
         """The curators' macro token F1 on repeated reports, and what is attainable, as

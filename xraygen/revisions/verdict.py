@@ -16,6 +16,7 @@ NAMES: dict[Measure, str] = {
     "clinical": "clinical score",
     "token_f1": "token F1",
 }
+_MOST_ANSWERED = 3  # that are named
 _COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -53,22 +54,62 @@ def _became(found: Difference, quote: Quote) -> list[str]:
     """A clause on each group of approaches that the same can be said of."""
     if not found.changes:
         return ["neither side has an approach to compare"]
-    clauses = [_held(found, group, words, quote) for words, group in _significant(found) if group]
+    cause = _cause(found, quote)
+    known = bool(cause) and _same_answers(found)
+    clauses = [
+        _held(found, group, words, quote) for words, group in _significant(found, known) if group
+    ]
     insignificant = found.with_outcome("not significant")
     if insignificant and not clauses:
         clauses.append(
-            f"no approach changed significantly on test: {_largest(found, insignificant, quote)}"
+            f"no approach changed significantly on test{_largest(found, insignificant, quote)}"
         )
         insignificant = []
     clauses += _unknown(found, quote)
     clauses += _come_and_gone(found, quote)
     if insignificant:
-        clauses.append(f"{named(insignificant, quote)} changed, but not significantly")
-    return [*clauses, *_unchanged(found)]
+        verb = "differ" if known else "changed"
+        clauses.append(f"{named(insignificant, quote)} {verb}, but not significantly")
+    clauses += _unchanged(found)
+    return [f"{cause}: {clauses[0]}", *clauses[1:]] if cause else clauses
 
 
-def _significant(found: Difference) -> Iterable[tuple[str, list[Change]]]:
-    """What can be said of approaches that changed significantly, and of which it can be."""
+def _cause(found: Difference, quote: Quote) -> str:
+    """What else than an approach changed: the references or the judge; "" where they did not."""
+    yardsticks = [one.yardstick for one in found.changes if one.yardstick]
+    parts = []
+    judged = sum(one.judged for one in yardsticks)
+    if any(one.judges for one in yardsticks):
+        parts.append("the judge")
+    elif judged:
+        parts.append(f"{judged:,} judgement{'' if judged == 1 else 's'} of the same texts")
+    references = max((one.references for one in yardsticks), default=0)
+    if references:
+        parts.append(f"{references:,} reference{'' if references == 1 else 's'}")
+    if not parts:
+        return ""
+    if _same_answers(found):
+        return f"{listed(parts)} changed and the answers are the same"
+    answered = [one for one in found.changes if one.yardstick and one.yardstick.answers]
+    if answered:
+        few = len(answered) <= _MOST_ANSWERED
+        whose = named(answered, quote) if few else f"{count(len(answered))} approaches"
+        parts.append(f"the answers of {whose}")
+    return f"{listed(parts)} changed"
+
+
+def _same_answers(found: Difference) -> bool:
+    """Whether all approaches of both sides are known to have answered the same."""
+    return not any(
+        one.yardstick.answers if one.yardstick else one.missing and not one.same
+        for one in found.changes
+    )
+
+
+def _significant(found: Difference, known: bool) -> Iterable[tuple[str, list[Change]]]:
+    """What can be said of approaches that changed significantly, and of which it can be. `known`:
+    it is said already that the yardstick changed, and no answer.
+    """
     for outcome in ("worse", "better"):
         yield f"got significantly {outcome} on test", found.with_outcome(outcome)
     for outcome in ("lower", "higher"):
@@ -76,7 +117,8 @@ def _significant(found: Difference) -> Iterable[tuple[str, list[Change]]]:
         other = [one for one in group if one.yardstick and one.yardstick.answers]
         same = [one for one in group if one not in other]
         words = f"scored significantly {outcome}"
-        yield f"{words} with the same answers, because the yardstick changed", same
+        why = "" if known else " with the same answers, because the yardstick changed"
+        yield f"{words}{why}", same
         yield f"{words} with other answers and by another yardstick", other
 
 
@@ -115,8 +157,9 @@ def numbers(change: Change, measure: Measure, corrected: str = "") -> str:
 def _largest(found: Difference, insignificant: Sequence[Change], quote: Quote) -> str:
     measure = found.measure
     change = max(insignificant, key=lambda change: abs(change.tested[measure].difference))
-    which = "the largest difference is " if len(insignificant) > 1 else ""
-    return f"{which}{quote(change.name)}, {NAMES[measure]} {numbers(change, measure)}"
+    shown = f"{quote(change.name)}, {NAMES[measure]} {numbers(change, measure)}"
+    n = len(insignificant)
+    return f": {shown}" if n == 1 else f"; {count(n)} differ, most of all {shown}"
 
 
 def _unknown(found: Difference, quote: Quote) -> Iterable[str]:
