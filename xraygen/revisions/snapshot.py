@@ -15,6 +15,7 @@ from xraygen.evaluation.overview import COST
 from xraygen.evaluation.scores import MEASURES
 from xraygen.revisions.side import LOCK, Side
 
+_NO_PARAMS = "has no params.yaml"
 _MOST_NODES = 100_000  # of params.yaml, counting what anchors repeat
 _MOST_LEVELS = 50
 _MOST_BITS = 1000
@@ -33,7 +34,7 @@ class Snapshot:
     def _params(self) -> tuple[dict, str | None]:
         content = self.side.read("params.yaml")
         if content is None:
-            return {}, "has no params.yaml"
+            return {}, _NO_PARAMS
         try:
             params = yaml.safe_load(content)
             if _nodes(params, {}, 0) > _MOST_NODES:
@@ -52,7 +53,8 @@ class Snapshot:
     @property
     def unreadable(self) -> str | None:
         """A project that has no params.yaml is one of before there were approaches."""
-        return None if self.side.read("params.yaml") is None else self._params[1]
+        problem = self._params[1]
+        return None if problem == _NO_PARAMS else problem
 
     @cached_property
     def problems(self) -> list[str]:
