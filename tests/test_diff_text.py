@@ -313,6 +313,19 @@ def test_changed_references_are_said_first(references, answers, cause):
     )
 
 
+def test_a_table_of_four_digits_fits_a_terminal():
+    found = corrected(4)
+    for change in found.changes:
+        for measure in ("score", "clinical", "token_f1"):
+            tiny = approaches.Tested(0.5, 0.4998, -0.0002, -1, 1, 0.5, p_holm=0, holds=True)
+            change.tested[measure] = tiny
+        change.old = change.new = dict.fromkeys(change.tested, 0.5)
+        change.name = f"approach-{change.name}"
+    head = terminal(found).split("\n\nTests")[0]
+    assert "approach-a  0.5000→0.4998 -0.0002*  0.5000→0.4998 " in head
+    assert max(map(len, head.splitlines())) <= 100
+
+
 def test_answers_that_nobody_read_are_not_said_to_be_the_same():
     found = corrected(4)
     found.changes[8].same = False

@@ -20,6 +20,7 @@ from xraygen.revisions.verdict import NAMES, Quote, label, p_value, verdict
 
 LIMIT = 60_000  # characters; GitHub refuses a comment of more than 65,536
 _WIDTH = 100
+_NAME = 12  # columns for names, for which arrows do without spaces
 _MOST_ROWS = 30
 _ORDER = (
     "worse", "better", "lower", "higher", "new", "gone", "unknown", "not significant", "unchanged"
@@ -37,11 +38,16 @@ def terminal(found: Difference) -> str:
     """In at most 100 columns, but for the lines of the details."""
     said = [verdict(found, plain), *_more(found, plain)]
     whole = _table(found, plain, "{}*".format)
-    width = _WIDTH - sum(_widths(whole)[1:]) - 2 * (len(whole.headers) - 1)
-    rows = [[shortened(row[0], max(4, width)), *row[1:]] for row in whole.rows]
+    if _left(whole) < _NAME:
+        narrow = [[row[0], *(cell.replace(" → ", "→") for cell in row[1:])] for row in whole.rows]
+        whole = whole._replace(rows=narrow)
+    width = max(8, _left(whole))
+    rows = [[shortened(row[0], width), *row[1:]] for row in whole.rows]
+    # tabulate makes a column two wider than its header.
+    headers = [shortened(whole.headers[0], width - 2), *whole.headers[1:]]
     parts = [_filled(text) for text in said]
     if rows:
-        parts.insert(1, _aligned(whole.headers, rows))
+        parts.insert(1, _aligned(headers, rows))
         parts.insert(2, _filled(_caption(found, whole, plain, "*")))
     return _with_details("\n\n".join(parts), sections(found, plain), _plain_section)
 
@@ -128,6 +134,11 @@ def _filled(text: str) -> str:
 
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+
+
+def _left(table: Table) -> int:
+    """The columns that are left for names."""
+    return _WIDTH - sum(_widths(table)[1:]) - 2 * (len(table.headers) - 1)
 
 
 def _widths(table: Table) -> list[int]:
