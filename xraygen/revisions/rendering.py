@@ -20,7 +20,6 @@ from xraygen.revisions.verdict import NAMES, Quote, label, p_value, verdict
 
 LIMIT = 60_000  # characters; GitHub refuses a comment of more than 65,536
 _WIDTH = 100
-_NAME = 12  # columns for names, for which arrows do without spaces
 _MOST_ROWS = 30
 _ORDER = (
     "worse", "better", "lower", "higher", "new", "gone", "unknown", "not significant", "unchanged"
@@ -38,7 +37,7 @@ def terminal(found: Difference) -> str:
     """In at most 100 columns, but for the lines of the details."""
     said = [verdict(found, plain), *_more(found, plain)]
     whole = _table(found, plain, "{}*".format)
-    if _left(whole) < _NAME:
+    if any(len(row[0]) > _left(whole) for row in whole.rows):
         narrow = [[row[0], *(cell.replace(" → ", "→") for cell in row[1:])] for row in whole.rows]
         whole = whole._replace(rows=narrow)
     width = max(8, _left(whole))
