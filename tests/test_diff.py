@@ -205,7 +205,10 @@ def test_a_changed_judge_is_a_changed_yardstick(project):
     project.evaluate["judge"] = "strict"
     project.save("strict")
     difference = found(project, "base", "strict")
-    assert "floor scored significantly lower with the same answers" in said(difference)
+    assert said(difference).startswith(
+        "The judge changed and the answers are the same: floor scored significantly lower: score "
+    )
+    assert said(difference).endswith("; router and brief differ, but not significantly.")
     assert "got significantly worse" not in said(difference)
     rules = difference.rules._replace(gate="any")
     assert not gate(rules, difference.old, difference.changes, plain).failed
@@ -245,9 +248,12 @@ def test_a_pair_that_was_scored_on_one_side_counts_on_neither(project):
     project.save("all-scored")
     project.approaches = {"router": wordy(2)}
     project.save("half-scored")
-    (change,) = found(project, "all-scored", "half-scored").changes
+    difference = found(project, "all-scored", "half-scored")
+    (change,) = difference.changes
     assert change.yardstick.answers == 23 and change.old["score"] != change.new["score"]
     assert change.tested["score"].difference == 0
+    assert re.search(r"router +(0\.\d{3}) → \1 0\.000 ", terminal(difference))
+    assert "+0.000" not in terminal(difference)
 
 
 def test_changed_references_are_a_changed_yardstick(project):
@@ -269,7 +275,8 @@ def test_changed_references_are_a_changed_yardstick(project):
     difference = found(project, "before", "after")
     assert "16 of 192 references differ" in noted(difference)
     assert re.match(
-        r"Two approaches scored significantly lower with the same answers, because the yardstick "
+        r"16 references and the answers of brief changed: "
+        r"two approaches scored significantly lower with the same answers, because the yardstick "
         r"changed \(score; p after Holm's correction over three approaches\): router 1\.000 to ",
         said(difference),
     )
@@ -393,8 +400,11 @@ def test_folders_that_a_clone_has_in_part_are_not_out_of_date(project, tmp_path)
         (clone / "models/adapter/config.json").write_text(names[1])
         (clone / "references/references.jsonl").write_text("edited")
         edited = difference(clone, "folders", None)
-    assert said(edited).endswith("but the results of the working tree are out of date.")
-    assert "the stage release ran with other code, data or params" in noted(edited)
+    assert said(edited) == "None of the three approaches changed."
+    pending = (
+        "No score depends on it, but in the working tree the stage release ran with other code"
+    )
+    assert pending in noted(edited) and "out of date" not in noted(edited)
 
 
 @pytest.mark.parametrize("content", [None, "<<<<<<< HEAD\nstages:\n"])
@@ -410,14 +420,29 @@ def test_a_dvc_lock_that_is_missing_or_damaged(project, content):
     assert "router got significantly worse" in said(found(project))
 
 
-@pytest.mark.parametrize("text", ["approaches: [", "- router\n", "a: &a [*a]\n", ""])
-def test_params_of_a_revision_that_cannot_be_read(project, text):
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("approaches: [", "a params.yaml that is not YAML"),
+        ("a: &a [*a]\n", "a params.yaml that is not YAML"),
+        ("- router\n", "a params.yaml without approaches"),
+        ("compare: {alpha: 0.05}\n", "a params.yaml without approaches"),
+        ("", "an empty params.yaml"),
+    ],
+)
+def test_params_that_cannot_be_read_are_said_first(project, text, problem):
     (project.folder / "params.yaml").write_text(text)
+    rest = (
+        f"has {problem}, so its approaches are those with scores in metrics/scores; "
+        "none of the three approaches changed."
+    )
+    assert said(found(project)) == f"The working tree {rest}"
+    assert terminal(found(project)).count(problem) == 1
     project.commit("broken")
     project.git("checkout", "-q", "base", "--", "params.yaml")
     difference = found(project, "broken")
-    assert said(difference) == "None of the three approaches changed."
-    assert "params.yaml" in noted(difference)
+    assert said(difference) == f"broken ({project.git('rev-parse', 'broken')[:7]}) {rest}"
+    assert "params.yaml" not in noted(difference)
 
 
 def test_params_that_todays_code_refuses_are_compared(project):

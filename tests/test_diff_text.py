@@ -15,13 +15,14 @@ from markdown_it import MarkdownIt
 from xraygen.revisions import approaches
 from xraygen.revisions.approaches import changes
 from xraygen.revisions.difference import Difference
+from xraygen.revisions.digits import end, exact, score, step
 from xraygen.revisions.escaping import code, fence, listed, plain, visible
 from xraygen.revisions.rendering import LIMIT, markdown, terminal
 from xraygen.revisions.rules import decides, gate, rules_of
 from xraygen.revisions.settings import changed
 from xraygen.revisions.side import Side
 from xraygen.revisions.snapshot import Snapshot
-from xraygen.revisions.stale import Stale
+from xraygen.revisions.stale import Stale, stale
 
 PARSER = MarkdownIt("commonmark").enable("table")
 HOSTILE = [
@@ -192,6 +193,49 @@ def test_no_line_closes_its_fence(lines):
 def test_lists_of_names_are_short():
     assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
     assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 others"
+    assert listed(list("abcdef")) == "a, b, c, d, e and 1 other"
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    "old, new, shown",
+    [
+        (0.9871, 0.9712, "0.987 0.971 -0.016"),
+        (0.98651, 0.98649, "0.9865 0.9865 <0.0001"),  # 0.987 and 0.986 look like -0.001
+        (0.55838, 0.55758, "0.5584 0.5576 -0.0008"),
+        (0.95849, 0.94886, "0.9585 0.9489 -0.0096"),  # 0.958 and 0.949 look like -0.009
+        (0.98654, 0.98656, "0.9865 0.9866 +0.0001"),
+        (0.9585, 0.9, "0.9585 0.9000 -0.0585"),
+        (0.1 + 0.2, 0.3, "0.300 0.300 0.000"),
+        (0.9585, 0.9585, "0.9585 0.9585 0.000"),
+        (0.0, 1.0, "0.000 1.000 +1.000"),
+    ],
+)
+def test_a_difference_fits_the_numbers_next_to_it(old, new, shown):
+    assert " ".join(step(old, new)) == shown
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_no_two_numbers_contradict_their_difference(old, new):
+    shown = step(old, new)
+    if shown.difference.startswith("<"):
+        assert shown.old == shown.new and old != new
+    else:
+        apart = round(float(shown.new) - float(shown.old), 4)
+        assert float(shown.difference) == apart
+        assert apart != 0 or abs(new - old) < 1e-12
+
+
+def test_a_score_of_four_digits_is_not_rounded_twice():
+    assert (score(0.95849), score(0.9585), score(0.9584)) == ("0.958", "0.9585", "0.958")
+    assert score(None) == "–"
+
+
+def test_details_have_four_digits():
+    assert (exact(-0.00078), exact(-0.00001), exact(0.0)) == ("-0.0008", "<0.0001", "0.0000")
+    assert (end(0.00001), end(-0.02)) == ("0.0000", "-0.0200")
 
 
 # Details
@@ -232,7 +276,75 @@ def test_an_interval_that_is_not_known_is_a_dash():
     change = found.changes[0]
     change.tested["token_f1"] = approaches.Tested(0.5, 0.4, -0.1, nan, nan, 0.5)
     change.yardstick = approaches.Yardstick(4, 1, 0, 0, None, ())
-    assert "a token F1 -0.100 – .500 1 1 of 4 differ" in " ".join(terminal(found).split())
+    assert "a token F1 -0.1000 – .500 1 1 of 4 differ" in " ".join(terminal(found).split())
+
+
+def corrected(references: int, answers: int = 0, **reviewed) -> Difference:
+    """By other references, five approaches of nine have other scores, most of all the fifth."""
+    old, new = (side(label, list("abcdefghi"), "x", 0.5) for label in ("old", "new"))
+    data = {"source": "x", "splits": {}} | ({"reviewed": reviewed} if reviewed else {})
+    new.files["metrics/data.json"] = json.dumps(data)
+    found = difference(old, new)
+    for number, change in enumerate(found.changes):
+        change.missing = ()
+        change.same = number >= 5
+        if not change.same:
+            lower = -0.01 * (number + 1)
+            change.tested["score"] = approaches.Tested(0.5, 0.5 + lower, lower, -1, 1, 0.5)
+            given = answers if number == 0 else 0
+            change.yardstick = approaches.Yardstick(8, given, references, 0, None, ())
+    return found
+
+
+@pytest.mark.parametrize(
+    "references, answers, cause",
+    [
+        (4, 0, "4 references changed and the answers are the same: no"),
+        (1, 0, "1 reference changed and the answers are the same: no"),
+        (4, 2, "4 references and the answers of a changed: no"),
+        (0, 2, "No"),
+    ],
+)
+def test_changed_references_are_said_first(references, answers, cause):
+    text = " ".join(terminal(corrected(references, answers)).split())
+    assert text.startswith(
+        f"{cause} approach changed significantly on test; five differ, most of all e, score 0.500 "
+        "to 0.450 (-0.050, p = 1); the other four did not change; "
+    )
+
+
+def test_a_table_of_four_digits_fits_a_terminal():
+    found = corrected(4)
+    for change in found.changes:
+        for measure in ("score", "clinical", "token_f1"):
+            tiny = approaches.Tested(0.5, 0.4998, -0.0002, -1, 1, 0.5, p_holm=0, holds=True)
+            change.tested[measure] = tiny
+        change.old = change.new = dict.fromkeys(change.tested, 0.5)
+        change.name = f"approach-{change.name}"
+    head = terminal(found).split("\n\nTests")[0]
+    assert "approach-a  0.5000→0.4998 -0.0002*  0.5000→0.4998 " in head
+    assert max(map(len, head.splitlines())) <= 100
+
+
+def test_answers_that_nobody_read_are_not_said_to_be_the_same():
+    found = corrected(4)
+    found.changes[8].same = False
+    found.changes[8].missing = (approaches.Missing("old", approaches.NOT_CACHED),)
+    assert terminal(found).startswith("4 references changed: no approach changed significantly")
+
+
+def test_corrected_references_are_said_to_favour_an_approach():
+    favour = "References made by correcting an approach's texts favour that approach"
+    named = {"regions": 7, "studies": 4, "settled": 1, "approaches": "router, brief"}
+    text = " ".join(terminal(corrected(4, **named)).split())
+    assert f"{favour}; here they are those of router and brief. " in text
+    row = "reviewed references – regions: 7, studies: 4, settled: 1, in texts of router and brief"
+    assert row in text
+    del named["approaches"]
+    text = " ".join(terminal(corrected(4, **named)).split())
+    assert f"{favour}. " in text and "settled: 1 " in text
+    assert favour not in terminal(corrected(4)) and "reviewed" not in terminal(corrected(4))
+    assert "`@all`" in markdown(corrected(4, approaches="@all", studies="@all", regions=[]))
 
 
 # Changed params
@@ -302,6 +414,58 @@ def test_very_long_prompts_are_compared_by_their_start():
 def test_equal_params_have_no_difference(value):
     section = {"a": value}
     assert changed(section, json.loads(json.dumps(section))) == []
+
+
+# Results that are out of date
+
+
+def locked(*changed: str) -> Snapshot:
+    """A graph in dvc.lock, with stages that ran with other params."""
+    graph = {
+        "prepare": ("data/raw", "data/prepared/test.jsonl"),
+        "annotate@a": ("data/prepared", "data/annotations/a/test.jsonl"),
+        "evaluate@a": ("data/annotations/a/test.jsonl", "data/judgements/a/test.jsonl"),
+        "compare": ("data/judgements", "reports/comparison.json"),
+        "report": ("reports/comparison.json", "reports/index.html"),
+        "release": ("data/prepared/test.jsonl", "data/release"),
+        "cards": ("data/release", "data/cards"),
+        "odd": (3, None),
+    }
+    stages = {
+        name: {
+            "deps": [{"path": dep}],
+            "outs": [{"path": out}],
+            "params": {"params.yaml": {"seed": 1 if name in changed else 0}},
+        }
+        for name, (dep, out) in graph.items()
+    }
+    stages |= {"damaged": {"deps": 3, "outs": "x"}, "none": None}
+    lock = yaml.safe_dump({"stages": stages}, sort_keys=False)
+    return Snapshot(Files("x", {"params.yaml": "approaches: {}\nseed: 0", "dvc.lock": lock}))
+
+
+def outdated(*changed: str) -> str:
+    one = locked(*changed)
+    rules = rules_of(one, one)
+    return terminal(Difference(one, one, rules, (), "score", ((one, stale(one)),)))
+
+
+@pytest.mark.parametrize("stage", ["prepare", "annotate@a", "evaluate@a", "compare"])
+def test_scores_are_out_of_date_with_what_they_come_from(stage):
+    assert stale(locked(stage, "report")) == Stale(again=(stage,), later=("report",))
+
+
+def test_scores_are_not_out_of_date_with_what_comes_after_them():
+    after = ("report", "release", "cards")
+    assert stale(locked(*after)) == Stale(later=after)
+
+
+def test_three_stages_are_named():
+    assert "in x the stages report and release ran with other params." in " ".join(
+        outdated("report", "release").split()
+    )
+    all_five = " ".join(outdated("prepare", "annotate@a", "compare", "report", "cards").split())
+    assert "of x are out of date: the stages prepare, annotate@a, compare and 2 more " in all_five
 
 
 # Files that no stage wrote

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from xraygen.core.study import SPLITS
 from xraygen.evaluation.scores import MEASURES
-from xraygen.evaluation.tables import number, signed
 from xraygen.revisions.approaches import Tested
 from xraygen.revisions.difference import Difference
+from xraygen.revisions.digits import end, exact, score
+from xraygen.revisions.escaping import listed
 from xraygen.revisions.snapshot import Snapshot
 from xraygen.revisions.verdict import NAMES, Quote, p_value
 
@@ -52,7 +53,7 @@ def _tests(found: Difference, quote: Quote) -> Iterable[list[str]]:
             yield [
                 quote(change.name),
                 NAMES[measure],
-                signed(tested.difference),
+                exact(tested.difference),
                 _interval(tested),
                 p_value(tested.p).removeprefix("p = ").removeprefix("p "),
                 p_value(tested.p_holm).removeprefix("p = ").removeprefix("p "),
@@ -64,16 +65,30 @@ def _interval(tested: Tested) -> str:
     """A dash where a resample has no value in one of the regions."""
     if math.isnan(tested.low) or math.isnan(tested.high):
         return "–"
-    return f"[{signed(tested.low)}, {signed(tested.high)}]"
+    return f"[{end(tested.low)}, {end(tested.high)}]"
 
 
 def _data(found: Difference, quote: Quote) -> Iterable[list[str]]:
     old, new = found.old.data, found.new.data
-    if old == new:
+    reviewed = [side.reviewed for side in (found.old, found.new)]
+    if old == new and reviewed[0] == reviewed[1]:
         return
     yield ["source", *(quote(str(side["source"] or "–")) for side in (old, new))]
     for split in SPLITS:
         yield [f"{split} studies", *(_studies(side[split]) for side in (old, new))]
+    if any(reviewed):
+        yield ["reviewed references", *(_reviewed(side, quote) for side in (found.old, found.new))]
+
+
+def _reviewed(side: Snapshot, quote: Quote) -> str:
+    if not side.reviewed:
+        return "–"
+    regions, studies, settled = (
+        _studies(side.reviewed.get(key)) for key in ("regions", "studies", "settled")
+    )
+    names = [quote(name) for name in side.corrected]
+    whose = f", in texts of {listed(names)}" if names else ""
+    return f"regions: {regions}, studies: {studies}, settled: {settled}{whose}"
 
 
 def _studies(value: object) -> str:
@@ -109,11 +124,11 @@ def _floor(found: Difference, side: Snapshot, quote: Quote) -> str:
     if side.floor is None:
         return "–"
     value = side.macro(side.floor).get(found.measure)
-    return f"{quote(side.floor)}, {NAMES[found.measure]} {number(value)}"
+    return f"{quote(side.floor)}, {NAMES[found.measure]} {score(value)}"
 
 
 def _known(value: float | None) -> str:
-    return "not in the cache" if value is None else number(value)
+    return "not in the cache" if value is None else score(value)
 
 
 def _release(found: Difference, quote: Quote) -> Iterable[list[str]]:
@@ -129,4 +144,4 @@ def _release(found: Difference, quote: Quote) -> Iterable[list[str]]:
 def _value(value: object, quote: Quote) -> str:
     if value is None:
         return "–"
-    return number(value) if isinstance(value, float) else quote(str(value))
+    return score(value) if isinstance(value, float) else quote(str(value))

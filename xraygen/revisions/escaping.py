@@ -54,5 +54,6 @@ def listed(names: Sequence[str]) -> str:
     """a; a and b; a, b and c; of many the first five, and the number of the others."""
     shown = list(names[:_MOST_LISTED])
     if len(names) > len(shown):
-        shown.append(f"{len(names) - len(shown):,} others")
+        others = len(names) - len(shown)
+        shown.append(f"{others:,} other{'' if others == 1 else 's'}")
     return tables.listed(shown)

@@ -4,6 +4,7 @@ is shown.
 
 from collections.abc import Iterable, Sequence
 
+from xraygen.evaluation import tables
 from xraygen.evaluation.scores import MEASURES
 from xraygen.revisions.approaches import NOT_CACHED, family_of
 from xraygen.revisions.difference import Difference
@@ -11,6 +12,7 @@ from xraygen.revisions.escaping import listed
 from xraygen.revisions.side import WORKING_TREE
 from xraygen.revisions.verdict import NAMES, Quote, count, label, named, numbers
 
+_MOST_STAGES = 3
 _MOST_SETS = 3  # of test studies; usually all approaches have the same one
 
 
@@ -18,6 +20,7 @@ def notes(found: Difference, quote: Quote) -> list[str]:
     """A sentence or two each."""
     return [
         *_yardstick(found, quote),
+        *_corrected(found, quote),
         *_studies(found),
         *_missing(found, quote),
         *_unseen(found, quote),
@@ -49,6 +52,17 @@ def _yardstick(found: Difference, quote: Quote) -> Iterable[str]:
         "Each side is scored by its own, so a difference may come from that and not from the "
         "approach."
     )
+
+
+def _corrected(found: Difference, quote: Quote) -> Iterable[str]:
+    """Whom references favour that readers corrected."""
+    old, new = found.old, found.new
+    differ = any(one.yardstick and one.yardstick.references for one in found.changes)
+    if not (old.reviewed or new.reviewed) or not (differ or old.reviewed != new.reviewed):
+        return
+    names = list(dict.fromkeys((*new.corrected, *old.corrected)))
+    here = f"; here they are those of {listed([quote(name) for name in names])}" if names else ""
+    yield f"References made by correcting an approach's texts favour that approach{here}."
 
 
 def _studies(found: Difference) -> Iterable[str]:
@@ -131,13 +145,16 @@ def _sides(found: Difference, quote: Quote) -> Iterable[str]:
         name = label(snapshot, quote)
         start = name[0].upper() + name[1:] if name == WORKING_TREE else name
         for problem in snapshot.problems:
-            yield f"{start} {problem}."
+            if problem != snapshot.unreadable:  # or else the verdict says it
+                yield f"{start} {problem}."
+        how = "code, data or params; `dvc repro` brings them up to date"
+        how = "params" if snapshot.side.commit else how
         if stale.again:
-            how = "code, data or params; `dvc repro` brings them up to date"
-            yield (
-                f"The results of {name} are out of date: {_stages(stale.again, quote)} ran with "
-                f"other {'params' if snapshot.side.commit else how}."
-            )
+            stages = _stages((*stale.again, *stale.later), quote)
+            yield f"The results of {name} are out of date: {stages} ran with other {how}."
+        elif stale.later:
+            stages = _stages(stale.later, quote)
+            yield f"No score depends on it, but in {name} {stages} ran with other {how}."
         if stale.outs:
             yield (
                 f"Outs of {_stages(stale.outs, quote)} differ from dvc.lock, which counts here; "
@@ -148,8 +165,10 @@ def _sides(found: Difference, quote: Quote) -> Iterable[str]:
 
 
 def _stages(names: Sequence[str], quote: Quote) -> str:
-    first = f"the stage {quote(names[0])}"
-    return first if len(names) == 1 else f"{first} and {len(names) - 1:,} more"
+    shown = [quote(name) for name in names[:_MOST_STAGES]]
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown):,} more")
+    return f"the stage{'' if len(names) == 1 else 's'} {tables.listed(shown)}"
 
 
 def _rules(found: Difference, quote: Quote) -> Iterable[str]:

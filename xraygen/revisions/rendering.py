@@ -8,11 +8,11 @@ from tabulate import tabulate
 
 from xraygen.core.study import Measure
 from xraygen.evaluation.scores import MEASURES
-from xraygen.evaluation.tables import number, signed
 from xraygen.evaluation.tables import table as github_table
 from xraygen.revisions.approaches import Change
 from xraygen.revisions.details import Section, sections
 from xraygen.revisions.difference import Difference
+from xraygen.revisions.digits import score, step
 from xraygen.revisions.escaping import code, fence, plain, shortened
 from xraygen.revisions.notes import notes
 from xraygen.revisions.rules import gate
@@ -37,11 +37,16 @@ def terminal(found: Difference) -> str:
     """In at most 100 columns, but for the lines of the details."""
     said = [verdict(found, plain), *_more(found, plain)]
     whole = _table(found, plain, "{}*".format)
-    width = _WIDTH - sum(_widths(whole)[1:]) - 2 * (len(whole.headers) - 1)
-    rows = [[shortened(row[0], max(8, width)), *row[1:]] for row in whole.rows]
+    if any(len(row[0]) > _left(whole) for row in whole.rows):
+        narrow = [[row[0], *(cell.replace(" → ", "→") for cell in row[1:])] for row in whole.rows]
+        whole = whole._replace(rows=narrow)
+    width = max(8, _left(whole))
+    rows = [[shortened(row[0], width), *row[1:]] for row in whole.rows]
+    # tabulate makes a column two wider than its header.
+    headers = [shortened(whole.headers[0], width - 2), *whole.headers[1:]]
     parts = [_filled(text) for text in said]
     if rows:
-        parts.insert(1, _aligned(whole.headers, rows))
+        parts.insert(1, _aligned(headers, rows))
         parts.insert(2, _filled(_caption(found, whole, plain, "*")))
     return _with_details("\n\n".join(parts), sections(found, plain), _plain_section)
 
@@ -91,16 +96,18 @@ def _table(found: Difference, quote: Quote, mark: Callable[[str], str]) -> Table
 def _cell(change: Change, measure: Measure, mark: Callable[[str], str]) -> str:
     tested = change.tested.get(measure)
     if change.same:
-        return number(tested.new if tested else (change.new or {}).get(measure))
+        return score(tested.new if tested else (change.new or {}).get(measure))
     if tested is not None:
-        difference = signed(tested.difference)
-        shown = mark(difference) if tested.holds else difference
-        return f"{number(tested.old)} → {number(tested.new)} {shown}"
+        shown = step(tested.old, tested.new)
+        difference = mark(shown.difference) if tested.holds else shown.difference
+        return f"{shown.old} → {shown.new} {difference}"
     old, new = ((side or {}).get(measure) for side in (change.old, change.new))
     if old is None and new is None:
         return "–"
-    difference = "" if old is None or new is None else f" {signed(new - old)}"
-    return f"{number(old)} → {number(new)}{difference}"
+    if old is None or new is None:
+        return f"{score(old)} → {score(new)}"
+    shown = step(old, new)
+    return f"{shown.old} → {shown.new} {shown.difference}"
 
 
 def _outcome(found: Difference, change: Change) -> str:
@@ -126,6 +133,11 @@ def _filled(text: str) -> str:
 
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+
+
+def _left(table: Table) -> int:
+    """The columns that are left for names."""
+    return _WIDTH - sum(_widths(table)[1:]) - 2 * (len(table.headers) - 1)
 
 
 def _widths(table: Table) -> list[int]:

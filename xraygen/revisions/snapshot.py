@@ -15,6 +15,7 @@ from xraygen.evaluation.overview import COST
 from xraygen.evaluation.scores import MEASURES
 from xraygen.revisions.side import LOCK, Side
 
+_NO_PARAMS = "has no params.yaml"
 _MOST_NODES = 100_000  # of params.yaml, counting what anchors repeat
 _MOST_LEVELS = 50
 _MOST_BITS = 1000
@@ -22,7 +23,7 @@ _MOST_BITS = 1000
 
 class Snapshot:
     """`params`: params.yaml as plain YAML, {} where it cannot be read. `problems`: what could not
-    be read, a clause each.
+    be read, a clause each; `unreadable`: the one of them that leaves the approaches unknown.
     """
 
     def __init__(self, side: Side):
@@ -33,18 +34,27 @@ class Snapshot:
     def _params(self) -> tuple[dict, str | None]:
         content = self.side.read("params.yaml")
         if content is None:
-            return {}, "has no params.yaml"
+            return {}, _NO_PARAMS
         try:
             params = yaml.safe_load(content)
             if _nodes(params, {}, 0) > _MOST_NODES:
                 return {}, "has a params.yaml that is too large to compare"
         except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
             return {}, "has a params.yaml that is not YAML"
-        return (params, None) if isinstance(params, dict) else ({}, "has an empty params.yaml")
+        if params is None:
+            return {}, "has an empty params.yaml"
+        known = isinstance(_mapping(params).get("approaches"), dict)
+        return _mapping(params), None if known else "has a params.yaml without approaches"
 
     @property
     def params(self) -> dict:
         return self._params[0]
+
+    @property
+    def unreadable(self) -> str | None:
+        """A project that has no params.yaml is one of before there were approaches."""
+        problem = self._params[1]
+        return None if problem == _NO_PARAMS else problem
 
     @cached_property
     def problems(self) -> list[str]:
@@ -112,6 +122,17 @@ class Snapshot:
         splits = _mapping(content.get("splits"))
         counts = {split: _mapping(splits.get(split)).get("studies") for split in SPLITS}
         return {"source": content.get("source")} | counts
+
+    @property
+    def reviewed(self) -> dict:
+        """What metrics/data.json counts of references that readers corrected; {}: none."""
+        return _mapping(self._json("metrics/data.json").get("reviewed"))
+
+    @property
+    def corrected(self) -> list[str]:
+        """The approaches whose texts these readers corrected, where they are known."""
+        names = self.reviewed.get("approaches")
+        return names.split(", ") if isinstance(names, str) and names else []
 
     @cached_property
     def agreement(self) -> dict[str, float | None]:

@@ -1,7 +1,8 @@
 """Whether the results of a side are those of its code, data and params."""
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from xraygen.revisions.side import Side, WorkingTree
@@ -9,33 +10,75 @@ from xraygen.revisions.snapshot import Snapshot
 
 
 class Stale(NamedTuple):
-    """`again`: the stages that ran with other code, data or params. `outs`: those with outs that
-    differ from dvc.lock. `unknown`: why DVC cannot tell.
+    """The stages that ran with other code, data or params: `again`, those that a comparison rests
+    on, and `later`, the others. `outs`: those with outs that differ from dvc.lock. `unknown`: why
+    DVC cannot tell.
     """
 
     again: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     outs: tuple[str, ...] = ()
     unknown: str = ""
 
 
 def stale(snapshot: Snapshot) -> Stale:
     """Of the working tree DVC tells it; of a revision, whose files DVC does not hash, only params
-    are compared.
+    are compared. Nothing where dvc.lock or params.yaml cannot be read, which is said elsewhere.
     """
     side = snapshot.side
-    if not side.lock:
+    if not side.lock or not snapshot.params:
         return Stale()
     found = _status(side) if isinstance(side, WorkingTree) else None
     if found is None:
-        stages = (name for name in side.lock["stages"] if _params_changed(snapshot, name))
-        return Stale(again=tuple(map(str, stages)))
+        stages = side.lock["stages"]
+        return _sorted(side, [str(name) for name in stages if _params_changed(snapshot, name)])
     if isinstance(found, str):
         return Stale(unknown=found)
     status, partial = found
+    again = [name for name, parts in status.items() if _runs_again(parts, partial)]
+    outs = tuple(name for name, parts in status.items() if _outs_differ(parts))
+    return _sorted(side, again)._replace(outs=outs)
+
+
+def _sorted(side: Side, again: Sequence[str]) -> Stale:
+    """Stages that run again, by whether scores and their comparison come from them."""
+    needed = _needed(side)
+    # What a .dvc file imports comes from no stage and may be anybody's input.
+    needs = [name in needed or _compares(name) or name.endswith(".dvc") for name in again]
     return Stale(
-        again=tuple(name for name, parts in status.items() if _runs_again(parts, partial)),
-        outs=tuple(name for name, parts in status.items() if _outs_differ(parts)),
+        again=tuple(name for name, need in zip(again, needs, strict=True) if need),
+        later=tuple(name for name, need in zip(again, needs, strict=True) if not need),
     )
+
+
+def _compares(stage: str) -> bool:
+    return stage.partition("@")[0] in ("evaluate", "compare")
+
+
+def _needed(side: Side) -> set[str]:
+    """The stages in dvc.lock that the comparing ones depend on."""
+    stages = {str(name): content for name, content in side.lock["stages"].items()}
+    outs = [(path, name) for name, content in stages.items() for path in _paths(content, "outs")]
+    needed: set[str] = set()
+    waiting = [name for name in stages if _compares(name)]
+    while waiting:
+        deps = _paths(stages[waiting.pop()], "deps")
+        found = {name for path, name in outs if any(_overlap(path, dep) for dep in deps)} - needed
+        needed |= found
+        waiting += found
+    return needed
+
+
+def _paths(stage: object, kind: str) -> list[PurePosixPath]:
+    entries = stage.get(kind) if isinstance(stage, dict) else None
+    if not isinstance(entries, list):
+        return []
+    found = (entry.get("path") for entry in entries if isinstance(entry, dict))
+    return [PurePosixPath(path) for path in found if isinstance(path, str)]
+
+
+def _overlap(one: PurePosixPath, other: PurePosixPath) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _status(side: Side) -> tuple[dict, set[Path]] | str | None:
