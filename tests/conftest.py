@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -33,6 +34,9 @@ from xraygen.prompting.region_names import RegionNames
 # The models of the tests are so small that threads only wait for one another, long where others use
 # the machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts pytest in the background has it ignore Ctrl-C, and so all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[1]
 # As params.yaml declares them: bone, heart, lung, mediastinal, and others, which is not scored.
 REGIONS = Regions.model_validate(
