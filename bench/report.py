@@ -3,7 +3,7 @@ run, and for many more.
 
     python -m bench.report [--studies 10000] [--loads 5]
 
-Runs the stage `report` in a folder of its own on the results in data/ (after `dvc repro`, or
+Runs the stage `report` in a separate folder on the results in data/ (after `dvc repro`, or
 `dvc pull` and `dvc checkout`), then on as many studies as asked for: the same ones again and again
 under other ids, pictures included. Prints one JSON line, with a part for each number of studies.
 
@@ -55,7 +55,7 @@ def repeated(path: Path, count: int) -> Iterator[str]:
 
 
 def inputs(folder: Path, approaches: list[str], count: int | None) -> None:
-    """What the stage reads, in a folder of its own. `count`: of studies; None: those there are."""
+    """What the stage reads, in a separate folder. `count`: of studies; None: those there are."""
     records = [Path("data/prepared/test.jsonl")] + [
         Path("data", kind, approach, "test.jsonl")
         for kind in ("annotations", "judgements")

@@ -39,7 +39,7 @@ def found() -> str:
 
 
 class Watched:
-    """A window of its own (storage, size, theme), and what went wrong in it."""
+    """A separate window (storage, size, theme), and what went wrong in it."""
 
     def __init__(self, browser, **options):
         self.problems: list[str] = []
@@ -143,7 +143,7 @@ def accessibility_violations(page, rules: Sequence[str] = ()) -> list[str]:
 
 
 def overflow(page) -> float:
-    """By how many pixels of its own the page is wider than the window; 0 = no scroll bar."""
+    """By how many pixels the page itself is wider than the window; 0 = no scroll bar."""
     return page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )

@@ -70,7 +70,7 @@ def test_without_a_browser_tests_are_skipped_and_in_ci_they_fail(monkeypatch):
 
 
 def test_make_installs_chromium_as_root_in_two_tries(root, tmp_path):
-    """With an apt-get that fails at first, and programs of its own instead of those of the machine,
+    """With an apt-get that fails at first, and stub programs instead of those of the machine,
     which may have a browser.
     """
     shutil.copy(root / "Makefile", tmp_path)

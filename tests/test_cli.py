@@ -15,7 +15,7 @@ from xraygen.core.tables import read_cases, read_pairs
 
 
 def xraygen(*arguments: str, cwd) -> Result:
-    """In this process; the tests of `examine` and of the judges start one of its own."""
+    """In this process; the tests of `examine` and of the judges start a separate one."""
     with contextlib.chdir(cwd):
         return CliRunner().invoke(main, arguments)
 

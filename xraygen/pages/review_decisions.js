@@ -1,6 +1,6 @@
 // The decisions of one reader on the texts of a page, kept in this browser where it allows that.
 //
-// Each decision is kept under a key of its own, so that a second tab overwrites no other one. The
+// Each decision is kept under a separate key, so that a second tab overwrites no other one. The
 // keys begin with the sample, which is the hash of the texts, and the reader's name.
 
 const DECISIONS = ["accepted", "edited", "rejected"];
