@@ -17,7 +17,7 @@ FLOORS = (
     ("sources", "annotators", "judges", "training"),
     ("evaluation",),
     ("pages",),
-    ("revisions", "readers"),
+    ("revisions", "readers", "service"),
     ("renamed",),
     ("params",),
     ("commands",),

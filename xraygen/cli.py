@@ -3,7 +3,7 @@
 import click
 
 from xraygen import __version__
-from xraygen.commands import adjudicate, annotate, data, diff, judge, review
+from xraygen.commands import adjudicate, annotate, data, diff, judge, review, serve
 from xraygen.core.errors import UserError, one_line
 
 
@@ -37,5 +37,6 @@ for command in (
     review.review,
     adjudicate.adjudicate,
     diff.diff,
+    serve.serve,
 ):
     main.add_command(command)
