@@ -10,10 +10,14 @@ MEDIA_TYPE = "application/problem+json"
 # By code, the end of the problem's type: (HTTP status, title).
 CODES: dict[str, tuple[int, str]] = {
     "not-json": (400, "The body is not JSON"),
+    "unauthorized": (401, "The API key is missing or wrong"),
+    "wrong-origin": (403, "The service does not answer this web page"),
+    "wrong-host": (421, "The service does not answer for this host"),
     "invalid-request": (422, "The request has a field that is missing, unknown or wrong"),
     "invalid-case": (422, "The case has a field that is missing, unknown or wrong"),
     "not-annotated": (422, "The approach gives no annotation of this case"),
     "queue-full": (429, "Too many cases are waiting"),
+    "rate-limited": (429, "Too many requests in a minute"),
     "internal": (500, "A bug in the service"),
     "model-unavailable": (503, "The model is not available"),
     "timed-out": (504, "The model took too long"),
