@@ -128,7 +128,7 @@ class Vlm(Annotator):
         return "unreadable_pictures" in record.usage
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
-        """A case with a picture that is missing or cannot be read fails. UserError: one case alone
+        """A case with a picture that is missing or cannot be read fails. OutOfMemory: one case
         does not fit into memory.
         """
         for window in self._windows(cases):

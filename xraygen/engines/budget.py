@@ -71,7 +71,7 @@ class Budget:
         to take at most, VIEW for each of its `views` included. Yields a function to call with the
         tokens billed; a request that ends without a bill counts at its maximum cost.
 
-        UserError: there is no room, and nothing under way that could make some.
+        Unavailable: there is no room, and nothing under way that could make some.
         """
         while not self._has_room(tokens_in, tokens_out, views):
             if not self._under_way:

@@ -168,8 +168,8 @@ class Asker:
         """What `read` makes of the answer. `send` gets the client and returns its raw response;
         `read` gets the parsed body and raises Unusable if the question should be asked again.
 
-        UserError: the server cannot be reached, rejects the key, does not have the model, or fails
-        for every question.
+        Unavailable: the server cannot be reached, rejects the key, does not have the model, or
+        fails for every question.
         """
         answered_before = self.answered
         problems: Counter[int] = Counter()
