@@ -217,7 +217,11 @@ def test_a_reload_that_fails_is_tried_again(tmp_path, capfd):
 
 def test_a_model_that_cannot_be_loaded_is_a_users_error(tmp_path):
     async def start(build):
-        await Model("scripted", build, Options()).start()
+        model = Model("scripted", build, Options())
+        try:
+            await model.start()
+        finally:
+            await model.close()
 
     (tmp_path / "refusing").touch()
     with pytest.raises(UserError, match="a model that cannot be loaded"):

@@ -30,6 +30,7 @@ class Child(asyncio.Protocol):
         self.ended = ended
         self._buffer = bytearray()
         self._closed = False
+        self._transport: asyncio.Transport | None = None
 
     async def start(self, build: worker.Build) -> None:
         """Returns when the model is loaded. UserError: it cannot be."""
@@ -44,8 +45,8 @@ class Child(asyncio.Protocol):
         self._process.start()
         atexit.register(self._process.kill)  # else the interpreter waits for it at its end
         theirs.close()
-        await loop.create_unix_connection(lambda: self, sock=ours)
         try:
+            await loop.create_unix_connection(lambda: self, sock=ours)
             kind, content = await self._first
         except BaseException:
             await self.kill()
@@ -55,12 +56,16 @@ class Child(asyncio.Protocol):
             raise UserError(content.decode())
 
     def send(self, content: bytes) -> None:
+        assert self._transport is not None  # nothing is sent before the start
         self._transport.write(worker.HEAD.pack(worker.ITEMS, len(content)) + content)
 
     async def kill(self) -> str:
-        """Ends the process. How it ended, for the log."""
+        """Ends the process. How it ended, for the log; "" if it was killed before."""
+        if self._closed:
+            return ""
         self._closed = True
-        self._transport.abort()
+        if self._transport:
+            self._transport.abort()
         self._process.kill()
         await asyncio.to_thread(self._process.join)
         atexit.unregister(self._process.kill)
