@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
 from pydantic import ValidationError
 
 from xraygen.core.study import Case
 from xraygen.service.model import Model
 from xraygen.service.options import Options
+from xraygen.service.page import page
 from xraygen.service.problems import Problem
 from xraygen.service.schemas import (
     AnnotationRequest,
@@ -54,6 +56,11 @@ def create_app(loaded: Loaded) -> FastAPI:
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
         return error.response()
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        html, policy = page()
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
     @app.get("/healthz", response_model=Health)
     async def health() -> Response:
