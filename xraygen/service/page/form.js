@@ -118,11 +118,11 @@ async function load() {
   showApproach();
 }
 
-const takesImages = (approach) => approach.inputs.includes("images");
+const INPUTS = { report: "the report alone", image: "images alone", "image+report": "the report and images" };
 
 function showApproach() {
   const approach = loaded.approaches.find(({ name }) => name === byId("approach").value);
-  const unread = approach && !takesImages(approach) && chosen.length > 0;
+  const unread = approach?.inputs === "report" && chosen.length > 0;
   byId("images-unread").hidden = !unread;
   byId("images-unread").textContent = unread ? `${approach.name} does not look at images.` : "";
   byId("about").hidden = !approach;
@@ -133,11 +133,11 @@ function about({ name, inputs, ready, test, review }) {
   const score = test?.macro;
   const interval = score?.ci_low == null ? "" : ` (${digits(score.ci_low)} to ${digits(score.ci_high)})`;
   return [
-    `${name} reads ${inputs.includes("images") ? "the report and images" : "the report alone"}`,
+    `${name} reads ${INPUTS[inputs] ?? inputs}`,
     score?.score != null &&
       `; scores ${digits(score.score)}${interval} on ${score.n} test studies (${test.judge})`,
     review?.threshold != null && `; below confidence ${digits(review.threshold)} is for review`,
-    loaded.commit && `; commit ${loaded.commit.slice(0, 10)}`,
+    loaded.commit && `; commit ${loaded.commit.hash.slice(0, 10)}`,
     !ready && "; not ready at the moment",
     ".",
   ]
@@ -204,5 +204,6 @@ addEventListener("keydown", (event) => {
     cancel();
   }
 });
+if (navigator.platform.startsWith("Mac")) document.querySelector("#annotate kbd").textContent = "⌘";
 takeDrops();
 load();

@@ -26,9 +26,9 @@ function summary({ approach, model }, regions) {
   const review = findings.filter((one) => one.review).length;
   const said = findings.filter((one) => one.text !== "").length;
   return [
-    `Something is said of ${said} of ${findings.length} regions`,
+    `${said} of ${findings.length} regions have a finding`,
     review > 0 ? `, ${review} to review. ` : ". ",
-    element("small", {}, `By ${approach}, model ${model.slice(0, 12)}.`),
+    element("small", {}, `By ${approach}, model ${model.replace(/^.*:/, "").slice(0, 10)}.`),
   ];
 }
 
@@ -72,7 +72,7 @@ function findingItem([region, finding], number) {
   const item = element(
     "div",
     { class: finding.review ? "finding review" : "finding", "data-region": region },
-    element("div", { class: "row" }, title, facts(finding)),
+    element("div", { class: "row" }, title, element("div", { class: "row" }, facts(finding))),
     finding.text
       ? element("p", { class: "text" }, finding.text)
       : element("p", { class: "muted" }, "nothing said"),
