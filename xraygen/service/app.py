@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
 from xraygen.core.study import Case
+from xraygen.service.bodies import Bodies
 from xraygen.service.model import Model
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
@@ -22,11 +23,15 @@ from xraygen.service.schemas import (
 
 
 class Loaded:
-    """`approaches`: the models by name, the default one first."""
+    """`approaches`: the models by name, the default one first. `draining`: no more requests are
+    accepted.
+    """
 
     def __init__(self, approaches: Mapping[str, Model], judge: Model, options: Options) -> None:
         self.approaches, self.judge, self.options = approaches, judge, options
         self.default = next(iter(approaches))
+        self.draining = False
+        self.bodies = Bodies(options)
 
     def models(self) -> list[Model]:
         return [*self.approaches.values(), self.judge]
@@ -61,11 +66,11 @@ def create_app(loaded: Loaded) -> FastAPI:
 
     @app.post("/v1/annotations", response_model=AnnotationResponse)
     async def annotations(request: Request) -> Response:
-        body = await request.body()
-        try:
-            asked = AnnotationRequest.model_validate_json(body)
-        except ValidationError:
-            raise Problem("invalid-request", "See /openapi.json.") from None
+        async with loaded.bodies.read(request) as body:
+            try:
+                asked = AnnotationRequest.model_validate_json(body)
+            except ValidationError:
+                raise Problem("invalid-request", "See /openapi.json.") from None
         model = loaded.approach(asked.approach)
         cases = [Case(id=case.id, report=case.report) for case in asked.cases]
         found = await model.ask([case.model_dump_json().encode() for case in cases])
@@ -73,11 +78,11 @@ def create_app(loaded: Loaded) -> FastAPI:
 
     @app.post("/v1/judgements", response_model=JudgementResponse)
     async def judgements(request: Request) -> Response:
-        body = await request.body()
-        try:
-            asked = JudgementRequest.model_validate_json(body)
-        except ValidationError:
-            raise Problem("invalid-request", "See /openapi.json.") from None
+        async with loaded.bodies.read(request) as body:
+            try:
+                asked = JudgementRequest.model_validate_json(body)
+            except ValidationError:
+                raise Problem("invalid-request", "See /openapi.json.") from None
         found = await loaded.judge.ask([pair.model_dump_json().encode() for pair in asked.pairs])
         name = loaded.judge.name.encode()
         return _json(b'{"judge":"' + name + b'","judgements":[' + b",".join(found) + b"]}")
