@@ -11,7 +11,10 @@ class Options(Record):
     `batch_size`: cases that a model is given at a time, at most. `batch_window`: how long a case
     waits for others while the model is idle. `queue`: cases that may wait for a model; more are
     refused with 429. `timeout`: of a request, and of a model with one batch. `grace`: after
-    SIGTERM, how long accepted requests have to be answered.
+    SIGTERM, how long accepted requests have to be answered. `max_bodies`: of all bodies that are
+    being read or worked on. `head_timeout`, `body_timeout`: for the headers, and for a body, which
+    gets more the larger it is. `keep_alive`: how long a connection waits for its next request; that
+    of a reverse proxy should be shorter.
     """
 
     batch_size: PositiveInt = 64
@@ -20,6 +23,11 @@ class Options(Record):
     timeout: PositiveFloat = 60
     grace: PositiveFloat = 30
     max_body: PositiveInt = 32 * 2**20
+    max_bodies: PositiveInt = 128 * 2**20
+    max_connections: PositiveInt = 2000
+    head_timeout: PositiveFloat = 10
+    body_timeout: PositiveFloat = 30
+    keep_alive: PositiveFloat = 75
     max_cases: PositiveInt = 100
     max_images: PositiveInt = 4
     max_pixels: PositiveInt = 25_000_000
