@@ -51,9 +51,11 @@ class Problem(Exception):
             "detail": self.detail,
         }
 
+    def body(self) -> bytes:
+        return json.dumps(self.content(), separators=(",", ":")).encode()
+
     def response(self) -> Response:
         headers: Mapping[str, str] = {}
         if self.retry_after is not None:
             headers = {"Retry-After": str(self.retry_after)}
-        body = json.dumps(self.content(), separators=(",", ":"))
-        return Response(body, self.status, headers, MEDIA_TYPE)
+        return Response(self.body(), self.status, headers, MEDIA_TYPE)
