@@ -14,9 +14,9 @@ import yaml
 from xraygen.annotators.base import Settings
 from xraygen.core import origin
 from xraygen.core.errors import UserError
-from xraygen.core.files import identity
 from xraygen.core.json_lines import read_json
 from xraygen.prompting import training_record
+from xraygen.service.annotating import model_hash
 from xraygen.service.access import Access
 from xraygen.service.bodies import Bodies
 from xraygen.service.intake_process import Intake
@@ -36,8 +36,6 @@ from xraygen.service.schemas import (
 
 COMPARISON = "reports/comparison.json"
 RELEASE = "metrics/release.json"
-
-STREAMED = 3  # blocks of streams that a model is asked for at a time
 
 
 class Loaded:
@@ -62,7 +60,6 @@ class Loaded:
         self.draining = False
         self.stopping = asyncio.Event()
         self._hashes = {one.name: one.model for one in about.approaches}
-        self._turns = {name: asyncio.Semaphore(STREAMED) for name in approaches}
 
     def models(self) -> list[Model]:
         return [*self.approaches.values(), *([self.judge] if self.judge else [])]
@@ -77,12 +74,6 @@ class Loaded:
 
     def hash_of(self, model: Model) -> str:
         return self._hashes[model.name]
-
-    def turn(self, model: Model) -> asyncio.Semaphore:
-        """Held while a model is asked for a block of a stream, so that streams leave most of its
-        queue to single requests.
-        """
-        return self._turns[model.name]
 
     @property
     def ready(self) -> bool:
@@ -140,7 +131,7 @@ class Results:
             name=name,
             annotator=settings.annotator,
             inputs=_inputs(settings, self.root, approaches),
-            model=identity(str(self.root / settings.reads)),
+            model=model_hash(settings, approaches, self.root),
             released=name == self.released,
             ready=False,
             test=self._scores(name),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
 from fastapi import Request, Response
@@ -27,11 +26,6 @@ NDJSON = "application/x-ndjson"
 
 BLOCKS = 3  # of a stream, that are worked on or wait to be sent
 BLOCK_BYTES = 2**20  # a block has at most one line that ends beyond this
-
-# How long a block waits for a model that has gone, in seconds. It is reloaded at most once a
-# minute.
-PATIENCE = 150
-RETRY = 0.1
 
 
 class Line(NamedTuple):
@@ -100,7 +94,6 @@ class Annotating(Response):
     def __init__(self, request: Request, model: Model, loaded: Loaded) -> None:
         self.request, self.model, self.loaded = request, model, loaded
         self.options = loaded.options
-        self.turn = loaded.turn(model)
         self.splitter = Splitter(self.options.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,20 +166,14 @@ class Annotating(Response):
             for one, line in zip(found, lines, strict=True)
         )
 
-    async def _asked(self, items: list[bytes]) -> list[bytes | Failed]:
+    async def _asked(self, items: list[bytes]) -> Sequence[bytes | Failed]:
         """Waits for a model that is being reloaded, and for a place in its queue."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
         while items:
-            async with self.turn:
-                while not self.model.ready and loop.time() < end:
-                    await asyncio.sleep(RETRY)
-                try:
-                    return await self.model.ask(items)
-                except Problem as problem:
-                    if problem.code != "queue-full":
-                        return list(itertools.repeat(Failed(None, problem), len(items)))
-            await asyncio.sleep(RETRY)
+            try:
+                return await self.model.ask_patiently(items)
+            except Problem as problem:
+                if problem.code != "queue-full":
+                    return [Failed(None, problem)] * len(items)
         return []
 
     def _failed(self, failed: Failed, line: Line) -> bytes:
