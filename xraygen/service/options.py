@@ -10,20 +10,27 @@ class Options(Record):
 
     `batch_size`: cases that a model is given at a time, at most. `batch_window`: how long a case
     waits for others while the model is idle. `queue`: cases that may wait for a model; more are
-    refused with 429. `timeout`: of a request, and of a model with one batch. `grace`: after
-    SIGTERM, how long accepted requests have to be answered.
+    refused with 429. `timeout`: of a request, and of a model with one batch. `intakes`: processes
+    that read images and large bodies. `intake_timeout`: of reading one body. `grace`: after
+    SIGTERM, how long accepted requests have to be answered. `max_images`: of a case. `max_pixels`:
+    of an image. `max_request_pixels`: of all images of a request that are decoded. `max_text`,
+    `max_id`: in characters.
     """
 
     batch_size: PositiveInt = 64
     batch_window: NonNegativeFloat = 0.002
     queue: PositiveInt = 1000
     timeout: PositiveFloat = 60
+    intakes: PositiveInt = 2
+    intake_timeout: PositiveFloat = 20
     grace: PositiveFloat = 30
     max_body: PositiveInt = 32 * 2**20
     max_cases: PositiveInt = 100
     max_images: PositiveInt = 4
     max_pixels: PositiveInt = 25_000_000
+    max_request_pixels: PositiveInt = 200_000_000
     max_text: PositiveInt = 50_000
+    max_id: PositiveInt = 200
     max_depth: PositiveInt = 8
     requests_per_minute: PositiveInt | None = None
     origins: tuple[str, ...] = ()

@@ -10,11 +10,22 @@ MEDIA_TYPE = "application/problem+json"
 # By code, the end of the problem's type: (HTTP status, title).
 CODES: dict[str, tuple[int, str]] = {
     "not-json": (400, "The body is not JSON"),
+    "too-deep": (400, "The JSON is nested too deeply"),
+    "invalid-multipart": (400, "The body is not multipart/form-data as described"),
+    "media-type": (415, "The media type of the body is not read"),
     "invalid-request": (422, "The request has a field that is missing, unknown or wrong"),
     "invalid-case": (422, "The case has a field that is missing, unknown or wrong"),
+    "too-many-cases": (422, "The request has too many cases or pairs"),
+    "text-too-long": (422, "A text is too long"),
+    "too-many-images": (422, "The case has too many images"),
+    "image-type": (422, "The image is of a type that is not read"),
+    "image-too-large": (422, "The image has too many pixels"),
+    "image-unreadable": (422, "The image cannot be read"),
+    "too-costly": (422, "Reading the request takes too much memory or time"),
     "not-annotated": (422, "The approach gives no annotation of this case"),
     "queue-full": (429, "Too many cases are waiting"),
     "internal": (500, "A bug in the service"),
+    "no-space": (503, "There is no room for images"),
     "model-unavailable": (503, "The model is not available"),
     "timed-out": (504, "The model took too long"),
 }
