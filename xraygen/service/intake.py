@@ -134,14 +134,16 @@ class _Reader:
         return _item(self._line, content, _usable_id(content, self.options))
 
     def _line(self, content: object) -> bytes:
+        images = content.get("images") if isinstance(content, dict) else None
+        # Before they are looked at: pydantic would list what is wrong with each of thousands.
+        if isinstance(images, list) and len(images) > self.options.max_images:
+            raise Problem("too-many-images", f"A case may have {self.options.max_images} images.")
         case = CaseIn.model_validate(content)
         _refuse_long("id", case.id, self.options.max_id)
         _refuse_long("report", case.report, self.options.max_text)
-        if len(case.images) > self.options.max_images:
-            raise Problem("too-many-images", f"A case may have {self.options.max_images} images.")
         fields: dict[str, object] = {"id": case.id, "report": case.report}
-        if case.images and (images := self._images(case)):
-            fields["images"] = images
+        if case.images and (kept := self._images(case)):
+            fields["images"] = kept
         return to_json(fields)
 
     def _images(self, case: CaseIn) -> list[dict[str, str]]:
