@@ -238,9 +238,9 @@ def _media_type(content_type: str) -> tuple[str, Mapping[str, str]]:
 
 def _refuse_other_than_json(media_type: str, parameters: Mapping[str, str]) -> None:
     if media_type != "application/json":
-        raise Problem("media-type", "Send application/json, or images as multipart/form-data.")
+        raise Problem("wrong-type", "Send application/json, or images as multipart/form-data.")
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
-        raise Problem("media-type", "Send JSON in UTF-8.")
+        raise Problem("wrong-type", "Send JSON in UTF-8.")
 
 
 def _json(body: bytes, max_depth: int) -> object:
@@ -292,5 +292,5 @@ def _approach(name: object, approaches: Mapping[str, bool]) -> str:
     if name is None:
         return next(iter(approaches))
     if not isinstance(name, str) or name not in approaches:
-        raise Problem("invalid-request", "approach: GET /v1/approaches lists those loaded.")
+        raise Problem("unknown-approach", "GET /v1/approaches lists those that are loaded.")
     return name

@@ -8,7 +8,6 @@ a decoder crash, say, costs its own request alone.
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 import secrets
 import shutil
@@ -17,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from xraygen.service import intake_worker
+from xraygen.service import intake_worker, logs
 from xraygen.service.intake import (
     Failed,
     TooMuch,
@@ -33,8 +32,6 @@ from xraygen.service.problems import Problem
 _SMALL = 64 * 1024
 _FEW = 400
 _RETRY = 1.0  # seconds until a process that does not start is tried again
-
-_log = logging.getLogger(__name__)
 
 
 class Asked:
@@ -158,7 +155,8 @@ class Intake:
         self._idle.put_nowait(process)
         asked = Asked(reply.approach, _items(reply, lines), images if reply.images else None)
         if reply.bug:
-            _log.error("a bug in the intake: %s", reply.bug)
+            kind, places = reply.bug
+            logs.event("bug", process="intake", type=kind, places=places)
         if reply.problem:
             asked.release()
             raise Problem(*reply.problem)
@@ -184,6 +182,7 @@ class Intake:
         self._idle.put_nowait(process)
 
     def _replace(self, process: _Process) -> None:
+        logs.event("intake-died")
         self._remove(process)
         self._task(self._keep_adding())
 
@@ -192,7 +191,7 @@ class Intake:
             try:
                 return await self._add()
             except (OSError, TimeoutError) as error:
-                _log.error("the intake does not start: %s", type(error).__name__)
+                logs.event("intake-start-failed", type=type(error).__name__)
                 await asyncio.sleep(_RETRY)
 
     def _remove(self, process: _Process) -> None:

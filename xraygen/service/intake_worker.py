@@ -14,13 +14,13 @@ import resource
 import signal
 import socket
 import struct
-import traceback
 import warnings
 from collections.abc import Sequence
 from io import BufferedRWPair
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from xraygen.service import logs
 from xraygen.service.images import Images
 from xraygen.service.intake import Failed, Read, read_annotations, read_judgements, read_line
 from xraygen.service.options import Options
@@ -51,7 +51,7 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """`size`: how many items. `failed`: those of them that are not usable, as (number, id, (code,
     detail) of the problem). `images`: whether there are any. `problem`: code and detail, of the
-    request as a whole. `bug`: the type of an exception, and where it was raised.
+    request as a whole. `bug`: the type of an exception and its `logs.places`.
     """
 
     approach: str = ""
@@ -59,7 +59,7 @@ class Reply(NamedTuple):
     failed: Sequence[tuple[int, str | None, tuple[str, str]]] = ()
     images: bool = False
     problem: tuple[str, str] | None = None
-    bug: str = ""
+    bug: tuple[str, list[str]] | None = None
 
     def to_json(self) -> bytes:
         return json.dumps(self).encode()
@@ -118,7 +118,8 @@ def _answer(
     except MemoryError:
         reply = Reply(problem=("too-costly", "Send fewer or smaller cases at a time."))
     except Exception as error:
-        reply = Reply(problem=("internal", "It is logged."), bug=_places(error))
+        bug = (type(error).__qualname__, logs.places(error))
+        reply = Reply(problem=("internal", "It is logged."), bug=bug)
     head = reply._replace(images=(folder / request.images).exists()).to_json()
     file.write(LENGTHS.pack(len(head), len(lines)) + head)
     file.write(lines)
@@ -133,10 +134,3 @@ def _read(request: Request, body: bytes, options: Options, images: Images) -> Re
             return read_judgements(body, request.content_type, options)
     ((approach, pictures),) = request.pictures.items()
     return Read(approach, [read_line(body, pictures, options, images)])
-
-
-def _places(error: Exception) -> str:
-    """Without its message, which may quote a text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-    return f"{type(error).__name__} at {' > '.join(places)}"
