@@ -42,9 +42,7 @@ class Api(FastAPI):
     """FastAPI with the guard as its only middleware: its own would answer a bug in plain text."""
 
     def __init__(self, loaded: Loaded) -> None:
-        super().__init__(
-            openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
-        )
+        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
         self.loaded = loaded
         self.router.route_class = Route
         self.router.lifespan_context = self._models
@@ -123,8 +121,7 @@ def create_app(loaded: Loaded) -> Api:
             found = await _answers(model, asked.items)
         hash = loaded.hash_of(model)
         lines = (
-            failed_case(model.name, hash, *one) if isinstance(one, Failed) else one
-            for one in found
+            failed_case(model.name, hash, *one) if isinstance(one, Failed) else one for one in found
         )
         return _json(b'{"annotations":[' + b",".join(lines) + b"]}")
 
