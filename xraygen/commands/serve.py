@@ -1,14 +1,18 @@
 """The HTTP service."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pydantic.fields import FieldInfo
 
-from xraygen.service.options import MEBIBYTE, Options
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from xraygen.service.options import Options
 
 _NAMES = {"origins": "cors-origin"}  # of options that are not called like their field
+_MEBIBYTE = 2**20
 
 
 class Mebibytes(click.IntRange):
@@ -17,28 +21,34 @@ class Mebibytes(click.IntRange):
     name = "MiB"
 
     def convert(self, value, param, context) -> int:
-        return MEBIBYTE * super().convert(value, param, context)
+        return _MEBIBYTE * super().convert(value, param, context)
 
 
-def service_options(command: Callable) -> Callable:
-    """An option for each field of Options."""
-    for name, field in reversed(Options.model_fields.items()):
-        command = _option(name, field)(command)
-    return command
+class ServeCommand(click.Command):
+    """Its options are those below and one for each field of Options, which is imported only when
+    they are needed.
+    """
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        from xraygen.service.options import Options
+
+        fields = [_option(name, field) for name, field in Options.model_fields.items()]
+        *stated, help = super().get_params(context)
+        return [*stated, *fields, help]
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[Callable], Callable]:
+def _option(name: str, field: "FieldInfo") -> click.Option:
     default = field.default
     kind: click.ParamType = click.IntRange(min=1)
     if isinstance(default, tuple):
         kind = click.STRING
     elif "MiB" in str(field.description):
-        kind, default = Mebibytes(min=1), default // MEBIBYTE
+        kind = Mebibytes(min=1)
+        default = default // _MEBIBYTE
     elif isinstance(default, float):
         kind = click.FloatRange(min=0)
-    return click.option(
-        "--" + _NAMES.get(name, name).replace("_", "-"),
-        name,
+    return click.Option(
+        ["--" + _NAMES.get(name, name).replace("_", "-"), name],
         type=kind,
         default=default,
         multiple=isinstance(default, tuple),
@@ -47,7 +57,7 @@ def _option(name: str, field: FieldInfo) -> Callable[[Callable], Callable]:
     )
 
 
-@click.command()
+@click.command(cls=ServeCommand)
 @click.option(
     "--approach",
     "names",
@@ -68,7 +78,6 @@ def _option(name: str, field: FieldInfo) -> Callable[[Callable], Callable]:
     is_flag=True,
     help="Serve anyone who reaches the service, without API keys.",
 )
-@service_options
 def serve(
     names: tuple[str, ...],
     judge_name: str | None,
@@ -99,11 +108,12 @@ def serve(
     _serve(names, judge_name, host, port, insecure, options)
 
 
-def _options(fields: Mapping[str, object]) -> Options:
+def _options(fields: Mapping[str, object]) -> "Options":
     from pydantic import ValidationError
 
     from xraygen.core.errors import UserError
     from xraygen.core.json_lines import first_problem
+    from xraygen.service.options import Options
 
     try:
         return Options.model_validate(fields)
@@ -117,7 +127,7 @@ def _serve(
     host: str,
     port: int,
     insecure: bool,
-    options: Options,
+    options: "Options",
 ) -> None:
     from xraygen import params
     from xraygen.annotators.base import Project

@@ -219,9 +219,7 @@ class _Document:
     ) -> dict:
         return {"get": self._operation(id, summary, content, codes, public)}
 
-    def _post(
-        self, id: str, summary: str, body: dict, content: dict, codes: Iterable[str]
-    ) -> dict:
+    def _post(self, id: str, summary: str, body: dict, content: dict, codes: Iterable[str]) -> dict:
         operation = self._operation(id, summary, content, codes, public=False)
         operation["requestBody"] = {"required": True, "content": body}
         return {"post": operation}

@@ -6,8 +6,6 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from xraygen.core.study import Record
 
-MEBIBYTE = 2**20
-
 
 class Options(Record):
     """Sizes are in bytes, times in seconds, lengths of texts in characters."""
@@ -53,11 +51,11 @@ class Options(Record):
     ] = 30
     max_body: Annotated[
         PositiveInt, Field(description="Of a body, and of a line of a stream, in MiB.")
-    ] = 32 * MEBIBYTE
+    ] = 32 * 2**20
     max_bodies: Annotated[
         PositiveInt,
         Field(description="Of all bodies that are being read or worked on, in MiB."),
-    ] = 128 * MEBIBYTE
+    ] = 128 * 2**20
     max_connections: Annotated[PositiveInt, Field(description="Open connections, at most.")] = 2000
     head_timeout: Annotated[
         PositiveFloat, Field(description="Seconds that the headers of a request may take.")

@@ -19,6 +19,7 @@ CODES: dict[str, tuple[int, str]] = {
     "wrong-method": (405, "The method is not allowed at this path"),
     "request-timed-out": (408, "The request did not arrive in time"),
     "body-too-large": (413, "The body is too large"),
+    "media-type": (415, "The media type of the body is not read"),
     "wrong-host": (421, "The service does not answer for this host"),
     "invalid-request": (422, "The request has a field that is missing, unknown or wrong"),
     "invalid-case": (422, "The case has a field that is missing, unknown or wrong"),
@@ -33,7 +34,6 @@ CODES: dict[str, tuple[int, str]] = {
     "queue-full": (429, "Too many cases are waiting"),
     "rate-limited": (429, "Too many requests in a minute"),
     "headers-too-large": (431, "The headers are too large"),
-    "client-closed": (499, "The client closed the connection"),  # for the log, as nginx has it
     "internal": (500, "A bug in the service"),
     "no-space": (503, "There is no room for images"),
     "model-unavailable": (503, "The model is not available"),
