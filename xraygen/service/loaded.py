@@ -16,8 +16,8 @@ from xraygen.core import origin
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json
 from xraygen.prompting import training_record
-from xraygen.service.annotating import model_hash
 from xraygen.service.access import Access
+from xraygen.service.annotating import model_hash
 from xraygen.service.bodies import Bodies
 from xraygen.service.intake_process import Intake
 from xraygen.service.model import Model
