@@ -7,12 +7,13 @@ a Failed in its place. Neither quotes anything that the client sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, to_json
 
+from xraygen.core.study import Record
 from xraygen.service.images import Images
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
@@ -20,7 +21,7 @@ from xraygen.service.schemas import CaseIn, Pair
 
 _BOM = b"\xef\xbb\xbf"
 _FAULTS = {
-    "extra_forbidden": "a field is unknown",
+    "extra_forbidden": "has an unknown field",
     "literal_error": "must be frontal, lateral or unknown",
     "missing": "is missing",
     "model_type": "must be an object, with each field once",
@@ -44,7 +45,7 @@ class Read(NamedTuple):
     """
 
     approach: str
-    items: Sequence[bytes | Failed]
+    items: list[bytes | Failed]
 
 
 class TooMuch(Exception):
@@ -134,10 +135,8 @@ class _Reader:
         return _item(self._line, content, _usable_id(content, self.options))
 
     def _line(self, content: object) -> bytes:
-        images = content.get("images") if isinstance(content, dict) else None
-        # Before they are looked at: pydantic would list what is wrong with each of thousands.
-        if isinstance(images, list) and len(images) > self.options.max_images:
-            raise Problem("too-many-images", f"A case may have {self.options.max_images} images.")
+        if isinstance(content, dict):
+            self._refuse_many(content)
         case = CaseIn.model_validate(content)
         _refuse_long("id", case.id, self.options.max_id)
         _refuse_long("report", case.report, self.options.max_text)
@@ -145,6 +144,13 @@ class _Reader:
         if case.images and (kept := self._images(case)):
             fields["images"] = kept
         return to_json(fields)
+
+    def _refuse_many(self, content: dict[str, object]) -> None:
+        """Here because pydantic would list what is wrong with each of thousands."""
+        _refuse_unknown(content, CaseIn)
+        images = content.get("images")
+        if isinstance(images, list) and len(images) > self.options.max_images:
+            raise Problem("too-many-images", f"A case may have {self.options.max_images} images.")
 
     def _images(self, case: CaseIn) -> list[dict[str, str]]:
         if self.images is None:
@@ -172,12 +178,19 @@ class _Reader:
 
 def _pair(content: object, options: Options) -> bytes | Failed:
     def line(content: object) -> bytes:
+        if isinstance(content, dict):
+            _refuse_unknown(content, Pair)
         pair = Pair.model_validate(content)
         _refuse_long("reference", pair.reference, options.max_text)
         _refuse_long("candidate", pair.candidate, options.max_text)
         return to_json({"reference": pair.reference, "candidate": pair.candidate})
 
     return _item(line, content, None)
+
+
+def _refuse_unknown(content: dict[str, object], model: type[Record]) -> None:
+    if not content.keys() <= model.model_fields.keys():
+        raise Problem("invalid-case", "A field is unknown.")
 
 
 def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> bytes | Failed:
@@ -192,16 +205,14 @@ def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> byte
 
 def _sentence(error: ErrorDetails) -> str:
     """What is wrong and where, without the value or an unknown field's name."""
-    names: list[str] = []
-    for part in error["loc"]:
-        if isinstance(part, int):
-            names[-1] = f"{names[-1].removesuffix('s')} {part + 1}"
-        else:
-            names.append(part)
+    places = error["loc"]
     if error["type"] == "extra_forbidden":
-        names.pop()
+        places = places[:-1]
+    names = [f"image {place + 1}" if isinstance(place, int) else place for place in places]
+    if len(names) > 1:
+        names.remove("images")
     fault = _FAULTS.get(error["type"], "is wrong")
-    return f"{', '.join(names)}: {fault}." if names else f"{fault}.".capitalize()
+    return f"{', '.join(names) or 'it'}: {fault}."
 
 
 def _usable_id(content: object, options: Options) -> str | None:
@@ -238,9 +249,9 @@ def _media_type(content_type: str) -> tuple[str, Mapping[str, str]]:
 
 def _refuse_other_than_json(media_type: str, parameters: Mapping[str, str]) -> None:
     if media_type != "application/json":
-        raise Problem("wrong-type", "Send application/json, or images as multipart/form-data.")
+        raise Problem("media-type", "Send application/json, or images as multipart/form-data.")
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
-        raise Problem("wrong-type", "Send JSON in UTF-8.")
+        raise Problem("media-type", "Send JSON in UTF-8.")
 
 
 def _json(body: bytes, max_depth: int) -> object:
@@ -292,5 +303,5 @@ def _approach(name: object, approaches: Mapping[str, bool]) -> str:
     if name is None:
         return next(iter(approaches))
     if not isinstance(name, str) or name not in approaches:
-        raise Problem("unknown-approach", "GET /v1/approaches lists those that are loaded.")
+        raise Problem("invalid-request", "approach: GET /v1/approaches lists those loaded.")
     return name

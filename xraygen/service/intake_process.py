@@ -12,7 +12,7 @@ import multiprocessing
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -31,6 +31,7 @@ from xraygen.service.problems import Problem
 # Bytes, and brackets, of what is read in the event loop: at worst in about 5 ms.
 _SMALL = 64 * 1024
 _FEW = 400
+_LONG = 8 * 1024
 _RETRY = 1.0  # seconds until a process that does not start is tried again
 
 
@@ -42,7 +43,7 @@ class Asked:
     """
 
     def __init__(
-        self, approach: str, items: Sequence[bytes | Failed], images: Path | None = None
+        self, approach: str, items: list[bytes | Failed], images: Path | None = None
     ) -> None:
         self.approach, self.items, self._images = approach, items, images
 
@@ -111,6 +112,8 @@ class Intake:
         intake process that fails, is a Failed.
         """
         pictures = self.pictures[approach]
+        if len(line) > _LONG:  # a block of lines is read without a pause
+            await asyncio.sleep(0)
         if _is_small(line):
             try:
                 return Asked(approach, [read_line(line, pictures, self.options)])
