@@ -68,8 +68,7 @@ class Loaded:
         """The default one for None. Problem: it is not loaded."""
         model = self.approaches.get(self.default if name is None else name)
         if model is None:
-            detail = "approach: GET /v1/approaches lists those loaded."
-            raise Problem("invalid-request", detail)
+            raise Problem("unknown-approach", "GET /v1/approaches lists those that are loaded.")
         return model
 
     def hash_of(self, model: Model) -> str:

@@ -37,9 +37,11 @@ BODY = (
     "not-json",
     "too-deep",
     "body-too-large",
-    "media-type",
+    "wrong-type",
     "invalid-request",
     "too-many-cases",
+    "too-costly",
+    "no-space",
     "busy",
     "shutting-down",
 )
@@ -176,7 +178,7 @@ class _Document:
             "Annotate cases. A case that is wrong gets an error in its place.",
             body | {"multipart/form-data": multipart},
             _json("AnnotationResponse", examples.annotations(self.loaded)),
-            (*BODY, "invalid-multipart", *MODEL),
+            (*BODY, "unknown-approach", "invalid-multipart", *MODEL),
         )
 
     def _stream(self) -> dict:
@@ -187,7 +189,7 @@ class _Document:
             "before the request has ended, so read it while you send.",
             {"application/x-ndjson": {"schema": {"type": "string"}}},
             {"application/x-ndjson": {"schema": {"type": "string"}}},
-            ("media-type", "invalid-request"),
+            ("wrong-type", "unknown-approach", "shutting-down"),
         )
         path["post"]["parameters"] = [
             {
