@@ -128,7 +128,7 @@ def create_app(loaded: Loaded) -> Api:
     @api.post("/v1/annotations:stream")
     async def stream(request: Request) -> Response:
         if _content_type(request).partition(";")[0].strip().lower() != NDJSON:
-            raise Problem("wrong-type", f"Send {NDJSON}, a case a line.")
+            raise Problem("media-type", f"Send {NDJSON}, a case a line.")
         return Annotating(request, loaded.approach(request.query_params.get("approach")), loaded)
 
     if loaded.judge:

@@ -68,7 +68,8 @@ class Loaded:
         """The default one for None. Problem: it is not loaded."""
         model = self.approaches.get(self.default if name is None else name)
         if model is None:
-            raise Problem("unknown-approach", "GET /v1/approaches lists those that are loaded.")
+            detail = "approach: GET /v1/approaches lists those loaded."
+            raise Problem("invalid-request", detail)
         return model
 
     def hash_of(self, model: Model) -> str:

@@ -37,7 +37,7 @@ BODY = (
     "not-json",
     "too-deep",
     "body-too-large",
-    "wrong-type",
+    "media-type",
     "invalid-request",
     "too-many-cases",
     "too-costly",
@@ -178,7 +178,7 @@ class _Document:
             "Annotate cases. A case that is wrong gets an error in its place.",
             body | {"multipart/form-data": multipart},
             _json("AnnotationResponse", examples.annotations(self.loaded)),
-            (*BODY, "unknown-approach", "invalid-multipart", *MODEL),
+            (*BODY, "invalid-multipart", *MODEL),
         )
 
     def _stream(self) -> dict:
@@ -189,7 +189,7 @@ class _Document:
             "before the request has ended, so read it while you send.",
             {"application/x-ndjson": {"schema": {"type": "string"}}},
             {"application/x-ndjson": {"schema": {"type": "string"}}},
-            ("wrong-type", "unknown-approach", "shutting-down"),
+            ("media-type", "invalid-request", "shutting-down"),
         )
         path["post"]["parameters"] = [
             {
