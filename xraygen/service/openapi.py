@@ -168,6 +168,10 @@ class _Document:
                 "required": ["request"],
                 "properties": {"request": _ref("AnnotationRequest")},
                 "additionalProperties": {"type": "string", "format": "binary"},
+                "propertyNames": {"minLength": 1},
+                "maxProperties": 1 + self.options.max_cases * self.options.max_images,
+                "description": "`request` as in application/json, and the files of images, which "
+                "it refers to by the names of their parts.",
             },
             "encoding": {"request": {"contentType": "application/json"}},
         }
