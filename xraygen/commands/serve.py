@@ -129,7 +129,7 @@ def _serve(
     insecure: bool,
     options: "Options",
 ) -> None:
-    from xraygen import params
+    from xraygen import judges, params
     from xraygen.annotators.base import Project
     from xraygen.core.errors import UserError
     from xraygen.service import access, annotating, images, judging, keys, loaded
@@ -147,6 +147,8 @@ def _serve(
     names = tuple(dict.fromkeys(names)) or (str(results.released),)
     loaded.check(names, settings.approaches)
     judge_name = judge_name or settings.evaluate.judge
+    if judge_name != "none":
+        judges.kind(judge_name, "--judge")
     allowed = access.decide(host, keys.load(), insecure)
     with images.private_folder() as folder:
         project = Project(root, folder, settings.regions, settings.llm)
