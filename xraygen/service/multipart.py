@@ -9,7 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from xraygen.service.problems import Problem
 
-if TYPE_CHECKING:  # it exists for type checkers alone
+if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 
