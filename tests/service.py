@@ -155,7 +155,7 @@ def _wait(service: Service) -> None:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and service.process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if service.request("GET", "/healthz").status == 200:
+            if service.request("GET", "/readyz").status == 200:
                 return
         time.sleep(0.05)
     raise AssertionError(f"the service is not ready: {service.log()}")

@@ -19,23 +19,31 @@ def serve(names: tuple[str, ...], host: str, port: int) -> None:
     """Serve annotations and judgements over HTTP, by what the pipeline left."""
     from xraygen import params
     from xraygen.annotators.base import Project
-    from xraygen.core.json_lines import read_json
-    from xraygen.service import annotating, judging
-    from xraygen.service.app import Loaded
+    from xraygen.core.errors import UserError
+    from xraygen.service import annotating, judging, loaded
     from xraygen.service.model import Model
     from xraygen.service.options import Options
     from xraygen.service.server import serve
 
     settings = params.load()
-    names = names or (read_json("metrics/release.json")["approach"],)
-    confidence = read_json("reports/comparison.json").get("confidence", {})
+    results = loaded.Results(Path.cwd())
+    if not names and results.released is None:
+        raise UserError(
+            f"{loaded.RELEASE}: missing, so there is no released approach; name one with --approach"
+        )
+    names = tuple(dict.fromkeys(names)) or (str(results.released),)
+    loaded.check(names, settings.approaches)
     project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
     options = Options()
-    models = {}
-    for name in names:
-        threshold = confidence.get(name, {}).get("review", {}).get("threshold")
-        build = annotating.build(settings.approaches, name, project, threshold)
-        models[name] = Model(name, build, options)
+    models = {
+        name: Model(
+            name,
+            annotating.build(settings.approaches, name, project, results.threshold(name)),
+            options,
+        )
+        for name in names
+    }
     chosen = settings.evaluate
     judge = Model(chosen.judge, judging.build(chosen.judge, chosen.settings), options)
-    serve(Loaded(models, judge, options), host, port)
+    about = results.about(names, settings.approaches, judge.name, options)
+    serve(loaded.Loaded(models, judge, options, about), host, port)

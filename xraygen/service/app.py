@@ -1,43 +1,40 @@
-"""The routes."""
+"""The routes. They splice the JSON lines that models return into responses, and compute nothing.
+
+Every error leaves as a problem: those that routes raise, unknown paths and methods, and bugs.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from xraygen.core.study import Case
-from xraygen.service.model import Model
-from xraygen.service.options import Options
+from xraygen.service.loaded import Loaded
 from xraygen.service.page import page
 from xraygen.service.problems import Problem
 from xraygen.service.schemas import (
     AnnotationRequest,
-    AnnotationResponse,
-    Health,
     JudgementRequest,
-    JudgementResponse,
 )
 
 
-class Loaded:
-    """`approaches`: the models by name, the default one first."""
+class Route(APIRoute):
+    """Calls its endpoint with the request and sends the response it returns, without dependencies
+    and without a second validation. It answers HEAD where it answers GET.
+    """
 
-    def __init__(self, approaches: Mapping[str, Model], judge: Model, options: Options) -> None:
-        self.approaches, self.judge, self.options = approaches, judge, options
-        self.default = next(iter(approaches))
+    def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **settings) -> None:
+        super().__init__(path, endpoint, **settings)
+        if "GET" in self.methods:
+            self.methods.add("HEAD")
 
-    def models(self) -> list[Model]:
-        return [*self.approaches.values(), self.judge]
-
-    def approach(self, name: str | None) -> Model:
-        model = self.approaches.get(name or self.default)
-        if model is None:
-            raise Problem("invalid-request", "approach: GET /v1/approaches lists those loaded.")
-        return model
+    def get_route_handler(self) -> Callable:
+        return self.endpoint
 
 
 def create_app(loaded: Loaded) -> FastAPI:
@@ -51,22 +48,43 @@ def create_app(loaded: Loaded) -> FastAPI:
             for model in loaded.models():
                 await model.close()
 
-    app = FastAPI(title="xraygen", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+    app.router.route_class = Route
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
         return error.response()
 
+    @app.exception_handler(HTTPException)
+    async def unknown(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            response = Problem("wrong-method", "The header Allow lists the right ones.").response()
+            response.headers.update(error.headers or {})
+            return response
+        return Problem("no-such-path", "See /openapi.json.").response()
+
     @app.get("/", include_in_schema=False)
-    async def root() -> Response:
+    async def root(_: Request) -> Response:
         html, policy = page()
-        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+        return Response(html, headers={"Content-Security-Policy": policy}, media_type="text/html")
 
-    @app.get("/healthz", response_model=Health)
-    async def health() -> Response:
-        return Response(b'{"status":"ok"}', media_type="application/json")
+    @app.get("/healthz")
+    async def healthz(_: Request) -> Response:
+        return _json(b'{"status":"ok"}')
 
-    @app.post("/v1/annotations", response_model=AnnotationResponse)
+    @app.get("/readyz")
+    async def readyz(_: Request) -> Response:
+        if loaded.draining:
+            raise Problem("shutting-down", "The service is stopping.")
+        if not loaded.ready:
+            raise Problem("model-unavailable", "A model is being loaded.", retry_after=5)
+        return _json(b'{"status":"ok"}')
+
+    @app.get("/v1/approaches")
+    async def approaches(_: Request) -> Response:
+        return _json(loaded.listing())
+
+    @app.post("/v1/annotations")
     async def annotations(request: Request) -> Response:
         body = await request.body()
         try:
@@ -78,7 +96,7 @@ def create_app(loaded: Loaded) -> FastAPI:
         found = await model.ask([case.model_dump_json().encode() for case in cases])
         return _json(b'{"annotations":[' + b",".join(found) + b"]}")
 
-    @app.post("/v1/judgements", response_model=JudgementResponse)
+    @app.post("/v1/judgements")
     async def judgements(request: Request) -> Response:
         body = await request.body()
         try:

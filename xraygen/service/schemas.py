@@ -105,5 +105,87 @@ class JudgementResponse(Record):
     judgements: tuple[JudgedPair, ...]
 
 
+class Score(Record):
+    """A mean over `n` test studies, with its 95 % interval."""
+
+    score: float
+    ci_low: float
+    ci_high: float
+    n: int
+
+
+class TestScores(Record):
+    """On the test split, by `judge`. `macro`: the mean of the scored regions."""
+
+    judge: str
+    macro: Score
+    regions: dict[str, Score]
+
+
+class Review(Record):
+    """Regions with a confidence below `threshold` are to be reviewed: of the others at most the
+    share `risk` is wrong, with a probability of at least 1 - `delta`.
+    """
+
+    threshold: float
+    risk: float
+    delta: float
+
+
+class ApproachInfo(Record):
+    """`model`: a hash of the model's files. `test`, `review`: null where the service has not been
+    given reports/comparison.json, or it does not tell.
+    """
+
+    name: str
+    annotator: str
+    inputs: Literal["report", "image+report", "image"]
+    model: str
+    released: bool
+    ready: bool
+    test: TestScores | None
+    review: Review | None
+
+
+class Commit(Record):
+    """Of the project. `dirty`: whether tracked files were changed; null if that is not known."""
+
+    hash: str
+    dirty: bool | None
+
+
+class DataInfo(Record):
+    """The prepared studies. `md5`: of the prepared files, by path, from dvc.lock."""
+
+    title: str | None
+    license: str | None
+    source: str
+    seeds: dict[str, int]
+    md5: dict[str, str] | None
+
+
+class Limits(Record):
+    """Of a request. Sizes are in bytes, times in seconds."""
+
+    max_body: int
+    max_cases: int
+    max_images: int
+    max_pixels: int
+    max_text: int
+    max_depth: int
+    timeout: float
+    requests_per_minute: int | None
+
+
+class ApproachList(Record):
+    """The approaches that are loaded, the default one first. `judge`: null if there is none."""
+
+    approaches: tuple[ApproachInfo, ...]
+    judge: str | None
+    commit: Commit | None
+    data: DataInfo | None
+    limits: Limits
+
+
 class Health(Record):
     status: Literal["ok"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uvicorn
 
-from xraygen.service.app import Loaded, create_app
+from xraygen.service.app import create_app
+from xraygen.service.loaded import Loaded
 
 
 def serve(loaded: Loaded, host: str, port: int) -> None:
