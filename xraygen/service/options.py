@@ -1,8 +1,13 @@
 """What `xraygen serve` can be told."""
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from typing import Annotated
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
 
 from xraygen.core.study import Record
+
+# As browsers write it: no path, no final slash.
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\-\[\]:]+$")]
 
 
 class Options(Record):
@@ -26,4 +31,4 @@ class Options(Record):
     max_text: PositiveInt = 50_000
     max_depth: PositiveInt = 8
     requests_per_minute: PositiveInt | None = None
-    origins: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
