@@ -24,6 +24,7 @@ from xraygen.service.guard import Guard
 from xraygen.service.keys import Keys
 from xraygen.service.metrics import Metrics, measured
 from xraygen.service.options import Options
+from xraygen.service.problems import Problem
 
 SECRET = "Patient Doe has a large tumour"
 KEYS = {"lab": "xrg_first-key", "clinic": "xrg_second-key"}
@@ -33,7 +34,9 @@ PAGE = "https://viewer.example"
 
 async def echo(request: Request) -> PlainTextResponse:
     await request.body()
-    measured().count("router", "annotated", 3)
+    quoted = json.dumps({"text": '"error":{"type":"urn:xraygen:problem:internal"}'})
+    failed = b'{"id":"a","error":' + Problem("not-annotated", "").body() + b"}"
+    measured().answered("router", [quoted.encode(), b"{}", failed])
     measured().took(0.25, 0.5)
     return PlainTextResponse("fine", headers={"X-Frame-Options": "SAMEORIGIN"})
 
@@ -282,7 +285,8 @@ def test_logs_and_metrics_have_no_path_or_method_of_a_clients_own(capfd):
     text = service.counts.render().decode()
     assert 'xraygen_requests_total{method="-",route="-",status="404"} 1.0' in text
     assert 'xraygen_received_bytes_total{route="/v1/annotations"} 5.0' in text
-    assert 'xraygen_cases_total{model="router",outcome="annotated"} 3.0' in text
+    assert 'xraygen_cases_total{model="router",outcome="answered"} 2.0' in text
+    assert 'xraygen_cases_total{model="router",outcome="not-annotated"} 1.0' in text
     assert "process_resident_memory_bytes" in text
     assert "TUMOUR" not in text and SECRET not in text
 
