@@ -2,9 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
 
 from xraygen.core.study import Record
+
+# As browsers write it: no path, no final slash.
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\-\[\]:]+$")]
 
 
 class Options(Record):
@@ -90,10 +93,14 @@ class Options(Record):
         PositiveInt, Field(description="How deeply lists and objects may be nested in JSON.")
     ] = 8
     requests_per_minute: Annotated[
-        PositiveInt | None, Field(description="Of each key, at most. By default any number.")
+        PositiveInt | None,
+        Field(
+            description="Of each key, at most; without keys, of all clients together. A minute's "
+            "worth may come at once, and a stream is one request. By default any number."
+        ),
     ] = None
     origins: Annotated[
-        tuple[str, ...],
+        tuple[Origin, ...],
         Field(
             description="An origin whose web pages may use the service, such as "
             "https://example.org; several times for more."
