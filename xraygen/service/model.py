@@ -24,6 +24,7 @@ _AHEAD = 2  # batches with the process at most, the second only if it is full
 _PATIENCE = 0.1  # an idle model waits for more cases at most this share of the time of a batch
 _SMOOTHING = 0.2  # of the mean seconds per case
 _LONGEST_RETRY = 120
+_WITHOUT_SERVER = 60  # Retry-After where the server that a model asks does not answer
 
 
 class _Request:
@@ -64,7 +65,8 @@ class _Batch(NamedTuple):
 
 class Model:
     """`name`: for messages and the log. `build`: loads the model, in its process. `ready`: whether
-    it is loaded. `queued`: items that wait or are with the process.
+    it is loaded. `queued`: items that wait or are with the process. `reloads`: tried since the
+    start.
     """
 
     def __init__(self, name: str, build: worker.Build, options: Options) -> None:
@@ -207,11 +209,16 @@ class Model:
             return
         loop = asyncio.get_running_loop()
         batch = self._sent.popleft()
-        results = content.split(b"\n")
-        at = 0
-        for request, start, end in batch.parts:
-            request.answer(start, results[at : at + end - start])
-            at += end - start
+        if kind == worker.RESULTS:
+            results = content.split(b"\n")
+            at = 0
+            for request, start, end in batch.parts:
+                request.answer(start, results[at : at + end - start])
+                at += end - start
+        else:
+            detail = "What the model depends on is not available. Send it again later."
+            for request, _, _ in batch.parts:
+                request.fail(Problem("model-unavailable", detail, _WITHOUT_SERVER))
         now = loop.time()
         seconds = now - max(batch.sent, self._answered)
         self._answered = now
