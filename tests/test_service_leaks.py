@@ -197,6 +197,7 @@ def test_what_clients_send_appears_nowhere(folder):
         refused = [raw(service, one) for one in RAW]
         metrics = service.request("GET", "/metrics")
     assert metrics.status == 200
+    assert all("nosniff" in one for one in refused)
     log = service.log()
     written = {"log": log, "metrics": metrics.body.decode()} | dict(zip(RAW, refused, strict=True))
     for one, answer in zip(sent, answers, strict=True):
