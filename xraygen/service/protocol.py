@@ -236,8 +236,12 @@ class Connection(HttpToolsProtocol):
         try:
             await self.application(scope, receive, send_before_body if cycle.more_body else send)
         except asyncio.CancelledError:
-            cycle.disconnected = True
-            self.transport.close()
+            if cycle.response_started:
+                cycle.disconnected = True
+                self.transport.close()
+            else:
+                problem = Problem("shutting-down", "Try again later.", retry_after=5)
+                await problem.response()(scope, receive, send)
         except Exception as error:
             logs.bug(error)
             raise
