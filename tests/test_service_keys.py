@@ -158,3 +158,13 @@ def test_the_option_contradicts_keys_and_a_host_has_to_exist():
         access.decide("127.0.0.1", SOME, insecure=True)
     with pytest.raises(UserError, match="no such host"):
         access.decide("a..b", NONE, insecure=False)
+
+
+def test_the_file_of_keys_stays_out_of_git():
+    assert "/.api-keys" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_an_origin_with_a_path_is_an_error_in_one_line(tmp_path):
+    refused = xraygen(tmp_path, "serve", "--cors-origin", "https://viewer.example/page")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "error: --cors-origin: an origin is a scheme and a host" in refused.stderr

@@ -98,9 +98,8 @@ class Guard:
         except Exception as error:
             logs.bug(error, request=exchange.id)
             if not exchange.status:
-                await Problem(
-                    "internal", "Report it with the X-Request-Id of this response."
-                ).response()(scope, receive, send)
+                bug = Problem("internal", "Report it with the X-Request-Id of this response.")
+                await bug.response()(scope, receive, send)
 
     def _admit(self, scope: Scope, exchange: _Exchange) -> None:
         """Problem: the request is refused."""
