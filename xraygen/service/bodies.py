@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
@@ -27,39 +27,37 @@ class Bodies:
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
         """The body, which counts as held until the context ends. Problem: it is too large or too
-        slow, too many are held, or the client has gone.
+        slow, or too many are held. ClientDisconnect: there is nobody to answer.
         """
         allowed = self.options.max_body
         if int(request.headers.get("content-length", 0)) > allowed:
             raise Problem("body-too-large", f"At most {allowed} bytes.")
-        pieces: list[bytes] = []
+        received = bytearray()
         size = 0
         start = asyncio.get_running_loop().time() + self.options.body_timeout
         try:
             try:
                 async with asyncio.timeout_at(start) as limit:
                     async for piece in request.stream():
-                        if size + len(piece) > allowed:
+                        if len(received) + len(piece) > allowed:
                             raise Problem("body-too-large", f"At most {allowed} bytes.")
                         if self.held + len(piece) > self.options.max_bodies:
                             raise Problem("busy", "Try again later.", retry_after=1)
-                        size += len(piece)
                         self.held += len(piece)
-                        pieces.append(piece)
-                        limit.reschedule(start + size / MIN_RATE)
+                        received += piece
+                        limit.reschedule(start + len(received) / MIN_RATE)
             except TimeoutError:
                 raise Problem("request-timed-out", "The body did not arrive in time.") from None
-            except ClientDisconnect:
-                raise Problem("client-closed", "The client has gone.") from None
-            body = b"".join(pieces)
-            pieces.clear()
+            size = len(received)
+            body = bytes(received)
+            received.clear()
             yield body
         finally:
-            self.held -= size
+            self.held -= size or len(received)
 
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """The body as it arrives, of any size, for a response that starts before its end. Problem:
-        nothing arrives for `timeout` seconds, or the client has gone.
+        nothing arrives for `timeout` seconds. ClientDisconnect: there is nobody to answer.
         """
         stream = request.stream()
         while True:
@@ -70,7 +68,5 @@ class Bodies:
                 return
             except TimeoutError:
                 raise Problem("request-timed-out", "The body did not arrive in time.") from None
-            except ClientDisconnect:
-                raise Problem("client-closed", "The client has gone.") from None
             if piece:
                 yield piece

@@ -97,10 +97,7 @@ def read_annotations(
     approach = _approach(request.get("approach"), approaches)
     cases = _list(request, "cases", options.max_cases)
     reader = _Reader(options, approaches[approach], images, files)
-    items = [reader.item(case) for case in cases]
-    if reader.unused and not any(isinstance(item, Failed) for item in items):
-        raise Problem("invalid-multipart", "A part is neither `request` nor the file of an image.")
-    return Read(approach, items)
+    return Read(approach, [reader.item(case) for case in cases])
 
 
 def read_line(
@@ -124,13 +121,12 @@ def read_judgements(body: bytes, content_type: str, options: Options) -> Read:
 
 
 class _Reader:
-    """The cases of one request. `unused`: the names of its files that no case has referred to."""
+    """The cases of one request. Files that no case refers to are ignored."""
 
     def __init__(
         self, options: Options, pictures: bool, images: Images | None, files: Mapping[str, bytes]
     ) -> None:
         self.options, self.pictures, self.images, self.files = options, pictures, images, files
-        self.unused = set(files)
 
     def item(self, content: object) -> bytes | Failed:
         return _item(self._line, content, _usable_id(content, self.options))
@@ -173,7 +169,6 @@ class _Reader:
     def _part(self, where: str, name: str) -> bytes:
         if name not in self.files:
             raise Problem("invalid-case", f"{where}: there is no part with the name in file.")
-        self.unused.discard(name)
         return self.files[name]
 
 

@@ -34,7 +34,6 @@ CODES: dict[str, tuple[int, str]] = {
     "queue-full": (429, "Too many cases are waiting"),
     "rate-limited": (429, "Too many requests in a minute"),
     "headers-too-large": (431, "The headers are too large"),
-    "client-closed": (499, "The client closed the connection"),  # for the log, as nginx has it
     "internal": (500, "A bug in the service"),
     "no-space": (503, "There is no room for images"),
     "model-unavailable": (503, "The model is not available"),

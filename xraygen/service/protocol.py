@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from xraygen.service import logs
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
@@ -239,6 +240,9 @@ class Connection(HttpToolsProtocol):
             else:
                 problem = Problem("shutting-down", "Try again later.", retry_after=5)
                 await problem.response()(scope, receive, send)
+        except Exception as error:
+            logs.bug(error)
+            raise
 
 
 DETAILS = {

@@ -120,9 +120,15 @@ class JudgedPair(Record):
     explanation: str | None
 
 
+class FailedPair(Record):
+    error: ProblemDetails
+
+
 class JudgementResponse(Record):
+    """In the order of the pairs."""
+
     judge: str
-    judgements: tuple[JudgedPair, ...]
+    judgements: tuple[JudgedPair | FailedPair, ...]
 
 
 class Score(Record):

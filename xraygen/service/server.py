@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
+import logging
 import os
 import resource
 import socket
-import sys
+from collections.abc import Sequence
 from functools import partial
 from types import FrameType
 
@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from xraygen.core.errors import UserError
+from xraygen.service import logs
 from xraygen.service.app import create_app
 from xraygen.service.loaded import Loaded
 from xraygen.service.options import Options
@@ -29,28 +30,32 @@ SPARE_FILES = 100
 TICK = 0.05
 
 
-def serve(loaded: Loaded, host: str, port: int) -> None:
-    """Serves until SIGTERM or Ctrl-C. UserError: there is no such address, the port is in use, or a
-    model cannot be loaded.
+def serve(loaded: Loaded, addresses: Sequence[str], port: int) -> None:
+    """Serves until SIGTERM or Ctrl-C. UserError: an address cannot be bound to, or a model cannot
+    be loaded.
     """
-    with listen(host, port) as listener:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold what clients sent
-        os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold what clients sent
+    os.umask(0o077)
+    with contextlib.ExitStack() as stack:
+        listeners: list[socket.socket] = []
+        for address in addresses:
+            listeners.append(stack.enter_context(listen(address, port)))
+            port = listeners[0].getsockname()[1]
+            logs.event("listening", host=address, port=port)
         server = Server(create_app(loaded), loaded, loaded.options)
-        _event("listening", host=host, port=listener.getsockname()[1])
-        server.run([listener])
+        server.run(listeners)
     if server.failure:
         raise server.failure
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(address: str, port: int) -> socket.socket:
+    """`port`: 0 = a free one. UserError: it is in use, or this machine has no such address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        return socket.create_server((address, port), family=family, backlog=2048)
     except OSError as error:
-        raise UserError(
-            f"--host {host} --port {port}: {error.strerror}; choose another one"
-        ) from None
+        reason = os.strerror(error.errno or 0).lower()
+        raise UserError(f"--host {address} --port {port}: {reason}; choose another") from None
 
 
 def _max_connections(options: Options) -> int:
@@ -66,16 +71,16 @@ class Server(uvicorn.Server):
     """`failure`: why it ended before it was told to."""
 
     def __init__(self, app: FastAPI, loaded: Loaded, options: Options) -> None:
-        connection = partial(Connection, options, _max_connections(options))
+        self.connection = partial(Connection, options, _max_connections(options))
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=connection,  # type: ignore[arg-type]
+                http=self.connection,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",
+                log_level=logging.CRITICAL + 1,  # what matters is in our own log
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
@@ -87,6 +92,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Connections are accepted while models load, so that /readyz can say so."""
+        asyncio.get_running_loop().set_exception_handler(_log_bug)
         await super().startup(sockets)
         self._models = asyncio.create_task(self._keep_models())
 
@@ -118,6 +124,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.options.grace
+        logs.event("drain", requests=len(self.server_state.tasks))
+        self.loaded.stopping.set()
         await self._stop_listening(sockets or [])
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -145,9 +153,7 @@ class Server(uvicorn.Server):
             await loop.connect_accepted_socket(self._connection, connection)
 
     def _connection(self) -> Connection:
-        return self.config.http_protocol_class(
-            config=self.config, server_state=self.server_state, app_state={}
-        )
+        return self.connection(config=self.config, server_state=self.server_state, app_state={})
 
     async def _connections_end(self, end: float) -> None:
         loop = asyncio.get_running_loop()
@@ -157,5 +163,5 @@ class Server(uvicorn.Server):
             await asyncio.sleep(TICK)
 
 
-def _event(event: str, **fields: object) -> None:
-    print(json.dumps({"event": event} | fields), file=sys.stderr, flush=True)
+def _log_bug(_: asyncio.AbstractEventLoop, context: dict) -> None:
+    logs.bug(context.get("exception") or RuntimeError())

@@ -104,16 +104,14 @@ class Annotating(Response):
             "status": 200,
             "headers": [(b"content-type", NDJSON.encode())],
         }
-        try:
+        with _until_disconnect():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(group, results))
                 await asyncio.sleep(0)  # reading sends 100 Continue, if the client waits for it
                 await send(head)
                 while task := await results.get():
                     await send(_body(await task))
-        except* ClientDisconnect:
-            return
-        await send(_body(b"", more=False))
+            await send(_body(b"", more=False))
 
     async def _read(self, group: asyncio.TaskGroup, results: asyncio.Queue) -> None:
         try:
@@ -180,6 +178,14 @@ class Annotating(Response):
         number = line.number if failed.id is None else None
         model = self.loaded.hash_of(self.model)
         return failed_case(self.model.name, model, failed.id, failed.problem, number)
+
+
+@contextlib.contextmanager
+def _until_disconnect() -> Iterator[None]:
+    try:
+        yield
+    except* ClientDisconnect:
+        pass
 
 
 async def _value(value: bytes) -> bytes:
