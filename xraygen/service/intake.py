@@ -193,7 +193,8 @@ def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> byte
     try:
         return line(content)
     except ValidationError as error:
-        problem = Problem("invalid-case", _sentence(error.errors(include_url=False)[0]))
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = Problem("invalid-case", _sentence(first))
     except Problem as raised:
         problem = raised
     return Failed(id, problem)
