@@ -198,7 +198,7 @@ def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> byte
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         problem = Problem("invalid-case", _sentence(first))
     except Problem as raised:
-        problem = raised
+        problem = raised.with_traceback(None)  # which would keep the body alive
     return Failed(id, problem)
 
 
