@@ -1,10 +1,11 @@
 """What stands between the network and the routes: keys, limits, headers, the log, the metrics."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -36,7 +37,8 @@ async def echo(request: Request) -> PlainTextResponse:
     await request.body()
     quoted = json.dumps({"text": '"error":{"type":"urn:xraygen:problem:internal"}'})
     failed = b'{"id":"a","error":' + Problem("not-annotated", "").body() + b"}"
-    measured().answered("router", [quoted.encode(), b"{}", failed])
+    measured().answered("router", [quoted.encode(), failed])
+    measured().answered("router", [b"{}"])
     measured().took(0.25, 0.5)
     return PlainTextResponse("fine", headers={"X-Frame-Options": "SAMEORIGIN"})
 
@@ -55,6 +57,19 @@ async def crash_late(_: Request) -> StreamingResponse:
     def parts() -> Iterator[str]:
         yield "fine"
         raise ValueError(SECRET)
+
+    return StreamingResponse(parts())
+
+
+async def never(_: Request) -> PlainTextResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def never_to_the_end(_: Request) -> StreamingResponse:
+    async def parts() -> AsyncIterator[str]:
+        yield "fine"
+        await asyncio.Event().wait()
 
     return StreamingResponse(parts())
 
@@ -83,6 +98,8 @@ class Service:
             "/crash": crash,
             "/crash-in-group": crash_in_group,
             "/crash-late": crash_late,
+            "/never": never,
+            "/never-to-the-end": never_to_the_end,
         }
         routes = [
             Route(path, handler, methods=["GET", "POST"]) for path, handler in endpoints.items()
@@ -104,8 +121,11 @@ class Service:
         key: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         gone: bool = False,
+        stopped: bool = False,
     ) -> Answer:
-        """`gone`: the client leaves before its body has arrived."""
+        """`gone`: the client leaves before its body has arrived. `stopped`: the server cancels the
+        request.
+        """
         given = (*headers, ("authorization", f"Bearer {key}")) if key else headers
         scope = {
             "type": "http",
@@ -126,7 +146,15 @@ class Service:
         async def send(message: dict) -> None:
             sent.append(message)
 
-        asyncio.run(self.app(scope, receive, send))
+        async def answer() -> None:
+            task = asyncio.create_task(self.app(scope, receive, send))
+            if stopped:
+                await asyncio.sleep(0.01)
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        asyncio.run(answer())
         if not sent:
             return Answer(0, {}, b"", False)
         start, *parts = sent
@@ -272,6 +300,17 @@ def test_a_client_that_leaves_is_no_bug(capfd):
     assert Service().request(key="xrg_first-key", gone=True).status == 0
     (line,) = lines(capfd)
     assert (line["status"], line["complete"]) == (499, False)
+
+
+def test_a_request_that_the_server_stops_is_told_so_if_it_still_can_be(capfd):
+    service = Service(keys={})
+    answer = service.request(path="/never", stopped=True)
+    assert (answer.status, answer.complete) == (503, True)
+    assert answer.json()["type"] == "urn:xraygen:problem:shutting-down"
+    assert answer.headers.items() >= SECURITY_HEADERS.items()
+    begun = service.request(path="/never-to-the-end", stopped=True)
+    assert (begun.status, begun.body, begun.complete) == (200, b"fine", False)
+    assert [line["status"] for line in lines(capfd)] == [503, 200]
 
 
 def test_logs_and_metrics_have_no_path_or_method_of_a_clients_own(capfd):

@@ -1,13 +1,20 @@
 """What `xraygen serve` can be told: each field is an option, and its description the help."""
 
+import re
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from xraygen.core.study import Record
 
-# As browsers write it: no path, no final slash.
-Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\-\[\]:]+$")]
+
+def _as_browsers_write_it(origin: str) -> str:
+    if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin):
+        raise ValueError("an origin is a scheme and a host, such as https://example.org")
+    return origin
+
+
+Origin = Annotated[str, AfterValidator(_as_browsers_write_it)]
 
 
 class Options(Record):
