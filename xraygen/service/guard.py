@@ -154,7 +154,7 @@ class Guard:
             fields["computed_ms"] = round(measured.computed * 1000, 2)
         if not exchange.complete:
             fields["complete"] = False
-        logs.request(fields)
+        logs.write(**fields)
 
 
 class _Exchange:

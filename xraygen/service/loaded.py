@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import yaml
 from xraygen.annotators.base import Settings
 from xraygen.core import origin
 from xraygen.core.errors import UserError
-from xraygen.core.files import identity
 from xraygen.core.json_lines import read_json
 from xraygen.prompting import training_record
+from xraygen.service.access import Access
+from xraygen.service.annotating import model_hash
+from xraygen.service.bodies import Bodies
+from xraygen.service.intake_process import Intake
 from xraygen.service.model import Model
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
@@ -36,30 +40,40 @@ RELEASE = "metrics/release.json"
 
 class Loaded:
     """`approaches`: the models by name, the default one first. `judge`: None = there is no judge.
-    `about`: for GET /v1/approaches. `draining`: SIGTERM has come, and no more work is accepted.
+    `about`: for GET /v1/approaches. `draining`: SIGTERM has come; `stopping` says so to streams,
+    once the event loop knows.
     """
 
     def __init__(
         self,
         approaches: Mapping[str, Model],
         judge: Model | None,
+        intake: Intake,
+        access: Access,
         options: Options,
         about: ApproachList,
     ) -> None:
-        self.approaches, self.judge, self.options = approaches, judge, options
-        self.about = about
+        self.approaches, self.judge, self.intake = approaches, judge, intake
+        self.access, self.options, self.about = access, options, about
         self.default = next(iter(approaches))
+        self.bodies = Bodies(options)
         self.draining = False
+        self.stopping = asyncio.Event()
+        self._hashes = {one.name: one.model for one in about.approaches}
 
     def models(self) -> list[Model]:
         return [*self.approaches.values(), *([self.judge] if self.judge else [])]
 
     def approach(self, name: str | None) -> Model:
-        """Problem: it is not loaded."""
+        """The default one for None. Problem: it is not loaded."""
         model = self.approaches.get(self.default if name is None else name)
         if model is None:
-            raise Problem("unknown-approach", "GET /v1/approaches lists those that are loaded.")
+            detail = "approach: GET /v1/approaches lists those loaded."
+            raise Problem("invalid-request", detail)
         return model
+
+    def hash_of(self, model: Model) -> str:
+        return self._hashes[model.name]
 
     @property
     def ready(self) -> bool:
@@ -117,7 +131,7 @@ class Results:
             name=name,
             annotator=settings.annotator,
             inputs=_inputs(settings, self.root, approaches),
-            model=identity(str(self.root / settings.reads)),
+            model=model_hash(settings, approaches, self.root),
             released=name == self.released,
             ready=False,
             test=self._scores(name),

@@ -3,90 +3,59 @@
 No line has a text, an image, a key, a path or a header's value: callers pass numbers, names from
 params.yaml and the words of this package, never what a client sent or an exception's message.
 
-A thread writes the lines, so that a slow reader of stderr never delays a request. Lines that it
-does not read in time are dropped and counted. After SIGKILL the lines of the last moments are lost.
+Each line is one write to the file descriptor, so that lines of other processes do not mix with it
+and none is lost after SIGKILL. A line that would have to wait for a slow reader is dropped and
+counted, since the service would wait with it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import threading
-import time
+import select
+import sys
 import traceback
-from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_MAX_PLACES = 20  # a line has to fit into what a pipe takes in one piece, 4096 bytes
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Log:
-    """Lines to a file descriptor. `limit`: of lines that wait. `interval`: how long lines are
-    gathered before they are written together, in seconds.
-    """
+    """Lines to a file descriptor."""
 
-    def __init__(self, descriptor: int, limit: int = 10_000, interval: float = 0.05) -> None:
-        self.descriptor, self.limit, self.interval = descriptor, limit, interval
-        self._lines: deque[str] = deque()
-        self._dropped = 0
-        self._arrived = threading.Event()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.dropped = 0
 
     def line(self, fields: dict) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True, name="xraygen log")
-            self._thread.start()
-        if len(self._lines) >= self.limit:
-            self._dropped += 1
-            return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._lines.append(_encode({"time": now} | fields))
-        if not self._arrived.is_set():
-            self._arrived.set()
-
-    def close(self, timeout: float = 1) -> None:
-        """Write what waits, for at most `timeout` seconds."""
-        if self._thread is not None:
-            self._closing.set()
-            self._arrived.set()
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._arrived.wait()
-            self._closing.wait(self.interval)
-            self._arrived.clear()
-            self._write()
-
-    def _write(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if self._dropped:
-            lines.append(_encode({"event": "lines-dropped", "count": self._dropped}))
-            self._dropped = 0
-        rest = "".join(line + "\n" for line in lines).encode()
+        fields = {"time": now} | fields
+        if self.dropped:
+            fields["dropped_before"] = self.dropped
         try:
-            while rest:
-                rest = rest[os.write(self.descriptor, rest) :]
-        except BlockingIOError:  # someone made stderr non-blocking
-            time.sleep(self.interval)
-        except OSError:
-            pass  # nobody reads stderr any more; the service goes on
+            if select.select((), (self.descriptor,), (), 0)[1]:
+                os.write(self.descriptor, _encode(fields).encode() + b"\n")
+                self.dropped = 0
+            else:
+                self.dropped += 1
+        except OSError:  # nobody reads stderr any more; the service goes on
+            self.dropped += 1
 
 
 _log = Log(2)
-close = _log.close
+
+
+def write(**fields: str | int | float | bool | list[str] | None) -> None:
+    if sys.__stderr__ is not None:  # else 2 is closed, or the number of another file by now
+        _log.line(fields)
 
 
 def event(name: str, **fields: str | int | float | bool | list[str] | None) -> None:
     """What happens to the service: start, listening, model-died, reload, drain, stop."""
-    _log.line({"event": name} | fields)
-
-
-def request(fields: dict) -> None:
-    _log.line(fields)
+    write(event=name, **fields)
 
 
 def bug(error: BaseException, **fields: str | None) -> None:
@@ -115,4 +84,4 @@ def places(error: BaseException) -> list[str]:
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             found += [type(inner).__qualname__, *places(inner)]
-    return found
+    return found[-_MAX_PLACES:]

@@ -1,5 +1,6 @@
 """What the service takes and answers, for OpenAPI."""
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from xraygen.core.study import (
     Record,
     Verdict,
 )
+from xraygen.service.problems import Problem
 
 
 class ImageIn(Record):
@@ -66,10 +68,28 @@ class AnnotatedCase(Record):
 
 
 class FailedCase(Record):
-    id: str
+    """`id`: null if the case has none that is usable."""
+
+    id: str | None
     approach: str
     model: str
     error: ProblemDetails
+
+
+class FailedLine(FailedCase):
+    """`line`: of the request, from 1; where the case has no usable id."""
+
+    line: int | None = Field(default=None, exclude_if=lambda line: line is None)
+
+
+def failed_case(
+    approach: str, model: str, id: str | None, problem: Problem, line: int | None = None
+) -> bytes:
+    """A FailedCase, or with `line` a FailedLine, as JSON."""
+    content: dict = {"id": id, "approach": approach, "model": model, "error": problem.content()}
+    if line is not None:
+        content["line"] = line
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 class AnnotationResponse(Record):
@@ -100,9 +120,15 @@ class JudgedPair(Record):
     explanation: str | None
 
 
+class FailedPair(Record):
+    error: ProblemDetails
+
+
 class JudgementResponse(Record):
+    """In the order of the pairs."""
+
     judge: str
-    judgements: tuple[JudgedPair, ...]
+    judgements: tuple[JudgedPair | FailedPair, ...]
 
 
 class Score(Record):
