@@ -33,6 +33,7 @@ async function annotate() {
     if (annotation.error) throw new Problem(annotation.error.title, annotation.error.detail);
     shown = what;
     showResult(annotation, what.report);
+    if (loaded.approaches.length === 0) load(); // now there is a key
     noteChanges();
     byId("status").textContent = "Done.";
     byId("result-title").scrollIntoView({ block: "nearest" });
