@@ -1,6 +1,6 @@
 """How fast `xraygen serve` is with the router: rates as ratios to what bounds them, and latencies.
 
-    python bench/serve.py [--rounds 5] [--seconds 3] [-- OPTIONS OF xraygen serve]
+    python -m bench.serve.py [--rounds 5] [--seconds 3] [-- OPTIONS OF xraygen serve]
 
 Needs wrk (`apt-get install wrk`), a generator of load in C, because one in Python costs as much as
 the service. Everything runs on the same cores, in alternation, and rates are medians over rounds:
@@ -40,7 +40,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from running_service import ROOT, Service, cpu_name, free_port, process, xraygen_serve
+from bench.running_service import ROOT, Service, cpu_name, free_port, process, xraygen_serve
 
 from xraygen import params
 from xraygen.annotators.base import Project
