@@ -116,9 +116,7 @@ def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple
 
 
 @contextlib.contextmanager
-def xraygen_serve(
-    *options: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Service]:
+def xraygen_serve(*options: str, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
     """The service on the project, by what `dvc repro` left, once it is ready."""
     port = free_port()
     command = [sys.executable, "-c", "from xraygen.cli import main; main()"]

@@ -41,7 +41,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.running_service import ROOT, Service, cpu_name, free_port, process, xraygen_serve
-
 from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load

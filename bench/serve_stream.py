@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.running_service import ROOT, Service, cpu_name, xraygen_serve
-
 from xraygen import params
 from xraygen.annotators.base import Project
 from xraygen.annotators.load import load
