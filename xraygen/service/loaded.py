@@ -145,7 +145,7 @@ class Results:
         scores = {
             part: Score(**{key: row[key] for key in Score.model_fields})
             for part, row in judged["test"].items()
-            if isinstance(row, dict) and "ci_low" in row
+            if isinstance(row, dict) and "score" in row
         }
         return TestScores(judge=judged["judge"], macro=scores.pop("macro"), regions=scores)
 
