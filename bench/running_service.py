@@ -68,10 +68,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def process(
-    command: Sequence[str], port: int, environment: Mapping[str, str] | None = None
+    command: Sequence[str], port: int, ready: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Service]:
-    """A process that serves HTTP on the port, once GET /healthz is answered. UserError: it ended
-    before that, or is not there within a minute.
+    """A process that serves HTTP on the port, once GET of the path `ready` is answered with 200.
+    UserError: it ended before that, or is not there within a minute.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
@@ -87,7 +87,7 @@ def process(
             )
         service = Service(started, port, log)
         try:
-            _wait(service)
+            _wait(service, ready)
             yield service
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -95,11 +95,11 @@ def process(
             started.wait()
 
 
-def _wait(service: Service) -> None:
+def _wait(service: Service, ready: str) -> None:
     end = time.monotonic() + 60
     while service.process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if get(service.port, "/healthz")[0] == 200:
+            if get(service.port, ready)[0] == 200:
                 return
         time.sleep(0.1)
     lines = service.log.read_text(errors="replace").split("\n")
@@ -121,7 +121,7 @@ def xraygen_serve(*options: str, environment: Mapping[str, str] | None = None) -
     port = free_port()
     command = [sys.executable, "-c", "from xraygen.cli import main; main()"]
     command += ["serve", "--port", str(port), *options]
-    with process(command, port, environment) as service:
+    with process(command, port, "/readyz", environment) as service:
         yield service
 
 

@@ -305,7 +305,7 @@ def measure(service: Service, cases: Sequence[Case], folder: Path, rounds: int, 
     rates: dict[str, list[float]] = {}
     healthz: dict[str, list[float]] = {"single": [], "batch": [], "large": []}
     cpu: dict[str, list[list[float]]] = {"single": [], "batch": []}
-    with process(command, port) as constant:
+    with process(command, port, "/healthz") as constant:
         wrk(service, paths["single"], SINGLES, seconds)  # warms both
         wrk(constant, paths["single"], SINGLES, 1)
         for _ in range(rounds):
