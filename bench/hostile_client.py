@@ -169,7 +169,9 @@ async def carry_out(port: int, attack: Attack, outcome: Outcome, heavy: bool) ->
             writer.transport.pause_reading()
         sending = asyncio.create_task(_send(writer, attack.parts, attack.pause))
         if attack.manner in ("leaves", "resets", "deaf"):
-            await asyncio.wait([sending], timeout=3 if heavy else 0.1)
+            await asyncio.wait([sending], timeout=1 if heavy else 0.1)
+            if attack.manner == "deaf":
+                await asyncio.sleep(1 if heavy else 0.1)
             if attack.manner == "resets":
                 linger = struct.pack("ii", 1, 0)
                 made = writer.get_extra_info("socket")

@@ -3,17 +3,17 @@
     python -m bench.serve_hostile [--count 10000] [--seed 0] [-- OPTIONS OF xraygen serve]
 
 The requests are those of bench/hostile_requests.py: bombs, broken files, wrong types, surrogates,
-deep JSON, truncated multipart, malformed HTTP, slow clients, deaf ones and so on, 24 at a time, with
-a key. Meanwhile --idle connections are held on which nothing happens, and valid requests are sent
-one after the other, whose answers must be what they were before. Prints one JSON line, and first,
-on stderr, what failed, with an example of each kind. Exit status 1: something failed.
+deep JSON, truncated multipart, malformed HTTP, slow clients, deaf ones and so on, 24 at a time,
+with a key. Meanwhile --idle connections are held on which nothing happens, and valid requests are
+sent one after the other, whose answers must be what they were before. Prints one JSON line, and
+first, on stderr, what failed, with an example of each kind. Exit status 1: something failed.
 
 `failures`: a status of 500, an error that is no problem+json, an error or header with the marker
 that was planted in each request, a valid request answered wrongly, no answer within a minute; in
 the log, a traceback, the marker, the key, or a line that is not JSON. `resident_mib`: of all
-processes of the service together: at the start, at most, and at the end. `busy`: valid requests
-answered with 429 or 503. `probe_ms`: how long valid requests took. `slowest_s`: the longest
-exchange of a family.
+processes of the service together: at the start, at most, and at the end; `resident_mib_of_each`:
+by process, at the start and at the end. `busy`: valid requests answered with 429 or 503.
+`probe_ms`: how long valid requests took. `slowest_s`: the longest exchange of a family.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def main() -> int:
     maker = Maker(arguments.seed, f"Authorization: Bearer {KEY}\r\n".encode(), heavy=True)
     environment = {"XRAYGEN_API_KEYS": keys}
     with xraygen_serve(*arguments.options, environment=environment) as service:
-        start = service.resident_mib()
+        before = service.resident_bytes()
+        start = sum(before.values()) / 2**20
         memory = Memory(service)
         memory.start()
         began = time.perf_counter()
@@ -88,7 +89,8 @@ def main() -> int:
         seconds = time.perf_counter() - began
         asyncio.run(asyncio.sleep(3))  # whoever gives memory back has had the time
         memory.stopped.set()
-        end = service.resident_mib()
+        after = service.resident_bytes()
+        end = sum(after.values()) / 2**20
         lines = check_log(service, outcome)
         if service.process.poll() is not None:
             outcome.fail("the service has ended", f"status {service.process.returncode}")
@@ -107,6 +109,9 @@ def main() -> int:
         "seconds": round(seconds),
         "failures": dict(outcome.failures),
         "resident_mib": [round(start), round(memory.most), round(end)],
+        "resident_mib_of_each": [
+            [size >> 20 for _, size in sorted(found.items())] for found in (before, after)
+        ],
         "valid": outcome.valid,
         "busy": outcome.busy,
         "probe_ms": {

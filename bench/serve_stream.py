@@ -1,13 +1,14 @@
 """A long stream through POST /v1/annotations:stream: order, memory, and rate.
 
-    python -m bench.serve_stream.py [--reports 50000] [-- OPTIONS OF xraygen serve]
+    python -m bench.serve_stream [--reports 50000] [-- OPTIONS OF xraygen serve]
 
-Generated, distinct reports are written to a temporary file, 270 bytes each. One thread sends them
+Generated, distinct reports are written to a temporary file. One thread sends them
 as one request while the other reads the response; each line must have the id that is next.
-`resident_mib`: of all processes of the service together, after each tenth of the lines. `growth_mib`: from
-the first tenth to the end. `of_in_process`: the rate, against the annotator and its records as JSON
-in one process without HTTP, over --sample of the reports before and after. Prints one JSON line.
-With --reports 1000000 it takes about 5 minutes and 270 MB in the folder of temporary files.
+`resident_mib`: of all processes of the service together, after each tenth of the lines.
+`growth_mib`: from the first tenth to the end. `of_in_process`: the rate, against the annotator and
+its records as JSON in one process without HTTP, over --sample of the reports before and after.
+Prints one JSON line.
+A million takes about 5 minutes, and 230 MB in the folder of temporary files.
 """
 
 from __future__ import annotations
