@@ -55,7 +55,8 @@ class Watched:
     def open(self, path: Path | str, fragment: str = ""):
         """`path`: of a file, or after the origin."""
         page = self.context.new_page()
-        page.goto((f"{self.origin}{path}" if self.origin else Path(path).resolve().as_uri()) + fragment)
+        address = f"{self.origin}{path}" if self.origin else Path(path).resolve().as_uri()
+        page.goto(address + fragment)
         return page
 
     def _heard(self, message) -> None:

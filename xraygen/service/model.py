@@ -64,12 +64,14 @@ class _Batch(NamedTuple):
 
 class Model:
     """`name`: for messages and the log. `build`: loads the model, in its process. `ready`: whether
-    it is loaded. `queued`: items that wait or are with the process.
+    it is loaded. `queued`: items that wait or are with the process. `reloads`: tried since the
+    start.
     """
 
     def __init__(self, name: str, build: worker.Build, options: Options) -> None:
         self.name, self.build, self.options = name, build, options
         self.ready = False
+        self.reloads = 0
         self._waiting: deque[_Request] = deque()
         self._unsent = 0  # their items that are not with the process
         self._sent: deque[_Batch] = deque()
