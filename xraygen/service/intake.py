@@ -7,7 +7,7 @@ a Failed in its place. Neither quotes anything that the client sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 from xraygen.service.schemas import CaseIn, Pair
 
+_LONGEST_TYPE = 1000  # characters; splitting one of 32 KiB could take 25 ms
 _BOM = b"\xef\xbb\xbf"
 _FAULTS = {
     "extra_forbidden": "has an unknown field",
@@ -192,7 +193,8 @@ def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> byte
     try:
         return line(content)
     except ValidationError as error:
-        problem = Problem("invalid-case", _sentence(error.errors(include_url=False)[0]))
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = Problem("invalid-case", _sentence(first))
     except Problem as raised:
         problem = raised
     return Failed(id, problem)
@@ -235,6 +237,8 @@ def _media_type(content_type: str) -> tuple[str, Mapping[str, str]]:
     """Its name, in lower case, and its parameters."""
     if content_type == "application/json":
         return content_type, {}
+    if len(content_type) > _LONGEST_TYPE:
+        return "", {}
     from python_multipart.multipart import parse_options_header
 
     name, parameters = parse_options_header(content_type)
@@ -270,11 +274,18 @@ def _too_deep(max_depth: int) -> Problem:
 
 def _is_deeper(content: object, depth: int) -> bool:
     """Whether lists and objects are nested more than `depth` deep."""
-    if isinstance(content, dict):
-        content = list(content.values())
-    if not isinstance(content, list):
-        return False
-    return depth == 0 or any(_is_deeper(one, depth - 1) for one in content)
+    nested = _containers([content])
+    for _ in range(depth):
+        nested = [inner for one in nested for inner in _containers(_values(one))]
+    return bool(nested)
+
+
+def _containers(values: Iterable[object]) -> list[dict | list]:
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def _values(container: dict | list) -> Iterable[object]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _object(content: object, known: set[str]) -> dict[str, object]:
