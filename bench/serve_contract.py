@@ -13,34 +13,29 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-from bench.running_service import ROOT, Service, cpu_name, xraygen_serve
+from bench.contract import arguments, counted
+from bench.running_service import Service, cpu_name, xraygen_serve
 from xraygen.core.errors import one_line
 
 KEY = "xrg_" + "k" * 43
 PHASES = "examples,coverage,fuzzing,stateful"
-HOOKS = {"SCHEMATHESIS_HOOKS": "bench.contract_hooks", "PYTHONPATH": str(ROOT)}
 
 
-def schemathesis(service: Service, seconds: float, seed: int, *options: str) -> dict:
+def schemathesis(service: Service, seconds: float, seed: int, key: str | None = None) -> dict:
     """Seconds, requests, failures by check, and the exit status. Failures are on stderr."""
-    command = [sys.executable, "-m", "schemathesis.cli", "run", service.url + "/openapi.json"]
-    command += ["--checks", "all", "--phases", PHASES, "--max-time", str(round(seconds))]
-    command += ["--seed", str(seed), "--generation-database", "none", "--no-color", *options]
     with tempfile.TemporaryDirectory() as folder:
         events = Path(folder, "events.ndjson")
-        command += ["--report", "ndjson", "--report-ndjson-path", str(events)]
+        options = ("--phases", PHASES, "--max-time", str(round(seconds)), "--seed", str(seed))
+        command, environment = arguments(service.url, events, key, *options)
         start = time.perf_counter()
         ran = subprocess.run(
-            command, capture_output=True, text=True, cwd=folder, env=os.environ | HOOKS
+            [sys.executable, *command], capture_output=True, text=True, cwd=folder, env=environment
         )
         took = time.perf_counter() - start
         requests, failures = counted(events.read_text().split("\n") if events.is_file() else [])
@@ -54,20 +49,6 @@ def schemathesis(service: Service, seconds: float, seed: int, *options: str) -> 
     }
 
 
-def counted(events: Sequence[str]) -> tuple[int, dict[str, int]]:
-    """(requests, failures by check), of a report in NDJSON."""
-    requests = 0
-    failures: Counter[str] = Counter()
-    for line in filter(None, events):
-        finished = json.loads(line).get("ScenarioFinished")
-        if finished:
-            recorder = finished["recorder"]
-            requests += len(recorder.get("cases", ()))
-            for checks in recorder.get("checks", {}).values():
-                failures.update(one["name"] for one in checks if one["status"] == "failure")
-    return requests, dict(failures)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -75,14 +56,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("options", nargs="*")
-    arguments = parser.parse_args()
-    seconds = 60 * arguments.minutes
+    asked = parser.parse_args()
+    seconds = 60 * asked.minutes
     keys = {"XRAYGEN_API_KEYS": f"bench:{hashlib.sha256(KEY.encode()).hexdigest()}"}
-    with xraygen_serve(*arguments.options) as service:
-        without = schemathesis(service, seconds, arguments.seed)
-    with xraygen_serve(*arguments.options, environment=keys) as service:
-        header = f"Authorization: Bearer {KEY}"
-        with_key = schemathesis(service, seconds, arguments.seed, "--header", header)
+    with xraygen_serve(*asked.options) as service:
+        without = schemathesis(service, seconds, asked.seed)
+    with xraygen_serve(*asked.options, environment=keys) as service:
+        with_key = schemathesis(service, seconds, asked.seed, KEY)
     print(json.dumps({"cpu": cpu_name(), "without_keys": without, "with_key": with_key}))
     return without["status"] or with_key["status"]
 
