@@ -1,4 +1,6 @@
-"""docs/service.md: its examples run against a real service, and its tables are complete."""
+"""The service and its clients: those of docs/service.md, schemathesis and hostile ones, as
+bench/serve_contract.py and bench/serve_hostile.py have them at length.
+"""
 
 import hashlib
 import json
@@ -13,14 +15,20 @@ from conftest import ROOT
 
 pytest.importorskip("uvicorn")
 
+import uvloop
 from PIL import Image
 from service import made_project, started
 
+from bench.contract import arguments, counted
+from bench.hostile_client import run
+from bench.hostile_files import MARKER
+from bench.hostile_requests import FAMILIES, Maker
 from xraygen.commands.serve import serve
 from xraygen.service.problems import CODES
 
 PAGE = (ROOT / "docs/service.md").read_text(encoding="utf-8")
-KEY = "xrg_key-of-the-documentation-test"
+KEY = "xrg_planted-key-of-this-test-0123456789abcdefgh"
+COUNT = 5 * len(FAMILIES)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,7 @@ def test_the_examples_with_curl(service, tmp_path):
     (script,) = examples("bash", service)
     printed = output(["bash", "-ec", script.replace("\n\ncurl", "\necho\ncurl")], tmp_path)
     report, form, pairs, *stream = map(json.loads, filter(None, printed.split("\n")))
-    assert report["annotations"][0]["regions"]["heart"]["support"]
+    assert "review" in report["annotations"][0]["regions"]["heart"]
     assert form["annotations"][0]["id"] == "b" and "regions" in form["annotations"][0]
     assert pairs["judgements"][0]["score"] < 1
     assert [line["id"] for line in stream] == ["0", "1", "2"]
@@ -81,3 +89,29 @@ def test_every_problem_and_option_is_in_a_table():
     options = {option.opts[0] for option in serve.get_params(click.Context(serve))}
     listed = re.findall(r"^\| `(--[a-z-]+)` \|", PAGE, re.MULTILINE)
     assert sorted(listed) == sorted(options - {"--help"})
+
+
+def test_hostile_requests_fail_alone(service):
+    maker = Maker(0, f"Authorization: Bearer {KEY}\r\n".encode(), heavy=False)
+    outcome = uvloop.run(run(service.port, maker, COUNT, idle=60))
+    assert outcome.examples == {}
+    assert outcome.answers["idle", "open"] == 60
+    assert outcome.valid > 8  # each kind of valid request, during the others
+    statuses = {status for _, status in outcome.answers}
+    assert {"200", "400", "405", "413", "415", "422", "431"} <= statuses
+    assert service.process.poll() is None
+    log = service.log()
+    assert MARKER.decode() not in log and KEY not in log and "Traceback" not in log
+    assert all(json.loads(line) for line in log.splitlines())
+
+
+def test_the_service_keeps_what_openapi_promises(service, tmp_path):
+    events = tmp_path / "events.ndjson"
+    command, environment = arguments(service.url, events, KEY, "--max-examples", "4")
+    command += ["--phases", "examples,fuzzing,stateful", "--max-time", "6", "--no-shrink"]
+    ran = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert ran.returncode == 0, ran.stdout
+    requests, failures = counted(events.read_text().split("\n"))
+    assert requests > 20 and failures == {}
