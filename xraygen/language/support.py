@@ -25,6 +25,7 @@ _QUALIFYING = SIDES | GRADES
 _GROUP_ENDS = re.compile(r"[,;:.]|\b(?:and|or|with|but)\b")
 _REDACTED = "xxxx"  # stands for a word that was removed for privacy
 _KEPT = 500_000  # characters of sentences that are kept as read
+_RELATED = 64  # sentences of the report that may claim the same, at most; no report has more
 _LONG = 40  # characters of a line that may have been wrapped
 _BETWEEN = r"\s.{0,8}?"  # where a list marker was taken out
 
@@ -106,6 +107,7 @@ class Report:
         ]
         if not related:
             return None
+        related = related[:_RELATED]
         sources = [self._sentences[number].claims for number in related]
         path = _ALIGNER.path(sentence.claims, sources)
         assigned = [related[choice] for choice in path]
