@@ -1,6 +1,7 @@
 """Errors as problem details (RFC 9457). None quotes what a client sent, a path or a version."""
 
 import json
+import re
 from collections.abc import Mapping
 
 from starlette.responses import Response
@@ -41,6 +42,14 @@ CODES: dict[str, tuple[int, str]] = {
     "shutting-down": (503, "The service shuts down"),
     "timed-out": (504, "The model took too long"),
 }
+
+# A URL or an absolute path, up to the punctuation after it.
+_ADDRESS = re.compile(r"""(?<![\w/])(?:\w+://|/)[^\s'"]*[^\s'".,;:)]""")
+
+
+def without_addresses(text: str) -> str:
+    """A message of a model or a server, without URLs and paths."""
+    return _ADDRESS.sub("[address]", text)
 
 
 class Problem(Exception):
