@@ -88,6 +88,8 @@ def test_the_first_approach_is_the_default():
         (b'{"cases": [{"id": "\xed\xa0\x80"}]}', "not-json"),  # a surrogate in bytes
         (b"[" * 100_000, "too-deep"),
         (b'{"cases":' * 100_000, "too-deep"),
+        (b"[" * 1_000_001, "too-costly"),
+        (b"[" + b"1," * 1_000_000 + b"1]", "too-costly"),
         (request([[[[[[[1]]]]]]]), "too-deep"),
         (b"[]", "invalid-request"),
         (b"{}", "invalid-request"),

@@ -70,7 +70,7 @@ def test_images_are_there_until_the_request_ends(tmp_path):
             pairs = json.dumps({"pairs": [{"reference": "a" * 40_000, "candidate": "b"}] * 3})
             assert len((await intake.judgements(pairs.encode(), JSON)).items) == 3
             with pytest.raises(Problem) as caught:
-                await intake.annotations(b"[" * 1_000_000, JSON)
+                await intake.annotations(b"[" * 900_000, JSON)
             assert caught.value.code == "too-deep"
             limits = Path(f"/proc/{children()[0]}/limits").read_text()
         assert children() == []
