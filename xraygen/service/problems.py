@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+TYPE = "urn:xraygen:problem:"
 
 # By code, the end of the problem's type: (HTTP status, title).
 CODES: dict[str, tuple[int, str]] = {
@@ -64,7 +65,7 @@ class Problem(Exception):
 
     def content(self) -> dict:
         return {
-            "type": f"urn:xraygen:problem:{self.code}",
+            "type": TYPE + self.code,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -78,3 +79,11 @@ class Problem(Exception):
         if self.retry_after is not None:
             headers = {"Retry-After": str(self.retry_after)}
         return Response(self.body(), self.status, headers, MEDIA_TYPE)
+
+
+def code_in(line: bytes) -> str | None:
+    """The code of the problem in a line of a response, None if it has none. No text looks like one:
+    quotes in texts are escaped.
+    """
+    _, found, rest = line.partition(b'"error":{"type":"' + TYPE.encode())
+    return rest.partition(b'"')[0].decode() if found else None
