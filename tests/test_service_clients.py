@@ -96,7 +96,7 @@ def test_hostile_requests_fail_alone(service):
     outcome = uvloop.run(run(service.port, maker, COUNT, idle=60))
     assert outcome.examples == {}
     assert outcome.answers["idle", "open"] == 60
-    assert outcome.valid > 8  # each kind of valid request, during the others
+    assert outcome.valid  # during the others; all are asked again afterwards
     statuses = {status for _, status in outcome.answers}
     assert {"200", "400", "405", "413", "415", "422", "431"} <= statuses
     assert service.process.poll() is None
