@@ -1,45 +1,134 @@
 """A process with one model. It reads frames of items from a socket and answers each with a frame of
-results, in order; it ends when the socket is closed, whatever ended the service.
+results, in order; it ends with the service, whatever ended that.
 
-A frame is its length, four bytes, and lines of JSON. The first frame that it sends is `READY` or
-the reason why there is no model.
+A frame is its kind, one byte, its length, four bytes, and its content. Items and results are lines
+of JSON. What libraries print is thrown away once the model is loaded: it may quote a text.
 """
 
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
 import signal
 import socket
 import struct
+import sys
+import threading
+import traceback
 from collections.abc import Callable
 from io import BufferedRWPair
+from multiprocessing.connection import wait
+from typing import Protocol
 
 from xraygen.core.errors import UserError
 
-READY = b"ready"
-LENGTH = struct.Struct(">I")
+HEAD = struct.Struct(">cI")
+ITEMS = b"i"
+RESULTS = b"r"
+READY = b"y"  # the first frame that the process sends, without content
+REFUSED = b"n"  # or this one: why there is no model, in a line
+LOG = b"l"  # what went wrong, as JSON: see `_what`
 
-Work = Callable[[list[bytes]], list[bytes]]
+# Exceptions after which a process is not to be trusted, by name, as torch is not imported here.
+_FATAL = frozenset(("MemoryError", "OutOfMemory", "OutOfMemoryError", "AcceleratorError"))
 
 
-def run(connection: socket.socket, build: Callable[[], Work]) -> None:
+class Work(Protocol):
+    """What the process does with its model."""
+
+    def __call__(self, items: list[bytes], /) -> list[bytes]:
+        """One result for each item, in order."""
+        ...
+
+    def failed(self, item: bytes, bug: bool) -> bytes:
+        """The result of an item on which the call raised: a UserError, or, if it is a `bug`,
+        another exception.
+        """
+        ...
+
+
+Build = Callable[[], Work]
+
+
+def no_core_dumps() -> None:
+    """For this process and those that it starts: a dump would contain texts of patients."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def run(connection: socket.socket, build: Build) -> None:
     """The main function of the process. `build` loads the model."""
+    no_core_dumps()
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the service's to handle
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with connection, connection.makefile("rwb") as file:
         try:
             work = build()
         except UserError as error:
-            _write(file, " ".join(str(error).split()).encode())
+            _write(file, REFUSED, " ".join(str(error).split()).encode())
             return
+        _silence()
         _write(file, READY)
         while items := _read(file):
-            _write(file, b"\n".join(work(items.split(b"\n"))))
+            _write(file, RESULTS, b"\n".join(_results(work, items.split(b"\n"), file)))
+
+
+def _results(work: Work, items: list[bytes], file: BufferedRWPair) -> list[bytes]:
+    """If the items together make it raise, one by one, so that only those at fault fail."""
+    try:
+        results = work(items)
+        if len(results) == len(items):
+            return results
+        raise RuntimeError("as many results as items are needed")
+    except Exception as error:
+        _check(error, file)
+        if len(items) > 1:
+            return [result for item in items for result in _results(work, [item], file)]
+        return [work.failed(items[0], bug=not isinstance(error, UserError))]
+
+
+def _check(error: Exception, file: BufferedRWPair) -> None:
+    """Logs what it was, and ends the process if it has run out of memory."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    _write(file, LOG, json.dumps(_what(error)).encode())
+    if names & _FATAL:
+        os._exit(1)
+
+
+def _what(error: Exception) -> dict[str, str | list[str]]:
+    """The type and the places in the code, never the message: it may quote a text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+    return {"exception": type(error).__name__, "places": places}
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _silence() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _read(file: BufferedRWPair) -> bytes:
-    """A frame; empty at the end."""
-    head = file.read(LENGTH.size)
-    return file.read(*LENGTH.unpack(head)) if len(head) == LENGTH.size else b""
+    """The items of a frame; none at the end."""
+    head = file.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return b""
+    _, length = HEAD.unpack(head)
+    return file.read(length)
 
 
-def _write(file: BufferedRWPair, frame: bytes) -> None:
-    file.write(LENGTH.pack(len(frame)) + frame)
+def _write(file: BufferedRWPair, kind: bytes, content: bytes = b"") -> None:
+    file.write(HEAD.pack(kind, len(content)) + content)
     file.flush()
