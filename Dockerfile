@@ -23,7 +23,9 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 
 FROM base AS build
-RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv
+RUN apt-get update -qq \
+ && apt-get install -qq -y --no-install-recommends python3-venv \
+ && rm -rf /var/lib/apt/lists/*
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_NO_DEPS=1
 COPY pyproject.toml requirements/build.txt ./
 # Without the code yet, so that a change of it installs nothing again.
