@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from xraygen.core import origin
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json
 from xraygen.prompting import training_record
+from xraygen.service import logs
 from xraygen.service.access import Access
 from xraygen.service.annotating import model_hash
 from xraygen.service.bodies import Bodies
@@ -145,7 +145,7 @@ class Results:
         scores = {
             part: Score(**{key: row[key] for key in Score.model_fields})
             for part, row in judged["test"].items()
-            if isinstance(row, dict) and "ci_low" in row
+            if isinstance(row, dict) and "score" in row
         }
         return TestScores(judge=judged["judge"], macro=scores.pop("macro"), regions=scores)
 
@@ -186,7 +186,7 @@ class Results:
 
 
 def _missing(name: str) -> None:
-    print(f"{name}: missing; GET /v1/approaches does not tell what it says", file=sys.stderr)
+    logs.event("file-missing", message=f"{name}: GET /v1/approaches does not tell what it says")
 
 
 def _inputs(settings: Settings, root: Path, approaches: Mapping[str, Settings]) -> str:
