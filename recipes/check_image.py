@@ -1,7 +1,7 @@
 """Checks an image that buildah has: its size, that no layer holds a secret, history or data, and
 that its service answers where only data/, .cache/ and /tmp can be written.
 
-    python -m recipes.check_image localhost/xraygen      # prints JSON; exit status 1: a check failed
+    python -m recipes.check_image localhost/xraygen     # prints JSON; exit status 1: a check failed
 
 Needs root, buildah and, in this folder, what `dvc repro` made. The service runs in namespaces with
 a network of its own.
@@ -30,7 +30,15 @@ FORBIDDEN = re.compile(
     r"|^(app|opt/shipped)/(data/.*(?<!/README\.md)$|models/(?!tiny-qwen2-vl)|\.cache/.|reports/.)"
 )
 ALLOWED = re.compile(r"^(etc/ssl|usr/share/ca-certificates|app/\.venv)/")  # certificates, packages
-MOUNTS = ("models", "metrics", "reports/comparison.json", "params.yaml", "plugins")
+MOUNTS = (
+    "models",
+    "metrics",
+    "reports/comparison.json",
+    "data/prepared/source.json",
+    "dvc.lock",
+    "params.yaml",
+    "plugins",
+)
 WRITABLE = ("/tmp", "/app/.cache", "/app/data", "/dev/shm")
 KEY = "of-the-check-alone"
 KEYS = f"XRAYGEN_API_KEYS=check:{hashlib.sha256(KEY.encode()).hexdigest()}"
@@ -43,14 +51,15 @@ set -eu
 root=$1 uid=$2 gid=$3
 shift 3
 mount --bind "$root" "$root"
-for path in $MOUNTS; do
-  if test -d "$path"; then mkdir -p "$root/app/$path"; else touch "$root/app/$path"; fi
-  mount --bind "$path" "$root/app/$path"
-  mount -o remount,bind,ro "$root/app/$path"
-done
 for path in $WRITABLE; do
   mkdir -p "$root$path"
   mount -t tmpfs -o mode=1777 tmpfs "$root$path"
+done
+for path in $MOUNTS; do
+  mkdir -p "$root/app/$(dirname "$path")"
+  if test -d "$path"; then mkdir -p "$root/app/$path"; else touch "$root/app/$path"; fi
+  mount --bind "$path" "$root/app/$path"
+  mount -o remount,bind,ro "$root/app/$path"
 done
 for path in /dev/null /dev/zero /dev/urandom; do
   touch "$root$path"
