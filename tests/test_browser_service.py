@@ -1,5 +1,6 @@
 """The page at `/` in a browser, asking a service with a router."""
 
+import hashlib
 import json
 import re
 from functools import partial
@@ -16,6 +17,7 @@ REPORT = (
     "🫁 𝒳-ray. The cardiomediastinal outline is smooth. 🦴 The left ribs are intact. "
     "There is no effusion."
 )
+KEY = "made-up-key"
 REFUSED = "Failed to load resource: the server responded with a status of"
 NARROW = {"width": 400, "height": 800}
 
@@ -23,16 +25,20 @@ NARROW = {"width": 400, "height": 800}
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     folder = services.made_project(tmp_path_factory.mktemp("project"))
-    with services.started(folder) as service:
+    variables = {"XRAYGEN_API_KEYS": f"tests:{hashlib.sha256(KEY.encode()).hexdigest()}"}
+    with services.started(folder, key=KEY, variables=variables) as service:
         yield service
 
 
 @pytest.fixture
 def opened(open_page, service):
-    """opened(**options): the page, once it knows what is loaded."""
+    """opened(**options): the page, once it has a key and knows what is loaded."""
 
-    def opened(**options):
-        page = open_page("/", origin=service.url, **options)
+    def opened(allowed: str = "never", **options):
+        allowed = f"{REFUSED} 401|{allowed}"  # that there is no key shows when the page asks
+        page = open_page("/", origin=service.url, allowed=allowed, **options)
+        page.fill("#key", KEY)
+        page.keyboard.press("Enter")
         expect(page.locator("#about")).to_contain_text("router reads the report alone")
         return page
 
@@ -77,11 +83,6 @@ def test_a_pasted_report_is_annotated_by_region(opened, service):
         width = finding.locator(".bar span").evaluate("one => one.style.width")
         assert float(width.rstrip("%")) == pytest.approx(100 * one["confidence"], abs=0.1)
     assert json.loads(page.locator("#json").text_content()) == expected
-    assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [
-        0,
-        0,
-        "",
-    ]
     page.fill("#report", "Something else.")
     expect(page.locator("#changed")).to_be_visible()
     page.fill("#report", REPORT)
@@ -122,14 +123,43 @@ def test_a_finding_and_its_source_point_at_each_other(opened, service):
     assert texts(marked) == spans["bone"]
 
 
+def test_a_key_is_asked_for_and_kept_in_the_page_alone(open_page, service):
+    page = open_page("/", origin=service.url, allowed=f"{REFUSED} 401")
+    key = page.locator("#key")
+    expect(key).to_be_visible()
+    expect(page.locator("#problem")).to_be_hidden()  # nobody has done anything wrong yet
+    assert key.get_attribute("type") == "password"
+    page.fill("#report", REPORT)
+    for wrong, problem in [
+        ("", "An API key is needed Enter one"),
+        ("another", "does not know this key"),
+        ("clé", "This is no API key"),
+    ]:
+        key.fill(wrong)
+        page.click("#annotate")
+        expect(page.locator("#problem")).to_contain_text(problem)
+        expect(key).to_be_focused()
+        expect(key).to_have_attribute("aria-invalid", "true")
+    key.fill(KEY)
+    page.click("#annotate")
+    expect(page.locator("#status")).to_have_text("Done.")
+    expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#about")).to_contain_text("router")
+    storage = "[localStorage.length, sessionStorage.length, document.cookie]"
+    assert page.evaluate(storage) == [0, 0, ""]
+    page.reload()
+    expect(key).to_have_value("")
+
+
 def test_the_page_can_be_used_by_keyboard_alone(opened):
     page = opened()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # the skip link
+    page.evaluate("document.activeElement.blur()")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "report"
     page.keyboard.insert_text("The left ribs are intact.")
     order = tab_to(page, "#annotate")
-    assert order == ["choose", "annotate"]
+    assert order == ["choose", "key", "use-key", "annotate"]
     page.keyboard.press("Space")
     expect(page.locator("#status")).to_have_text("Done.")
     assert tab_to(page, ".source")[:3] == ["example", "clear", ""]
@@ -219,6 +249,13 @@ DROP = """content => {
 }"""
 
 
+KEEP_BODIES = """() => {  // playwright does not tell what a request with files has
+  const send = fetch;
+  window.fetch = (address, options) =>
+    send(address, { ...options, body: window.sent = options.body });
+}"""
+
+
 def test_dropped_images_are_shown_and_sent_without_their_names(opened):
     page = opened()
     page.evaluate(DROP, list(PNG))
@@ -229,18 +266,17 @@ def test_dropped_images_are_shown_and_sent_without_their_names(opened):
     expect(page.locator("#images-unread")).to_have_text("router does not look at images.")
     items.nth(0).locator("select").select_option("frontal")
     page.fill("#report", REPORT)
-    with page.expect_request("**/v1/annotations") as sent:
-        page.click("#annotate")
-    body = sent.value.post_data_buffer
-    assert b"frontal.png" not in body and b"IM0001" not in body
-    request = json.loads(re.search(rb'name="request"\r\n\r\n(.*)\r\n', body)[1])
-    assert request["cases"][0]["images"] == [
+    page.evaluate(KEEP_BODIES)
+    page.click("#annotate")
+    expect(page.locator("#status")).to_have_text("Done.")
+    expect(page.locator(".finding").first).to_be_visible()
+    parts = page.evaluate("Array.from(window.sent, ([key, value]) => [key, value.name ?? value])")
+    (_, request), *files = parts
+    assert files == [["image-0", "image-0"], ["image-1", "image-1"]]
+    assert json.loads(request)["cases"][0]["images"] == [
         {"file": "image-0", "projection": "frontal"},
         {"file": "image-1", "projection": "unknown"},
     ]
-    assert body.count(PNG) == 2
-    expect(page.locator("#status")).to_have_text("Done.")
-    expect(page.locator(".finding").first).to_be_visible()
 
 
 def test_a_broken_image_is_a_problem_that_takes_the_focus(opened):

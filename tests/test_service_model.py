@@ -382,6 +382,7 @@ def test_answers_in_memory_are_few(tmp_path, monkeypatch):
 def test_a_vision_language_model_answers_as_in_the_pipeline(root, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(answers, "_stored", False)
     settings = VlmSettings(
         annotator="vlm",
         reads="models/tiny-qwen2-vl",
@@ -395,18 +396,13 @@ def test_a_vision_language_model_answers_as_in_the_pipeline(root, tmp_path, monk
     project = project_of(root, images=tmp_path)
     missing = CASES[1].model_copy(update={"id": "m", "images": (Image(path="no.png"),)})
     cases = [*CASES, missing]
-    build = annotating.build({"vlm": settings}, "vlm", project, None)
-
-    async def run():
-        model = Model("vlm", build, Options())
-        await model.start()
-        found = await model.ask([case.model_dump_json().encode() for case in cases])
-        await model.close()
-        return found
-
-    found = [json.loads(line) for line in asyncio.run(run())]
+    approach = annotating.Approach({"vlm": settings}, "vlm", project, None)
+    given = [case.model_dump_json().encode() for case in cases]
+    found = [json.loads(line) for line in approach(given)]
     assert not list(tmp_path.iterdir())  # no stored answers
-    for line, record in zip(found, load({"vlm": settings}, "vlm", project)(cases), strict=True):
+    monkeypatch.setattr(answers, "_stored", True)
+    annotator = load({"vlm": settings}, "vlm", project)
+    for line, record in zip(found, annotator(cases), strict=True):
         if record.annotation is None:
             assert line["error"]["status"] == 422
         else:

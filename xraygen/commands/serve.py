@@ -166,7 +166,8 @@ def _serve(
         if judge_name != "none":
             build = judging.build(judge_name, settings.evaluate.settings)
             judge = Model(judge_name, build, options)
-        about = results.about(names, settings.approaches, judge and judge.name, options)
+        judged_by = None if judge is None else judge.name
+        about = results.about(names, settings.approaches, judged_by, options)
         pictures = {one.name: "image" in one.inputs for one in about.approaches}
         intake = Intake(options, pictures, folder)
         service = loaded.Loaded(models, judge, intake, allowed, options, about)

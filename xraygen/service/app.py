@@ -144,7 +144,7 @@ def create_app(loaded: Loaded) -> Api:
     return api
 
 
-async def _answers(model: Model, items: Sequence[bytes | Failed]) -> list[bytes | Failed]:
+async def _answers(model: Model, items: Sequence[bytes | Failed]) -> Sequence[bytes | Failed]:
     """For each item the line that the model gives, or why there is none."""
     lines = [item for item in items if isinstance(item, bytes)]
     if len(lines) == len(items):

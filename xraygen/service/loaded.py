@@ -77,7 +77,8 @@ class Loaded:
 
     @property
     def ready(self) -> bool:
-        return not self.draining and all(model.ready for model in self.models())
+        loaded = all(model.ready for model in self.models())
+        return loaded and self.intake.ready() and not self.draining
 
     def listing(self) -> bytes:
         """The body of GET /v1/approaches."""

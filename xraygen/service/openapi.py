@@ -101,21 +101,19 @@ class _Document:
         return paths
 
     def schemas(self) -> dict:
-        models = (
-            *((model, "validation") for model in (CaseIn, Pair)),
-            *(
-                (model, "serialization")
-                for model in (
-                    AnnotationResponse,
-                    ApproachList,
-                    FailedLine,
-                    Health,
-                    JudgementResponse,
-                    ProblemDetails,
-                )
-            ),
+        _, definitions = models_json_schema(
+            [
+                (CaseIn, "validation"),
+                (Pair, "validation"),
+                (AnnotationResponse, "serialization"),
+                (ApproachList, "serialization"),
+                (FailedLine, "serialization"),
+                (Health, "serialization"),
+                (JudgementResponse, "serialization"),
+                (ProblemDetails, "serialization"),
+            ],
+            ref_template=_REF,
         )
-        _, definitions = models_json_schema(models, ref_template=_REF)
         schemas = definitions["$defs"]
         _limit(schemas, self.options)
         return schemas | {
@@ -181,7 +179,7 @@ class _Document:
             "annotate",
             "Annotate cases. A case that is wrong gets an error in its place.",
             body | {"multipart/form-data": multipart},
-            _json("AnnotationResponse", examples.annotations(self.loaded)),
+            _json("AnnotationResponse", examples.annotation_response(self.loaded)),
             (*BODY, "invalid-multipart", *MODEL),
         )
 
@@ -191,7 +189,8 @@ class _Document:
             "Annotate a stream of cases, a CaseIn a line. For each line that is not blank there is "
             "one in the response, in order: an AnnotatedCase or a FailedLine. The response starts "
             "before the request has ended, so read it while you send.",
-            {"application/x-ndjson": {"schema": {"type": "string"}}},
+            # Any body has an answer, so there is no schema that one could fail.
+            {"application/x-ndjson": {"schema": {"description": "A CaseIn a line."}}},
             {"application/x-ndjson": {"schema": {"type": "string"}}},
             ("media-type", "invalid-request", "shutting-down"),
         )
@@ -211,7 +210,7 @@ class _Document:
             "judge",
             "Compare candidates with references.",
             _json("JudgementRequest", examples.JUDGEMENT_REQUEST),
-            _json("JudgementResponse", examples.judgements(self.loaded)),
+            _json("JudgementResponse", examples.judgement_response(self.loaded)),
             (*BODY, *MODEL),
         )
 
@@ -289,6 +288,7 @@ def _problem(status: int, codes: list[str]) -> dict:
 def _limit(schemas: dict, options: Options) -> None:
     """Adds what the options say to the schemas."""
     case = schemas["CaseIn"]["properties"]
+    case["id"]["maxLength"] = options.max_id
     case["report"]["maxLength"] = options.max_text
     case["images"]["maxItems"] = options.max_images
     for text in schemas["Pair"]["properties"].values():

@@ -2,9 +2,9 @@
 
 // Made up.
 const EXAMPLE =
-  "Two views of the chest. The heart is mildly enlarged. Mediastinal contours are unremarkable. " +
-  "There is a small left pleural effusion with adjacent atelectasis. No pneumothorax. " +
-  "Old healed fracture of the right sixth rib.";
+  "Two views. The cardiac silhouette and mediastinum are within normal limits. There is a patchy " +
+  "left basilar opacity, which may be atelectasis or early pneumonia. No pneumothorax or pleural " +
+  "effusion. No acute bony abnormality. A left chest port is in place.";
 
 let loaded = { approaches: [], limits: {} }; // what GET /v1/approaches tells
 let sending = null; // the AbortController of the request in progress
@@ -33,6 +33,7 @@ async function annotate() {
     if (annotation.error) throw new Problem(annotation.error.title, annotation.error.detail);
     shown = what;
     showResult(annotation, what.report);
+    if (loaded.approaches.length === 0) load(); // now there is a key
     noteChanges();
     byId("status").textContent = "Done.";
     byId("result-title").scrollIntoView({ block: "nearest" });
@@ -138,6 +139,7 @@ function about({ name, inputs, ready, test, review }) {
       `; scores ${digits(score.score)}${interval} on ${score.n} test studies (${test.judge})`,
     review?.threshold != null && `; below confidence ${digits(review.threshold)} is for review`,
     loaded.commit && `; commit ${loaded.commit.hash.slice(0, 10)}`,
+    loaded.commit?.dirty && " with changes",
     !ready && "; not ready at the moment",
     ".",
   ]
