@@ -3,7 +3,7 @@
 import click
 
 from xraygen import __version__
-from xraygen.commands import adjudicate, annotate, data, diff, judge, review, serve
+from xraygen.commands import adjudicate, annotate, api_key, data, diff, judge, review, serve
 from xraygen.core.errors import UserError, one_line
 
 
@@ -38,5 +38,6 @@ for command in (
     adjudicate.adjudicate,
     diff.diff,
     serve.serve,
+    api_key.api_key,
 ):
     main.add_command(command)

@@ -14,14 +14,27 @@ from pathlib import Path
 
 from xraygen.core.errors import UserError
 
-_TABLE = """CREATE TABLE IF NOT EXISTS answers (
+_COLUMNS = """CREATE TABLE IF NOT EXISTS answers (
   key TEXT PRIMARY KEY, asked TEXT NOT NULL, prompt TEXT NOT NULL, about TEXT NOT NULL,
   answer TEXT NOT NULL, seconds REAL
-) WITHOUT ROWID"""
+)"""
+_TABLE = f"{_COLUMNS} WITHOUT ROWID"
 
 _INSERT = """INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)
   ON CONFLICT (key) DO UPDATE SET answer = excluded.answer, seconds = excluded.seconds
   WHERE answers.answer = ?"""
+
+_IN_MEMORY = 1000  # answers, where none are stored on disk
+_FORGET = f"DELETE FROM answers WHERE rowid <= (SELECT max(rowid) FROM answers) - {_IN_MEMORY}"
+_stored = True
+
+
+def store_nothing() -> None:
+    """From now on this process writes no answers to disk, where they would outlive the request. The
+    last ones are in memory, for callers that read what they have just stored.
+    """
+    global _stored
+    _stored = False
 
 
 def project_folder() -> Path:
@@ -39,17 +52,20 @@ def cache_folder() -> Path:
 
 class Answers:
     """The answers to one kind of question. `asked`: everything but the prompt that shapes an
-    answer; it is stored as JSON.
+    answer; it is stored as JSON. `stored`: whether on disk.
     """
 
     def __init__(self, asked: dict, folder: Path | None = None):
         self.asked = json.dumps(asked, sort_keys=True)
         self.path = (folder or cache_folder()) / "answers.sqlite"
+        self.stored = _stored
         with self._sqlite_errors():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if _stored:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path if _stored else ":memory:"
             # Without an isolation level each statement is a transaction.
-            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._connection.execute(_TABLE)
+            self._connection = sqlite3.connect(file, timeout=60, isolation_level=None)
+            self._connection.execute(_TABLE if _stored else _COLUMNS)
 
     def key(self, prompt: str) -> str:
         return hashlib.sha256(f"{self.asked}\n{prompt}".encode()).hexdigest()
@@ -88,6 +104,8 @@ class Answers:
         ]
         with self._sqlite_errors():
             self._connection.execute(_INSERT, row)
+            if not self.stored:
+                self._connection.execute(_FORGET)
 
     def all(self) -> Iterator[tuple[dict, str]]:
         """(about, answer), sorted by `about`."""

@@ -7,28 +7,34 @@ from functools import partial
 
 from xraygen import judges
 from xraygen.core.study import Record
+from xraygen.judges import Opinion
+from xraygen.service.problems import without_addresses
 from xraygen.service.schemas import JudgedPair, Pair
-from xraygen.service.worker import Work
+from xraygen.service.worker import Build
 
 
 class Judging:
+    """UserError: there is no such judge."""
+
     def __init__(self, name: str, settings: Mapping[str, Record]) -> None:
         self.judge = judges.load(name, settings)
 
-    def work(self, lines: list[bytes]) -> list[bytes]:
+    def __call__(self, lines: list[bytes]) -> list[bytes]:
         pairs = [Pair.model_validate_json(line) for line in lines]
-        opinions = judges.opinions([(one.reference, one.candidate) for one in pairs], self.judge)
-        fields = JudgedPair.model_fields
-        return [
-            JudgedPair(**{key: getattr(opinion, key) for key in fields}).model_dump_json().encode()
-            for opinion in opinions
-        ]
+        given = judges.opinions([(one.reference, one.candidate) for one in pairs], self.judge)
+        return [_line(opinion) for opinion in given]
+
+    def failed(self, line: bytes, bug: bool) -> bytes:
+        return _line(Opinion(None, verdict="failed"))
 
 
-def _build(*args) -> Work:
-    return Judging(*args).work
+def _line(opinion: Opinion) -> bytes:
+    fields = {key: getattr(opinion, key) for key in JudgedPair.model_fields}
+    if opinion.verdict == "failed":  # its explanation is that of a server
+        fields["explanation"] = without_addresses(opinion.explanation or "") or None
+    return JudgedPair(**fields).model_dump_json().encode()
 
 
-def build(name: str, settings: Mapping[str, Record]) -> partial[Work]:
+def build(name: str, settings: Mapping[str, Record]) -> Build:
     """What `model.Model` runs in the judge's process."""
-    return partial(_build, name, dict(settings))
+    return partial(Judging, name, dict(settings))
