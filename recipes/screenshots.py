@@ -1,5 +1,5 @@
-"""The pictures of the pages in docs/: the report's overview, a study in it, the review page, and the
-page of `xraygen serve`.
+"""The pictures of the pages in docs/: the report's overview, a study in it, the review page, and
+the page of `xraygen serve`.
 
     python -m recipes.screenshots     # after `dvc repro`
 

@@ -269,7 +269,8 @@ DROP = """content => {
 
 KEEP_BODIES = """() => {  // playwright does not tell what a request with files has
   const send = fetch;
-  window.fetch = (address, options) => send(address, { ...options, body: window.sent = options.body });
+  window.fetch = (address, options) =>
+    send(address, { ...options, body: window.sent = options.body });
 }"""
 
 

@@ -88,6 +88,8 @@ def test_the_first_approach_is_the_default():
         (b'{"cases": [{"id": "\xed\xa0\x80"}]}', "not-json"),  # a surrogate in bytes
         (b"[" * 100_000, "too-deep"),
         (b'{"cases":' * 100_000, "too-deep"),
+        (b"[" * 1_000_001, "too-costly"),
+        (b"[" + b"1," * 1_000_000 + b"1]", "too-costly"),
         (request([[[[[[[1]]]]]]]), "too-deep"),
         (b"[]", "invalid-request"),
         (b"{}", "invalid-request"),
@@ -395,7 +397,7 @@ def shows(*names: str) -> bytes:
 
 
 def test_files_are_parts_by_name(images, tmp_path):
-    parts = {"x": png(), "request": shows("x", "ü"), "ü": jpeg()}
+    parts = {"x": png(), "request": shows("x", "ü"), "ü": jpeg(), "of no case": png()}
     (line,) = read(form(parts), FORM, images).items
     one, two = Case.model_validate_json(line).images
     assert (tmp_path / one.path).read_bytes() == png()
@@ -414,13 +416,12 @@ def test_bad_forms_are_refused(images):
         (good, "multipart/form-data"),
         (good, "multipart/form-data; boundary="),
         (good, "multipart/form-data; boundary=other"),
-        (good, "multipart/form-data; boundary=" + "x" * 1000),
+        (good, "multipart/form-data; boundary=" + "x" * 900),
         (good, "multipart/form-data; boundary=\xff"),
         (good.replace(b'name="x"', b'name="request"'), FORM),
         (good.replace(b'name="x"; ', b""), FORM),
         (good.replace(b'name="x"', b'name="x"; x="' + b"y" * 10_000 + b'"'), FORM),
         (good.replace(b"\r\n\r\n", b"\r\nX: y" * 100 + b"\r\n\r\n", 1), FORM),
-        (form({"request": shows("x"), "x": png(), "y": png()}), FORM),
         (form({str(number): b"" for number in range(5000)}), FORM),
         (b"--frontier--\r\n", FORM),
         (b"", FORM),

@@ -173,7 +173,7 @@ class Cascade(Annotator):
         )
 
     def _note_loss(self, answer: AnnotationRecord) -> None:
-        if not self.then.counts_as_failed(answer):
+        if self.project.llm.max_failed == 1 or not self.then.counts_as_failed(answer):
             return
         self._lost[answer.error] += 1
         lost = self._lost.total()

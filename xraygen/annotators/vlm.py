@@ -201,7 +201,7 @@ class Vlm(Annotator):
                 if len(chosen) == 1:
                     where = self.model.device
                     remedy = "lower max_pixels, max_views, samples or max_new_tokens"
-                    raise UserError(
+                    raise generation.OutOfMemory(
                         f"{where}: out of memory with a single case; {remedy}"
                     ) from None
                 self.max_batch_tokens = len(chosen) * length // 2

@@ -37,6 +37,10 @@ class ServeCommand(click.Command):
         return [*stated, *fields, help]
 
 
+def _flag(field: str) -> str:
+    return "--" + _NAMES.get(field, field).replace("_", "-")
+
+
 def _option(name: str, field: "FieldInfo") -> click.Option:
     default = field.default
     kind: click.ParamType = click.IntRange(min=1)
@@ -48,7 +52,7 @@ def _option(name: str, field: "FieldInfo") -> click.Option:
     elif isinstance(default, float):
         kind = click.FloatRange(min=0)
     return click.Option(
-        ["--" + _NAMES.get(name, name).replace("_", "-"), name],
+        [_flag(name), name],
         type=kind,
         default=default,
         multiple=isinstance(default, tuple),
@@ -118,7 +122,9 @@ def _options(fields: Mapping[str, object]) -> "Options":
     try:
         return Options.model_validate(fields)
     except ValidationError as error:
-        raise UserError(f"--{first_problem(error).replace('_', '-')}") from None
+        where, _, what = first_problem(error).partition(": ")
+        field = where.partition(".")[0]  # without the place in a list
+        raise UserError(f"{_flag(field)}: {what}") from None
 
 
 def _serve(
@@ -160,7 +166,8 @@ def _serve(
         if judge_name != "none":
             build = judging.build(judge_name, settings.evaluate.settings)
             judge = Model(judge_name, build, options)
-        about = results.about(names, settings.approaches, judge and judge.name, options)
+        judged_by = None if judge is None else judge.name
+        about = results.about(names, settings.approaches, judged_by, options)
         pictures = {one.name: "image" in one.inputs for one in about.approaches}
         intake = Intake(options, pictures, folder)
         service = loaded.Loaded(models, judge, intake, allowed, options, about)

@@ -30,8 +30,8 @@ _stored = True
 
 
 def store_nothing() -> None:
-    """For the service: answers that this process is given from now on are not written to disk. The
-    last ones are kept in memory, for callers that read what they have just stored.
+    """From now on this process writes no answers to disk, where they would outlive the request. The
+    last ones are in memory, for callers that read what they have just stored.
     """
     global _stored
     _stored = False
@@ -52,13 +52,13 @@ def cache_folder() -> Path:
 
 class Answers:
     """The answers to one kind of question. `asked`: everything but the prompt that shapes an
-    answer; it is stored as JSON.
+    answer; it is stored as JSON. `stored`: whether on disk.
     """
 
     def __init__(self, asked: dict, folder: Path | None = None):
         self.asked = json.dumps(asked, sort_keys=True)
         self.path = (folder or cache_folder()) / "answers.sqlite"
-        self._stored = _stored
+        self.stored = _stored
         with self._sqlite_errors():
             if _stored:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class Answers:
         ]
         with self._sqlite_errors():
             self._connection.execute(_INSERT, row)
-            if not self._stored:
+            if not self.stored:
                 self._connection.execute(_FORGET)
 
     def all(self) -> Iterator[tuple[dict, str]]:

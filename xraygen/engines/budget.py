@@ -9,6 +9,7 @@ from pydantic import NonNegativeFloat
 
 from xraygen.core.errors import UserError
 from xraygen.core.study import Record
+from xraygen.engines.server_errors import Unavailable
 
 # Tokens that a view is assumed to take until a bill tells; gpt-4o-mini bills 8,500 and more.
 VIEW = 1000
@@ -74,7 +75,7 @@ class Budget:
         """
         while not self._has_room(tokens_in, tokens_out, views):
             if not self._under_way:
-                raise UserError(
+                raise Unavailable(
                     f"stopped before {self.section}.max_cost_usd: {self.spent:.4f} of {self.limit} "
                     "US dollars are spent, and the next question may cost "
                     f"{self.most(tokens_in, tokens_out, views):.4f}; what was answered is kept, "

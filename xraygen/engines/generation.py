@@ -17,6 +17,10 @@ from xraygen.core.errors import UserError
 Tokens = list[int]
 
 
+class OutOfMemory(UserError):
+    """A single case or prompt does not fit into the memory that is left."""
+
+
 class Task(NamedTuple):
     """`model`: a folder, or a name on the Hugging Face hub at `revision`. An answer ends at the
     token `end`, or when it has `limit` tokens together with its prompt. `batch`: prompts at a time,
@@ -175,7 +179,7 @@ class CausalModel:
                 if not should_reduce_batch_size(error):
                     raise
                 if len(chosen) == 1:
-                    raise UserError(
+                    raise OutOfMemory(
                         f"{self.device}: out of memory with a single prompt; take a smaller model"
                     ) from None
                 self.batch = len(chosen) // 2

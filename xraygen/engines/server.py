@@ -17,6 +17,7 @@ from xraygen.core.errors import UserError
 from xraygen.engines.answers import project_folder
 from xraygen.engines.gate import LONGEST_WAIT, Gate
 from xraygen.engines.server_errors import (
+    Unavailable,
     body_of,
     error_in,
     finish,
@@ -204,7 +205,7 @@ class Asker:
         few = problem.tries < TRIES
         if not problem.remedy or self.answered > (0 if few else answered_before):
             return Refusal(problem.reason, problem.unusable)
-        self.failure = UserError(f"{self.server.base_url}: {problem.reason}; {problem.remedy}")
+        self.failure = Unavailable(f"{self.server.base_url}: {problem.reason}; {problem.remedy}")
         raise self.failure
 
     async def opening(self) -> None:
@@ -240,13 +241,13 @@ class Asker:
             raise _Retry(str(unusable), "", tries=UNUSABLE_TRIES, unusable=True) from None
         except openai.RateLimitError as error:
             if "quota" in f"{error.code} {error.type}":
-                raise UserError(
+                raise Unavailable(
                     f"{url}: the account has no quota left ({self.reason(error)})"
                 ) from None
             headers = error.response.headers
             wait = retry_after(headers) or used_up(headers) or wait_in(error.body)
             if wait > LONGEST_WAIT:
-                raise UserError(
+                raise Unavailable(
                     f"{url}: asks to wait {wait:,.0f} seconds; what was answered is kept, "
                     "run again then"
                 ) from None
@@ -266,18 +267,18 @@ class Asker:
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             return Refusal(f"{error.status_code}: {self.reason(error)}")
         except (openai.AuthenticationError, openai.PermissionDeniedError):
-            raise UserError(
+            raise Unavailable(
                 f"{url}: rejects the key; set the environment variable {self.server.key}"
             ) from None
         except openai.NotFoundError as error:
-            raise UserError(
+            raise Unavailable(
                 f"{url}: does not serve {self.server.model} ({self.reason(error)}); "
                 "see its /v1/models"
             ) from None
         except openai.APIStatusError as error:
             if error.status_code == 402:
                 why = f"the account has no credit left ({self.reason(error)})"
-                raise UserError(f"{url}: {why}") from None
+                raise Unavailable(f"{url}: {why}") from None
             if wait := retry_after(error.response.headers) or wait_in(error.body):
                 self.gate.back_off(start, min(wait, LONGEST_WAIT))
             why = f"status {error.status_code} after {TRIES} tries ({self.reason(error)})"
@@ -294,7 +295,7 @@ class Asker:
     def _check_url(self, error: Exception) -> None:
         cause = error.__cause__
         if type(cause).__name__ in ("UnsupportedProtocol", "InvalidURL"):
-            raise UserError(f"{self.server.base_url}: is no URL of a server: {cause}") from None
+            raise Unavailable(f"{self.server.base_url}: is no URL of a server: {cause}") from None
 
     def reason(self, error) -> str:
         """The server's own words, in one line, without the key."""

@@ -6,6 +6,13 @@ import re
 import time
 from email.utils import parsedate_to_datetime
 
+from xraygen.core.errors import UserError
+
+
+class Unavailable(UserError):
+    """No question is answered any more: the server does not answer, or the money is spent."""
+
+
 _FINISH = {
     "limit": "length max_length max_tokens max_output_tokens max_completion_tokens model_length"
     " model_context_window_exceeded",

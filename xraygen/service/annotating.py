@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,10 @@ from xraygen.annotators.load import load
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
-from xraygen.engines import answers
-from xraygen.service.problems import Problem
+from xraygen.service.problems import Problem, without_addresses
 from xraygen.service.worker import Build
 
 _DIGITS = len("sha256:") + 12
-_PATH = re.compile(r"(?<![\w/])(?:\w+://|/)[^\s'\"]*[^\s'\".,;:)]")
 
 
 class Approach:
@@ -35,7 +32,6 @@ class Approach:
         project: Project,
         threshold: float | None,
     ) -> None:
-        answers.store_nothing()
         self.name, self.threshold, self.project = name, threshold, project
         self.reads = approaches[name].reads
         self.scored = frozenset(project.regions.scored)
@@ -92,7 +88,7 @@ class Approach:
             reason = reason.replace(str(self.project.images / image.path), f"image {number}")
         for path in (str(self.project.root), self.reads):
             reason = reason.replace(path, "the project")
-        return _PATH.sub("[address]", reason) or "The approach gives no reason."
+        return without_addresses(reason) or "The approach gives no reason."
 
 
 def model_hash(settings: Settings, approaches: Mapping[str, Settings], root: Path) -> str:

@@ -101,9 +101,10 @@ def create_app(loaded: Loaded) -> Api:
             model = loaded.approaches[asked.approach]
             found = await _answers(model, asked.items)
         hash = loaded.hash_of(model)
-        lines = (
+        lines = [
             failed_case(model.name, hash, *one) if isinstance(one, Failed) else one for one in found
-        )
+        ]
+        metrics.measured().answered(model.name, lines)
         return _json(b'{"annotations":[' + b",".join(lines) + b"]}")
 
     async def stream(request: Request) -> Response:
@@ -118,10 +119,11 @@ def create_app(loaded: Loaded) -> Api:
         async with loaded.bodies.read(request) as body:
             asked = await loaded.intake.judgements(body, _content_type(request))
         found = await _answers(judge, asked.items)
-        lines = (
+        lines = [
             b'{"error":' + one.problem.body() + b"}" if isinstance(one, Failed) else one
             for one in found
-        )
+        ]
+        metrics.measured().answered(judge.name, lines)
         name = json.dumps(judge.name).encode()
         return _json(b'{"judge":' + name + b',"judgements":[' + b",".join(lines) + b"]}")
 
@@ -142,7 +144,7 @@ def create_app(loaded: Loaded) -> Api:
     return api
 
 
-async def _answers(model: Model, items: Sequence[bytes | Failed]) -> list[bytes | Failed]:
+async def _answers(model: Model, items: Sequence[bytes | Failed]) -> Sequence[bytes | Failed]:
     """For each item the line that the model gives, or why there is none."""
     lines = [item for item in items if isinstance(item, bytes)]
     if len(lines) == len(items):

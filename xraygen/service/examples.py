@@ -22,7 +22,7 @@ JUDGEMENT_REQUEST = {
 }
 
 
-def annotations(loaded: Loaded) -> dict:
+def annotation_response(loaded: Loaded) -> dict:
     first = loaded.about.approaches[0]
     shared = {"id": "case-1", "approach": first.name, "model": first.model}
     quoted = "There is a small left pleural effusion."
@@ -37,7 +37,7 @@ def annotations(loaded: Loaded) -> dict:
     return {"annotations": [shared | {"regions": {"lung": finding}}]}
 
 
-def judgements(loaded: Loaded) -> dict:
+def judgement_response(loaded: Loaded) -> dict:
     judged = {
         "score": 0.5,
         "verdict": "judged",

@@ -7,7 +7,7 @@ a Failed in its place. Neither quotes anything that the client sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -19,6 +19,9 @@ from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 from xraygen.service.schemas import CaseIn, Pair
 
+_LONGEST_TYPE = 1000  # characters; splitting one of 32 KiB could take 25 ms
+# More than 100 long reports have commas. JSON of 32 MiB with ten million lists takes 1 GB.
+_MOST_VALUES = 1_000_000
 _BOM = b"\xef\xbb\xbf"
 _FAULTS = {
     "extra_forbidden": "has an unknown field",
@@ -192,9 +195,10 @@ def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> byte
     try:
         return line(content)
     except ValidationError as error:
-        problem = Problem("invalid-case", _sentence(error.errors(include_url=False)[0]))
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = Problem("invalid-case", _sentence(first))
     except Problem as raised:
-        problem = raised
+        problem = raised.with_traceback(None)  # which would keep the body alive
     return Failed(id, problem)
 
 
@@ -235,6 +239,8 @@ def _media_type(content_type: str) -> tuple[str, Mapping[str, str]]:
     """Its name, in lower case, and its parameters."""
     if content_type == "application/json":
         return content_type, {}
+    if len(content_type) > _LONGEST_TYPE:
+        return "", {}
     from python_multipart.multipart import parse_options_header
 
     name, parameters = parse_options_header(content_type)
@@ -250,6 +256,9 @@ def _refuse_other_than_json(media_type: str, parameters: Mapping[str, str]) -> N
 
 
 def _json(body: bytes, max_depth: int) -> object:
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets + body.count(b",") > _MOST_VALUES:
+        raise Problem("too-costly", "It has too many lists, objects or commas.")
     try:
         content = _decode(body.removeprefix(_BOM).decode())
     except UnicodeDecodeError:
@@ -258,7 +267,6 @@ def _json(body: bytes, max_depth: int) -> object:
         raise _too_deep(max_depth) from None
     except ValueError:  # not JSON, or an integer of thousands of digits
         raise Problem("not-json", "It has no syntax of RFC 8259.") from None
-    brackets = body.count(b"[") + body.count(b"{")
     if brackets > max_depth and _is_deeper(content, max_depth):
         raise _too_deep(max_depth)
     return content
@@ -270,11 +278,18 @@ def _too_deep(max_depth: int) -> Problem:
 
 def _is_deeper(content: object, depth: int) -> bool:
     """Whether lists and objects are nested more than `depth` deep."""
-    if isinstance(content, dict):
-        content = list(content.values())
-    if not isinstance(content, list):
-        return False
-    return depth == 0 or any(_is_deeper(one, depth - 1) for one in content)
+    nested = _containers([content])
+    for _ in range(depth):
+        nested = [inner for one in nested for inner in _containers(_values(one))]
+    return bool(nested)
+
+
+def _containers(values: Iterable[object]) -> list[dict | list]:
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def _values(container: dict | list) -> Iterable[object]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _object(content: object, known: set[str]) -> dict[str, object]:

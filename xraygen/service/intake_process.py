@@ -142,6 +142,8 @@ class Intake:
         except asyncio.CancelledError:
             task.add_done_callback(_release)
             raise
+        finally:
+            del task  # its exception would keep this frame alive, and the body with it
 
     async def _exchange(self, request: Request, body: bytes) -> Asked:
         process = await self._free()

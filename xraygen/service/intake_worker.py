@@ -7,6 +7,7 @@ a reply has the lines of the usable items.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -75,12 +76,16 @@ def run(connection: socket.socket, options: Options, folder: Path) -> None:
         signal.signal(number, signal.SIG_IGN)
     _limit(options)
     _silence()
+    # What is free goes back to the system: of a large body glibc would keep hundreds of megabytes.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", int)
     with connection, connection.makefile("rwb") as file:
         file.write(READY)
         file.flush()
         while lengths := file.read(LENGTHS.size):
             head, body = (file.read(length) for length in LENGTHS.unpack(lengths))
             _answer(file, Request(*json.loads(head)), body, options, folder)
+            del body
+            trim(0)
 
 
 def _limit(options: Options) -> None:

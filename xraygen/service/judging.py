@@ -7,8 +7,8 @@ from functools import partial
 
 from xraygen import judges
 from xraygen.core.study import Record
-from xraygen.engines import answers
 from xraygen.judges import Opinion
+from xraygen.service.problems import without_addresses
 from xraygen.service.schemas import JudgedPair, Pair
 from xraygen.service.worker import Build
 
@@ -17,7 +17,6 @@ class Judging:
     """UserError: there is no such judge."""
 
     def __init__(self, name: str, settings: Mapping[str, Record]) -> None:
-        answers.store_nothing()
         self.judge = judges.load(name, settings)
 
     def __call__(self, lines: list[bytes]) -> list[bytes]:
@@ -31,6 +30,8 @@ class Judging:
 
 def _line(opinion: Opinion) -> bytes:
     fields = {key: getattr(opinion, key) for key in JudgedPair.model_fields}
+    if opinion.verdict == "failed":  # its explanation is that of a server
+        fields["explanation"] = without_addresses(opinion.explanation or "") or None
     return JudgedPair(**fields).model_dump_json().encode()
 
 

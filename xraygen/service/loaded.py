@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from xraygen.core import origin
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json
 from xraygen.prompting import training_record
+from xraygen.service import logs
 from xraygen.service.access import Access
 from xraygen.service.annotating import model_hash
 from xraygen.service.bodies import Bodies
@@ -77,7 +77,8 @@ class Loaded:
 
     @property
     def ready(self) -> bool:
-        return not self.draining and all(model.ready for model in self.models())
+        loaded = all(model.ready for model in self.models())
+        return loaded and self.intake.ready() and not self.draining
 
     def listing(self) -> bytes:
         """The body of GET /v1/approaches."""
@@ -186,7 +187,7 @@ class Results:
 
 
 def _missing(name: str) -> None:
-    print(f"{name}: missing; GET /v1/approaches does not tell what it says", file=sys.stderr)
+    logs.event("file-missing", message=f"{name}: GET /v1/approaches does not tell what it says")
 
 
 def _inputs(settings: Settings, root: Path, approaches: Mapping[str, Settings]) -> str:

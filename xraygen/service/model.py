@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import math
 import time
 from collections import deque
@@ -15,16 +14,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
-from xraygen.service import worker
+from xraygen.service import logs, worker
 from xraygen.service.child import Child
+from xraygen.service.metrics import measured
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
-_LOG = logging.getLogger("xraygen.service")
 _AHEAD = 2  # batches with the process at most, the second only if it is full
 _PATIENCE = 0.1  # an idle model waits for more cases at most this share of the time of a batch
 _SMOOTHING = 0.2  # of the mean seconds per case
 _LONGEST_RETRY = 120
+_WITHOUT_SERVER = 60  # Retry-After where the server that a model asks does not answer
 
 
 class _Request:
@@ -36,6 +36,7 @@ class _Request:
         self.taken = 0
         self.missing = len(items)
         self.results = [b""] * len(items)
+        self.asked = self.begun = time.monotonic()  # begun: when the last item was given
 
     def answer(self, start: int, results: list[bytes]) -> None:
         self.results[start : start + len(results)] = results
@@ -128,7 +129,9 @@ class Model:
         self._schedule()
         timer = loop.call_later(self.options.timeout, self._too_late, request)
         try:
-            return await request.answered
+            results = await request.answered
+            measured().took(request.begun - request.asked, time.monotonic() - request.begun)
+            return results
         finally:
             timer.cancel()
             self._forget(request)
@@ -193,6 +196,7 @@ class Model:
             request = self._waiting.popleft()
             start = request.taken
             request.taken = min(start + min(share, room), len(request.items))
+            request.begun = time.monotonic()
             room -= request.taken - start
             parts.append(_Part(request, start, request.taken))
             if request.taken < len(request.items):
@@ -201,16 +205,20 @@ class Model:
 
     def _received(self, kind: bytes, content: bytes) -> None:
         if kind == worker.LOG:
-            what = json.loads(content)
-            _LOG.error("%s: %s", self.name, what["exception"], extra=what)
+            logs.event("model-raised", model=self.name, **json.loads(content))
             return
         loop = asyncio.get_running_loop()
         batch = self._sent.popleft()
-        results = content.split(b"\n")
-        at = 0
-        for request, start, end in batch.parts:
-            request.answer(start, results[at : at + end - start])
-            at += end - start
+        if kind == worker.RESULTS:
+            results = content.split(b"\n")
+            at = 0
+            for request, start, end in batch.parts:
+                request.answer(start, results[at : at + end - start])
+                at += end - start
+        else:
+            detail = "What the model depends on is not available. Send it again later."
+            for request, _, _ in batch.parts:
+                request.fail(Problem("model-unavailable", detail, _WITHOUT_SERVER))
         now = loop.time()
         seconds = now - max(batch.sent, self._answered)
         self._answered = now
@@ -241,7 +249,7 @@ class Model:
             self._unsent -= len(request.items) - request.taken
 
     def _hung(self) -> None:
-        _LOG.error("%s: no answer within %g seconds", self.name, self.options.timeout)
+        logs.event("model-hung", model=self.name, seconds=self.options.timeout)
         self._ended()
 
     def _ended(self) -> None:
@@ -271,18 +279,19 @@ class Model:
         if self._child:
             how = await self._child.kill()
             self._child = None
-            _LOG.error("%s: its process %s", self.name, how)
+            logs.event("model-died", model=self.name, how=how)
         while not self.ready:
             wait = self._last_reload + self.options.reload_interval - time.monotonic()
             await asyncio.sleep(max(0.0, wait))
             self._last_reload = time.monotonic()
+            self.reloads += 1
             self._available = self._last_reload + self._seconds_to_load
             try:
                 await self.start()
-            except UserError as error:
-                _LOG.error("%s: %s", self.name, error)
+            except UserError as error:  # of the model's files: nothing was asked yet
+                logs.event("reload-failed", model=self.name, reason=str(error))
             else:
-                _LOG.warning("%s: loaded again", self.name)
+                logs.event("reload", model=self.name, number=self.reloads)
 
     def _unavailable(self) -> Problem:
         seconds = self._available - time.monotonic()

@@ -101,21 +101,19 @@ class _Document:
         return paths
 
     def schemas(self) -> dict:
-        models = (
-            *((model, "validation") for model in (CaseIn, Pair)),
-            *(
-                (model, "serialization")
-                for model in (
-                    AnnotationResponse,
-                    ApproachList,
-                    FailedLine,
-                    Health,
-                    JudgementResponse,
-                    ProblemDetails,
-                )
-            ),
+        _, definitions = models_json_schema(
+            [
+                (CaseIn, "validation"),
+                (Pair, "validation"),
+                (AnnotationResponse, "serialization"),
+                (ApproachList, "serialization"),
+                (FailedLine, "serialization"),
+                (Health, "serialization"),
+                (JudgementResponse, "serialization"),
+                (ProblemDetails, "serialization"),
+            ],
+            ref_template=_REF,
         )
-        _, definitions = models_json_schema(models, ref_template=_REF)
         schemas = definitions["$defs"]
         _limit(schemas, self.options)
         return schemas | {
@@ -129,13 +127,14 @@ class _Document:
         scheme = {"type": "http", "scheme": "bearer", "description": "An API key."}
         return {"securitySchemes": {"key": scheme}}
 
-    def _request(self, name: str, item: str, approach: bool = False) -> dict:
+    def _request(self, name: str, item: str | None, approach: bool = False) -> dict:
+        """`item`: what each should be; None = it is said elsewhere."""
         anything = {"description": "Anything else gets an error in its place."}
         items = {
             "type": "array",
             "minItems": 1,
             "maxItems": self.options.max_cases,
-            "items": {"anyOf": [_ref(item), anything]},
+            "items": {"anyOf": [_ref(item), anything]} if item else anything,
         }
         properties: dict = {name: items}
         if approach:
@@ -166,7 +165,9 @@ class _Document:
             "schema": {
                 "type": "object",
                 "required": ["request"],
-                "properties": {"request": _ref("AnnotationRequest")},
+                # Without a schema of cases: schemathesis takes a part that does not fit one of
+                # several alternatives for a part that must be refused.
+                "properties": {"request": self._request("cases", None, approach=True)},
                 "additionalProperties": {"type": "string", "format": "binary"},
                 "propertyNames": {"minLength": 1},
                 "maxProperties": 1 + self.options.max_cases * self.options.max_images,
@@ -181,7 +182,7 @@ class _Document:
             "annotate",
             "Annotate cases. A case that is wrong gets an error in its place.",
             body | {"multipart/form-data": multipart},
-            _json("AnnotationResponse", examples.annotations(self.loaded)),
+            _json("AnnotationResponse", examples.annotation_response(self.loaded)),
             (*BODY, "invalid-multipart", *MODEL),
         )
 
@@ -191,7 +192,8 @@ class _Document:
             "Annotate a stream of cases, a CaseIn a line. For each line that is not blank there is "
             "one in the response, in order: an AnnotatedCase or a FailedLine. The response starts "
             "before the request has ended, so read it while you send.",
-            {"application/x-ndjson": {"schema": {"type": "string"}}},
+            # Any body has an answer, so there is no schema that one could fail.
+            {"application/x-ndjson": {"schema": {"description": "A CaseIn a line."}}},
             {"application/x-ndjson": {"schema": {"type": "string"}}},
             ("media-type", "invalid-request", "shutting-down"),
         )
@@ -211,7 +213,7 @@ class _Document:
             "judge",
             "Compare candidates with references.",
             _json("JudgementRequest", examples.JUDGEMENT_REQUEST),
-            _json("JudgementResponse", examples.judgements(self.loaded)),
+            _json("JudgementResponse", examples.judgement_response(self.loaded)),
             (*BODY, *MODEL),
         )
 
@@ -289,6 +291,7 @@ def _problem(status: int, codes: list[str]) -> dict:
 def _limit(schemas: dict, options: Options) -> None:
     """Adds what the options say to the schemas."""
     case = schemas["CaseIn"]["properties"]
+    case["id"]["maxLength"] = options.max_id
     case["report"]["maxLength"] = options.max_text
     case["images"]["maxItems"] = options.max_images
     for text in schemas["Pair"]["properties"].values():

@@ -1,10 +1,20 @@
 """What `xraygen serve` can be told: each field is an option, and its description the help."""
 
+import re
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from xraygen.core.study import Record
+
+
+def _as_browsers_write_it(origin: str) -> str:
+    if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin):
+        raise ValueError("an origin is a scheme and a host, such as https://example.org")
+    return origin
+
+
+Origin = Annotated[str, AfterValidator(_as_browsers_write_it)]
 
 
 class Options(Record):
@@ -90,10 +100,14 @@ class Options(Record):
         PositiveInt, Field(description="How deeply lists and objects may be nested in JSON.")
     ] = 8
     requests_per_minute: Annotated[
-        PositiveInt | None, Field(description="Of each key, at most. By default any number.")
+        PositiveInt | None,
+        Field(
+            description="Of each key, at most; without keys, of all clients together. A minute's "
+            "worth may come at once, and a stream is one request. By default any number."
+        ),
     ] = None
     origins: Annotated[
-        tuple[str, ...],
+        tuple[Origin, ...],
         Field(
             description="An origin whose web pages may use the service, such as "
             "https://example.org; several times for more."

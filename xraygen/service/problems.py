@@ -1,11 +1,13 @@
 """Errors as problem details (RFC 9457). None quotes what a client sent, a path or a version."""
 
 import json
+import re
 from collections.abc import Mapping
 
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+TYPE = "urn:xraygen:problem:"
 
 # By code, the end of the problem's type: (HTTP status, title).
 CODES: dict[str, tuple[int, str]] = {
@@ -42,6 +44,14 @@ CODES: dict[str, tuple[int, str]] = {
     "timed-out": (504, "The model took too long"),
 }
 
+# A URL or an absolute path, up to the punctuation after it.
+_ADDRESS = re.compile(r"""(?<![\w/])(?:\w+://|/)[^\s'"]*[^\s'".,;:)]""")
+
+
+def without_addresses(text: str) -> str:
+    """A message of a model or a server, without URLs and paths."""
+    return _ADDRESS.sub("[address]", text)
+
 
 class Problem(Exception):
     """`code`: a key of CODES. `detail`: what is wrong and what to do, in a sentence or two.
@@ -55,7 +65,7 @@ class Problem(Exception):
 
     def content(self) -> dict:
         return {
-            "type": f"urn:xraygen:problem:{self.code}",
+            "type": TYPE + self.code,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -69,3 +79,11 @@ class Problem(Exception):
         if self.retry_after is not None:
             headers = {"Retry-After": str(self.retry_after)}
         return Response(self.body(), self.status, headers, MEDIA_TYPE)
+
+
+def code_in(line: bytes) -> str | None:
+    """The code of the problem in a line of a response, None if it has none. No text looks like one:
+    quotes in texts are escaped.
+    """
+    _, found, rest = line.partition(b'"error":{"type":"' + TYPE.encode())
+    return rest.partition(b'"')[0].decode() if found else None

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from xraygen.service import logs
+from xraygen.service.guard import SECURITY_HEADERS
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
@@ -212,6 +213,7 @@ class Connection(HttpToolsProtocol):
         """Reads no more requests. The one that is being answered, if it was complete, still is."""
         cycle = self.cycle
         self._stopped = True
+        logs.event("refused", problem=code)
         if not self.idle and not cycle.more_body:
             cycle.keep_alive = False
             self.flow.pause_reading()
@@ -254,6 +256,6 @@ DETAILS = {
 
 def _response(problem: Problem) -> bytes:
     response = problem.response()
-    headers = [*response.raw_headers, (b"connection", b"close")]
+    headers = [*response.raw_headers, *SECURITY_HEADERS, (b"connection", b"close")]
     lines = b"".join(b"%b: %b\r\n" % header for header in headers)
     return STATUS_LINE[problem.status] + lines + b"\r\n" + bytes(response.body)

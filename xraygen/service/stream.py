@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from xraygen.service.intake import Failed
 from xraygen.service.loaded import Loaded
+from xraygen.service.metrics import measured
 from xraygen.service.model import Model
 from xraygen.service.problems import Problem
 from xraygen.service.schemas import failed_case
@@ -159,10 +160,12 @@ class Annotating(Response):
                 items += asked.items
             answers = iter(await self._asked([one for one in items if isinstance(one, bytes)]))
         found = (one if isinstance(one, Failed) else next(answers) for one in items)
-        return b"".join(
-            (self._failed(one, line) if isinstance(one, Failed) else one) + b"\n"
+        answered = [
+            self._failed(one, line) if isinstance(one, Failed) else one
             for one, line in zip(found, lines, strict=True)
-        )
+        ]
+        measured().answered(self.model.name, answered)
+        return b"".join(line + b"\n" for line in answered)
 
     async def _asked(self, items: list[bytes]) -> Sequence[bytes | Failed]:
         """Waits for a model that is being reloaded, and for a place in its queue."""

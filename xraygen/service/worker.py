@@ -7,6 +7,7 @@ of JSON. What libraries print is thrown away once the model is loaded: it may qu
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -16,23 +17,28 @@ import socket
 import struct
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from io import BufferedRWPair
 from multiprocessing.connection import wait
 from typing import Protocol
 
 from xraygen.core.errors import UserError
+from xraygen.engines import answers
+from xraygen.engines.generation import OutOfMemory
+from xraygen.engines.server_errors import Unavailable
+from xraygen.service.logs import places
 
 HEAD = struct.Struct(">cI")
 ITEMS = b"i"
 RESULTS = b"r"
 READY = b"y"  # the first frame that the process sends, without content
 REFUSED = b"n"  # or this one: why there is no model, in a line
-LOG = b"l"  # what went wrong, as JSON: see `_what`
+UNAVAILABLE = b"u"  # for RESULTS: what is behind the model does not answer, whatever the items
+LOG = b"l"  # an exception, as JSON: its type and where it came from
 
-# Exceptions after which a process is not to be trusted, by name, as torch is not imported here.
-_FATAL = frozenset(("MemoryError", "OutOfMemory", "OutOfMemoryError", "AcceleratorError"))
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+# Of torch, which is not imported here: after them a GPU is of no use to the process.
+_TORCH = ("OutOfMemoryError", "AcceleratorError")
 
 
 class Work(Protocol):
@@ -60,9 +66,10 @@ def no_core_dumps() -> None:
 def run(connection: socket.socket, build: Build) -> None:
     """The main function of the process. `build` loads the model."""
     no_core_dumps()
+    answers.store_nothing()
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the service's to handle
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     with connection, connection.makefile("rwb") as file:
         try:
             work = build()
@@ -72,7 +79,13 @@ def run(connection: socket.socket, build: Build) -> None:
         _silence()
         _write(file, READY)
         while items := _read(file):
-            _write(file, RESULTS, b"\n".join(_results(work, items.split(b"\n"), file)))
+            try:
+                results = _results(work, items.split(b"\n"), file)
+            except Unavailable as error:
+                _log(error, file)
+                _write(file, UNAVAILABLE)
+            else:
+                _write(file, RESULTS, b"\n".join(results))
 
 
 def _results(work: Work, items: list[bytes], file: BufferedRWPair) -> list[bytes]:
@@ -82,33 +95,38 @@ def _results(work: Work, items: list[bytes], file: BufferedRWPair) -> list[bytes
         if len(results) == len(items):
             return results
         raise RuntimeError("as many results as items are needed")
+    except Unavailable:
+        raise
     except Exception as error:
-        _check(error, file)
+        _log(error, file)
+        if _is_fatal(error):
+            os._exit(1)
         if len(items) > 1:
             return [result for item in items for result in _results(work, [item], file)]
         return [work.failed(items[0], bug=not isinstance(error, UserError))]
 
 
-def _check(error: Exception, file: BufferedRWPair) -> None:
-    """Logs what it was, and ends the process if it has run out of memory."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    _write(file, LOG, json.dumps(_what(error)).encode())
-    if names & _FATAL:
-        os._exit(1)
+def _is_fatal(error: Exception) -> bool:
+    if isinstance(error, MemoryError | OutOfMemory):
+        return True
+    return any(kind.__name__ in _TORCH for kind in type(error).__mro__)
 
 
-def _what(error: Exception) -> dict[str, str | list[str]]:
-    """The type and the places in the code, never the message: it may quote a text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno}" for frame in frames]
-    return {"exception": type(error).__name__, "places": places}
+def _log(error: Exception, file: BufferedRWPair) -> None:
+    """The type and the places in the code, never the message, which may quote a text."""
+    what = {"type": type(error).__qualname__, "places": places(error)}
+    _write(file, LOG, json.dumps(what).encode())
 
 
 def _end_with_parent() -> None:
+    """Also while the model is at work. The kernel sees to it on Linux, where a thread would have to
+    wait for a regular expression that takes for ever.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    assert parent is not None  # only the first process has no parent
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _silence() -> None:

@@ -72,7 +72,8 @@ class Exchange:
         have been fixed since.
         """
         reply = self.paid(question.key)
-        if reply is None or not (question.key in self._final or reply.is_read(self.names)):
+        final = question.key in self._final or not self.kept.stored
+        if reply is None or not (final or reply.is_read(self.names)):
             return None
         expected = self.expected(question)
         billed = reply.tokens_in / reply.tries or expected
@@ -94,7 +95,8 @@ class Exchange:
         unreadable = text if before and not before.is_read(self.names) else None
         stored = json.dumps(reply.after(before)._asdict())
         self.kept.keep(key, {"id": id}, stored, instead=unreadable)
-        self._final.add(key)
+        if self.kept.stored:  # else all are of this run, which may be that of a service
+            self._final.add(key)
 
     def _stored(self, key: str) -> tuple[Reply | None, str | None]:
         """(the reply, the text that it is stored as)"""

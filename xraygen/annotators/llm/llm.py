@@ -120,7 +120,8 @@ class Llm(Annotator):
     def _usage_of(self, question: Question | str, paid: Reply) -> dict[str, float]:
         if isinstance(question, str) or question.key in self._counted:
             return {}
-        self._counted.add(question.key)
+        if self.exchange.kept.stored:
+            self._counted.add(question.key)
         self._cost += self.exchange.cost(paid)
         return {"tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out}
 

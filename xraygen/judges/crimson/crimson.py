@@ -88,6 +88,8 @@ class Crimson(Judge):
         refuses every question, or `max_cost_usd` would be exceeded; the answers until then are
         stored.
         """
+        if not self.answers.stored:  # in a service, whose run does not end
+            self._opinions.clear()
         questions = [_question(pair) for pair in pairs]
         self._find_or_ask(questions)
         return [self._opinions[asked] for asked in questions]
