@@ -17,7 +17,7 @@ import pytest
 from recipes import chromium
 
 # Generous, because the machine may be busy; a test that passes waits for none of it.
-_PATIENCE_MS = 7_000
+_PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="module")

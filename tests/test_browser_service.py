@@ -24,9 +24,11 @@ NARROW = {"width": 400, "height": 800}
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    folder = services.made_project(tmp_path_factory.mktemp("project"))
+    second = {"annotator": "router", "reads": "models/router", "wording": "verbatim"}
+    folder = services.made_project(tmp_path_factory.mktemp("project"), verbatim=second)
     variables = {"XRAYGEN_API_KEYS": f"tests:{hashlib.sha256(KEY.encode()).hexdigest()}"}
-    with services.started(folder, key=KEY, variables=variables) as service:
+    approaches = ("--approach", "router", "--approach", "verbatim")
+    with services.started(folder, *approaches, key=KEY, variables=variables) as service:
         yield service
 
 
@@ -83,10 +85,26 @@ def test_a_pasted_report_is_annotated_by_region(opened, service):
         width = finding.locator(".bar span").evaluate("one => one.style.width")
         assert float(width.rstrip("%")) == pytest.approx(100 * one["confidence"], abs=0.1)
     assert json.loads(page.locator("#json").text_content()) == expected
+
+
+def test_another_approach_can_be_chosen(opened, service):
+    """And findings that are no longer those of what is chosen are marked."""
+    page = opened()
+    annotate(page)
+    changed = page.locator("#changed")
     page.fill("#report", "Something else.")
-    expect(page.locator("#changed")).to_be_visible()
+    expect(changed).to_be_visible()
     page.fill("#report", REPORT)
-    expect(page.locator("#changed")).to_be_hidden()
+    expect(changed).to_be_hidden()
+    page.select_option("#approach", "verbatim")
+    expect(changed).to_be_visible()
+    expect(page.locator("#about")).to_contain_text("verbatim reads the report alone")
+    page.click("#annotate")
+    expect(changed).to_be_hidden()
+    expect(page.locator("#summary")).to_contain_text("By verbatim")
+    heart = page.locator(".finding[data-region=heart] > p")
+    expect(heart).to_have_text("The cardiomediastinal outline is smooth.")
+    assert answer_of(service)["regions"]["heart"]["text"] == "Heart outline smooth."
 
 
 def test_a_finding_and_its_source_point_at_each_other(opened, service):
@@ -162,7 +180,7 @@ def test_the_page_can_be_used_by_keyboard_alone(opened):
     assert order == ["choose", "key", "use-key", "annotate"]
     page.keyboard.press("Space")
     expect(page.locator("#status")).to_have_text("Done.")
-    assert tab_to(page, ".source")[:3] == ["example", "clear", ""]
+    assert tab_to(page, ".source")[:4] == ["approach", "example", "clear", ""]
     assert texts(page.locator(".source.active")) == ["The left ribs are intact"]
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.dataset.region") == "bone"
