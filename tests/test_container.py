@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -119,3 +120,48 @@ def test_compose_closes_the_service():
     assert re.fullmatch(r".+:v\d+\.\d+\.\d+", vllm["image"])
     assert not {"mem_limit", "pids_limit", "healthcheck", "secrets"} - service.keys()
     assert service["build"]["target"] == "${XRAYGEN_TARGET:-router}"
+
+
+# Packages that are not in the lock of `router` cannot be imported; then what its service does.
+CLOSED = """
+import importlib, importlib.metadata, pkgutil, re, sys
+from pathlib import Path
+
+class Closed:
+    allowed = {*sys.argv[1:], "xraygen"}
+    owners = importlib.metadata.packages_distributions()
+
+    def find_spec(self, name, path=None, target=None):
+        owners = self.owners.get(name.partition(".")[0], ())
+        if owners and not {re.sub("[-_.]+", "-", one).lower() for one in owners} & self.allowed:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Closed())
+# What is only imported with a model, an image or a server:
+import dotenv, json_repair, libjpeg, openai, openjpeg, PIL.Image, pydicom.pixels, scipy.sparse
+import xraygen.cli, xraygen.service
+from xraygen import judges, params
+from xraygen.annotators import load
+from xraygen.annotators.base import Project
+from xraygen.annotators.router import router
+from xraygen.core import dicom
+
+for module in pkgutil.iter_modules(xraygen.service.__path__, "xraygen.service."):
+    importlib.import_module(module.name)
+for name in ("serve", "service"):
+    xraygen.cli.main.get_command(None, name)
+settings = params.load()
+judge = judges.load(settings.evaluate.judge, settings.evaluate.settings)
+print(judges.opinions([("The lungs are clear.", "Clear lungs.")], judge)[0].score)
+llm = settings.llm.model_copy(update={"provider": "openai"})
+project = Project(Path.cwd(), Path.cwd(), settings.regions, llm)
+load.load(settings.approaches, "brief", project)
+"""
+
+
+def test_the_service_imports_only_what_the_router_has(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    command = (sys.executable, "-c", CLOSED, *locked("router"))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) <= 1
