@@ -1,5 +1,6 @@
 # make repro   sets up .venv, runs the whole graph and shows the comparison        make test   sets up .venv and runs the tests
 # make tiny-model   trains the small model that ships once more, about two hours on two cores
+# make lock   writes requirements/*.txt, which the images install
 # make green   adds to .venv what the judge green needs: torch, transformers, green-score
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -14,7 +15,7 @@ UV := .venv/bin/uv pip install -q --python .venv/bin/python
 FIND_LINKS := .venv/bin/pip config list | sed -n "s/.*find-links=.\(.*\).$$/\1/p" | sed "s/[\]n/ /g" | tr -s " \n" , | sed "s/^,//; s/,$$//"
 UV_WITH_LINKS := env -u UV_TORCH_BACKEND UV_FIND_LINKS="$$($(FIND_LINKS))" $(UV)
 
-.PHONY: repro green test tiny-model browser
+.PHONY: repro green test tiny-model lock browser
 repro: .venv/.installed-pipeline,vlm,llm
 	dvc repro
 	@cat reports/comparison.md
@@ -46,6 +47,9 @@ browser: | .venv/bin/pip
 
 tiny-model: .venv/.installed-pipeline,vlm,llm
 	python -m recipes.tiny_qwen2_vl.pretrain --out models/tiny-qwen2-vl
+
+lock: .venv/.installed-pipeline,vlm,llm
+	python -m recipes.lock
 
 # green-score asks for Python 3.12.1 and the libraries of its day; it runs with ours, and a test pins its numbers.
 .venv/.installed-green-score: | .venv/bin/pip

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Starts a command in the container: checks that results can be written, and puts what ships with the project into new volumes.
+# Starts a command in the container. Unless that only serves, it checks that results can be written, and puts what ships with the
+# project into new volumes.
 set -eu
+test "${1-} ${2-}" != "xraygen serve" || exec "$@"
 for folder in data models metrics reports .cache; do
   test -w "$folder" || {
     echo "error: /app/$folder cannot be written by user $(id -u): make that folder before you mount it," \

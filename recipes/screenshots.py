@@ -1,18 +1,23 @@
-"""The pictures of the pages in docs/: the report's overview, a study in it, and the review page.
+"""The pictures of the pages in docs/: the report's overview, a study in it, the review page, and
+the page of `xraygen serve`.
 
     python -m recipes.screenshots     # after `dvc repro`
 
-Writes docs/report-overview.png, docs/report-study.png and docs/review.png. Of generated studies
-only: pictures of patients do not belong in a repository. The colours are reduced to 256, which
-nobody sees and which makes a file a third of the size.
+Writes docs/report-overview.png, docs/report-study.png, docs/review.png and docs/service.png. Of
+generated studies only: pictures of patients do not belong in a repository. The colours are reduced
+to 256, which nobody sees and which makes a file a third of the size.
 """
 
 import io
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import closing
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +58,41 @@ def review(page: "Page") -> None:
     page.keyboard.press("e")
 
 
+def service(page: "Page") -> None:
+    """With the example annotated, and the source of a finding marked."""
+    page.click("#example")
+    page.click("#annotate")
+    page.locator(".finding[data-region=heart]").hover()
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The address of `xraygen serve`, which has loaded the released approach. UserError: it does
+    not start.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, "-m", "xraygen", "serve", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            while not _ready(url):
+                if process.poll() is not None:
+                    raise UserError("xraygen serve: does not start")
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}readyz"):
+            return True
+    except urllib.error.URLError:
+        return False
+
+
 def take(browser: "Browser", url: str, show: Callable, height: int, to: Path) -> None:
     """Writes what a window of this height has once `show` has run. UserError: the file would be too
     large.
@@ -91,6 +131,8 @@ def main() -> None:
         take(browser, report.as_uri(), overview, 1500, docs / "report-overview.png")
         take(browser, report.as_uri() + _STUDY, study, 1200, docs / "report-study.png")
         take(browser, to_review.as_uri(), review, 900, docs / "review.png")
+        with serving() as url:
+            take(browser, url, service, 1000, docs / "service.png")
 
 
 if __name__ == "__main__":

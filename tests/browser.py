@@ -39,19 +39,24 @@ def found() -> str:
 
 
 class Watched:
-    """A separate window (storage, size, theme), and what went wrong in it."""
+    """A separate window (storage, size, theme), and what went wrong in it. `origin`: of a server,
+    which is then all that may be asked; None = nothing may be.
+    """
 
-    def __init__(self, browser, **options):
+    def __init__(self, browser, origin: str | None = None, **options):
         self.problems: list[str] = []
-        self.context = browser.new_context(offline=True, **options)
+        self.origin = origin
+        self.context = browser.new_context(offline=origin is None, **options)
         self.context.set_default_timeout(_PATIENCE_MS)
         self.context.on("console", self._heard)
         self.context.on("weberror", lambda caught: self.problems.append(str(caught.error)))
         self.context.on("request", self._asked)
 
     def open(self, path: Path | str, fragment: str = ""):
+        """`path`: of a file, or after the origin."""
         page = self.context.new_page()
-        page.goto(Path(path).resolve().as_uri() + fragment)
+        address = f"{self.origin}{path}" if self.origin else Path(path).resolve().as_uri()
+        page.goto(address + fragment)
         return page
 
     def _heard(self, message) -> None:
@@ -59,15 +64,16 @@ class Watched:
             self.problems.append(f"{message.text} ({message.location['url']})")
 
     def _asked(self, request) -> None:
-        if not request.url.startswith(("file:", "data:", "blob:")):
+        own = [f"{self.origin}/"] if self.origin else []
+        if not request.url.startswith(("file:", "data:", "blob:", *own)):
             self.problems.append(f"request to {request.url}")
 
 
 @pytest.fixture
 def open_page(browser) -> Iterator[Callable]:
     """open_page(path, fragment, allowed=, **options) -> playwright's Page. `allowed`: a pattern of
-    problems that the test expects. `options`: those of playwright's new_context, such as viewport,
-    color_scheme, device_scale_factor.
+    problems that the test expects. `options`: `origin`, and those of playwright's new_context, such
+    as viewport, color_scheme, device_scale_factor.
     """
     opened: list[tuple[Watched, str | None]] = []
 

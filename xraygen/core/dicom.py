@@ -82,6 +82,17 @@ def read_dicom(path: Path) -> "Picture":
         raise DicomError(f"its pixels cannot be decoded ({type(error).__name__})") from None
 
 
+def size(content: bytes) -> tuple[int, int]:
+    """(height, width) by the header of a DICOM file. DicomError: it is damaged. UserError: a
+    package is missing.
+    """
+    header = _parsed(content, ("Rows", "Columns"), pixels=False)
+    try:
+        return int(header.Rows), int(header.Columns)
+    except Exception:  # on a damaged header pydicom raises anything, and quotes it
+        raise DicomError("it has no image, or its header is damaged") from None
+
+
 def projection(path: Path) -> Projection:
     """The projection by the ViewPosition of a DICOM file; unknown if it has none or is damaged, and
     for other files. UserError: a package is missing.
@@ -105,22 +116,28 @@ def projection_of(position: object) -> Projection:
 
 def _dataset(path: Path, tags: tuple[str, ...], pixels: bool = True) -> "Dataset":
     try:
+        # From memory: from a file, a damaged length could make it read gigabytes.
+        return _parsed(path.read_bytes(), tags, pixels, f"{path}: ")
+    except OSError as error:
+        raise DicomError(error.strerror or "cannot be read") from None
+
+
+def _parsed(
+    content: bytes, tags: tuple[str, ...], pixels: bool = True, where: str = ""
+) -> "Dataset":
+    try:
         from pydicom import config, dcmread
     except ImportError:
-        raise UserError(f"{path}: {_REMEDY}") from None
+        raise UserError(f"{where}{_REMEDY}") from None
     # pydicom's warnings quote values of the header.
     config.settings.reading_validation_mode = config.IGNORE
     warnings.filterwarnings("ignore", module=r"pydicom\.")
     try:
-        # From memory: from a file, a damaged length could make it read gigabytes.
-        content = path.read_bytes()
         if _is_deflated(content):
             raise DicomError("its transfer syntax is not read; export it uncompressed")
         return dcmread(io.BytesIO(content), specific_tags=list(tags), stop_before_pixels=not pixels)
     except DicomError:
         raise
-    except OSError as error:
-        raise DicomError(error.strerror or "cannot be read") from None
     except Exception as error:
         raise DicomError(f"not DICOM, or damaged ({type(error).__name__})") from None
 

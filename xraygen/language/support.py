@@ -9,13 +9,13 @@ claims to sentences of the report. A text is what the worst of its sentences is.
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from xraygen.core.study import Support
 from xraygen.language.alignment import Aligner, Words, words
 from xraygen.language.claims import GRADES, SIDES, claims_in
+from xraygen.language.remembered import remembered
 from xraygen.language.text import sentences
 
 Span = tuple[int, int]
@@ -24,6 +24,8 @@ _ALIGNER = Aligner([])  # has learned no exchanges: claims.py has those
 _QUALIFYING = SIDES | GRADES
 _GROUP_ENDS = re.compile(r"[,;:.]|\b(?:and|or|with|but)\b")
 _REDACTED = "xxxx"  # stands for a word that was removed for privacy
+_KEPT = 500_000  # characters of sentences that are kept as read
+_RELATED = 64  # sentences of the report that may claim the same, at most; no report has more
 _LONG = 40  # characters of a line that may have been wrapped
 _BETWEEN = r"\s.{0,8}?"  # where a list marker was taken out
 
@@ -105,6 +107,7 @@ class Report:
         ]
         if not related:
             return None
+        related = related[:_RELATED]
         sources = [self._sentences[number].claims for number in related]
         path = _ALIGNER.path(sentence.claims, sources)
         assigned = [related[choice] for choice in path]
@@ -154,12 +157,12 @@ class Report:
         return start + sentence.spans[first][0], start + sentence.spans[last][1]
 
 
-@lru_cache(10_000)
+@remembered(_KEPT)
 def _read_all(text: str) -> tuple[_Sentence, ...]:
     return tuple(_read(sentence) for sentence in sentences(_unwrapped(text)))
 
 
-@lru_cache(10_000)
+@remembered(_KEPT)
 def _read(sentence: str) -> _Sentence:
     given = words(sentence)
     by_word = claims_in(given)

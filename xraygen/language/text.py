@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 _TOKEN = re.compile(r"[a-z0-9]+")
@@ -37,6 +37,7 @@ _FIRST_OF_A_LIST = re.compile(r"\s*\(?1[.)]\s")
 _LATER_IN_A_LIST = re.compile(r"(?<=\w)[ \t]+\(?(\d{1,2})[.)][ \t]+(?=[a-z])", re.IGNORECASE)
 _BEFORE = 20  # characters that are searched for an abbreviation
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
+_LONGEST = 1000  # characters of a sentence
 
 
 def tokens(text: str) -> list[str]:
@@ -81,6 +82,8 @@ def sentences(text: str) -> list[str]:
     fragments without a token are dropped.
 
     Case only matters after abbreviations: "approx. five" is one sentence, "approx. Five" is two.
+    What is longer than any sentence is cut, because the time that readers of sentences take grows
+    with the square of the length.
     """
     text = without_list_markers(text)
     parts = []
@@ -92,7 +95,18 @@ def sentences(text: str) -> list[str]:
             parts.append(text[start : end.start()].strip())
             start = end.end()
     parts.append(text[start:].strip())
+    if len(text) > _LONGEST:
+        parts = [piece for part in parts for piece in _pieces(part)]
     return [part for part in parts if _TOKEN.search(part.lower()) and not _LIST_NUMBER.match(part)]
+
+
+def _pieces(part: str) -> Iterator[str]:
+    while len(part) > _LONGEST:
+        space = part.rfind(" ", 1, _LONGEST)
+        end = space if space > 0 else _LONGEST
+        yield part[:end].strip()
+        part = part[end:].strip()
+    yield part
 
 
 def _continues(before: str, following: str) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from pydantic_core import to_json
 
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.load import load
 from xraygen.core.errors import UserError
-from xraygen.core.files import identity
+from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.service.problems import Problem, without_addresses
 from xraygen.service.worker import Build
@@ -40,7 +41,7 @@ class Approach:
                 f"params.yaml: llm.mode: batch takes up to a day, so that {name} cannot be served; "
                 "set it to direct"
             )
-        self.model = _model(approaches[name], approaches, project)
+        self.model = model_hash(approaches[name], approaches, project.root)
 
     def __call__(self, lines: list[bytes]) -> list[bytes]:
         cases = [Case.model_validate_json(line) for line in lines]
@@ -90,13 +91,14 @@ class Approach:
         return without_addresses(reason) or "The approach gives no reason."
 
 
-def _model(settings: Settings, approaches: Mapping[str, Settings], project: Project) -> str:
-    """What identifies the model, or each of those that an approach is made of."""
+def model_hash(settings: Settings, approaches: Mapping[str, Settings], root: Path) -> str:
+    """Identifies the model, or each of those that an approach is made of."""
     parts = settings.parts(approaches)
     if parts:
-        return "+".join(_model(part, approaches, project) for part in parts)
-    name = getattr(settings, "hub", None) or str(project.root / settings.reads)
-    found = identity(name)
+        return "+".join(model_hash(part, approaches, root) for part in parts)
+    hub = getattr(settings, "hub", None)
+    path = root / settings.reads
+    found = hub or (f"sha256:{sha256([path])}" if path.is_file() else identity(str(path)))
     return found[:_DIGITS] if found.startswith("sha256:") else found
 
 

@@ -1,88 +1,160 @@
-"""The routes."""
+"""The routes. They splice the JSON lines that models return into responses, and compute nothing.
+
+Every error leaves as a problem: those that routes raise, unknown paths and methods, and bugs.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI, Request, Response
-from pydantic import ValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from xraygen.core.study import Case
+from xraygen.service import metrics, openapi
+from xraygen.service.guard import Guard
+from xraygen.service.intake import Failed
+from xraygen.service.loaded import Loaded
 from xraygen.service.model import Model
-from xraygen.service.options import Options
+from xraygen.service.page import page
 from xraygen.service.problems import Problem
-from xraygen.service.schemas import (
-    AnnotationRequest,
-    AnnotationResponse,
-    Health,
-    JudgementRequest,
-    JudgementResponse,
-)
+from xraygen.service.schemas import failed_case
+from xraygen.service.stream import NDJSON, Annotating
 
 
-class Loaded:
-    """`approaches`: the models by name, the default one first."""
+class Api(FastAPI):
+    """FastAPI with the guard as its only middleware: its own would answer a bug in plain text."""
 
-    def __init__(self, approaches: Mapping[str, Model], judge: Model, options: Options) -> None:
-        self.approaches, self.judge, self.options = approaches, judge, options
-        self.default = next(iter(approaches))
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+        self.loaded = loaded
+        self.router.lifespan_context = self._models
+        self.counts = metrics.Metrics(loaded.models())
 
-    def models(self) -> list[Model]:
-        return [*self.approaches.values(), self.judge]
-
-    def approach(self, name: str | None) -> Model:
-        model = self.approaches.get(name or self.default)
-        if model is None:
-            raise Problem("invalid-request", "approach: GET /v1/approaches lists those loaded.")
-        return model
-
-
-def create_app(loaded: Loaded) -> FastAPI:
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def _models(self, _: FastAPI) -> AsyncIterator[None]:
+        loaded = self.loaded
         try:
+            await loaded.intake.start()
             for model in loaded.models():
                 await model.start()
             yield
         finally:
             for model in loaded.models():
                 await model.close()
+            await loaded.intake.close()
 
-    app = FastAPI(title="xraygen", docs_url=None, redoc_url=None, lifespan=lifespan)
+    def build_middleware_stack(self) -> ASGIApp:
+        paths = [route.path for route in self.routes if isinstance(route, Route)]
+        routes = ExceptionMiddleware(self.router, self.exception_handlers)
+        return Guard(routes, self.loaded.access, self.loaded.options, self.counts, paths)
 
-    @app.exception_handler(Problem)
+
+def create_app(loaded: Loaded) -> Api:
+    api = Api(loaded)
+    html, policy = page()
+    document = json.dumps(openapi.document(loaded)).encode()
+
+    @api.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
         return error.response()
 
-    @app.get("/healthz", response_model=Health)
-    async def health() -> Response:
-        return Response(b'{"status":"ok"}', media_type="application/json")
+    @api.exception_handler(HTTPException)
+    async def unknown(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            response = Problem("wrong-method", "The header Allow lists those allowed.").response()
+            response.headers.update(error.headers or {})
+            return response
+        return Problem("no-such-path", "See /openapi.json.").response()
 
-    @app.post("/v1/annotations", response_model=AnnotationResponse)
+    async def root(_: Request) -> Response:
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+    async def described(_: Request) -> Response:
+        return _json(document)
+
+    async def healthz(_: Request) -> Response:
+        return _json(b'{"status":"ok"}')
+
+    async def readyz(_: Request) -> Response:
+        if loaded.draining:
+            raise Problem("shutting-down", "Requests in progress are still answered.")
+        if not loaded.ready:
+            raise Problem("model-unavailable", "A model is being loaded.", retry_after=5)
+        return _json(b'{"status":"ok"}')
+
+    async def measured(_: Request) -> Response:
+        return Response(api.counts.render(), media_type=metrics.CONTENT_TYPE)
+
+    async def approaches(_: Request) -> Response:
+        return _json(loaded.listing())
+
     async def annotations(request: Request) -> Response:
-        body = await request.body()
-        try:
-            asked = AnnotationRequest.model_validate_json(body)
-        except ValidationError:
-            raise Problem("invalid-request", "See /openapi.json.") from None
-        model = loaded.approach(asked.approach)
-        cases = [Case(id=case.id, report=case.report) for case in asked.cases]
-        found = await model.ask([case.model_dump_json().encode() for case in cases])
-        return _json(b'{"annotations":[' + b",".join(found) + b"]}")
+        async with loaded.bodies.read(request) as body:
+            asked = await loaded.intake.annotations(body, _content_type(request))
+        with asked:
+            model = loaded.approaches[asked.approach]
+            found = await _answers(model, asked.items)
+        hash = loaded.hash_of(model)
+        lines = [
+            failed_case(model.name, hash, *one) if isinstance(one, Failed) else one for one in found
+        ]
+        metrics.measured().answered(model.name, lines)
+        return _json(b'{"annotations":[' + b",".join(lines) + b"]}")
 
-    @app.post("/v1/judgements", response_model=JudgementResponse)
+    async def stream(request: Request) -> Response:
+        if _content_type(request).partition(";")[0].strip().lower() != NDJSON:
+            raise Problem("media-type", f"Send {NDJSON}, a case a line.")
+        return Annotating(request, loaded.approach(request.query_params.get("approach")), loaded)
+
     async def judgements(request: Request) -> Response:
-        body = await request.body()
-        try:
-            asked = JudgementRequest.model_validate_json(body)
-        except ValidationError:
-            raise Problem("invalid-request", "See /openapi.json.") from None
-        found = await loaded.judge.ask([pair.model_dump_json().encode() for pair in asked.pairs])
-        name = loaded.judge.name.encode()
-        return _json(b'{"judge":"' + name + b'","judgements":[' + b",".join(found) + b"]}")
+        judge = loaded.judge
+        if judge is None:
+            raise Problem("no-such-path", "The service has no judge.")
+        async with loaded.bodies.read(request) as body:
+            asked = await loaded.intake.judgements(body, _content_type(request))
+        found = await _answers(judge, asked.items)
+        lines = [
+            b'{"error":' + one.problem.body() + b"}" if isinstance(one, Failed) else one
+            for one in found
+        ]
+        metrics.measured().answered(judge.name, lines)
+        name = json.dumps(judge.name).encode()
+        return _json(b'{"judge":' + name + b',"judgements":[' + b",".join(lines) + b"]}")
 
-    return app
+    # Starlette's routes, which call the endpoint with the request and send what it returns: nothing
+    # is injected or validated a second time. Those that are asked most come first.
+    for path, endpoint, method in (
+        ("/v1/annotations", annotations, "POST"),
+        ("/v1/annotations:stream", stream, "POST"),
+        ("/v1/judgements", judgements, "POST"),
+        ("/healthz", healthz, "GET"),
+        ("/readyz", readyz, "GET"),
+        ("/metrics", measured, "GET"),
+        ("/v1/approaches", approaches, "GET"),
+        ("/openapi.json", described, "GET"),
+        ("/", root, "GET"),
+    ):
+        api.add_route(path, endpoint, methods=[method])
+    return api
+
+
+async def _answers(model: Model, items: Sequence[bytes | Failed]) -> Sequence[bytes | Failed]:
+    """For each item the line that the model gives, or why there is none."""
+    lines = [item for item in items if isinstance(item, bytes)]
+    if len(lines) == len(items):
+        return await model.ask(lines)
+    answers = iter(await model.ask(lines) if lines else ())
+    return [item if isinstance(item, Failed) else next(answers) for item in items]
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "")
 
 
 def _json(body: bytes) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 import time
@@ -20,7 +21,7 @@ PUBLIC = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 CLIENT_CLOSED = 499  # nginx's status for a client that left before it was answered
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-_HEADERS = (
+SECURITY_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -83,6 +84,11 @@ class Guard:
             await self.app(scope, receive, send)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # the server stops, and the grace is over
+            if exchange.status:
+                raise
+            problem = Problem("shutting-down", "Try again later.", retry_after=5)
+            await problem.response()(scope, receive, send)
         except Problem as problem:
             if not exchange.status:
                 response = problem.response()
@@ -92,9 +98,8 @@ class Guard:
         except Exception as error:
             logs.bug(error, request=exchange.id)
             if not exchange.status:
-                await Problem(
-                    "internal", "Report it with the X-Request-Id of this response."
-                ).response()(scope, receive, send)
+                bug = Problem("internal", "Report it with the X-Request-Id of this response.")
+                await bug.response()(scope, receive, send)
 
     def _admit(self, scope: Scope, exchange: _Exchange) -> None:
         """Problem: the request is refused."""
@@ -192,7 +197,7 @@ class _Exchange:
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             present = {name for name, _ in headers}
-            headers += [header for header in _HEADERS if header[0] not in present]
+            headers += [header for header in SECURITY_HEADERS if header[0] not in present]
             headers.append((b"x-request-id", self.id.encode()))
             message["headers"] = headers
         else:

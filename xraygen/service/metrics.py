@@ -4,21 +4,24 @@ package, never what a client sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import NamedTuple, Protocol
 
+import prometheus_client as prometheus
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
     Histogram,
     ProcessCollector,
     generate_latest,
 )
+
+from xraygen.service.problems import code_in
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -29,15 +32,17 @@ class Watched(Protocol):
 
     name: str
     ready: bool
-    queued: int
     reloads: int
+
+    @property
+    def queued(self) -> int: ...
 
 
 class _Route(NamedTuple):
-    requests: Counter
+    requests: prometheus.Counter
     seconds: Histogram
-    received: Counter
-    sent: Counter
+    received: prometheus.Counter
+    sent: prometheus.Counter
 
 
 class Metrics:
@@ -47,7 +52,7 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
-        self._requests = Counter(
+        self._requests = prometheus.Counter(
             "xraygen_requests", "Requests", ["route", "method", "status"], registry=registry
         )
         self._seconds = Histogram(
@@ -57,13 +62,13 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._received = Counter(
+        self._received = prometheus.Counter(
             "xraygen_received_bytes", "Of bodies of requests", ["route"], registry=registry
         )
-        self._sent = Counter(
+        self._sent = prometheus.Counter(
             "xraygen_sent_bytes", "Of bodies of responses", ["route"], registry=registry
         )
-        self._cases = Counter(
+        self._cases = prometheus.Counter(
             "xraygen_cases", "Cases and pairs", ["model", "outcome"], registry=registry
         )
         self._children: dict[tuple[str, str, int], _Route] = {}
@@ -101,8 +106,8 @@ class Metrics:
 
 
 class Measured:
-    """What routes and models tell of a request, for its log line: `cases` or pairs; `queued` and
-    `computed`, the seconds that its slowest case waited for the model and then took.
+    """What routes and models tell of a request, for its log line. `cases`: or pairs. `queued`,
+    `computed`: seconds that its cases waited for the model, and that the model then took.
     """
 
     __slots__ = ("cases", "computed", "metrics", "queued")
@@ -113,16 +118,18 @@ class Measured:
         self.queued: float | None = None
         self.computed: float | None = None
 
-    def count(self, model: str, outcome: str, number: int = 1) -> None:
-        """`model`: the name of one that is loaded. `outcome`: "annotated", "judged" or the code of
-        a problem.
+    def answered(self, model: str, lines: Sequence[bytes]) -> None:
+        """Counts the lines of a response, for cases or pairs, by outcome: "answered" or the code of
+        a problem. `model`: the name of one that is loaded.
         """
-        self.cases += number
+        self.cases += len(lines)
         if self.metrics:
-            self.metrics.cases(model, outcome, number)
+            outcomes = Counter(code_in(line) or "answered" for line in lines)
+            for outcome, number in outcomes.items():
+                self.metrics.cases(model, outcome, number)
 
     def took(self, queued: float, computed: float) -> None:
-        """Seconds of a case or a batch; the largest of each count."""
+        """Seconds of some of its cases; the largest of each are logged."""
         self.queued = max(queued, self.queued or 0)
         self.computed = max(computed, self.computed or 0)
 

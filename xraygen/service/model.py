@@ -16,6 +16,7 @@ from typing import NamedTuple
 from xraygen.core.errors import UserError
 from xraygen.service import logs, worker
 from xraygen.service.child import Child
+from xraygen.service.metrics import measured
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
@@ -35,6 +36,7 @@ class _Request:
         self.taken = 0
         self.missing = len(items)
         self.results = [b""] * len(items)
+        self.asked = self.begun = time.monotonic()  # begun: when the last item was given
 
     def answer(self, start: int, results: list[bytes]) -> None:
         self.results[start : start + len(results)] = results
@@ -127,7 +129,9 @@ class Model:
         self._schedule()
         timer = loop.call_later(self.options.timeout, self._too_late, request)
         try:
-            return await request.answered
+            results = await request.answered
+            measured().took(request.begun - request.asked, time.monotonic() - request.begun)
+            return results
         finally:
             timer.cancel()
             self._forget(request)
@@ -192,6 +196,7 @@ class Model:
             request = self._waiting.popleft()
             start = request.taken
             request.taken = min(start + min(share, room), len(request.items))
+            request.begun = time.monotonic()
             room -= request.taken - start
             parts.append(_Part(request, start, request.taken))
             if request.taken < len(request.items):

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 
+from xraygen.language.remembered import remembered
 from xraygen.language.text import tokens
 
 _CANDIDATES = 12  # pieces that are weighed against one another
-_KEPT = 2**14  # texts whose tokens are kept in memory
+_KEPT = 750_000  # characters of texts whose tokens are kept in memory
 _UNLIKELY = 1e-3  # a smaller probability counts as this one, so that its logarithm exists
 
 
@@ -60,7 +60,7 @@ def best_text(chances: Mapping[str, float], readable: Collection[str], price: fl
     return best
 
 
-@lru_cache(maxsize=_KEPT)
+@remembered(_KEPT)
 def tokens_of(text: str) -> frozenset[str]:
     """The text's tokens, numbered from their second occurrence on, so that the intersection of two
     such sets is as large as that of the multisets.

@@ -48,7 +48,7 @@ from xraygen.language.text import is_right, sentences
 
 FORMAT = 4
 _ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
-_KEPT = 2**14  # sentences whose results are kept in memory
+_KEPT = 750_000  # characters of sentences whose results are kept in memory
 _CHUNK = 1024  # reports that are annotated together
 _FOLDS = 3  # of the studies from which confidence is learned
 
@@ -198,6 +198,7 @@ class Router:
         self._pays_from = LEVELS * params.silence_price / 2
         self._unseen = np.array([[False] * len(regions), [True] * len(regions)])
         self._sentences: dict[str, Sentence] = {}
+        self._size = 0  # their characters
 
     def annotate(self, report: str, wording: Mode = "learned") -> Annotation:
         """What the report says of each region. `verbatim`: the same routing, but in the report's
@@ -215,8 +216,9 @@ class Router:
         """`annotate_all` with the confidence in each region."""
         reports = iter(reports)
         while chunk := list(islice(reports, _CHUNK)):
-            if len(self._sentences) > _KEPT:
+            if self._size > _KEPT:
                 self._sentences.clear()
+                self._size = 0
             yield from self._answer_chunk([sentences(report) for report in chunk], wording)
 
     def _answer_chunk(self, chunk: list[list[str]], wording: Mode) -> Iterator[Answer]:
@@ -257,6 +259,7 @@ class Router:
 
     def _add_sentences(self, texts: Iterable[str]) -> None:
         new = {text: words(text) for text in texts if text not in self._sentences}
+        self._size += sum(map(len, new))
         all_shares = self._routing.shares(list(new.values()))
         for (text, given), shares in zip(new.items(), all_shares, strict=True):
             counts = self._memory.get(given.key)

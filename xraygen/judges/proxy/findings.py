@@ -7,7 +7,6 @@ end of the clause (`clause.py`).
 """
 
 import re
-from functools import lru_cache
 
 from xraygen.judges.proxy import hardware
 from xraygen.judges.proxy.clause import Clause, clauses
@@ -26,6 +25,7 @@ from xraygen.judges.proxy.vocabulary import (
     UNREAD,
     WHOLE,
 )
+from xraygen.language.remembered import remembered
 from xraygen.language.text import without_list_markers
 
 __all__ = ["Finding", "Statement", "read", "read_sentence", "singular"]
@@ -55,7 +55,7 @@ def _phrase_at(words: list[str], start: int) -> tuple[int, list[str]]:
     return 1, [words[start]]
 
 
-@lru_cache(maxsize=1 << 14)
+@remembered(1_000_000)
 def read_sentence(sentence: str) -> Statement:
     """What one sentence says; cached, because reports repeat their sentences."""
     words = hardware.in_context(_merge(_TOKEN.findall(sentence.lower())))

@@ -7,8 +7,9 @@ adjective stands within them.
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
+
+from xraygen.language.remembered import remembered
 
 
 class _Rule(NamedTuple):
@@ -315,7 +316,7 @@ _RULES: list[_Rule] = [
 ]
 
 
-@lru_cache(maxsize=1 << 14)
+@remembered(1_000_000)
 def reworded(sentence: str) -> str:
     """The sentence as it is, or in lower case with the phrases of the rules replaced."""
     lower = text = sentence.lower()
