@@ -209,16 +209,6 @@ class Model:
             return
         loop = asyncio.get_running_loop()
         batch = self._sent.popleft()
-        if kind == worker.RESULTS:
-            results = content.split(b"\n")
-            at = 0
-            for request, start, end in batch.parts:
-                request.answer(start, results[at : at + end - start])
-                at += end - start
-        else:
-            detail = "What the model depends on is not available. Send it again later."
-            for request, _, _ in batch.parts:
-                request.fail(Problem("model-unavailable", detail, _WITHOUT_SERVER))
         now = loop.time()
         seconds = now - max(batch.sent, self._answered)
         self._answered = now
@@ -229,6 +219,18 @@ class Model:
         self._stop_watch()
         if self._sent:
             self._watch = loop.call_later(self.options.timeout, self._hung)
+        elif self._unsent and not self._window():
+            self._give()  # before the answers are sent, so that the process does not wait for that
+        if kind == worker.RESULTS:
+            results = content.split(b"\n")
+            at = 0
+            for request, start, end in batch.parts:
+                request.answer(start, results[at : at + end - start])
+                at += end - start
+        else:
+            detail = "What the model depends on is not available. Send it again later."
+            for request, _, _ in batch.parts:
+                request.fail(Problem("model-unavailable", detail, _WITHOUT_SERVER))
         self._freed.set()
         self._schedule()
 
