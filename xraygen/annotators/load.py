@@ -165,8 +165,11 @@ class Checked(Annotator):
         evidence = {}
         for region, text in texts.items():
             given = record.evidence.get(region)
+            found = report.support(text)
             evidence[region] = Evidence(
-                **report.support(text)._asdict(), confidence=given.confidence if given else None
+                support=found.support,
+                spans=found.spans,
+                confidence=given.confidence if given else None,
             )
         return record.model_copy(update={"annotation": texts, "evidence": evidence})
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from xraygen.language.remembered import remembered
+
 _TOKEN = re.compile(r"[a-z0-9]+")
 # A full stop ends a sentence if white space follows it. Where that is missing ("seen.Heart",
 # "seen.heart"), it does if a capitalised word follows, or any word after at least three letters.
@@ -38,6 +40,7 @@ _LATER_IN_A_LIST = re.compile(r"(?<=\w)[ \t]+\(?(\d{1,2})[.)][ \t]+(?=[a-z])", r
 _BEFORE = 20  # characters that are searched for an abbreviation
 _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s*$")
 _LONGEST = 1000  # characters of a sentence
+_KEPT = 500_000  # characters of texts whose sentences are kept in memory
 
 
 def tokens(text: str) -> list[str]:
@@ -85,6 +88,11 @@ def sentences(text: str) -> list[str]:
     What is longer than any sentence is cut, because the time that readers of sentences take grows
     with the square of the length.
     """
+    return list(_sentences(text))
+
+
+@remembered(_KEPT)  # a report is read by the router, and again for its support
+def _sentences(text: str) -> tuple[str, ...]:
     text = without_list_markers(text)
     parts = []
     start = 0
@@ -97,7 +105,9 @@ def sentences(text: str) -> list[str]:
     parts.append(text[start:].strip())
     if len(text) > _LONGEST:
         parts = [piece for part in parts for piece in _pieces(part)]
-    return [part for part in parts if _TOKEN.search(part.lower()) and not _LIST_NUMBER.match(part)]
+    return tuple(
+        part for part in parts if _TOKEN.search(part.lower()) and not _LIST_NUMBER.match(part)
+    )
 
 
 def _pieces(part: str) -> Iterator[str]:
