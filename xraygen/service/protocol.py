@@ -47,21 +47,37 @@ class Lingering(asyncio.Transport):
     """What uvicorn gets for a transport. `close` ends what is sent but reads on, for `Connection`
     to discard: a client that is still sending would be sent a reset, and with it lose the response
     that it has not read (RFC 9112, section 9.6).
+
+    What is written in one pass of the event loop, mostly the head and the body of a response, is
+    sent together: a system call costs as much as parsing a request.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self.closing = False
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._held: list[bytes | bytearray | memoryview] = []
         self.abort = transport.abort  # type: ignore[method-assign]
         self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
-        self.get_write_buffer_size = transport.get_write_buffer_size  # type: ignore[method-assign]
         self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
         self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self.closing:
-            self._transport.write(data)
+        if self.closing:
+            return
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+
+    def flush(self) -> None:
+        held = self._held
+        if held:
+            self._held = []
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size() + sum(map(len, self._held))
 
     def is_closing(self) -> bool:
         return self.closing or self._transport.is_closing()
@@ -69,6 +85,7 @@ class Lingering(asyncio.Transport):
     def close(self) -> None:
         if self.is_closing():
             return
+        self.flush()
         self.closing = True
         self._transport.write_eof()
         self._transport.resume_reading()
@@ -156,6 +173,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self.transport.flush()
         self.since = self.loop.time()
         super().on_response_complete()
         if self.cycle.more_body:
