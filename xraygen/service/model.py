@@ -20,7 +20,9 @@ from xraygen.service.metrics import measured
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
-_AHEAD = 2  # batches with the process at most, the second only if it is full
+_AHEAD = 2  # batches with the process at most, the second only if it is full or both are quick
+_QUICK = 0.02  # seconds: a batch that takes no longer may have ended before the event loop looks
+_ENOUGH = 8  # cases in a quick batch that is sent ahead
 _PATIENCE = 0.1  # an idle model waits for more cases at most this share of the time of a batch
 _SMOOTHING = 0.2  # of the mean seconds per case
 _LONGEST_RETRY = 120
@@ -154,7 +156,8 @@ class Model:
     def _schedule(self) -> None:
         """Calls `_give` when the process should get its next batch, if it should."""
         full = self._unsent >= self.options.batch_size
-        if not self.ready or len(self._sent) >= (_AHEAD if full else 1):
+        ahead = full or (self._unsent >= _ENOUGH and self._last[1] < _QUICK)
+        if not self.ready or len(self._sent) >= (_AHEAD if ahead else 1):
             return
         wait = 0.0 if full else self._window()
         if self._next is not None:
