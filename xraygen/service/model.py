@@ -20,7 +20,9 @@ from xraygen.service.metrics import measured
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
-_AHEAD = 2  # batches with the process at most, the second only if it is full
+_AHEAD = 2  # batches with the process at most, the second only if it is full or both are quick
+_QUICK = 0.02  # seconds: a batch that takes no longer may have ended before the event loop looks
+_ENOUGH = 8  # cases in a quick batch that is sent ahead
 # Bytes of a batch at most, unless it is a single item: 64 cases of 50,000 characters take the
 # router half a minute and 600 MiB. 64 usual reports have 50,000 bytes.
 _MOST_BYTES = 200_000
@@ -157,7 +159,8 @@ class Model:
     def _schedule(self) -> None:
         """Calls `_give` when the process should get its next batch, if it should."""
         full = self._unsent >= self.options.batch_size
-        if not self.ready or len(self._sent) >= (_AHEAD if full else 1):
+        ahead = full or (self._unsent >= _ENOUGH and self._last[1] < _QUICK)
+        if not self.ready or len(self._sent) >= (_AHEAD if ahead else 1):
             return
         wait = 0.0 if full else self._window()
         if self._next is not None:
