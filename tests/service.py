@@ -51,11 +51,13 @@ def made_project(folder: Path, **approaches: dict) -> Path:
     score = {"score": 0.9, "ci_low": 0.8, "ci_high": 0.95, "n": 30}
     test = {"macro": score} | dict.fromkeys(REGIONS.scored, score)
     review = {"threshold": 0.8, "risk": 0.05, "delta": 0.05}
+    none_found = review | {"threshold": None}  # as compare writes it
     write_json(
         folder / "reports/comparison.json",
         {
             "approaches": {"router": {"judge": "proxy", "test": test}},
-            "confidence": {"router": {"review": review}},
+            "confidence": {"router": {"review": review}}
+            | dict.fromkeys(approaches, {"review": none_found}),
         },
     )
     return folder

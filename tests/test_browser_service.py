@@ -98,10 +98,11 @@ def test_another_approach_can_be_chosen(opened, service):
     expect(changed).to_be_hidden()
     page.select_option("#approach", "verbatim")
     expect(changed).to_be_visible()
-    expect(page.locator("#about")).to_contain_text("verbatim reads the report alone")
+    about = page.locator("#about")
+    expect(about).to_contain_text("verbatim reads the report alone; no review threshold")
     page.click("#annotate")
     expect(changed).to_be_hidden()
-    expect(page.locator("#summary")).to_contain_text("By verbatim")
+    expect(page.locator("#summary")).to_contain_text("check every region. By verbatim")
     heart = page.locator(".finding[data-region=heart] > p")
     expect(heart).to_have_text("The cardiomediastinal outline is smooth.")
     assert answer_of(service)["regions"]["heart"]["text"] == "Heart outline smooth."
@@ -149,7 +150,7 @@ def test_a_key_is_asked_for_and_kept_in_the_page_alone(open_page, service):
     assert key.get_attribute("type") == "password"
     page.fill("#report", REPORT)
     for wrong, problem in [
-        ("", "An API key is needed Enter one"),
+        ("", "An API key is needed. Enter one"),
         ("another", "does not know this key"),
         ("clé", "This is no API key"),
     ]:
@@ -321,7 +322,7 @@ def test_errors_of_the_service_and_the_network_are_shown(opened):
     wrong = {"status": 200, "body": "<h1>Welcome</h1>"}
     page.fill("#report", REPORT)
     for answer, words in [
-        (busy, "Too many Wait. Try again in 7 seconds."),
+        (busy, "Too many. Wait. Try again in 7 seconds."),
         (gateway, "The service answered with status 502"),
         (wrong, "The service’s answer is not JSON"),
         (None, "The service cannot be reached"),
@@ -386,7 +387,7 @@ def test_hostile_text_is_shown_and_does_not_run(opened):
     page.route("**/v1/annotations", lambda route: route.fulfill(status=422, json=problem))
     page.click("#annotate")
     expect(page.locator("#problem")).to_be_visible()
-    assert page.locator("#problem").text_content() == f"{HOSTILE} {HOSTILE}"
+    assert page.locator("#problem").text_content() == f"{HOSTILE}. {HOSTILE}"
     ran = page.evaluate("'hit' in window || document.scripts.length > 1")
     added = page.locator("img[src=missing], [onerror], [onload], [onfocus], [autofocus], [href^=j]")
     assert not ran and added.count() == 0

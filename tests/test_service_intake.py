@@ -33,6 +33,7 @@ JSON = "application/json"
 OPTIONS = Options(max_cases=5, max_images=2, max_text=100, max_id=20, max_pixels=10_000)
 APPROACHES = {"reads": False, "looks": True}
 SECRET = "planted"
+UNKNOWN = "A field is unknown; known: id, images, report."
 
 
 def read(body: bytes, content_type: str = JSON, images: Images | None = None) -> Read:
@@ -145,8 +146,8 @@ def test_parameters_of_the_media_type_and_a_byte_order_mark_are_ignored():
         ({"id": "a", "report": "\udc00"}, "a", "invalid-case", "report: has a lone surrogate"),
         ({"id": "a", "report": None}, "a", "invalid-case", "report: must be a string."),
         ({"id": "a", "report": "x" * 101}, "a", "text-too-long", "report: must have at most 100"),
-        ({"id": "a", SECRET: 1}, "a", "invalid-case", "A field is unknown."),
-        ({"id": "a", "\ud800": 1}, "a", "invalid-case", "A field is unknown."),
+        ({"id": "a", SECRET: 1}, "a", "invalid-case", UNKNOWN),
+        ({"id": "a", "\ud800": 1}, "a", "invalid-case", UNKNOWN),
         ({"id": "a", "images": {}}, "a", "invalid-case", "images: must be a list."),
         ({"id": "a", "images": [{}] * 3}, "a", "too-many-images", "A case may have 2 images."),
         (

@@ -74,7 +74,8 @@ class Approach:
     def _failed(self, id: str, problem: Problem) -> bytes:
         shared = {"id": id, "approach": self.name, "model": self.model}
         # Unlike to_json, json has an escape for halves of surrogate pairs.
-        return json.dumps(shared | {"error": problem.content()}).encode()
+        content = shared | {"error": problem.content()}
+        return json.dumps(content, separators=(",", ":")).encode()
 
     def _review(self, region: str, confidence: float | None) -> bool | None:
         if self.threshold is None or confidence is None or region not in self.scored:
@@ -88,7 +89,8 @@ class Approach:
             reason = reason.replace(str(self.project.images / image.path), f"image {number}")
         for path in (str(self.project.root), self.reads):
             reason = reason.replace(path, "the project")
-        return without_addresses(reason) or "The approach gives no reason."
+        reason = without_addresses(reason) or "the approach gives no reason"
+        return f"{reason[0].upper()}{reason[1:].removesuffix('.')}."
 
 
 def model_hash(settings: Settings, approaches: Mapping[str, Settings], root: Path) -> str:

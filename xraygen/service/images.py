@@ -89,7 +89,9 @@ class Images:
             try:
                 open_picture(path)
             except UnreadablePicture:
-                raise _Unreadable("it is damaged, or of a kind that is not read") from None
+                raise _Unreadable(
+                    "it is damaged, or of a kind that is not read; leave it out"
+                ) from None
         return name
 
 
@@ -117,7 +119,7 @@ def _pixels(content: bytes, suffix: str) -> int:
     except Pictures.DecompressionBombError:
         return sys.maxsize  # Pillow does not tell
     except Exception:  # on damaged bytes Pillow raises anything
-        raise _Unreadable("its header is damaged") from None
+        raise _Unreadable("its header is damaged; send another copy or leave it out") from None
     if animated:
         raise _Unreadable("it is animated; send one of its pictures")
     return width * height

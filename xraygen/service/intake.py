@@ -188,7 +188,8 @@ def _pair(content: object, options: Options) -> bytes | Failed:
 
 def _refuse_unknown(content: dict[str, object], model: type[Record]) -> None:
     if not content.keys() <= model.model_fields.keys():
-        raise Problem("invalid-case", "A field is unknown.")
+        known = ", ".join(sorted(model.model_fields))
+        raise Problem("invalid-case", f"A field is unknown; known: {known}.")
 
 
 def _item(line: Callable[[Any], bytes], content: object, id: str | None) -> bytes | Failed:

@@ -152,8 +152,10 @@ class Results:
 
     def _review(self, name: str) -> Review | None:
         confidence = self.comparison.get("confidence", {}).get(name) or {}
-        found = confidence.get("review")
-        return Review(**{key: found[key] for key in Review.model_fields}) if found else None
+        found = confidence.get("review") or {}
+        if found.get("threshold") is None:  # no threshold keeps the promised risk
+            return None
+        return Review(**{key: found[key] for key in Review.model_fields})
 
     def _data(self) -> DataInfo | None:
         prepared = self._read(origin.FILE)
@@ -187,7 +189,8 @@ class Results:
 
 
 def _missing(name: str) -> None:
-    logs.event("file-missing", message=f"{name}: GET /v1/approaches does not tell what it says")
+    said = f"{name} is missing: GET /v1/approaches does not show what it would say."
+    logs.event("file-missing", message=said)
 
 
 def _inputs(settings: Settings, root: Path, approaches: Mapping[str, Settings]) -> str:

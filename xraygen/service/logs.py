@@ -54,7 +54,7 @@ def write(**fields: str | int | float | bool | list[str] | None) -> None:
 
 
 def event(name: str, **fields: str | int | float | bool | list[str] | None) -> None:
-    """What happens to the service: start, listening, model-died, reload, drain, stop."""
+    """What happens to the service: listening, ready, model-died, reload, drain, stop."""
     write(event=name, **fields)
 
 

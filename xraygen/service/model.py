@@ -221,6 +221,8 @@ class Model:
         if kind == worker.LOG:
             logs.event("model-raised", model=self.name, **json.loads(content))
             return
+        if not self._sent:  # the process has been given up, and is about to be killed
+            return
         loop = asyncio.get_running_loop()
         batch = self._sent.popleft()
         now = loop.time()
@@ -306,6 +308,8 @@ class Model:
                 await self.start()
             except UserError as error:  # of the model's files: nothing was asked yet
                 logs.event("reload-failed", model=self.name, reason=str(error))
+            except OSError as error:  # no process, descriptor or memory is left
+                logs.event("reload-failed", model=self.name, reason=type(error).__name__)
             else:
                 logs.event("reload", model=self.name, number=self.reloads)
 

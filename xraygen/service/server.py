@@ -100,6 +100,7 @@ class Server(uvicorn.Server):
         async with self.api.router.lifespan_context(self.api):
             gc.collect()
             gc.freeze()
+            logs.event("ready", models=[model.name for model in self.loaded.models()])
             await asyncio.Event().wait()
 
     async def on_tick(self, counter: int) -> bool:
@@ -124,7 +125,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.options.grace
-        logs.event("drain", requests=len(self.server_state.tasks))
+        if self.failure is None:
+            logs.event("drain", requests=len(self.server_state.tasks))
         self.loaded.stopping.set()
         await self._stop_listening(sockets or [])
         for connection in list(self.server_state.connections):
@@ -135,6 +137,7 @@ class Server(uvicorn.Server):
         await self._connections_end(loop.time() + 1)
         self._models.cancel()
         await asyncio.wait([self._models])
+        logs.event("stop")
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """A client whose connection waits to be accepted may have sent its request already."""

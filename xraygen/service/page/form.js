@@ -96,7 +96,7 @@ function showProblem(problem) {
     field.removeAttribute("aria-invalid");
   }
   if (problem === null) return;
-  box.append(element("strong", {}, problem.title), " ", problem.detail);
+  box.append(element("strong", {}, `${problem.title}.`), " ", problem.detail);
   if (problem.status === 401) byId("key-box").hidden = false;
   const field = problem.field && byId(problem.field);
   if (field?.matches("input, textarea")) field.setAttribute("aria-invalid", "true");
@@ -137,7 +137,9 @@ function about({ name, inputs, ready, test, review }) {
     `${name} reads ${INPUTS[inputs] ?? inputs}`,
     score?.score != null &&
       `; scores ${digits(score.score)}${interval} on ${score.n} test studies (${test.judge})`,
-    review?.threshold != null && `; below confidence ${digits(review.threshold)} is for review`,
+    review
+      ? `; below confidence ${digits(review.threshold)} is for review`
+      : "; no review threshold: check every region",
     loaded.commit && `; commit ${loaded.commit.hash.slice(0, 10)}`,
     loaded.commit?.dirty && " with changes",
     !ready && "; not ready at the moment",

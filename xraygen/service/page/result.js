@@ -21,15 +21,18 @@ function showResult(annotation, report) {
   byId("result").hidden = false;
 }
 
+const NO_THRESHOLD = "There is no review threshold: check every region. ";
+
 function summary({ approach, model }, regions) {
   const findings = regions.map(([, finding]) => finding);
   const review = findings.filter((one) => one.review).length;
   const said = findings.filter((one) => one.text !== "").length;
   return [
-    `${said} of ${findings.length} regions have a finding`,
+    `${said} of ${findings.length} regions have text`,
     review > 0 ? `, ${review} to review. ` : ". ",
+    findings.every((one) => one.review === null) && NO_THRESHOLD,
     element("small", {}, `By ${approach}, model ${model.replace(/^.*:/, "").slice(0, 10)}.`),
-  ];
+  ].filter(Boolean);
 }
 
 // The report in parts that differ in the regions they are a source of. Spans count characters as
