@@ -12,8 +12,8 @@ def test_a_long_sentence_is_cut_between_words():
 
 def test_results_are_kept_until_their_texts_are_long():
     asked = []
-    length = remembered(10)(lambda text: asked.append(text) or len(text))
+    length = remembered(110)(lambda text: asked.append(text) or len(text))
     assert [length(text) for text in ("a", "bb", "a", "bb")] == [1, 2, 1, 2]
     assert asked == ["a", "bb"]
-    assert [length(text) for text in ("c" * 8, "a", "d", "a")] == [8, 1, 1, 1]
-    assert asked == ["a", "bb", "c" * 8, "d", "a"]  # "d" came when there were 11 characters
+    assert [length(text) for text in ("c" * 80, "a", "d", "a")] == [80, 1, 1, 1]
+    assert asked == ["a", "bb", "c" * 80, "d", "a"]  # "d" came when there were 50 + 50 + 80

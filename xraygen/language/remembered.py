@@ -5,6 +5,7 @@ from functools import wraps
 from typing import TypeVar
 
 T = TypeVar("T")
+_LEAST = 50  # characters that a text counts as, because what is found for it takes memory as well
 
 
 def remembered(characters: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
@@ -24,7 +25,7 @@ def remembered(characters: int) -> Callable[[Callable[[str], T]], Callable[[str]
                 if size > characters:
                     lookup.cache_clear()  # type: ignore[attr-defined]
                 found = kept[text] = function(text)
-                size += len(text)
+                size += max(len(text), _LEAST)
             return found
 
         def cache_clear() -> None:

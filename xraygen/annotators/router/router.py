@@ -49,6 +49,7 @@ from xraygen.language.text import is_right, sentences
 FORMAT = 4
 _ENOUGH = 4  # times `shrinkage`: a sentence seen this often is worded from memory alone
 _KEPT = 750_000  # characters of sentences whose results are kept in memory
+_LEAST = 50  # that a sentence counts as, because its results take memory as well
 _CHUNK = 1024  # reports that are annotated together
 _FOLDS = 3  # of the studies from which confidence is learned
 
@@ -259,7 +260,7 @@ class Router:
 
     def _add_sentences(self, texts: Iterable[str]) -> None:
         new = {text: words(text) for text in texts if text not in self._sentences}
-        self._size += sum(map(len, new))
+        self._size += sum(max(len(text), _LEAST) for text in new)
         all_shares = self._routing.shares(list(new.values()))
         for (text, given), shares in zip(new.items(), all_shares, strict=True):
             counts = self._memory.get(given.key)

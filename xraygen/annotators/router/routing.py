@@ -16,6 +16,7 @@ from xraygen.language.alignment import Words
 
 LEVELS = 64  # probabilities are rounded to 1/64: they are then the same on every machine
 _KEPT = 2**14  # words whose features are kept in memory
+_LENGTHS = 24  # of reports, in sentences, whose positions are kept in memory
 _START, _END = "p ^", "n $"  # what the first and the last sentence have for a neighbour
 
 
@@ -68,7 +69,7 @@ class Routing:
         fixed = [_START, _END, *positions]
         sums = self._sums([self._known([name]) for name in fixed])
         self._sum = dict(zip(fixed, sums, strict=True))
-        self._positions = lru_cache(maxsize=None)(self._of_positions)
+        self._positions = lru_cache(maxsize=_LENGTHS)(self._of_positions)
 
     def _known(self, names: Iterable[str]) -> frozenset[int]:
         get = self._index.get

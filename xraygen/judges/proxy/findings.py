@@ -55,7 +55,7 @@ def _phrase_at(words: list[str], start: int) -> tuple[int, list[str]]:
     return 1, [words[start]]
 
 
-@remembered(1_000_000)
+@remembered(500_000)
 def read_sentence(sentence: str) -> Statement:
     """What one sentence says; cached, because reports repeat their sentences."""
     words = hardware.in_context(_merge(_TOKEN.findall(sentence.lower())))

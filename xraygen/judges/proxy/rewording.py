@@ -316,7 +316,7 @@ _RULES: list[_Rule] = [
 ]
 
 
-@remembered(1_000_000)
+@remembered(500_000)
 def reworded(sentence: str) -> str:
     """The sentence as it is, or in lower case with the phrases of the rules replaced."""
     lower = text = sentence.lower()
