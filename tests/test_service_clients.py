@@ -96,7 +96,7 @@ def test_hostile_requests_fail_alone(service):
     outcome = uvloop.run(run(service.port, maker, COUNT, idle=60))
     assert outcome.examples == {}
     assert outcome.answers["idle", "open"] == 60
-    assert outcome.valid  # during the others; all are asked again afterwards
+    assert outcome.valid > 8  # each of them, during the others
     statuses = {status for _, status in outcome.answers}
     assert {"200", "400", "405", "413", "415", "422", "431"} <= statuses
     assert service.process.poll() is None
