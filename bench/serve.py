@@ -5,7 +5,7 @@
 Needs wrk (`apt-get install wrk`), a generator of load in C, because one in Python costs as much as
 the service. Everything runs on the same cores, in alternation, and rates are medians over rounds:
 
-  single      POST /v1/annotations with one report, on 32 connections
+  single      POST /v1/annotations with one report, on 128 connections
   constant    the same requests to a FastAPI app in the same uvicorn (uvloop, httptools, no access
               log), whose route awaits `request.json()` and returns constant bytes, as long as the
               service's mean answer. It validates nothing: no route of FastAPI is faster.
@@ -50,7 +50,7 @@ from xraygen.sources.phantom import phantom
 
 REPORTS = 5000
 BATCH = 100
-SINGLES = 32  # connections
+SINGLES = 128  # connections
 BATCHES = 4
 LARGE = 32 * 2**20 - 1024  # bytes
 PATH = "/v1/annotations"

@@ -25,7 +25,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Image
 from xraygen.engines import answers
 from xraygen.engines.server_errors import Unavailable
-from xraygen.service import annotating, judging
+from xraygen.service import annotating, judging, worker
 from xraygen.service.model import Model
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
@@ -90,6 +90,19 @@ def test_a_large_request_does_not_keep_a_small_one_waiting(shared, runner):
     assert single["batch"] == large[0]["batch"] < large[-1]["batch"]
 
 
+def test_long_items_make_small_batches(shared, runner):
+    long = ["x" * 90_000] * 4
+
+    async def together():
+        return await asyncio.gather(
+            asked(shared, *long), asked(shared, "x" * 300_000), asked(shared, *"abc")
+        )
+
+    found = runner.run(together())
+    assert [[one["item"] for one in part] for part in found] == [long, ["x" * 300_000], [*"abc"]]
+    assert [[one["size"] for one in part] for part in found] == [[1, 5, 5, 1], [1], [5, 5, 5]]
+
+
 def test_a_full_queue_refuses_a_request_as_a_whole_or_lets_it_wait(shared, runner):
     async def fill():
         first = asyncio.create_task(asked(shared, "slow", *map(str, range(15))))
@@ -143,6 +156,38 @@ def test_only_the_case_at_fault_fails_and_no_text_is_logged(shared, runner, capf
     events = [json.loads(line) for line in logged.splitlines()]
     assert {"UserError", "ValueError"} == {event["type"] for event in events}
     assert all("scripted_model.py" in event["places"][-1] for event in events)
+
+
+class Recorded:
+    """In place of the process: what it is sent."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def send(self, content: bytes) -> None:
+        self.sizes.append(len(content.split(b"\n")))
+
+
+def test_a_batch_that_is_given_early_is_not_followed_by_one_that_is_not_full():
+    async def run():
+        model = Model("recorded", Scripted, Options(**SIZES, batch_window=0))
+        model._child = child = Recorded()
+        model.ready = True
+        first = asyncio.create_task(asked(model, "first"))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(asked(model, *map(str, range(SIZES["batch_size"] + 4))))
+        # In the pass of the event loop in which the next batch becomes due, the answers arrive.
+        asyncio.get_running_loop().call_soon(model._received, worker.RESULTS, b"1")
+        await first
+        await asyncio.sleep(0.01)
+        assert child.sizes == [1, SIZES["batch_size"]]
+        model._received(worker.RESULTS, b"\n".join([b"1"] * SIZES["batch_size"]))
+        await asyncio.sleep(0.01)
+        assert child.sizes == [1, SIZES["batch_size"], 4]
+        model._received(worker.RESULTS, b"\n".join([b"1"] * 4))
+        await second
+
+    asyncio.run(run())
 
 
 def test_a_server_that_does_not_answer_is_no_fault_of_a_case_nor_of_the_process(shared, runner):

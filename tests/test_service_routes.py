@@ -1,13 +1,16 @@
 """The routes of the service, what OpenAPI says of them, and the options of `xraygen serve`."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 pytest.importorskip("fastapi")
 
 from click.testing import CliRunner
-from conftest import REGIONS
+from conftest import REGIONS, ROOT
 from service import REPORT, Answer, Service, made_project, started
 
 from xraygen.cli import main
@@ -239,3 +242,20 @@ def test_without_a_release_an_approach_has_to_be_named(tmp_path, monkeypatch, pr
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["serve", "--port", "0"])
     assert result.exit_code == 2 and "--approach" in result.output
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_service_in_one_line(tmp_path):
+    folder = made_project(tmp_path)
+    (folder / "models/router/router.npz").write_bytes(b"damaged")
+    ended = subprocess.run(
+        [sys.executable, "-m", "xraygen", "serve", "--port", "0"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    (error,) = (one for one in ended.stderr.splitlines() if not one.startswith("{"))
+    assert "models/router: the router's model is damaged" in error
+    assert error.startswith("error: ")
+    assert ended.returncode == 2

@@ -23,7 +23,7 @@ HEADERS = {"Content-Type": "application/x-ndjson"}
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     folder = made_project(tmp_path_factory.mktemp("project"))
-    with started(folder, "--max-body", "1", "--batch-size", "16") as service:
+    with started(folder, "--max-body", "1", "--max-bodies", "2", "--batch-size", "16") as service:
         yield service
 
 
@@ -163,6 +163,25 @@ def test_an_unknown_approach_is_a_problem(service):
     answer = service.request("POST", PATH + "?approach=other", line("a"), HEADERS)
     assert answer.status == 422
     assert service.request("POST", PATH + "?approach=router", line("a"), HEADERS).status == 200
+
+
+def test_lines_without_an_end_count_towards_the_bytes_that_are_held(service):
+    """Any number of clients could fill the memory with them."""
+    unended = b" " * 900_000
+    with client(service) as first, client(service) as second, client(service) as third:
+        for one in (first, second):
+            one.send(line("a") + unended)
+            assert next(one.lines())["id"] == "a"
+        third.send(unended + line("b"))
+        third.end()
+        (refused,) = third.lines()
+        assert (refused["error"]["status"], refused["line"]) == (503, 1)
+    for _ in range(100):
+        answers = stream(service, unended + line("c"))
+        if answers[0]["id"] == "c":  # as soon as the clients are seen to have left
+            break
+        time.sleep(0.05)
+    assert [one["id"] for one in answers] == ["c"]
 
 
 def test_an_empty_stream_has_an_empty_answer(service):

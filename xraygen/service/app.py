@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from xraygen.service import metrics, openapi
 from xraygen.service.guard import Guard
 from xraygen.service.intake import Failed
+from xraygen.service.intake_process import Intake
 from xraygen.service.loaded import Loaded
 from xraygen.service.model import Model
 from xraygen.service.page import page
@@ -40,16 +41,12 @@ class Api(FastAPI):
 
     @contextlib.asynccontextmanager
     async def _models(self, _: FastAPI) -> AsyncIterator[None]:
-        loaded = self.loaded
-        try:
-            await loaded.intake.start()
-            for model in loaded.models():
-                await model.start()
+        async with contextlib.AsyncExitStack() as stack:
+            parts: list[Intake | Model] = [self.loaded.intake, *self.loaded.models()]
+            for part in parts:
+                stack.push_async_callback(part.close)
+                await part.start()
             yield
-        finally:
-            for model in loaded.models():
-                await model.close()
-            await loaded.intake.close()
 
     def build_middleware_stack(self) -> ASGIApp:
         paths = {path for _, path in self.endpoints}
@@ -110,10 +107,10 @@ def create_app(loaded: Loaded) -> Api:
 
     async def annotations(request: Request) -> Response:
         async with loaded.bodies.read(request) as body:
-            asked = await loaded.intake.annotations(body, _content_type(request))
-        with asked:
-            model = loaded.approaches[asked.approach]
-            found = await _answers(model, asked.items)
+            # Held until the answer: the cases and the images are about as large.
+            with await loaded.intake.annotations(body, _content_type(request)) as asked:
+                model = loaded.approaches[asked.approach]
+                found = await _answers(model, asked.items)
         hash = loaded.hash_of(model)
         lines = [
             failed_case(model.name, hash, *one) if isinstance(one, Failed) else one for one in found

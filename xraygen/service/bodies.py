@@ -55,6 +55,14 @@ class Bodies:
         finally:
             self.held -= size or len(received)
 
+    def hold(self, added: int) -> None:
+        """Counts bytes that a stream holds as well; negative: it no longer does. Problem: too many
+        are held.
+        """
+        self.held += added
+        if added > 0 and self.held > self.options.max_bodies:
+            raise Problem("busy", "Try again later.", retry_after=1)
+
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """The body as it arrives, of any size, for a response that starts before its end. Problem:
         nothing arrives for `timeout` seconds. ClientDisconnect: there is nobody to answer.

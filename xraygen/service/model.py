@@ -20,7 +20,12 @@ from xraygen.service.metrics import measured
 from xraygen.service.options import Options
 from xraygen.service.problems import Problem
 
-_AHEAD = 2  # batches with the process at most, the second only if it is full
+_AHEAD = 2  # batches with the process at most, the second only if it is full or both are quick
+_QUICK = 0.02  # seconds: a batch that takes no longer may have ended before the event loop looks
+_ENOUGH = 8  # cases in a quick batch that is sent ahead
+# Bytes of a batch at most, unless it is a single item: 64 cases of 50,000 characters take the
+# router half a minute and 600 MiB. 64 usual reports have 50,000 bytes.
+_MOST_BYTES = 200_000
 _PATIENCE = 0.1  # an idle model waits for more cases at most this share of the time of a batch
 _SMOOTHING = 0.2  # of the mean seconds per case
 _LONGEST_RETRY = 120
@@ -154,7 +159,8 @@ class Model:
     def _schedule(self) -> None:
         """Calls `_give` when the process should get its next batch, if it should."""
         full = self._unsent >= self.options.batch_size
-        if not self.ready or len(self._sent) >= (_AHEAD if full else 1):
+        ahead = full or (self._unsent >= _ENOUGH and self._last[1] < _QUICK)
+        if not self.ready or len(self._sent) >= (_AHEAD if ahead else 1):
             return
         wait = 0.0 if full else self._window()
         if self._next is not None:
@@ -173,7 +179,9 @@ class Model:
 
     def _give(self) -> None:
         """Gives the process its next batch."""
-        self._next = None
+        if self._next is not None:  # this may be called before it is due
+            self._next.cancel()
+            self._next = None
         if not self._unsent or not self.ready or self._child is None:
             return
         loop = asyncio.get_running_loop()
@@ -189,16 +197,22 @@ class Model:
 
     def _take(self) -> list[_Part]:
         """The items of the next batch: of each request in turn the same share, until it is full."""
-        room = self.options.batch_size
-        share = max(1, room // len(self._waiting))
-        parts = []
+        room, space = self.options.batch_size, _MOST_BYTES
+        share, share_of_space = max(1, room // len(self._waiting)), space // len(self._waiting)
+        parts: list[_Part] = []
         while room and self._waiting:
-            request = self._waiting.popleft()
+            request = self._waiting[0]
             start = request.taken
-            request.taken = min(start + min(share, room), len(request.items))
+            items = request.items[start : start + min(share, room)]
+            if parts and len(items[0]) > space:
+                break
+            count, size = _fitting(items, min(share_of_space, space))
+            request.taken = start + count
             request.begun = time.monotonic()
-            room -= request.taken - start
+            room -= count
+            space -= size
             parts.append(_Part(request, start, request.taken))
+            self._waiting.popleft()
             if request.taken < len(request.items):
                 self._waiting.append(request)
         return parts
@@ -206,6 +220,8 @@ class Model:
     def _received(self, kind: bytes, content: bytes) -> None:
         if kind == worker.LOG:
             logs.event("model-raised", model=self.name, **json.loads(content))
+            return
+        if not self._sent:  # the process has been given up, and is about to be killed
             return
         loop = asyncio.get_running_loop()
         batch = self._sent.popleft()
@@ -292,6 +308,8 @@ class Model:
                 await self.start()
             except UserError as error:  # of the model's files: nothing was asked yet
                 logs.event("reload-failed", model=self.name, reason=str(error))
+            except OSError as error:  # no process, descriptor or memory is left
+                logs.event("reload-failed", model=self.name, reason=type(error).__name__)
             else:
                 logs.event("reload", model=self.name, number=self.reloads)
 
@@ -299,6 +317,18 @@ class Model:
         seconds = self._available - time.monotonic()
         detail = "The model is being loaded. Send it again later."
         return Problem("model-unavailable", detail, _whole_seconds(seconds))
+
+
+def _fitting(items: Sequence[bytes], most: int) -> tuple[int, int]:
+    """How many of the items have at most that many bytes together, and how many they have; always
+    one item.
+    """
+    size = len(items[0])
+    count = 1
+    while count < len(items) and size + len(items[count]) <= most:
+        size += len(items[count])
+        count += 1
+    return count, size
 
 
 def _whole_seconds(seconds: float) -> int:

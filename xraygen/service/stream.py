@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from xraygen.service.bodies import MIN_RATE
 from xraygen.service.intake import Failed
 from xraygen.service.loaded import Loaded
 from xraygen.service.metrics import measured
@@ -36,6 +37,16 @@ class Line(NamedTuple):
     content: bytes | None
 
 
+class Block(NamedTuple):
+    """`size`: bytes of its lines."""
+
+    answer: asyncio.Task[bytes]
+    size: int = 0
+
+
+Results = asyncio.Queue[Block | None]
+
+
 class Splitter:
     """Lines out of the pieces of a body. `limit`: bytes of a line."""
 
@@ -44,6 +55,10 @@ class Splitter:
         self.number = 1  # of the line that is being read
         self._pieces: list[bytes] = []
         self._size = 0
+
+    def held(self) -> int:
+        """Bytes of the line that is being read."""
+        return sum(map(len, self._pieces))
 
     def lines(self, piece: bytes) -> Iterator[Line]:
         """Those that end in this piece, without blank ones."""
@@ -96,35 +111,68 @@ class Annotating(Response):
         self.request, self.model, self.loaded = request, model, loaded
         self.options = loaded.options
         self.splitter = Splitter(self.options.max_body)
+        self._held = 0  # bytes that count among those of all bodies
+        self._unended = 0  # of them, those of the line that is being read
+        self._line = (0, 0.0)  # the number of the line that is being read, and when it began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A client that goes away cancels everything that is on its way."""
-        results: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(BLOCKS - 1)
+        results: Results = asyncio.Queue(BLOCKS - 1)
         head = {
             "type": "http.response.start",
             "status": 200,
             "headers": [(b"content-type", NDJSON.encode())],
         }
-        with _until_disconnect():
+        with _until_disconnect(), self._held_until_the_end():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(group, results))
                 await asyncio.sleep(0)  # reading sends 100 Continue, if the client waits for it
                 await send(head)
-                while task := await results.get():
-                    await send(_body(await task))
+                while block := await results.get():
+                    await send(_body(await block.answer))
+                    self._hold(-block.size)
             await send(_body(b"", more=False))
 
     async def _read(self, group: asyncio.TaskGroup, results: asyncio.Queue) -> None:
         try:
             async for piece in self._pieces():
                 for block in blocks(self.splitter.lines(piece), self.options.batch_size):
-                    await results.put(group.create_task(self._annotated(block)))
+                    size = sum(len(line.content or b"") for line in block)
+                    self._hold(size)
+                    answer = group.create_task(self._annotated(block))
+                    await results.put(Block(answer, size))
+                self._check_unended()
             for block in blocks(self.splitter.last(), 1):
-                await results.put(group.create_task(self._annotated(block)))
+                await results.put(Block(group.create_task(self._annotated(block))))
         except Problem as problem:
             end = self._failed(Failed(None, problem), Line(self.splitter.number, None))
-            await results.put(group.create_task(_value(end + b"\n")))
+            await results.put(Block(group.create_task(_value(end + b"\n"))))
         await results.put(None)
+
+    def _check_unended(self) -> None:
+        """Problem: too many bytes are held, or a line does not end, which would hold them for
+        ever.
+        """
+        size = self.splitter.held()
+        self._hold(size - self._unended)
+        self._unended = size
+        now = asyncio.get_running_loop().time()
+        number, began = self._line
+        if number != self.splitter.number:
+            self._line = (self.splitter.number, now)
+        elif size and now > began + self.options.body_timeout + size / MIN_RATE:
+            raise Problem("request-timed-out", "The line did not end in time.")
+
+    def _hold(self, added: int) -> None:
+        self._held += added
+        self.loaded.bodies.hold(added)
+
+    @contextlib.contextmanager
+    def _held_until_the_end(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._hold(-self._held)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         """Problem: the service stops, or as in Bodies.pieces."""

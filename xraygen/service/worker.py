@@ -69,7 +69,7 @@ def run(connection: socket.socket, build: Build) -> None:
     answers.store_nothing()
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the service's to handle
         signal.signal(number, signal.SIG_IGN)
-    _end_with_parent()
+    end_with_parent()
     with connection, connection.makefile("rwb") as file:
         try:
             work = build()
@@ -118,7 +118,7 @@ def _log(error: Exception, file: BufferedRWPair) -> None:
     _write(file, LOG, json.dumps(what).encode())
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Also while the model is at work. The kernel sees to it on Linux, where a thread would have to
     wait for a regular expression that takes for ever.
     """
