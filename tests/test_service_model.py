@@ -338,7 +338,8 @@ def test_the_response_has_what_the_annotator_says(project):
     for record, line in zip(records, answered, strict=True):
         if record.annotation is None:
             failed = FailedCase.model_validate_json(line)
-            assert (failed.id, failed.error.detail) == (record.id, record.error)
+            assert (failed.id, failed.error.detail) == (record.id, "The report has no text.")
+            assert record.error == "the report has no text"
             assert failed.error.type.endswith("not-annotated")
             continue
         case = AnnotatedCase.model_validate_json(line)
@@ -366,10 +367,11 @@ def test_errors_name_no_path_and_no_server(project, tmp_path):
         return FailedCase.model_validate_json(line).error.detail
 
     root = project.images
-    assert detail(f"study c0: {root}/2.png: no such picture") == "image 2: no such picture"
-    assert detail("no row in models/router") == "no row in the project"
+    assert detail(f"study c0: {root}/2.png: no such picture") == "Image 2: no such picture."
+    assert detail("no row in models/router") == "No row in the project."
     assert detail("401: see http://127.0.0.1:9/v1?key=k.") == "401: see [address]."
-    assert detail("heart/lung, 3/4: /etc/x, not there") == "heart/lung, 3/4: [address], not there"
+    found = detail("heart/lung, 3/4: /etc/x, not there")
+    assert found == "Heart/lung, 3/4: [address], not there."
 
 
 def test_pairs_are_judged_and_one_that_cannot_be_fails():
@@ -458,4 +460,4 @@ def test_a_vision_language_model_answers_as_in_the_pipeline(root, tmp_path, monk
             assert {k: v["text"] for k, v in line["regions"].items()} == record.annotation
             confidence = {k: v["confidence"] for k, v in line["regions"].items()}
             assert confidence == {k: e.confidence for k, e in record.evidence.items()}
-    assert found[-1]["error"]["detail"].startswith("image 1: no such picture")
+    assert found[-1]["error"]["detail"].startswith("Image 1: no such picture")
