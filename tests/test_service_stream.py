@@ -189,6 +189,12 @@ def test_lines_without_an_end_count_towards_the_bytes_that_are_held(service):
     assert [one["id"] for one in answers] == ["c"]
 
 
+def test_a_stream_of_long_lines_waits_for_room(service):
+    """Its own lines must not fill what is for all bodies, and end it."""
+    body = b"".join(b" " * 900_000 + line(str(number)) for number in range(8))
+    assert [one["id"] for one in stream(service, body)] == [str(number) for number in range(8)]
+
+
 def test_an_empty_stream_has_an_empty_answer(service):
     assert stream(service, b"") == stream(service, b"\n\n") == []
 
@@ -247,12 +253,6 @@ def test_blocks_are_bounded_by_lines_and_by_bytes():
     assert [len(block) for block in blocks(iter(small), 2)] == [2, 2, 1]
     large = [Line(number, b"x" * 2**20) for number in range(3)]
     assert [len(block) for block in blocks(iter(large), 9)] == [2, 1]
-
-
-def test_a_stream_of_long_lines_waits_for_room(service):
-    """Its own lines must not fill what is for all bodies, and end it."""
-    body = b"".join(b" " * 900_000 + line(str(number)) for number in range(8))
-    assert [one["id"] for one in stream(service, body)] == [str(number) for number in range(8)]
 
 
 def test_the_time_of_a_line_starts_with_the_line():

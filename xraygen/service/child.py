@@ -67,7 +67,7 @@ class Child(asyncio.Protocol):
         self._transport.write(worker.HEAD.pack(worker.ITEMS, len(content)) + content)
 
     async def kill(self) -> str:
-        """Ends the process. How it ended, for the log; "" if it was killed before or never started."""
+        """Ends the process. How it ended, for the log; "" if there was none."""
         if self._closed:
             return ""
         self._closed = True
