@@ -84,9 +84,10 @@ class Intake:
 
     async def close(self) -> None:
         """Ends the processes. The folder is the caller's to remove (`images.private_folder`)."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # one that is cancelled may start another, to replace its process
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         ended = list(self._all)
         for process in ended:
             self._remove(process)
