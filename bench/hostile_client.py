@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -354,16 +355,19 @@ async def run(
     port: int, maker: Maker, count: int, idle: int, workers: int = 24, probing: bool = True
 ) -> Outcome:
     """`count` attacks, `workers` at a time, while `idle` connections are held and valid requests
-    are sent.
+    are sent. There are more attacks if not each of those has been answered by then.
     """
     outcome = Outcome()
     expected = await expectations(port, maker) if probing else {}
     held = Idle(port, idle)
     attacks = all_attacks(maker, count)
+    more = itertools.count(count)
 
     async def work() -> None:
         for attack in attacks:
             await carry_out(port, attack, outcome, maker.heavy)
+        while prober and not prober.done() and outcome.valid <= len(expected):
+            await carry_out(port, maker.attack(next(more)), outcome, maker.heavy)
 
     prober = asyncio.create_task(probe(port, maker, outcome, expected)) if probing else None
     try:

@@ -35,7 +35,8 @@ COUNT = 5 * len(FAMILIES)
 def service(tmp_path_factory):
     folder = made_project(tmp_path_factory.mktemp("project"))
     keys = {"XRAYGEN_API_KEYS": f"test:{hashlib.sha256(KEY.encode()).hexdigest()}"}
-    with started(folder, key=KEY, variables=keys) as service:
+    # The router takes seconds for the longest texts, of which the hostile requests have many.
+    with started(folder, "--max-text", "20000", key=KEY, variables=keys) as service:
         yield service
 
 
@@ -96,7 +97,7 @@ def test_hostile_requests_fail_alone(service):
     outcome = uvloop.run(run(service.port, maker, COUNT, idle=60))
     assert outcome.examples == {}
     assert outcome.answers["idle", "open"] == 60
-    assert outcome.valid  # during the others; all are asked again afterwards
+    assert outcome.valid > 8  # each of them, during the others
     statuses = {status for _, status in outcome.answers}
     assert {"200", "400", "405", "413", "415", "422", "431"} <= statuses
     assert service.process.poll() is None

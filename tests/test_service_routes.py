@@ -14,6 +14,7 @@ from conftest import REGIONS, ROOT
 from service import REPORT, Answer, Service, made_project, started
 
 from xraygen.cli import main
+from xraygen.service.loaded import Results
 from xraygen.service.options import Options
 from xraygen.service.problems import CODES, MEDIA_TYPE
 
@@ -160,6 +161,24 @@ def test_approaches_tell_what_is_loaded_and_how_it_did(service, project):
     assert (about["commit"], about["data"]) == (None, None)
     assert router["model"] == annotate(service, case())[0]["model"]
     assert str(project) not in json.dumps(about)
+
+
+def test_an_approach_without_a_review_threshold_can_be_served(project):
+    results = Results(project)
+    assert results.threshold("router") == 0.8
+    assert results.threshold("elsewhere") is None
+
+
+def test_failed_cases_are_counted_by_their_problem(service):
+    [failed] = annotate(service, case(report=" "))
+    assert failed["error"]["detail"] == "The report has no text."
+    counted = service.request("GET", "/metrics").body.decode()
+    assert 'xraygen_cases_total{model="router",outcome="not-annotated"} 1.0' in counted
+
+
+def test_the_log_tells_when_the_service_is_ready(service):
+    events = [json.loads(line).get("event") for line in service.log().splitlines()]
+    assert events.index("listening") < events.index("ready")
 
 
 def test_openapi_declares_every_route_and_its_problems(openapi):
