@@ -148,6 +148,21 @@ def test_a_request_that_is_cancelled_leaves_no_image(tmp_path):
     uvloop.run(scenario())
 
 
+def test_a_process_that_is_ended_at_work_is_not_replaced(tmp_path):
+    async def scenario() -> None:
+        async with started(tmp_path) as intake:
+            asking = asyncio.create_task(intake.annotations(LARGE, JSON))
+            await asyncio.sleep(0)  # it begins
+            await asyncio.sleep(0)
+            await intake.close()
+            await asyncio.sleep(0.1)  # in which another would start
+            assert not children() and not intake.ready()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    uvloop.run(scenario())
+
+
 def test_a_bug_is_logged_by_its_place(tmp_path, capfd):
     async def scenario() -> None:
         async with started(tmp_path, max_text="planted") as intake:

@@ -260,6 +260,23 @@ def test_a_reload_that_fails_is_tried_again(tmp_path, capfd):
     assert "that cannot be loaded" in capfd.readouterr().err
 
 
+def test_a_reload_for_which_there_are_no_descriptors_is_tried_again(capfd):
+    async def run():
+        model = Model("scripted", Scripted, Options(reload_interval=0.01))
+        await model.start()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await problem_of(model, "kill")
+            await until(lambda: model.reloads == 2)
+            await model.close()  # there is no process to end
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    asyncio.run(run())
+    assert '"reason":"OSError"' in capfd.readouterr().err
+
+
 def test_a_model_that_cannot_be_loaded_is_a_users_error(tmp_path):
     async def start(build):
         model = Model("scripted", build, Options())

@@ -1,5 +1,6 @@
 """Streams: a case a line in, an annotation a line out, both at the same time."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,10 @@ pytest.importorskip("fastapi")
 
 from service import REPORT, Service, made_project, started
 
-from xraygen.service.stream import Line, Splitter, blocks
+from xraygen.service.bodies import Bodies
+from xraygen.service.options import Options
+from xraygen.service.problems import Problem
+from xraygen.service.stream import Annotating, Line, Splitter, blocks
 
 PATH = "/v1/annotations:stream"
 HEADERS = {"Content-Type": "application/x-ndjson"}
@@ -184,6 +189,12 @@ def test_lines_without_an_end_count_towards_the_bytes_that_are_held(service):
     assert [one["id"] for one in answers] == ["c"]
 
 
+def test_a_stream_of_long_lines_waits_for_room(service):
+    """Its own lines must not fill what is for all bodies, and end it."""
+    body = b"".join(b" " * 900_000 + line(str(number)) for number in range(8))
+    assert [one["id"] for one in stream(service, body)] == [str(number) for number in range(8)]
+
+
 def test_an_empty_stream_has_an_empty_answer(service):
     assert stream(service, b"") == stream(service, b"\n\n") == []
 
@@ -242,3 +253,23 @@ def test_blocks_are_bounded_by_lines_and_by_bytes():
     assert [len(block) for block in blocks(iter(small), 2)] == [2, 2, 1]
     large = [Line(number, b"x" * 2**20) for number in range(3)]
     assert [len(block) for block in blocks(iter(large), 9)] == [2, 1]
+
+
+def test_the_time_of_a_line_starts_with_the_line():
+    options = Options(body_timeout=0.05)
+    loaded = SimpleNamespace(options=options, bodies=Bodies(options))
+
+    async def read() -> None:
+        response = Annotating(None, None, loaded)
+
+        async def arrive(piece: bytes) -> None:
+            list(response.splitter.lines(piece))
+            response._check_unended()
+            await asyncio.sleep(0.1)
+
+        await arrive(line("a"))
+        await arrive(b"{")  # a client may take its time between two lines
+        with pytest.raises(Problem, match="request-timed-out"):
+            await arrive(b" ")
+
+    asyncio.run(read())

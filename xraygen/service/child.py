@@ -29,11 +29,13 @@ class Child(asyncio.Protocol):
         self.received = received
         self.ended = ended
         self._buffer = bytearray()
-        self._closed = False
+        self._closed = True  # there is no process to kill
         self._transport: asyncio.Transport | None = None
 
     async def start(self, build: worker.Build) -> None:
-        """Returns when the model is loaded. UserError: it cannot be."""
+        """Returns when the model is loaded. UserError: it cannot be. OSError: there is no room for
+        another process.
+        """
         loop = asyncio.get_running_loop()
         self._first: asyncio.Future[tuple[bytes, bytes]] = loop.create_future()
         worker.no_core_dumps()
@@ -42,9 +44,14 @@ class Child(asyncio.Protocol):
         self._process = multiprocessing.get_context("spawn").Process(
             target=worker.run, args=(theirs, build), name=f"xraygen {self.name}"
         )
-        self._process.start()
+        with theirs:
+            try:
+                self._process.start()
+            except BaseException:
+                ours.close()
+                raise
+        self._closed = False
         atexit.register(self._process.kill)  # else the interpreter waits for it at its end
-        theirs.close()
         try:
             await loop.create_unix_connection(lambda: self, sock=ours)
             kind, content = await self._first
@@ -60,7 +67,7 @@ class Child(asyncio.Protocol):
         self._transport.write(worker.HEAD.pack(worker.ITEMS, len(content)) + content)
 
     async def kill(self) -> str:
-        """Ends the process. How it ended, for the log; "" if it was killed before."""
+        """Ends the process. How it ended, for the log; "" if there was none."""
         if self._closed:
             return ""
         self._closed = True

@@ -84,11 +84,15 @@ class Intake:
 
     async def close(self) -> None:
         """Ends the processes. The folder is the caller's to remove (`images.private_folder`)."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for process in list(self._all):
+        while self._tasks:  # one that is cancelled may start another, to replace its process
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        ended = list(self._all)
+        for process in ended:
             self._remove(process)
+        for process in ended:
+            await asyncio.to_thread(process.join)
 
     def ready(self) -> bool:
         """Whether one of the processes runs."""
@@ -189,9 +193,10 @@ class Intake:
     def _replace(self, process: _Process) -> None:
         logs.event("intake-died")
         self._remove(process)
-        self._task(self._keep_adding())
+        self._task(self._keep_adding(process))
 
-    async def _keep_adding(self) -> None:
+    async def _keep_adding(self, ended: _Process) -> None:
+        await asyncio.to_thread(ended.join)
         while True:
             try:
                 return await self._add()
@@ -274,4 +279,8 @@ class _Process:
         self._theirs.close()
         if self._process.pid is not None:
             self._process.kill()
+
+    def join(self) -> None:
+        """Waits a moment until it is gone after `kill`, and its memory with it."""
+        if self._process.pid is not None:
             self._process.join(1)

@@ -113,7 +113,9 @@ class Annotating(Response):
         self.splitter = Splitter(self.options.max_body)
         self._held = 0  # bytes that count among those of all bodies
         self._unended = 0  # of them, those of the line that is being read
-        self._line = (0, 0.0)  # the number of the line that is being read, and when it began
+        self._began = 0.0  # when that line did
+        self._in_flight = 0  # bytes of the blocks that are worked on or wait to be sent
+        self._freed = asyncio.Event()  # by a block that has been sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A client that goes away cancels everything that is on its way."""
@@ -131,6 +133,8 @@ class Annotating(Response):
                 while block := await results.get():
                     await send(_body(await block.answer))
                     self._hold(-block.size)
+                    self._in_flight -= block.size
+                    self._freed.set()
             await send(_body(b"", more=False))
 
     async def _read(self, group: asyncio.TaskGroup, results: asyncio.Queue) -> None:
@@ -138,7 +142,10 @@ class Annotating(Response):
             async for piece in self._pieces():
                 for block in blocks(self.splitter.lines(piece), self.options.batch_size):
                     size = sum(len(line.content or b"") for line in block)
-                    self._hold(size)
+                    await self._room(size)
+                    self._hold(size - self._unended)
+                    self._unended = 0
+                    self._in_flight += size
                     answer = group.create_task(self._annotated(block))
                     await results.put(Block(answer, size))
                 self._check_unended()
@@ -154,14 +161,22 @@ class Annotating(Response):
         ever.
         """
         size = self.splitter.held()
-        self._hold(size - self._unended)
+        before = self._unended
+        self._hold(size - before)
         self._unended = size
         now = asyncio.get_running_loop().time()
-        number, began = self._line
-        if number != self.splitter.number:
-            self._line = (self.splitter.number, now)
-        elif size and now > began + self.options.body_timeout + size / MIN_RATE:
+        if not before:  # a line begins, however long ago the last one ended
+            self._began = now
+        if size and now > self._began + self.options.body_timeout + size / MIN_RATE:
             raise Problem("request-timed-out", "The line did not end in time.")
+
+    async def _room(self, size: int) -> None:
+        """Waits until the blocks on their way leave room for another one of this size, so that a
+        stream of long lines does not fill what is for all bodies.
+        """
+        while self._in_flight and self._in_flight + size > self.options.max_body:
+            self._freed.clear()
+            await self._freed.wait()
 
     def _hold(self, added: int) -> None:
         self._held += added
