@@ -369,6 +369,7 @@ def test_sigterm_under_load_loses_no_request():
         clients = [client(service.port, number % 2 == 0, seen) for number in range(20)]
         tasks = [asyncio.create_task(one) for one in clients]
         while seen[200] < 300:
+            assert not any(task.done() for task in tasks), "a client has ended before the signal"
             await asyncio.sleep(0.01)
         service.process.send_signal(signal.SIGTERM)
         await asyncio.wait(tasks)

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from xraygen.service import metrics, openapi
+from xraygen.service import logs, metrics, openapi
 from xraygen.service.guard import Guard
 from xraygen.service.intake import Failed
 from xraygen.service.intake_process import Intake
@@ -46,6 +46,7 @@ class Api(FastAPI):
             for part in parts:
                 stack.push_async_callback(part.close)
                 await part.start()
+            logs.event("ready", models=[model.name for model in self.loaded.models()])
             yield
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -100,7 +100,6 @@ class Server(uvicorn.Server):
         async with self.api.router.lifespan_context(self.api):
             gc.collect()
             gc.freeze()
-            logs.event("ready", models=[model.name for model in self.loaded.models()])
             await asyncio.Event().wait()
 
     async def on_tick(self, counter: int) -> bool:
