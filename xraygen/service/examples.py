@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xraygen.service.loaded import Loaded
 
-REPORT = "The heart is normal in size. There is a small left pleural effusion."
+# Of no region in particular, because which there are params.yaml says.
+REPORT = "Two views. No acute abnormality."
 CASE = {"id": "case-1", "report": REPORT}
 ANNOTATION_REQUEST = {"cases": [CASE]}
 # A grey PNG of one pixel.
@@ -25,7 +26,8 @@ JUDGEMENT_REQUEST = {
 def annotation_response(loaded: Loaded) -> dict:
     first = loaded.about.approaches[0]
     shared = {"id": "case-1", "approach": first.name, "model": first.model}
-    quoted = "There is a small left pleural effusion."
+    quoted = "No acute abnormality."
+    region = next(iter(first.test.regions)) if first.test else "region"
     start = REPORT.index(quoted)
     finding = {
         "support": "verbatim",
@@ -34,7 +36,7 @@ def annotation_response(loaded: Loaded) -> dict:
         "text": quoted,
         "review": False,
     }
-    return {"annotations": [shared | {"regions": {"lung": finding}}]}
+    return {"annotations": [shared | {"regions": {region: finding}}]}
 
 
 def judgement_response(loaded: Loaded) -> dict:
