@@ -5,7 +5,7 @@ one client that sends them one after the other, and the share of answers that ar
     python bench/serve_vlm.py [--approach vlm-finetuned] [--studies 100] [--clients 64]
 
 Run in the project's folder after `dvc repro`. The model runs in its process as in the service, for
-each measurement anew; HTTP is left out. Prints one JSON line.
+new ones for each measurement; HTTP is left out. Prints one JSON line.
 """
 
 import argparse

@@ -4,7 +4,7 @@ that its service answers where only data/, .cache/ and /tmp can be written.
     python -m recipes.check_image localhost/xraygen     # prints JSON; exit status 1: a check failed
 
 Needs root, buildah and, in this folder, what `dvc repro` made. The service runs in namespaces with
-a network of its own.
+a separate network.
 """
 
 import base64

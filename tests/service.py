@@ -1,4 +1,4 @@
-"""The service as users start it: `xraygen serve` in a process of its own, on a free port of the
+"""The service as users start it: `xraygen serve` in a separate process, on a free port of the
 loopback, in a made-up project with a fitted router.
 
     @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """`body`: bytes (or an iterator of them, sent in chunks) as they are, anything else as
-        JSON. Each request has a connection of its own.
+        JSON. Each request opens a new connection.
         """
         sent = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         if body is not None and not isinstance(body, bytes | Iterator):

@@ -64,7 +64,7 @@ class _Parts:
 
     def _end_part(self) -> None:
         if not self._name or self._name in self.found:
-            raise Problem("invalid-multipart", "Each part must have a name of its own.")
+            raise Problem("invalid-multipart", "Each part must have a name, no two the same.")
         self.found[self._name] = self._content
 
     def _end(self) -> None:
