@@ -189,7 +189,7 @@ def test_openapi_declares_every_route_and_its_problems(openapi):
         for operation in path.values():
             assert operation["summary"]
             declared |= {int(status) for status in operation["responses"]}
-    # What is left has no route of its own, or needs keys or a rate limit.
+    # The others have no route, or need keys or a rate limit.
     elsewhere = {401, 404, 405}
     assert {status for status, _ in CODES.values()} <= declared | elsewhere
 
