@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Say how many requests, tokens and dollars that takes."
 )
-def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> None:
+@click.option(
+    "--ray",
+    "address",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="",
+    help="Annotate on the Ray cluster at ADDRESS, by default on one of this machine alone; --out is "
+    "a folder then.",
+)
+def annotate(
+    cases: Path, approach: str, out: Path | None, dry_run: bool, address: str | None
+) -> None:
     """Annotate CASES, a CSV, TSV or JSONL file with id, report and optionally images, with the
     models that the pipeline left.
     """
@@ -40,6 +51,14 @@ def annotate(cases: Path, approach: str, out: Path | None, dry_run: bool) -> Non
         raise click.UsageError("Give either --out or --dry-run.")
     settings = params.load()
     project = Project(Path.cwd(), cases.parent, settings.regions, settings.llm)
+    if address is not None and out is not None:
+        from xraygen.annotators.on_cluster import Annotating
+        from xraygen.engines.cluster.run import run
+
+        job = Annotating(settings.approaches, approach, project)
+        done = run(job, str(cases.resolve()), out, address)
+        click.echo(f"{done['records']:,} cases annotated: {out}", err=True)
+        return
     annotator = load(settings.approaches, approach, project)
     has_images = False
 

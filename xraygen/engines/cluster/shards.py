@@ -1,0 +1,44 @@
+"""The input as shards: parts of files that are read independently of each other."""
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import fsspec
+
+LEAST = 2**20  # bytes of a shard
+MOST = 10_000  # shards of one run
+
+
+class Shard(NamedTuple):
+    """The lines of the file `url` that begin in the bytes `start` to `end`. `index`: its place in
+    the input.
+    """
+
+    index: int
+    url: str
+    start: int
+    end: int
+
+    def rows(self) -> Iterator[tuple[str, dict]]:
+        """(place, row) of each line."""
+        with fsspec.open(self.url, "rb") as file:
+            at = self.start
+            if at:
+                file.seek(at - 1)
+                at += len(file.readline()) - 1
+            while at < self.end and (line := file.readline()):
+                if line.strip():
+                    yield f"{self.url} at byte {at:,}", json.loads(line)
+                at += len(line)
+
+
+def plan(source: str) -> list[Shard]:
+    """The shards of a JSON Lines file."""
+    with fsspec.open(source, "rb") as file:
+        length = file.seek(0, 2)
+    size = max(LEAST, length // MOST)
+    starts = range(0, length, size)
+    return [
+        Shard(index, source, start, min(start + size, length)) for index, start in enumerate(starts)
+    ]
