@@ -1,12 +1,18 @@
 """Annotating on a Ray cluster: what each actor does."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
 
 from xraygen.annotators.base import Project, Settings
-from xraygen.annotators.load import load
+from xraygen.annotators.load import Checked, load
+from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.core.tables import _case
-from xraygen.engines.cluster.run import Job, Work
+from xraygen.engines.cluster.job import Counts, Job, Work
+from xraygen.engines.cluster.shards import Row
 
 
 class Annotating(Job):
@@ -20,11 +26,32 @@ class Annotating(Job):
     def identity(self) -> dict:
         return {"approach": self.name}
 
-    def start(self) -> Work:
-        annotate = load(self.approaches, self.name, self.project)
+    def start(self, shared: Any) -> Work:
+        return Annotate(load(self.approaches, self.name, self.project))
 
-        def work(rows: Iterable[tuple[str, dict]]) -> Iterator[AnnotationRecord]:
-            cases: Iterator[Case] = (_case(row, place, False) for place, row in rows)
-            return annotate(cases)
+    def plan(self, rows: Iterable[Row]) -> object:
+        annotator = load(self.approaches, self.name, self.project)
+        cases = (_case(row.cells, row.place, False) for row in rows)
+        return annotator.plan(cases)
 
-        return work
+
+class Annotate(Work):
+    def __init__(self, annotator: Checked) -> None:
+        self.annotator = annotator
+
+    def __call__(self, rows: Iterable[Row]) -> Iterator[AnnotationRecord]:
+        cases: Iterator[Case] = (_case(row.cells, row.place, False) for row in rows)
+        return self.annotator(cases)
+
+    def failed(self, row: Row, reason: str) -> AnnotationRecord:
+        return AnnotationRecord(
+            id=str(row.cells.get("id") or row.place), annotation=None, error=reason
+        )
+
+    def count(self, record: BaseModel, counts: Counts) -> None:
+        assert isinstance(record, AnnotationRecord)
+        if record.annotation is None:
+            counts.failed += 1
+            kind = "pictures" if record.usage.get("unreadable_pictures") else "answers"
+            counts.reasons.setdefault(kind, Counter())[record.error or ""] += 1
+        counts.usage.update(record.usage)

@@ -53,11 +53,11 @@ def annotate(
     project = Project(Path.cwd(), cases.parent, settings.regions, settings.llm)
     if address is not None and out is not None:
         from xraygen.annotators.on_cluster import Annotating
-        from xraygen.engines.cluster.run import run
+        from xraygen.engines.cluster.run import Cluster, run
 
         job = Annotating(settings.approaches, approach, project)
-        done = run(job, str(cases.resolve()), out, address)
-        click.echo(f"{done['records']:,} cases annotated: {out}", err=True)
+        done = run(job, str(cases.resolve()), str(out), Cluster(address))
+        click.echo(f"{done.records:,} cases annotated: {out}", err=True)
         return
     annotator = load(settings.approaches, approach, project)
     has_images = False

@@ -1,36 +1,31 @@
 """The shards that have no results yet, put to actors on a Ray cluster."""
 
 import os
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import NamedTuple
 
 from xraygen.core.progress import progress_bar
+from xraygen.engines.cluster.job import Counts, Job
 from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.shards import Shard, plan
 
-Work = Callable[[Iterable[tuple[str, dict]]], Iterator[BaseModel]]
 
+class Cluster(NamedTuple):
+    """Where to run. `address`: host:port or auto; "" = a cluster of this machine alone, which ends
+    with the run. `actors`: None = as many as the cores, or the GPUs divided by `gpus`. `gpus`: of
+    each actor; may be a fraction.
+    """
 
-class Job(ABC):
-    """What is done with the rows. It is pickled for the actors."""
-
-    @abstractmethod
-    def identity(self) -> dict:
-        """Everything that shapes a result apart from the input; JSON."""
-
-    @abstractmethod
-    def start(self) -> Work:
-        """Loads the model, in an actor. The work makes one record of each row, in order."""
+    address: str = ""
+    actors: int | None = None
+    gpus: float = 0
 
 
 class _Actor:
-    def __init__(self, job: Job, out: Path) -> None:
+    def __init__(self, job: Job, out: Path, shared: object) -> None:
         self.parts = Parts(out)
-        self.work = job.start()
+        self.work = job.start(shared)
 
     def __call__(self, batch: dict) -> dict:
         counts = []
@@ -40,20 +35,22 @@ class _Actor:
         return {"records": counts}
 
 
-def run(job: Job, source: str, out: Path, address: str = "", actors: int = 2) -> Counter[str]:
-    """`address`: of the cluster; "" = a cluster of this machine alone, which ends with the run."""
+def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") -> Counts:
+    """Work on what is missing in the folder `out`. `form`: jsonl or parquet. Returns the counts of
+    all shards, also those of earlier runs.
+    """
     shards = plan(source)
-    parts = Parts(out)
+    parts = Parts(Path(out))
     parts.begin({"input": source, "job": job.identity()})
     missing = parts.missing(shards)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
-    done: Counter[str] = Counter(shards=len(shards), computed=len(missing))
+    done = Counts()
     if not missing:
         return done
     ray.init(
-        address=address or "local",
+        address=cluster.address or "local",
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
@@ -65,15 +62,22 @@ def run(job: Job, source: str, out: Path, address: str = "", actors: int = 2) ->
         dataset = ray.data.from_items([list(s) for s in missing], override_num_blocks=len(missing))
         results = dataset.map_batches(
             _Actor,
-            fn_constructor_args=(job, out.resolve()),
+            fn_constructor_args=(job, Path(out).resolve(), job.share()),
             batch_size=None,
             num_cpus=0.5,
-            compute=ray.data.ActorPoolStrategy(size=actors),
+            compute=ray.data.ActorPoolStrategy(size=cluster.actors or 2),
         )
         with progress_bar(len(missing), "annotate", "shards") as step:
             for row in results.iter_rows():
-                done["records"] += row["records"]
+                done.records += row["records"]
                 step()
     finally:
         ray.shutdown()
     return done
+
+
+def dry_run(job: Job, source: str) -> str:
+    """What a run would do, without starting Ray."""
+    shards = plan(source)
+    asked = job.plan(chain.from_iterable(shard.rows() for shard in shards))
+    return f"{len(shards):,} shards; {asked}"

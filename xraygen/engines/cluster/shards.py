@@ -10,6 +10,16 @@ LEAST = 2**20  # bytes of a shard
 MOST = 10_000  # shards of one run
 
 
+class Row(NamedTuple):
+    """A row of the input. `place`: file and line, for errors. `problem`: why it cannot be used;
+    `cells` then has what is known of it, such as the id.
+    """
+
+    place: str
+    cells: dict
+    problem: str | None = None
+
+
 class Shard(NamedTuple):
     """The lines of the file `url` that begin in the bytes `start` to `end`. `index`: its place in
     the input.
@@ -20,8 +30,7 @@ class Shard(NamedTuple):
     start: int
     end: int
 
-    def rows(self) -> Iterator[tuple[str, dict]]:
-        """(place, row) of each line."""
+    def rows(self) -> Iterator[Row]:
         with fsspec.open(self.url, "rb") as file:
             at = self.start
             if at:
@@ -29,7 +38,7 @@ class Shard(NamedTuple):
                 at += len(file.readline()) - 1
             while at < self.end and (line := file.readline()):
                 if line.strip():
-                    yield f"{self.url} at byte {at:,}", json.loads(line)
+                    yield Row(f"{self.url} at byte {at:,}", json.loads(line))
                 at += len(line)
 
 
