@@ -51,3 +51,10 @@ def plan(source: str) -> list[Shard]:
     return [
         Shard(index, source, start, min(start + size, length)) for index, start in enumerate(starts)
     ]
+
+
+def inputs(source: str) -> list[dict]:
+    """What identifies the content of the input: its files with size and time."""
+    filesystem, path = fsspec.url_to_fs(source)
+    info = filesystem.info(path)
+    return [{"file": source, "bytes": info["size"], "modified": info.get("mtime")}]
