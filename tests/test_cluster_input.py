@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 
 from xraygen.engines.cluster import lines, parquet
-from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, fingerprint, plan
+from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, fingerprint, plan
 
 TRICKY = ["a", "é", "\U0001f6d1", ",", ";", '"', "\n", "\r", "\r\n", " ", "\t", "|", "\\", "-"]
 TEXTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join)
@@ -248,3 +248,10 @@ def test_a_completion_that_first_rows_have_is_null_where_others_lack_it(folder):
     rows = [pair, pair | {"Completion": "c"}, pair]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [row.cells["completion"] for row in rows_of(path, 1, PAIRS)] == [None, "c", None]
+
+
+def test_a_shard_is_the_same_after_it_has_been_sent(folder):
+    path = folder / "s.csv"
+    path.write_text("id;report\n1;a\n2;b\n")
+    for shard in plan(str(path), least=1):
+        assert Shard.model_validate_json(shard.model_dump_json()) == shard

@@ -10,6 +10,7 @@ from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.load import Checked, load
 from xraygen.core.cases import case_of
 from xraygen.core.study import AnnotationRecord, Case
+from xraygen.engines.cluster.formats import annotation_tables
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import Row
 
@@ -27,6 +28,9 @@ class Annotating(Job):
 
     def start(self, shared: Any) -> Work:
         return Annotate(load(self.approaches, self.name, self.project))
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        return annotation_tables(records, self.project.regions)
 
     def plan(self, rows: Iterable[Row]) -> object:
         annotator = load(self.approaches, self.name, self.project)

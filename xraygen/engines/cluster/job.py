@@ -77,6 +77,10 @@ class Job(ABC):
         """
         return None
 
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        """The records as Arrow tables with one schema, at least one; for Parquet."""
+        raise NotImplementedError
+
     def usage(self, shared: Any) -> dict[str, float]:
         """What the run has used as a whole, apart from what is counted by record; called on the
         driver at the end.

@@ -30,7 +30,7 @@ class _Actor:
     def __call__(self, batch: dict) -> dict:
         counts = []
         for item in batch["item"]:
-            shard = Shard(*item)
+            shard = Shard.model_validate_json(item)
             counts.append(self.parts.write(shard, self.work(shard.rows())))
         return {"records": counts}
 
@@ -59,7 +59,9 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
         import ray.data
 
         ray.data.DataContext.get_current().enable_progress_bars = False
-        dataset = ray.data.from_items([list(s) for s in missing], override_num_blocks=len(missing))
+        dataset = ray.data.from_items(
+            [s.model_dump_json() for s in missing], override_num_blocks=len(missing)
+        )
         results = dataset.map_batches(
             _Actor,
             fn_constructor_args=(job, Path(out).resolve(), job.share()),
