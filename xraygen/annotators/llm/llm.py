@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import ClassVar
 
 from xraygen.annotators.base import Annotator, Project
+from xraygen.annotators.llm.asking import Here
 from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.direct import Direct, Outcome
 from xraygen.annotators.llm.exchange import Exchange
@@ -68,11 +69,11 @@ class Llm(Annotator):
                 yield self._record(outcome)
 
     def _directly(self, cases: Iterable[Case]) -> Generator[Outcome]:
-        direct = Direct(self.exchange)
+        asking = Here(self.exchange)
         try:
-            yield from direct.outcomes(cases)
+            yield from Direct(self.exchange, asking).outcomes(cases)
         finally:
-            self._count(direct.requests, direct.retries, direct.hits)
+            self._count(asking.requests, asking.retries, asking.hits)
 
     def _by_batch(self, cases: Iterable[Case]) -> Generator[Outcome]:
         asked = [(case, self.exchange.question(case)) for case in cases]
