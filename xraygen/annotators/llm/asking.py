@@ -48,9 +48,11 @@ class Asking(ABC):
     async def ask(self, asked: Asked, messages: Messages) -> Answer:
         """The same, or else the server's."""
 
+    @abstractmethod
     async def stop(self, error: BaseException) -> None:
         """Asks nothing more. What is under way will have to be paid for, so it is awaited."""
 
+    @abstractmethod
     async def close(self) -> None:
         """Ends what has not been sent."""
 

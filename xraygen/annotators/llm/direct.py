@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from xraygen.annotators.llm.asking import Answer, Asking, Here
+from xraygen.annotators.llm.asking import Answer, Asking
 from xraygen.annotators.llm.exchange import Exchange
 from xraygen.annotators.llm.questions import Question
 from xraygen.core.errors import UserError
@@ -36,13 +36,13 @@ class _Pending(NamedTuple):
 
 
 class Direct:
-    """Asks the questions of an exchange. `asking`: who does; by default this process. It has the
-    numbers of requests once `outcomes` has ended.
+    """Has the questions of an exchange asked. `asking` has the numbers of requests once `outcomes`
+    has ended.
     """
 
-    def __init__(self, exchange: Exchange, asking: Asking | None = None) -> None:
+    def __init__(self, exchange: Exchange, asking: Asking) -> None:
         self.exchange = exchange
-        self.asking = asking or Here(exchange)
+        self.asking = asking
 
     def outcomes(self, cases: Iterable[Case]) -> Iterator[Outcome]:
         """One for each case, in order. UserError: as Asking.answer; the replies until then are
@@ -88,5 +88,5 @@ def _first(pending: deque[_Pending], loop: asyncio.AbstractEventLoop) -> Outcome
     """The outcome of the first pending case, which is awaited."""
     case, question, reply = pending.popleft()
     if isinstance(reply, asyncio.Task):
-        reply = loop.run_until_complete(reply)
+        return Outcome(case, question, loop.run_until_complete(reply))
     return Outcome(case, question, reply)

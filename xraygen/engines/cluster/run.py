@@ -55,6 +55,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
         log_to_driver=False,
         logging_level="error",
     )
+    shared = job.share()
     try:
         import ray.data
 
@@ -62,7 +63,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
         dataset = ray.data.from_items([list(s) for s in missing], override_num_blocks=len(missing))
         results = dataset.map_batches(
             _Actor,
-            fn_constructor_args=(job, Path(out).resolve(), job.share()),
+            fn_constructor_args=(job, Path(out).resolve(), shared),
             batch_size=None,
             num_cpus=0.5,
             compute=ray.data.ActorPoolStrategy(size=cluster.actors or 2),
@@ -72,6 +73,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
                 done.records += row["records"]
                 step()
     finally:
+        job.end(shared)
         ray.shutdown()
     return done
 
