@@ -11,8 +11,7 @@ from xraygen.annotators.llm.exchange import Asked, Replies
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.engines.cluster.shared import Service, Shared
-from xraygen.engines.server import secret
+from xraygen.engines.cluster.shared import Service, Shared, check_key
 
 
 class ForAll(Service):
@@ -36,12 +35,7 @@ class ForAll(Service):
         return await self._here.find(asked)
 
     async def ask(self, asked: Asked, messages: Messages) -> Answer:
-        name = self.replies.server.key
-        if self.driver_has_key and not secret(name):
-            raise UserError(
-                f"{name}: is set here, and not in the environment in which the cluster was "
-                "started; put it into the file .env in the project's folder"
-            )
+        check_key(self.replies.server.key, self.driver_has_key)
         return await self._here.ask(asked, messages)
 
     async def count(self, key: str, id: str, cost: float) -> bool:

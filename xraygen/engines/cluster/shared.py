@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.engines import answers
 from xraygen.engines.answers import Answers, Rows, Statement
+from xraygen.engines.server import secret
 from xraygen.engines.server_errors import Unavailable
 
 _PIECE = 64 * 2**10  # bytes; Ray hands over up to 100 KiB directly
@@ -69,6 +70,10 @@ class _Actor:
         except UserError as error:
             return _Failed(str(error))
 
+    async def stream(self, name: str, *pieces: bytes) -> AsyncIterator[bytes]:
+        for piece in _pieces(await self.call(name, *pieces)):
+            yield piece
+
 
 class Shared:
     """The actor, as the driver and the workers see it. Unavailable: it has ended, or what was
@@ -92,6 +97,14 @@ class Shared:
         with _ended():
             return _result(ray.get(self._send(name, args)))
 
+    def fetch(self, name: str, *args: object) -> Any:
+        """The same for a large result, which comes in pieces as well."""
+        import ray
+
+        with _ended():
+            sent = self._send(name, args, self._actor.stream.options(num_returns="streaming"))
+            return _result(pickle.loads(b"".join(ray.get(list(sent)))))
+
     async def ask(self, name: str, *args: object) -> Any:
         with _ended():
             return _result(await self._send(name, args))
@@ -108,10 +121,8 @@ class Shared:
             sent = [self._send("execute", ([statement],)) for statement in statements]
             return [_result(one)[0] for one in ray.get(sent)]
 
-    def _send(self, name: str, args: tuple) -> Any:
-        content = pickle.dumps(args)
-        pieces = [content[at : at + _PIECE] for at in range(0, len(content), _PIECE)]
-        return self._actor.call.remote(name, *pieces)
+    def _send(self, name: str, args: tuple, method: Any = None) -> Any:
+        return (method or self._actor.call).remote(name, *_pieces(args))
 
     def close(self, reason: str = "the run has ended") -> None:
         """On the driver. Requests under way are paid for, so their replies are awaited."""
@@ -120,6 +131,22 @@ class Shared:
         with contextlib.suppress(UserError):  # it has ended already, or never begun
             self.call("close", reason)
         ray.kill(self._actor)
+
+
+def _pieces(content: object) -> list[bytes]:
+    data = pickle.dumps(content)
+    return [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
+
+
+def check_key(name: str, driver_has_it: bool) -> None:
+    """In the actor. UserError: the key is in the environment of the command that started the run,
+    but not here. `name`: of the environment variable.
+    """
+    if driver_has_it and not secret(name):
+        raise UserError(
+            f"{name}: is set here, and not in the environment in which the cluster was started; "
+            "put it into the file .env in the project's folder"
+        )
 
 
 def _result(result: Any) -> Any:
