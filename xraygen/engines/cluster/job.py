@@ -81,6 +81,12 @@ class Job(ABC):
         """The records as Arrow tables with one schema, at least one; for Parquet."""
         raise NotImplementedError
 
+    def end(self, shared: Any) -> None:
+        """Called once, on the driver, when the run has ended, also by an error, and before Ray is
+        left.
+        """
+        return None
+
     def usage(self, shared: Any) -> dict[str, float]:
         """What the run has used as a whole, apart from what is counted by record; called on the
         driver at the end.

@@ -55,6 +55,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
         log_to_driver=False,
         logging_level="error",
     )
+    shared = job.share()
     try:
         import ray.data
 
@@ -64,7 +65,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
         )
         results = dataset.map_batches(
             _Actor,
-            fn_constructor_args=(job, Path(out).resolve(), job.share()),
+            fn_constructor_args=(job, Path(out).resolve(), shared),
             batch_size=None,
             num_cpus=0.5,
             compute=ray.data.ActorPoolStrategy(size=cluster.actors or 2),
@@ -74,6 +75,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
                 done.records += row["records"]
                 step()
     finally:
+        job.end(shared)
         ray.shutdown()
     return done
 
