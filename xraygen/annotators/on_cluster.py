@@ -1,8 +1,10 @@
 """Annotating on a Ray cluster: what each actor does."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,13 +12,19 @@ from pydantic import BaseModel
 import xraygen
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.failures import Failures, is_of_pictures
+from xraygen.annotators.llm.shared import ForAll
 from xraygen.annotators.load import Checked, load
 from xraygen.core.cases import case_of, id_of, refuse_long
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
+from xraygen.engines.cluster.formats import annotation_tables
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import Row
+from xraygen.engines.cluster.shared import Service, Shared
+
+# Annotators that neither store answers nor ask servers, unless a part of them does.
+_ALONE = ("constant", "router", "recorded", "cascade")
 
 _LAYERS = ("core", "language", "engines", "prompting", "annotators")  # what the stage depends on
 # Of the section llm: these shape no answer.
@@ -56,8 +64,33 @@ class Annotating(Job):
         folders = [*(package / layer for layer in _LAYERS), self.project.root / "plugins"]
         return sha256(path for folder in folders for path in sorted(folder.rglob("*.py")))
 
-    def start(self, shared: Any) -> Work:
-        return Annotate(load(self.approaches, self.name, self.project).unlimited())
+    def share(self) -> Shared | None:
+        """None for approaches that neither store answers nor ask servers."""
+        settings = self.approaches[self.name]
+        parts = [settings, *settings.parts(self.approaches)]
+        if all(part.annotator in _ALONE for part in parts):
+            return None
+        llm = self.project.llm
+        if llm.provider == "local":
+            return Shared(Service, self.project.root)
+        has_key = bool(os.environ.get(llm.api_key_env))
+        return Shared(partial(ForAll, llm, self.project.regions, has_key), self.project.root)
+
+    def start(self, shared: Shared | None) -> Work:
+        if shared:
+            shared.store_answers()
+        project = self.project._replace(shared=shared)
+        return Annotate(load(self.approaches, self.name, project).unlimited())
+
+    def usage(self, shared: Shared | None) -> dict[str, float]:
+        return shared.call("usage") if shared else {}
+
+    def end(self, shared: Shared | None) -> None:
+        if shared:
+            shared.close()
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        return annotation_tables(records, self.project.regions)
 
     def plan(self, rows: Iterable[Row]) -> object:
         """Rows that cannot be used are left out."""
@@ -118,7 +151,11 @@ def _case_or_failed(row: Row, pictures: bool) -> Case | AnnotationRecord:
         refuse_long("report", case.report, row.place)
     except UserError as error:
         return _failed(row, str(error).removeprefix(f"{row.place}: "))
-    return case
+    images = [
+        image.model_copy(update={"path": str(PurePosixPath(row.folder, image.path))})
+        for image in case.images
+    ]
+    return case.model_copy(update={"images": tuple(images)}) if row.folder else case
 
 
 def _failed(row: Row, reason: str) -> AnnotationRecord:

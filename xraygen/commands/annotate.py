@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xraygen.core.study import Case
+    from xraygen.engines.cluster.formats import Format
     from xraygen.engines.cluster.run import Cluster
     from xraygen.params import Params
 
@@ -35,7 +36,7 @@ def annotate(
     address: str | None,
     actors: int | None,
     gpus: float | None,
-    form: str | None,
+    form: "Format | None",
 ) -> None:
     """Annotate CASES, a CSV, TSV, JSONL or Parquet file with id, report and optionally images, with
     the models that the pipeline left. With --ray, CASES may also be a folder of such files, and a
@@ -54,7 +55,7 @@ def annotate(
 
 
 def _on_cluster(
-    cases: str, approach: str, out: str | None, where: "Cluster", form: str, settings: "Params"
+    cases: str, approach: str, out: str | None, where: "Cluster", form: "Format", settings: "Params"
 ) -> None:
     from xraygen.annotators.base import Project
     from xraygen.annotators.on_cluster import Annotating

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import first_problem
 from xraygen.core.study import Case
-from xraygen.core.tables import has_no_value, read_rows, text_of_id
+from xraygen.core.tables import has_no_value, is_empty, read_rows, text_of_id
 
 _PICTURE_NAME = re.compile(
     r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?"
@@ -38,11 +38,6 @@ def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
     for number, row in read_rows(path, *CASE):
         if not is_empty(row):
             yield case_of(row, f"{path}:{number}", pictures)
-
-
-def is_empty(row: dict) -> bool:
-    """Whether no cell has a value. Spreadsheets leave such rows."""
-    return all(has_no_value(value) for value in row.values())
 
 
 def case_of(row: dict, where: str, pictures: bool = False) -> Case:

@@ -42,6 +42,11 @@ def has_no_value(cell: object) -> bool:
     return cell is None or (isinstance(cell, float) and cell != cell)
 
 
+def is_empty(row: dict) -> bool:
+    """Whether no cell has a value. Spreadsheets leave such rows."""
+    return all(has_no_value(value) for value in row.values())
+
+
 def read_rows(
     path: Path,
     needed: Sequence[str],

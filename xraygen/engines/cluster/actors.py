@@ -2,10 +2,9 @@
 time.
 """
 
-import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ class Actor:
         """`folder`: the project's, on every node. `attempts`: the handle of an `Attempts`."""
         self.parts = parts
         self.attempts = attempts
+        self.tables = job.tables
         self.error = ""
         try:
             _enter(folder)
@@ -60,7 +60,7 @@ class Actor:
             self.error = str(error)
 
     def __call__(self, batch: dict) -> dict:
-        shard = Shard(*json.loads(batch["shard"][0]))
+        shard = Shard.model_validate_json(batch["shard"][0])
         counts = Counts()
         try:
             if not self.error:
@@ -77,17 +77,20 @@ class Actor:
         import ray
 
         # Ray repeats a task whose result it has lost.
-        if finished := self.parts.finished(shard):
-            return finished
+        if counts := self.parts.counted(shard):
+            return counts
         deadly = ray.get(self.attempts.begin.remote(shard.index))
         if deadly is None:
             try:
-                return self.parts.write(shard, self.work(shard.rows()), self.work.count)
+                return self._write(shard, self.work(shard.rows()))
             except UserError:
                 raise
             except Exception:
                 deadly = []
-        return self.parts.write(shard, self._one_by_one(shard, deadly), self.work.count)
+        return self._write(shard, self._one_by_one(shard, deadly))
+
+    def _write(self, shard: Shard, records: Iterable[BaseModel]) -> Counts:
+        return self.parts.write(shard, records, self.work.count, self.tables)
 
     def _one_by_one(self, shard: Shard, deadly: list[int]) -> Iterator[BaseModel]:
         import ray

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from xraygen.engines.cluster.shards import Row
+from xraygen.engines.cluster.shards import CASES, Columns, Row
 
 _REASONS = 100  # of each kind are counted apart
 
@@ -63,7 +63,12 @@ class Work(ABC):
 
 
 class Job(ABC):
-    """It is pickled for the actors, so that it holds settings, and neither models nor keys."""
+    """It is pickled for the actors, so that it holds settings, and neither models nor keys.
+
+    `columns`: what it reads of the input.
+    """
+
+    columns: ClassVar[Columns] = CASES
 
     @abstractmethod
     def identity(self) -> dict:
@@ -91,8 +96,14 @@ class Job(ABC):
         """
         return {}
 
-    def close(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
-        """Called on the driver however the run ends, before Ray does."""
+    def end(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
+        """Called once, on the driver, when the run has ended, also by an error, and before Ray is
+        left.
+        """
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        """The records as Arrow tables with one schema, at least one; for Parquet."""
+        raise NotImplementedError
 
     def check(self, counts: Counts, expected: int) -> None:  # noqa: B027  # judges have no limit
         """Called on the driver with the counts of all shards so far, and the number of records
