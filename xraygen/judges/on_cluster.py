@@ -54,7 +54,7 @@ class Judging(Job):
         judge = load(self.name, self.settings)
         return JudgeRows(judge, judging(self.name, self.settings, shared))
 
-    def end(self, shared: Shared | None) -> None:
+    def close(self, shared: Shared | None) -> None:
         if shared:
             shared.close()
 
