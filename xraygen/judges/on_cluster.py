@@ -101,9 +101,11 @@ class JudgeRows(Work):
     def count(self, record: BaseModel, counts: Counts) -> None:
         assert isinstance(record, Judged)
         verdict = record.root["verdict"]
-        counts.usage[verdict] = counts.usage.get(verdict, 0) + 1
-        if verdict == "failed":
+        counts.verdicts[verdict] = counts.verdicts.get(verdict, 0) + 1
+        if ERROR in record.root:
             counts.failed += 1
+        elif self._has_answer(record.root):
+            counts.use({"answers_read": 1})
 
 
 def _sides(pair: dict) -> tuple[str, str]:
