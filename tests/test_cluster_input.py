@@ -205,7 +205,15 @@ def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, nam
 
 def test_a_folder_is_read_in_the_order_of_its_names(folder):
     root = folder / "many"
-    for name in ("b.csv", "a/2.csv", "a/10.csv", ".hidden/x.csv", "a/.y.csv", "a/README.md"):
+    for name in (
+        "b.csv",
+        "a/2.csv",
+        "a/10.csv",
+        ".hidden/x.csv",
+        "a/.y.csv",
+        "_counts/z.csv",
+        "a/README.md",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"id,report\n{name},Clear.\n")
     rows = rows_of(root)

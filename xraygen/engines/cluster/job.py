@@ -93,18 +93,20 @@ class Job(ABC):
         """
         return None
 
-    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
-        """The records as Arrow tables with one schema, at least one; for Parquet."""
-        raise NotImplementedError
-
     def usage(self, shared: Any) -> dict[str, float]:
         """What this run has used as a whole, apart from what is counted by record; called on the
         driver at the end.
         """
         return {}
 
-    def close(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
-        """Called on the driver however the run ends, before Ray does."""
+    def end(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
+        """Called once, on the driver, when the run has ended, also by an error, and before Ray is
+        left.
+        """
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        """The records as Arrow tables with one schema, at least one; for Parquet."""
+        raise NotImplementedError
 
     def check(self, counts: Counts, expected: int) -> None:  # noqa: B027  # judges have no limit
         """Called on the driver with the counts of all shards so far, and the number of records
