@@ -11,6 +11,7 @@ from xraygen.commands.options import FILE, OUTPUT, OUTPUT_OR_URL, cluster, ray_o
 
 if TYPE_CHECKING:
     from xraygen.core.study import Record
+    from xraygen.engines.cluster.formats import Format
     from xraygen.engines.cluster.run import Cluster
     from xraygen.judges import Judge
 
@@ -44,7 +45,7 @@ def judge(
     address: str | None,
     actors: int | None,
     gpus: float | None,
-    form: str | None,
+    form: "Format | None",
 ) -> None:
     """Judge PAIRS, a CSV, TSV, JSONL or Parquet file with reference and candidate, row by row. With
     --ray, PAIRS may also be a folder of such files, and a URL; a row that cannot be used fails
@@ -62,7 +63,7 @@ def judge(
         _in_this_process(Path(pairs), name, out)
 
 
-def _on_cluster(pairs: str, name: str, out: str | None, where: "Cluster", form: str) -> None:
+def _on_cluster(pairs: str, name: str, out: str | None, where: "Cluster", form: "Format") -> None:
     from xraygen.engines.cluster.run import dry_run, run
     from xraygen.judges.on_cluster import Judging
 
