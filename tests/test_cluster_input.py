@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xraygen.commands.judge import judge
@@ -28,6 +28,7 @@ from xraygen.engines.cluster import formats, lines, parquet
 from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, fingerprint, plan
 from xraygen.judges.on_cluster import Judged, Judging
 
+SOME = settings(max_examples=settings.default.max_examples * 2 // 5)
 TRICKY = ["a", "é", "\U0001f6d1", ",", ";", '"', "\n", "\r", "\r\n", " ", "\t", "|", "\\", "-"]
 TEXTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join)
 ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=8)
@@ -56,6 +57,7 @@ def in_memory(name: str, content: bytes) -> str:
     return f"memory://{name}"
 
 
+@SOME
 @given(rows=ROWS, data=st.data())
 def test_shards_of_json_lines_give_the_rows_of_the_file(folder, rows, data):
     content = "\ufeff" * data.draw(st.booleans())
@@ -70,6 +72,7 @@ def test_shards_of_json_lines_give_the_rows_of_the_file(folder, rows, data):
     assert cases_of(rows_of(url, data.draw(STEPS))) == list(read_cases(path))
 
 
+@SOME
 @given(rows=ROWS, end=ENDS, separator=st.sampled_from(",;\t|"), data=st.data())
 def test_shards_of_a_table_give_the_rows_of_the_file(folder, rows, end, separator, data):
     text = io.StringIO(newline="")
@@ -90,6 +93,7 @@ def test_shards_of_a_table_give_the_rows_of_the_file(folder, rows, end, separato
     assert cases_of(rows_of(url, data.draw(STEPS))) == list(read_cases(path))
 
 
+@SOME
 @given(st.lists(st.sampled_from([*b'a1",\n\r{}:[] ', 0xE9, 0xC3, 0xA9])).map(bytes), STEPS, STEPS)
 @example(b'1,"a\n2,b\n3,c', 1, 5)
 @example(b'1,"a\r\n2,"b"x\r3,\xe9\r\n', 2, 9)
@@ -99,6 +103,7 @@ def test_what_is_damaged_does_not_depend_on_where_shards_begin(content, one, oth
         assert rows_of(url, one) == rows_of(url, other) == rows_of(url, 1000)
 
 
+@SOME
 @given(st.lists(TEXTS, max_size=40), st.integers(1, 12), st.integers(1, 9), STEPS)
 def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, most, least):
     path = folder / "c.parquet"
@@ -320,15 +325,15 @@ def test_a_judge_says_on_the_cluster_what_it_says_without(folder, kind):
 def test_answers_in_a_column_are_read_on_the_cluster_too(folder):
     (folder / "a.csv").write_text(
         "reference,candidate,completion\n"
-        + "Heart is large.,Heart is normal.,no answer of GREEN\n" * 2
+        + "Heart is large.,Heart is normal.,no answer of CRIMSON\n" * 2
     )
     done = CliRunner().invoke(
-        judge, [str(folder / "a.csv"), "--judge", "green", "--out", str(folder / "a.out.csv")]
+        judge, [str(folder / "a.csv"), "--judge", "crimson", "--out", str(folder / "a.out.csv")]
     )
     assert done.exit_code == 0, done.output
     with (folder / "a.out.csv").open(newline="") as file:
         expected = [row["verdict"] for row in csv.DictReader(file)]
-    records = judged_on_the_cluster(folder / "a.csv", 1, "green")
+    records = judged_on_the_cluster(folder / "a.csv", 1, "crimson")
     assert [record.root["verdict"] for record in records] == expected == ["unparseable"] * 2
 
 
@@ -340,7 +345,7 @@ def test_a_row_that_is_no_pair_is_not_judged_and_says_why(folder):
     rows += [{"id": "4", "reference": "a", "candidate": "b", "note": ["\ud83d"]}]
     good = {"id": "5", "reference": "a", "candidate": "a"}
     source.write_text("".join(json.dumps(row) + "\n" for row in [good, *rows, good]))
-    records = [record.root for record in judged_on_the_cluster(source, 1)]
+    records = [record.root for record in judged_on_the_cluster(source, 50)]
     assert [record["id"] for record in records] == ["5", "1", "2", "3", "4", "5"]
     assert [record["verdict"] for record in records] == ["identical", *["failed"] * 4, "identical"]
     assert [record.get("judge_error", "").partition(": ")[2] for record in records] == [
@@ -351,7 +356,7 @@ def test_a_row_that_is_no_pair_is_not_judged_and_says_why(folder):
         "a lone surrogate, which is not a character; remove it",
         "",
     ]
-    assert all(record.model_dump_json() for record in judged_on_the_cluster(source, 1))
+    assert all(record.model_dump_json() for record in judged_on_the_cluster(source, 50))
 
 
 # The files of results
@@ -375,6 +380,7 @@ RECORDS = st.builds(
 )
 
 
+@SOME
 @given(st.lists(RECORDS, max_size=5))
 def test_annotations_are_the_same_after_parquet(records):
     regions = Regions.model_validate({name: {"about": name} for name in NAMES})
