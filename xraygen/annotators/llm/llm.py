@@ -85,7 +85,7 @@ class Llm(Annotator):
         try:
             yield from Direct(self.exchange, asking).outcomes(cases)
         finally:
-            self._count(asking.requests, asking.retries, asking.hits)
+            self._sent.update(asking.sent()._asdict())
 
     def _by_batch(self, cases: Iterable[Case]) -> Generator[Outcome]:
         asked = [(case, self.exchange.question(case)) for case in cases]
@@ -96,17 +96,14 @@ class Llm(Annotator):
         if new:
             batches = Batches(self.exchange)
             reasons = batches.answer(new)
-            self._count(batches.sent, batches.sent_again, hits=0)
-        self._count(requests=0, retries=0, hits=len(questions) - len(new))
+            self._sent.update(requests=batches.sent, retries=batches.sent_again)
+        self._sent.update(cache_hits=len(questions) - len(new))
         for case, question in asked:
             if isinstance(question, str):
                 yield Outcome(case, question, question)
             else:
                 reply = self.exchange.find(question) or reasons[question.key]
                 yield Outcome(case, question, reply)
-
-    def _count(self, requests: int, retries: int, hits: int) -> None:
-        self._sent.update(requests=requests, retries=retries, cache_hits=hits)
 
     def _record(self, outcome: Outcome) -> AnnotationRecord:
         """Tokens are counted for the first case with this question; they were paid for once. On a

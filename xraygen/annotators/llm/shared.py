@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from xraygen.annotators.llm.asking import Answer, Asking, Here, Messages
+from xraygen.annotators.llm.asking import Answer, Asking, Here, Messages, Sent
 from xraygen.annotators.llm.exchange import Asked, Replies
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.core.errors import UserError
@@ -49,13 +49,8 @@ class ForAll(Service):
 
     async def usage(self) -> dict[str, float]:
         """As that of the annotator llm, of all workers."""
-        asker = self._here
-        usage: dict[str, float] = {
-            "requests": asker.requests,
-            "retries": asker.retries,
-            "cache_hits": asker.hits,
-            "seconds": round(time.monotonic() - self._start, 1),
-        }
+        usage: dict[str, float] = dict(self._here.sent()._asdict())
+        usage["seconds"] = round(time.monotonic() - self._start, 1)
         if self.replies.price is not None:
             usage["cost_usd"] = round(self._cost, 6)
         return usage
@@ -77,6 +72,9 @@ class Elsewhere(Asking):
 
     async def ask(self, asked: Asked, messages: Messages) -> Answer:
         return await self.shared.ask("ask", asked, messages)
+
+    def sent(self) -> Sent:
+        return Sent()
 
     async def stop(self, error: BaseException) -> None:
         """Other workers may go on; the driver ends the run."""
