@@ -71,6 +71,8 @@ class Llm(Annotator):
         """UserError: the server cannot be reached, rejects the key, does not have the model, or
         `max_cost_usd` would be exceeded; the replies until then are stored.
         """
+        if self.shared:  # which knows of those of other calls
+            self._counted.clear()
         asked = self._by_batch(cases) if self.llm.mode == "batch" else self._directly(cases)
         with contextlib.closing(asked) as outcomes:
             for outcome in outcomes:
@@ -136,12 +138,12 @@ class Llm(Annotator):
 
     def _counts(self, question: Question, cost: float) -> bool:
         """Whether a question is counted for its case."""
-        if self.shared:
-            return self.shared.call("count", question.key, question.case.id, cost)
         if question.key in self._counted:
             return False
         if self.exchange.kept.stored:
             self._counted.add(question.key)
+        if self.shared:
+            return self.shared.call("count", question.key, question.case.id, cost)
         self._cost += cost
         return True
 
