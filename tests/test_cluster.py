@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 _PATIENCE = 60  # seconds; the machine may be busy
 
 # An annotator that writes down each case that it begins, and does what the report says.
-CARELESS = '''
+CARELESS = """
 import os, signal, time
 from xraygen.annotators.base import Annotator
 from xraygen.core.errors import UserError
@@ -63,7 +63,7 @@ class Careless(Annotator):
                 os.kill(os.getpid(), signal.SIGKILL)
             said = None if "fail" in case.report else {"lung": case.report}
             yield AnnotationRecord(id=case.id, annotation=said, error=None if said else "no answer")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
