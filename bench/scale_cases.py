@@ -90,7 +90,7 @@ POISONS = (
 
 # These look alike and are cases like any other.
 HARMLESS = (
-    _row(report="</script> ' OR 1=1; -- \"} {\"id\": \"x\"}"),
+    _row(report='</script> \' OR 1=1; -- "} {"id": "x"}'),
     _row(report="The lungs\u0001 are\u202e clear.\u0000"),
     _row(report="\U0001f600 " * 1000),
     _row(report="The lungs are clear. " * 3000),
