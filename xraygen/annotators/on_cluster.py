@@ -8,9 +8,8 @@ from pydantic import BaseModel
 
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.load import Checked, load
-from xraygen.core.errors import UserError
+from xraygen.core.cases import case_of
 from xraygen.core.study import AnnotationRecord, Case
-from xraygen.core.tables import _case
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import Row
 
@@ -31,7 +30,7 @@ class Annotating(Job):
 
     def plan(self, rows: Iterable[Row]) -> object:
         annotator = load(self.approaches, self.name, self.project)
-        cases = (_case(row.cells, row.place, False) for row in rows)
+        cases = (case_of(row.cells, row.place, False) for row in rows)
         return annotator.plan(cases)
 
 
@@ -40,7 +39,7 @@ class Annotate(Work):
         self.annotator = annotator
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[AnnotationRecord]:
-        cases: Iterator[Case] = (_case(row.cells, row.place, False) for row in rows)
+        cases: Iterator[Case] = (case_of(row.cells, row.place, False) for row in rows)
         return self.annotator(cases)
 
     def failed(self, row: Row, reason: str) -> AnnotationRecord:

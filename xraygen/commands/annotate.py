@@ -42,10 +42,10 @@ def annotate(
     from xraygen import params
     from xraygen.annotators.base import Project
     from xraygen.annotators.load import load
+    from xraygen.core.cases import read_cases
     from xraygen.core.json_lines import read_jsonl, write_jsonl
     from xraygen.core.progress import progress
     from xraygen.core.study import AnnotationRecord
-    from xraygen.core.tables import read_cases
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")

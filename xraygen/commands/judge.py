@@ -39,7 +39,8 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
     model is asked, evaluate.settings in params.yaml says.
     """
     from xraygen import judges
-    from xraygen.core.tables import read_pairs, write_csv
+    from xraygen.core.cases import read_pairs
+    from xraygen.core.tables import write_csv
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
@@ -158,7 +159,7 @@ def import_completions(source: Path) -> None:
     """Store the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as
     answers of this model.
     """
-    from xraygen.core.tables import read_pairs
+    from xraygen.core.cases import read_pairs
 
     green: Any = _judge("green")
     rows = read_pairs(source, "completion")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from xraygen.engines.cluster.shards import Row
+from xraygen.engines.cluster.shards import CASES, Columns, Row
 
 
 class Counts(BaseModel):
@@ -50,7 +50,12 @@ class Work(ABC):
 
 
 class Job(ABC):
-    """It is pickled for the actors, so that it holds settings, and neither models nor keys."""
+    """It is pickled for the actors, so that it holds settings, and neither models nor keys.
+
+    `columns`: what it reads of the input.
+    """
+
+    columns: ClassVar[Columns] = CASES
 
     @abstractmethod
     def identity(self) -> dict:

@@ -39,7 +39,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
     """Work on what is missing in the folder `out`. `form`: jsonl or parquet. Returns the counts of
     all shards, also those of earlier runs.
     """
-    shards = plan(source)
+    shards = plan(source, job.columns)
     parts = Parts(Path(out))
     parts.begin({"input": source, "job": job.identity()})
     missing = parts.missing(shards)
@@ -78,6 +78,6 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
 
 def dry_run(job: Job, source: str) -> str:
     """What a run would do, without starting Ray."""
-    shards = plan(source)
+    shards = plan(source, job.columns)
     asked = job.plan(chain.from_iterable(shard.rows() for shard in shards))
     return f"{len(shards):,} shards; {asked}"
