@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
 from xraygen.engines.cluster.shards import CASES, Columns, Row
+
+_REASONS = 100  # of each kind are counted apart
 
 
 class Counts(BaseModel):
@@ -19,15 +20,27 @@ class Counts(BaseModel):
 
     records: int = 0
     failed: int = 0
-    reasons: dict[str, Counter[str]] = {}
-    usage: Counter[str] = Counter()
+    reasons: dict[str, dict[str, int]] = {}
+    usage: dict[str, float] = {}
+
+    def fail(self, kind: str, reason: str, count: int = 1) -> None:
+        """Reasons may name files, so that only the first ones are told apart."""
+        reasons = self.reasons.setdefault(kind, {})
+        if reason not in reasons and len(reasons) >= _REASONS:
+            reason = "other reasons"
+        reasons[reason] = reasons.get(reason, 0) + count
+
+    def use(self, usage: Mapping[str, float]) -> None:
+        for name, amount in usage.items():
+            self.usage[name] = self.usage.get(name, 0) + amount
 
     def add(self, other: Counts) -> None:
         self.records += other.records
         self.failed += other.failed
         for kind, reasons in other.reasons.items():
-            self.reasons.setdefault(kind, Counter()).update(reasons)
-        self.usage.update(other.usage)
+            for reason, count in reasons.items():
+                self.fail(kind, reason, count)
+        self.use(other.usage)
 
 
 class Work(ABC):
@@ -78,12 +91,21 @@ class Job(ABC):
         return None
 
     def usage(self, shared: Any) -> dict[str, float]:
-        """What the run has used as a whole, apart from what is counted by record; called on the
+        """What this run has used as a whole, apart from what is counted by record; called on the
         driver at the end.
         """
         return {}
 
-    def check(self, counts: Counts, ended: bool) -> None:
-        """Called on the driver with the counts of all shards so far. UserError: too many failed,
-        upon which the run ends.
+    def end(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
+        """Called once, on the driver, when the run has ended, also by an error, and before Ray is
+        left.
+        """
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        """The records as Arrow tables with one schema, at least one; for Parquet."""
+        raise NotImplementedError
+
+    def check(self, counts: Counts, expected: int) -> None:  # noqa: B027  # judges have no limit
+        """Called on the driver with the counts of all shards so far, and the number of records
+        `expected` in the end. UserError: too many have failed, upon which the run ends.
         """

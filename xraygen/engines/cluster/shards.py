@@ -3,10 +3,11 @@
 import contextlib
 from collections.abc import Iterator
 from itertools import islice, pairwise
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from xraygen.core.cases import CASE, PAIR
 from xraygen.core.errors import UserError
+from xraygen.core.study import Record
 from xraygen.core.tables import Head, is_empty
 from xraygen.engines.cluster import lines, parquet
 from xraygen.engines.cluster.source import File, files, fingerprint
@@ -47,12 +48,12 @@ CASES = Columns(*CASE)
 PAIRS = Columns(*PAIR, empty=True)
 
 
-class Shard(NamedTuple):
+class Shard(Record):
     """The rows that begin in the bytes `start` to `end` of a file; of a Parquet file, those with
     these numbers. `index`: its place in the input. `head`: of a table.
     """
 
-    index: int  # type: ignore[assignment]  # a tuple has a method of this name
+    index: int
     file: File
     start: int
     end: int
@@ -111,29 +112,33 @@ def plan(
         except Exception as error:  # whatever the libraries of file systems raise
             problem = f"cannot be read: {one_line(error)}"
             raise UserError(f"{shown(file.url)}: {problem}") from None
-        shards += [shard._replace(index=len(shards) + at) for at, shard in enumerate(planned)]
+        shards += [_changed(shard, index=len(shards) + at) for at, shard in enumerate(planned)]
     return shards
 
 
 def _planned(file: File, step: int, columns: Columns) -> Iterator[Shard]:
-    whole = Shard(0, file, 0, file.size, columns)
+    whole = Shard(index=0, file=file, start=0, end=file.size, columns=columns)
     if file.kind == ".jsonl":
-        whole = whole._replace(columns=columns._replace(filled=_filled(whole)))
+        whole = _changed(whole, columns=columns._replace(filled=_filled(whole)))
         for start in range(0, file.size, step):
-            yield whole._replace(start=start, end=min(start + step, file.size))
+            yield _changed(whole, start=start, end=min(start + step, file.size))
         return
     with opened(file.url) as stream:
         if file.kind == ".parquet":
             needed, optional, *_ = columns
             for start, end in parquet.ranges(stream, step, file.name, needed, optional):
-                yield whole._replace(start=start, end=end)
+                yield _changed(whole, start=start, end=end)
             return
         head, start = lines.table_head(stream, file.size, file.name, *columns[:2])
         starts = lines.table_starts(stream, start, file.size, step, head)
     if start == file.size:
         return
     for start, end in pairwise([*starts, file.size]):
-        yield whole._replace(start=start, end=end, head=head)
+        yield _changed(whole, start=start, end=end, head=head)
+
+
+def _changed(shard: Shard, **changes: Any) -> Shard:
+    return shard.model_copy(update=changes)
 
 
 def _filled(whole: Shard) -> tuple[str, ...]:

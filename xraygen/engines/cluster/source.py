@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
-from xraygen.engines.cluster.urls import filesystem, one_line, shown
+from xraygen.engines.cluster.urls import absolute, filesystem, one_line, shown
 
 KINDS = (".jsonl", ".csv", ".tsv", ".parquet")
 # What file systems call what changes when a file does: the first that one has.
@@ -50,7 +50,7 @@ def files(source: str) -> list[File]:
         raise UserError(f"{shown(source)}: not a file")
     if info["type"] == "file":
         name = PurePosixPath(shown(path)).name
-        found = [_file(_url(system, path, source), name, info)]
+        found = [_file(absolute(source), name, info)]
         if found[0].kind not in KINDS:
             raise UserError(f"{shown(source)}: neither .csv, .tsv nor .jsonl, nor .parquet")
         return found
@@ -75,11 +75,6 @@ def files(source: str) -> list[File]:
 def fingerprint(source: str) -> list[list]:
     """[name, size, stamp] of each file: what differs where the input does."""
     return [[file.name, file.size, file.stamp] for file in files(source)]
-
-
-def _url(system, path: str, source: str) -> str:
-    """From everywhere: a local path may be relative to the current folder."""
-    return system.unstrip_protocol(path) if "local" in system.protocol else source
 
 
 def _file(url: str, name: str, info: dict) -> File:

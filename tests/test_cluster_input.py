@@ -1,0 +1,257 @@
+"""The input of a run on Ray: shards of any size give the rows that are read without Ray."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from xraygen.core.cases import case_of, read_cases
+from xraygen.core.errors import UserError
+from xraygen.core.study import Case
+
+pytest.importorskip("fsspec")
+pq = pytest.importorskip("pyarrow.parquet")
+import fsspec
+import pyarrow as pa
+
+from xraygen.engines.cluster import lines, parquet
+from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, fingerprint, plan
+
+TRICKY = ["a", "é", "\U0001f6d1", ",", ";", '"', "\n", "\r", "\r\n", " ", "\t", "|", "\\", "-"]
+TEXTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join)
+ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=8)
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+STEPS = st.integers(1, 60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("input")
+
+
+def rows_of(source: Path | str, least: int = 1, columns: Columns = CASES) -> list[Row]:
+    return [row for shard in plan(str(source), columns, least) for row in shard.rows()]
+
+
+def cases_of(rows: list[Row]) -> list[Case]:
+    assert [row.problem for row in rows if row.problem] == []
+    return [case_of(row.cells, row.place) for row in rows]
+
+
+def in_memory(name: str, content: bytes) -> str:
+    """The same file where it has to be read by URL."""
+    with fsspec.open(f"memory://{name}", "wb") as file:
+        file.write(content)
+    return f"memory://{name}"
+
+
+@given(rows=ROWS, data=st.data())
+def test_shards_of_json_lines_give_the_rows_of_the_file(folder, rows, data):
+    content = "\ufeff" * data.draw(st.booleans())
+    for number, texts in enumerate(rows):
+        cells = {"id": number, "report": texts[0], "note": texts[1]}
+        content += json.dumps(cells, ensure_ascii=data.draw(st.booleans()))
+        content += data.draw(st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\n \u2028\n"]))
+    content = content.rstrip() if data.draw(st.booleans()) else content
+    path = folder / "c.jsonl"
+    path.write_bytes(content.encode())
+    url = in_memory("c.jsonl", content.encode())
+    assert cases_of(rows_of(url, data.draw(STEPS))) == list(read_cases(path))
+
+
+@given(rows=ROWS, end=ENDS, separator=st.sampled_from(",;\t|"), data=st.data())
+def test_shards_of_a_table_give_the_rows_of_the_file(folder, rows, end, separator, data):
+    text = io.StringIO(newline="")
+    declared = data.draw(st.sampled_from(["", "\ufeff"]))
+    declared += data.draw(st.sampled_from(["", f"sep={separator}{end}"]))
+    # With another end, Python 3.11 leaves line feeds without quotes.
+    minimal = end == "\r\n" and data.draw(st.booleans())
+    quoting = csv.QUOTE_MINIMAL if minimal else csv.QUOTE_ALL
+    writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=quoting)
+    writer.writerow(["id", "two\nlines" if data.draw(st.booleans()) else "note", "report"])
+    for number, texts in enumerate(rows):
+        writer.writerow([number, *texts])
+        text.write(data.draw(st.sampled_from(["", "", end, f"{separator * 2}{end}"])))
+    content = (declared + text.getvalue()).encode()
+    path = folder / data.draw(st.sampled_from(["c.csv", "C.TSV"]))
+    path.write_bytes(content)
+    url = in_memory(path.name, content)
+    assert cases_of(rows_of(url, data.draw(STEPS))) == list(read_cases(path))
+
+
+@given(st.lists(st.sampled_from([*b'a1",\n\r{}:[] ', 0xE9, 0xC3, 0xA9])).map(bytes), STEPS, STEPS)
+@example(b'1,"a\n2,b\n3,c', 1, 5)
+@example(b'1,"a\r\n2,"b"x\r3,\xe9\r\n', 2, 9)
+def test_what_is_damaged_does_not_depend_on_where_shards_begin(content, one, other):
+    for name, start in (("d.csv", b"id,report\n"), ("d.jsonl", b'{"id":"0","report":""}\n')):
+        url = in_memory(name, start + content)
+        assert rows_of(url, one) == rows_of(url, other) == rows_of(url, 1000)
+
+
+@given(st.lists(TEXTS, max_size=40), st.integers(1, 12), st.integers(1, 9), STEPS)
+def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, most, least):
+    path = folder / "c.parquet"
+    table = pa.table(
+        {"ID": pa.array(range(len(reports))), "report": pa.array(reports, pa.string())}
+    )
+    pq.write_table(table, path, row_group_size=group)
+    url = in_memory("c.parquet", path.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "MOST_ROWS", most)
+        patch.setattr(parquet, "_BATCH", 3)
+        shards = plan(url, least=least)
+        assert all(shard.end - shard.start <= most for shard in shards)
+        rows = [row for shard in shards for row in shard.rows()]
+    assert cases_of(rows) == list(read_cases(path))
+
+
+def test_small_row_groups_are_joined_and_large_ones_divided(folder):
+    path = folder / "g.parquet"
+    table = pa.table(
+        {"id": [str(number) for number in range(1000, 2000)], "report": ["Clear."] * 1000}
+    )
+    pq.write_table(table, path, row_group_size=10, use_dictionary=False)
+    size = pq.read_metadata(path).row_group(0).total_byte_size
+    assert [shard.end for shard in plan(str(path), least=size * 25)] == list(range(250, 1001, 250))
+    pq.write_table(table, path, row_group_size=1000, use_dictionary=False)
+    third = pq.read_metadata(path).row_group(0).total_byte_size // 3
+    assert [shard.end for shard in plan(str(path), least=third)] == [333, 666, 1000]
+
+
+def test_a_row_that_cannot_be_used_fails_alone_and_keeps_its_id(folder):
+    path = folder / "bad.jsonl"
+    good = json.dumps({"id": "good", "report": "Clear."}).encode()
+    deep = b'{"id": "deep", "report": ' + b"[" * 100_000 + b"}"
+    bad = {
+        b'{"id": "b1", "report": "Clea': "damaged JSON: Invalid control character",
+        b'["Clear."]': "not a JSON object",
+        b'{"id": "b3", "text": "Clear."}': "no 'report'; there are: id, text",
+        b'{"id": "b4", "report": "Caf\xe9"}': "not UTF-8 text",
+        b'{"id": "b5", "report": "\\ud83d"}': "a lone surrogate",
+        deep: "damaged JSON: maximum recursion depth exceeded",
+    }
+    path.write_bytes(good + b"\n" + b"".join(line + b"\n" + good + b"\n" for line in bad))
+    rows = rows_of(path, 50)
+    assert [row.problem is None for row in rows] == [True, *[False, True] * len(bad)]
+    for row, (line, said) in zip(rows[1::2], bad.items(), strict=True):
+        at = path.read_bytes().index(line)
+        assert row.place == f"bad.jsonl at byte {at:,}"
+        assert row.problem and row.problem.startswith(said) and "Clea" not in row.problem
+    assert [row.cells.get("id") for row in rows[1::2]] == [None, None, "b3", "b4", "b5", None]
+
+
+def test_a_damaged_row_of_a_table_fails_alone(folder):
+    path = folder / "bad.csv"
+    path.write_bytes(
+        b'id,report\n1,a\n2,"never closed\n3,c\n4\n5,d,e\n6,"The "boot" heart."\n7,caf\xe9\n'
+        b'8,"two\nlines"\n9,"also not closed'
+    )
+    rows = rows_of(path)
+    assert [row.cells.get("id") for row in rows if not row.problem] == ["1", "3", "8"]
+    assert [(row.place, row.problem) for row in rows if row.problem] == [
+        ("bad.csv at byte 14", lines.DAMAGED),
+        ("bad.csv at byte 34", "fewer fields than the header has columns"),
+        ("bad.csv at byte 36", "more fields than the header has columns"),
+        ("bad.csv at byte 42", lines.DAMAGED),
+        ("bad.csv at byte 64", "not UTF-8 text"),
+        ("bad.csv at byte 85", lines.DAMAGED),
+    ]
+    assert [row.cells for row in rows if row.problem == "not UTF-8 text"] == [
+        {"id": "7", "report": None}
+    ]
+
+
+def test_values_of_parquet_that_are_no_text_fail_their_rows(folder):
+    path = folder / "bad.parquet"
+    texts = pa.array([b"Clear.", b"caf\xe9", b"Clear."]).view(pa.string())
+    pq.write_table(pa.table({"id": ["1", "2", "3"], "report": texts}), path)
+    rows = rows_of(path)
+    assert [(row.cells["id"], bool(row.problem)) for row in rows] == [
+        ("1", False),
+        ("2", True),
+        ("3", False),
+    ]
+    content = bytearray(path.read_bytes())
+    content[30:40] = b"\xff" * 10
+    path.write_bytes(content)
+    rows = rows_of(path)
+    assert [row.place for row in rows] == [f"bad.parquet row {row}" for row in range(3)]
+    assert all(row.problem and "cannot be read" in row.problem for row in rows)
+
+
+@pytest.mark.parametrize("name", ["l.jsonl", "l.csv"])
+def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, name):
+    monkeypatch.setattr(lines, "LONGEST", 100)
+    monkeypatch.setattr(lines, "_PIECE", 16)
+    start = b"" if name == "l.jsonl" else b"id,report\r\n"
+    row = b'{"id": "%d", "report": "%b"}\r\n' if name == "l.jsonl" else b"%d,%b\r\n"
+    content = b"".join(row % (id, b"x" * size) for id, size in enumerate([3, 500, 1, 60, 118, 2]))
+    (folder / name).write_bytes(start + content)
+    for least in (1, 37, 10_000):
+        rows = rows_of(folder / name, least)
+        assert [row.cells.get("id") for row in rows] == ["0", None, "2", "3", None, "5"]
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(folder):
+    root = folder / "many"
+    for name in ("b.csv", "a/2.csv", "a/10.csv", ".hidden/x.csv", "a/.y.csv", "a/README.md"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"id,report\n{name},Clear.\n")
+    rows = rows_of(root)
+    assert [row.cells["id"] for row in rows] == ["a/10.csv", "a/2.csv", "b.csv"]
+    assert [row.folder for row in rows] == ["a", "a", ""]
+    assert [shard.index for shard in plan(str(root))] == [0, 1, 2]
+    before = fingerprint(str(root))
+    assert [name for name, *_ in before] == ["a/10.csv", "a/2.csv", "b.csv"]
+    (root / "b.csv").write_text("id,report\nb.csv,Cloud.\n")
+    assert fingerprint(str(root))[:2] == before[:2] and fingerprint(str(root)) != before
+    (root / "c.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"several kinds \(\.csv, \.jsonl\)"):
+        plan(str(root))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("memory://absent.csv", "no such file or folder"),
+        ("absent.csv", "absent.csv: no such file or folder"),
+        ("s3://key:secret@bucket/c.csv", "^s3://bucket/c.csv: Install s3fs"),
+        ("nope://c.csv", "nope://c.csv: Protocol not known"),
+        ("memory://c.xlsx", "neither .csv, .tsv nor .jsonl"),
+        ("memory://h.csv", "h.csv:1: no 'report'; there are: id, text"),
+        ("memory://h.jsonl", "h.jsonl: no 'report'; there are: id, text"),
+        ("memory://h.parquet", "h.parquet: no 'report'; there are: id"),
+        ("memory://utf16.csv", "not UTF-8 text|UTF-16"),
+        ("memory://empty/", "no .csv, .tsv, .jsonl or .parquet file in it"),
+    ],
+)
+def test_what_is_wrong_with_the_input_as_a_whole_is_said_when_it_is_planned(source, said):
+    in_memory("c.xlsx", b"PK")
+    in_memory("h.csv", b"id,text\n1,a\n")
+    in_memory("h.jsonl", b'{"id": "1", "text": "a"}\n' * 3)
+    in_memory("utf16.csv", "id,report\n1,é\n".encode("utf-16"))
+    in_memory("empty/notes.md", b"")
+    with fsspec.open("memory://h.parquet", "wb") as file:
+        pq.write_table(pa.table({"id": ["1"]}), file)
+    with pytest.raises(UserError, match=said) as raised:
+        plan(source)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_completion_that_first_rows_have_is_null_where_others_lack_it(folder):
+    path = folder / "p.jsonl"
+    pair = {"reference": "Clear.", "candidate": ""}
+    rows = [pair, pair | {"Completion": "c"}, pair]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [row.cells["completion"] for row in rows_of(path, 1, PAIRS)] == [None, "c", None]
+
+
+def test_a_shard_is_the_same_after_it_has_been_sent(folder):
+    path = folder / "s.csv"
+    path.write_text("id;report\n1;a\n2;b\n")
+    for shard in plan(str(path), least=1):
+        assert Shard.model_validate_json(shard.model_dump_json()) == shard
