@@ -173,30 +173,26 @@ def failures(files: Sequence[Path]) -> tuple[int, dict[str, str]]:
 
 def poison(folder: Path, cases: int, limit: float, killers: int) -> None:
     source = folder / "poisoned.jsonl"
-    made = scale_cases.write_poisoned(source, cases, max(1, cases // 1000))
+    poisons = max(1, cases // 1000)
+    failing = scale_cases.write_poisoned(source, cases, poisons)
     run = annotate(source, folder / "poisoned", limit, ())
     count, failed = failures(parts(folder / "poisoned"))
-    missing = {
-        key: kind
-        for key, kind in made.failing.items()
-        if key not in failed and not any(key in id for id in failed)
-    }
+    not_failed = Counter(one.kind for one in failing if not one.is_named(failed))
     say(
         "poison",
         how="lines that cannot be read",
         cases=cases,
         records=count,
-        expected_failures=len(made.failing),
+        expected_failures=len(failing),
         failed=len(failed),
-        exactly_these=not missing and len(failed) == len(made.failing) and count == cases,
-        not_failed=Counter(missing.values()),
-        harmless=made.harmless,
+        exactly_these=not not_failed and len(failed) == len(failing) and count == cases,
+        not_failed=not_failed,
+        harmless=poisons,
         reasons=Counter(_reason(error) for error in failed.values()).most_common(15),
         **run.described(cases),
     )
     project = _project_with_plugin(folder / "project")
-    raising = max(1, cases // 1000)
-    for how, count, word in (("raises", raising, "RAISES"), ("ends its process", killers, "ENDS")):
+    for how, count, word in (("raises", poisons, "RAISES"), ("ends its process", killers, "ENDS")):
         drawn = random.Random(2).sample(range(cases), count)
         source, out = folder / f"{word}.jsonl", folder / word
         scale_cases.write_marked(source, cases, dict.fromkeys(drawn, word))
@@ -225,9 +221,9 @@ def _project_with_plugin(project: Path) -> Path:
     import yaml
 
     (project / "plugins").mkdir(parents=True)
-    (project / "plugins/failing.py").write_text(_PLUGIN)
+    (project / "failing_approach.py").write_text(_PLUGIN)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    settings = {"annotator": "plugins.failing:Failing", "reads": "plugins/failing.py"}
+    settings = {"annotator": "failing_approach:Failing", "reads": "plugins"}
     content["approaches"] = {"failing": settings}
     (project / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return project

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -54,11 +54,10 @@ def write(path: Path, count: int) -> int:
 
 
 class Poison(NamedTuple):
-    """`line`: of the case with this id. `has_id`: whether the id can be read from it."""
+    """`line`: of the case with this id."""
 
     kind: str
     line: Callable[[str], bytes]
-    has_id: bool
 
 
 def _row(**cells: object) -> Callable[[str], bytes]:
@@ -70,21 +69,21 @@ def _text(before: str, after: str) -> Callable[[str], bytes]:
 
 
 POISONS = (
-    Poison("an image path that leaves the folder", _row(images=["../../elsewhere.png"]), True),
-    Poison("an absolute image path", _row(images=["/tmp/elsewhere.png"]), True),
-    Poison("images that are a number", _row(images=7), True),
-    Poison("a report that is a list", _row(report=["The lungs", "are clear."]), True),
-    Poison("a lone surrogate", _text("\\ud800 The lungs are clear.", '"}'), True),
-    Poison("not a JSON object", lambda id: json.dumps([id, "The lungs."]).encode(), False),
-    Poison("JSON that ends early", _text("The lungs are clear.", ""), False),
-    Poison("a raw control character", _text("The lungs\x01 are clear.", '"}'), False),
-    Poison("not UTF-8", lambda id: _row()(id).replace(b"lungs", b"l\xfcngs"), False),
-    Poison("deep nesting", lambda id: b'{"id": "%b", "x": ' % id.encode() + b"[" * 200_000, False),
-    Poison("no id", lambda id: b'{"report": "The lungs are clear."}', False),
+    Poison("an image path that leaves the folder", _row(images=["../../elsewhere.png"])),
+    Poison("an absolute image path", _row(images=["/tmp/elsewhere.png"])),
+    Poison("images that are a number", _row(images=7)),
+    Poison("a report that is a list", _row(report=["The lungs", "are clear."])),
+    Poison("a lone surrogate", _text("\\ud800 The lungs are clear.", '"}')),
+    Poison("not a JSON object", lambda id: json.dumps([id, "The lungs."]).encode()),
+    Poison("JSON that ends early", _text("The lungs are clear.", "")),
+    Poison("a raw control character", _text("The lungs\x01 are clear.", '"}')),
+    Poison("not UTF-8", lambda id: _row()(id).replace(b"lungs", b"l\xfcngs")),
+    Poison("deep nesting", lambda id: b'{"id": "%b", "x": ' % id.encode() + b"[" * 200_000),
+    Poison("no id", lambda id: b'{"report": "The lungs are clear."}'),
+    Poison("a report of 60,000 characters", _row(report="The lungs. " * 6000)),
     Poison(
         "17 MiB of text",
         lambda id: _row(report="The lungs are clear. " * (17 * 2**20 // 21))(id),
-        False,
     ),
 )
 
@@ -93,36 +92,40 @@ HARMLESS = (
     _row(report='</script> \' OR 1=1; -- "} {"id": "x"}'),
     _row(report="The lungs\u0001 are\u202e clear.\u0000"),
     _row(report="\U0001f600 " * 1000),
-    _row(report="The lungs are clear. " * 3000),
-    _row(report="", images=[]),
+    _row(report="The lungs are clear. " * 2000),
+    _row(images=[]),
 )
 
 
-class Poisoned(NamedTuple):
-    """`failing`: {id, or the place in bytes where there is none: kind} of what has to fail."""
+class Failing(NamedTuple):
+    """`place`: in bytes, by which a line is named whose id cannot be read."""
 
-    failing: dict[str, str]
-    harmless: int
+    id: str
+    place: str
+    kind: str
+
+    def is_named(self, ids: Collection[str]) -> bool:
+        return self.id in ids or any(id.endswith(f"at byte {self.place}") for id in ids)
 
 
-def write_poisoned(path: Path, count: int, poisons: int) -> Poisoned:
+def write_poisoned(path: Path, count: int, poisons: int) -> list[Failing]:
     """`poisons` lines that cannot be read among `count`, and as many that only look so."""
     draw = random.Random(1)
     drawn = draw.sample(range(count), 2 * poisons)
     poison_of = {number: POISONS[k % len(POISONS)] for k, number in enumerate(drawn[:poisons])}
     harmless_of = {number: HARMLESS[k % len(HARMLESS)] for k, number in enumerate(drawn[poisons:])}
-    failing = {}
+    failing = []
     with path.open("wb") as file:
         for number, line in enumerate(lines(count)):
             id = name(number)
             if poison := poison_of.get(number):
-                failing[id if poison.has_id else f"{file.tell():,}"] = poison.kind
+                failing.append(Failing(id, f"{file.tell():,}", poison.kind))
                 file.write(poison.line(id) + b"\n")
             elif harmless := harmless_of.get(number):
                 file.write(harmless(id) + b"\n")
             else:
                 file.write(line.encode())
-    return Poisoned(failing, poisons)
+    return failing
 
 
 def write_marked(path: Path, count: int, marks: dict[int, str]) -> None:

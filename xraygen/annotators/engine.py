@@ -22,11 +22,12 @@ from xraygen.annotators.cascade import PER_1000
 from xraygen.annotators.load import load
 from xraygen.annotators.on_cluster import Annotating
 from xraygen.core import files
-from xraygen.core.cases import case_of
+from xraygen.core.cases import MAX_TEXT, case_of
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.study import AnnotationRecord, Case, Record
 from xraygen.engines.cluster.run import Cluster, run
+from xraygen.engines.cluster.shared import Shared
 
 FOLDER = Path(".cache/annotate")  # of the project's folder; DVC and git leave it alone
 _CASES = "cases"  # in the usage that is added up
@@ -56,7 +57,7 @@ class _Job(Annotating):
 
     used: dict[str, float] = {}
 
-    def usage(self, shared: object) -> dict[str, float]:
+    def usage(self, shared: Shared | None) -> dict[str, float]:
         self.used = super().usage(shared)
         return self.used
 
@@ -125,10 +126,10 @@ class OnRay(Annotator):
         with files.replacing(new) as file:
             for case in cases:
                 line = case.model_dump_json()
-                if case_of(json.loads(line), case.id) != case:
+                if case_of(json.loads(line), case.id) != case or len(case.report) > MAX_TEXT:
                     raise UserError(
-                        f"{self.project.where}: study {case.id}: its id or report is not read as "
-                        "it was written; annotate it with annotate.engine: local"
+                        f"{self.here.project.where}: study {case.id}: its id or report is too long "
+                        "or not text on Ray; use annotate.engine: local"
                     )
                 digest.update(line.encode())
                 file.write(line + "\n")
