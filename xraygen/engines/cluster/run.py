@@ -19,6 +19,9 @@ from xraygen.engines.cluster.shards import Shard, fingerprint, plan
 from xraygen.engines.cluster.urls import absolute
 
 
+_TELLING = 20  # shards from which on the number of records can be told from those that are finished
+
+
 class Cluster(NamedTuple):
     """Where to run. `address`: host:port or auto; "" = a cluster of this machine alone, which ends
     with the run. `actors`: None = as many as the cores, or the GPUs divided by `gpus`. `gpus`: of
@@ -79,7 +82,8 @@ def _work_on(
             for counts in _results(missing, job, shared, parts, cluster):
                 finished += 1
                 total.add(counts)
-                job.check(total, round(total.records * shards / finished))
+                if finished >= _TELLING:
+                    job.check(total, round(total.records * shards / finished))
                 rate = (total.records - before) / (time.monotonic() - start)
                 bar.set_postfix_str(f"{rate:,.0f} cases/s", refresh=False)
                 bar.update()
