@@ -64,7 +64,7 @@ class Annotating(Job):
         folders = [*(package / layer for layer in _LAYERS), self.project.root / "plugins"]
         return sha256(path for folder in folders for path in sorted(folder.rglob("*.py")))
 
-    def share(self) -> Shared | None:
+    def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
         settings = self.approaches[self.name]
         parts = [settings, *settings.parts(self.approaches)]
@@ -74,7 +74,8 @@ class Annotating(Job):
         if llm.provider == "local":
             return Shared(Service, self.project.root)
         has_key = bool(os.environ.get(llm.api_key_env))
-        return Shared(partial(ForAll, llm, self.project.regions, has_key), self.project.root)
+        asking = partial(ForAll, llm, self.project.regions, run, has_key)
+        return Shared(asking, self.project.root)
 
     def start(self, shared: Shared | None) -> Work:
         if shared:

@@ -47,7 +47,7 @@ class Judging(Job):
         model = {"model": identity(settings["model"])} if "model" in settings else {}
         return {"judge": self.name, "settings": settings | model}
 
-    def share(self) -> Shared | None:
+    def share(self, run: str) -> Shared | None:
         return share(self.name, self.settings, self.root)
 
     def start(self, shared: Shared | None) -> Work:

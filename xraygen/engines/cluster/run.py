@@ -1,5 +1,7 @@
 """The shards that have no results yet, put to actors on a Ray cluster."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -52,7 +54,8 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: Format = "jsonl
             total.add(counts)
         if missing:
             with connected(cluster.address):
-                _work_on(missing, len(shards), job, parts, cluster, total)
+                shared = job.share(_name(made_from))
+                _work_on(missing, len(shards), job, shared, parts, cluster, total)
         job.check(total, total.records)
         parts.complete(made_from, len(shards), total)
     return total
@@ -66,12 +69,17 @@ def dry_run(job: Job, source: str) -> str:
 
 
 def _work_on(
-    missing: list[Shard], shards: int, job: Job, parts: Parts, cluster: Cluster, total: Counts
+    missing: list[Shard],
+    shards: int,
+    job: Job,
+    shared: Any,
+    parts: Parts,
+    cluster: Cluster,
+    total: Counts,
 ) -> None:
     """Adds what is counted of the missing shards to `total`. `shards`: their number with those that
     are finished.
     """
-    shared = job.share()
     try:
         finished = shards - len(missing)
         with tqdm(
@@ -90,6 +98,10 @@ def _work_on(
         total.use(job.usage(shared))
     finally:
         job.end(shared)
+
+
+def _name(made_from: dict) -> str:
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _results(
