@@ -12,6 +12,7 @@ from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.llm.questions import Question, Questions
 from xraygen.annotators.llm.reply import Reply
 from xraygen.annotators.llm.settings import LlmSettings
+from xraygen.core.files import identity
 from xraygen.core.study import Case
 from xraygen.engines.answers import Answers
 from xraygen.engines.budget import DISCOUNT, Budget, Price
@@ -38,6 +39,8 @@ class Exchange:
             "max_tokens": llm.max_tokens,
             "temperature": 0,
         }
+        if trained := self.questions.trained:  # the name on the server stays, the model may not
+            asked["served"] = identity(trained.folder)
         self.kept = Answers(asked | {"regions": list(project.regions)})
         # Replies paid for before regions were declared; they count where they can be read.
         self.earlier = Answers(asked)
