@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xraygen.core.errors import UserError
 from xraygen.core.files import sha256
@@ -193,6 +193,27 @@ def loading(name: str) -> Iterator[None]:
             if type(error) is Exception:
                 raise ValueError(str(error)) from error
             raise
+
+
+def part_of(name: str) -> Literal["language", "vision", "projector"]:
+    """The part of a vision-language model that a layer belongs to, by the names that transformers'
+    models use.
+    """
+    if re.search(r"merger|projector|connector", name):
+        return "projector"
+    return "vision" if re.search(r"visual|vision", name) else "language"
+
+
+def adapted_parts(folder: Path) -> set[str]:
+    """The parts of the model that the adapter in a folder changes. UserError: it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "adapter_model.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as weights:
+            return {part_of(name) for name in weights.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read: {error}; run `dvc repro`") from None
 
 
 def base_of(folder: str) -> tuple[str, str | None]:

@@ -58,7 +58,7 @@ class Llm(Annotator):
 
     @property
     def shows_pictures(self) -> bool:
-        return "image" in self.settings.inputs
+        return "image" in self.exchange.questions.shown.inputs
 
     @property
     def asks_server(self) -> bool:
