@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xraygen.annotators.as_trained import as_prompted
@@ -22,7 +23,9 @@ class Local(Vlm):
     something else than in training.
     """
 
-    def __init__(self, settings: LlmSettings, project: Project) -> None:
+    def __init__(
+        self, settings: LlmSettings, project: Project, devices: Sequence[str] = ()
+    ) -> None:
         llm, regions = project.llm, project.regions
         filled = {"system": regions.filled(settings.system), "user": regions.filled(settings.user)}
         settings = settings.model_copy(update=filled)
@@ -34,7 +37,7 @@ class Local(Vlm):
             max_new_tokens=llm.max_tokens,
             **shown.model_dump(),
         )
-        super().__init__(asked, project)
+        super().__init__(asked, project, devices)
         self.prompts = Prompts(settings, project.root, regions)
 
     def counts_as_failed(self, record: AnnotationRecord) -> bool:

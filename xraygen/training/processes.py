@@ -147,18 +147,18 @@ def _as_one_of_several() -> Iterator[None]:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         end_with_parent(int(launcher))
-    try:
+    else:
         _count(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    try:
         yield
     except Exception as error:
         if not launcher:
             raise
         known = isinstance(error, UserError)
         _end(2 if known else 1, str(error) if known else traceback.format_exc())
-    import torch.distributed
-
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _end(status: int, message: str) -> None:
