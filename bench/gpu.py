@@ -270,7 +270,9 @@ def main() -> None:
     if arguments.child:
         child(arguments.child, arguments.folder, arguments.smoke, arguments.seconds)
         return
-    names = [name for name in MEASUREMENTS if name in ALWAYS or name in (arguments.only or MEASUREMENTS)]
+    names = [
+        name for name in MEASUREMENTS if name in ALWAYS or name in (arguments.only or MEASUREMENTS)
+    ]
     names += EXPERIMENTS if arguments.smoke and not arguments.only else arguments.tried
     with tempfile.TemporaryDirectory(prefix="xraygen-gpu-") as made:
         folder = Path(made).resolve()

@@ -278,7 +278,9 @@ def green(measure) -> None:
     written = time.perf_counter()
     task = Task(str(folder), None, gpu_models.LLAMA_END, prompt + answer, 1)
     empty_cache()
-    model = CausalModel(task, "cuda" if measure.cuda else "cpu", "float16" if measure.cuda else "float32")
+    model = CausalModel(
+        task, "cuda" if measure.cuda else "cpu", "float16" if measure.cuda else "float32"
+    )
     loaded = time.perf_counter()
     measure.line("load", write_seconds=written - start, load_seconds=loaded - written)
     draw = random.Random(0)

@@ -95,7 +95,9 @@ class Bench:
             trainer.add_callback(clock.callback())
             trainer.train()
         per_step = settings.gradient_accumulation_steps
-        timed = [i for batch in batches[setting.warm * per_step : clock.done * per_step] for i in batch]
+        timed = [
+            i for batch in batches[setting.warm * per_step : clock.done * per_step] for i in batch
+        ]
         rank = settings.lora_r
         into_views = "projector" in settings.targets
         flops = sum(
@@ -116,7 +118,11 @@ class Bench:
             "lora_r": rank,
             "targets": list(settings.targets),
         }
-        each = len(timed) / (clock.seconds + len(timed) / views["samples_per_second"] / 3) if views else line["samples_per_second"]
+        each = (
+            len(timed) / (clock.seconds + len(timed) / views["samples_per_second"] / 3)
+            if views
+            else line["samples_per_second"]
+        )
         line["samples_per_second_with_views"] = each
         if plain:
             line["times_plain"] = each / plain["samples_per_second"]
@@ -169,7 +175,8 @@ class Bench:
         finally:
             trainer.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
             if settings.gradient_checkpointing:
-                self.network.gradient_checkpointing_disable()
+                self.network.activation_checkpointing_disable()
+            self.network._forward_hooks.clear()
             self.network.zero_grad(set_to_none=True)
 
     def see_views(self) -> dict:
@@ -258,12 +265,12 @@ class Bench:
         )
         tokens = int((batch["labels"] != -100).sum())
         with self._autocast(), torch.no_grad():
-            ours = float(completion_loss(self.network.eval(), batch)) / tokens
+            ours = float(completion_loss(self.network, batch)) / tokens
             stock = float(self.network(**batch).loss)
 
         def step(batch: dict) -> None:
             with self._autocast():
-                completion_loss(self.network.train(), batch).backward()
+                completion_loss(self.network, batch).backward()
 
         row = self.row(0)
         rank = next(iter(self.network.peft_config.values())).r
@@ -328,7 +335,9 @@ def empty_cache() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _settings(measure, method: str, views: int | None, max_pixels: int, **changed) -> FinetuneParams:
+def _settings(
+    measure, method: str, views: int | None, max_pixels: int, **changed
+) -> FinetuneParams:
     """The defaults of params.yaml, with the rate so low that random weights do not run away."""
     from xraygen.engines.precision import resolve
 
@@ -399,7 +408,8 @@ def documented(measure, name: str) -> None:
     if measure.smoke:
         changed["max_pixels"] = gpu_models.scale(True).view
     views, pixels = changed.pop("max_views"), changed.pop("max_pixels")
-    settings = _settings(measure, changed.pop("method"), views, pixels, **changed)
+    method = changed.pop("method", "lora")
+    settings = _settings(measure, method, views, pixels, **changed)
     bench = Bench(measure, settings, None)
     seen: dict = {}
     precomputed = settings.targets == ("language",)
@@ -434,9 +444,7 @@ def pretraining(measure) -> None:
 
     tokenizer = load_processor(str(gpu_models.TINY)).tokenizer
     torch.manual_seed(0)
-    noise = np.random.default_rng(0).integers(
-        0, 256, (2, build.SIDE, build.SIDE), dtype=np.uint8
-    )
+    noise = np.random.default_rng(0).integers(0, 256, (2, build.SIDE, build.SIDE), dtype=np.uint8)
     pictures.views = lambda k: noise
     device = "cuda" if measure.cuda else "cpu"
     model = build.model_of(tokenizer).train().to(device)

@@ -239,7 +239,11 @@ def on(device, batch: dict) -> dict:
 
 
 def train(
-    network, batches: Sequence[dict], warm: int, autocast: Callable, learning_rate: float,
+    network,
+    batches: Sequence[dict],
+    warm: int,
+    autocast: Callable,
+    learning_rate: float,
     ended: Callable[[], bool] = lambda: False,
 ) -> tuple[float, int]:
     """Train what is trained of a network, one optimizer step a batch, with the model's own loss;
@@ -248,6 +252,7 @@ def train(
     """
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = _adam()(trained, lr=learning_rate)
+    network.train()
     start = now()
     for number, batch in enumerate(batches, 1):
         with autocast():
