@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -54,6 +54,7 @@ MEASUREMENTS = {
     "lora-256": Measurement("gpu_training.lora", (1,), 100),
     "generation": Measurement("gpu_generation.generation", (), 90),
     "qlora-256": Measurement("gpu_training.lora", (1, "qlora"), 70, needs="bitsandbytes"),
+    "profile": Measurement("gpu_profile.profile", (), 60),
     "lora-1024": Measurement("gpu_training.lora", (4,), 70),
     "green": Measurement("gpu_generation.green", (), 80, 40),
     "docs-16-gb": Measurement("gpu_training.documented", ("gpu-16-gb",), 40, needs="bitsandbytes"),
@@ -91,16 +92,16 @@ class Measure:
         line = {"measurement": self.name, "setting": setting} | fields
         print(json.dumps(_rounded(line)), file=self._out, flush=True)
 
-    def part(self, setting: str, function: Callable[[], dict]) -> dict:
-        """What `function` measures, as a line; {} if it fails or there is no time left, with a line
-        that says so.
+    def part(self, setting: str, function: Callable[..., dict], *arguments) -> dict:
+        """What `function(*arguments)` measures, as a line; {} if it fails or there is no time left,
+        with a line that says so.
         """
         if self.ended():
             self.line(setting, skipped="no time left")
             return {}
         problem = ""
         try:
-            fields = function()
+            fields = function(*arguments)
         except Exception as error:
             problem = (str(error).strip() or type(error).__name__).splitlines()[0]
             if "OutOfMemory" in type(error).__name__:
@@ -208,8 +209,8 @@ def models(measure: Measure) -> None:
 
 
 def child(names: list[str], folder: Path, smoke: bool, seconds: float) -> None:
-    """Take these measurements in this process. Lines go to what stdout was; whatever else is printed
-    goes to stderr.
+    """Take these measurements in this process. Their lines go to what stdout was; whatever else is
+    printed goes to stderr.
     """
     until = time.monotonic() + 0.85 * seconds
     out = os.fdopen(os.dup(1), "w")
@@ -277,6 +278,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="xraygen-gpu-") as made:
         folder = Path(made).resolve()
         if arguments.smoke:
+            # In miniature they take the same paths as with 256.
+            names = [name for name in names if not name.endswith("-1024")]
             raise SystemExit(0 if take(names, folder, True, 60 * arguments.minutes) else 1)
         until = time.monotonic() + 60 * arguments.minutes
         for name in names:

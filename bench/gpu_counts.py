@@ -131,8 +131,8 @@ def training_flops(text: Text, row: Row, rank: int, into_views: bool = False) ->
     tower.
 
     A frozen weight costs 2 operations a token forward and 2 backward, for the gradient of its
-    input: 4 rather than the 6 of a trained one (Kaplan et al., 2020, section 2.1), which a weight of
-    LoRA costs. Attention has no weights: 2 products forward, 4 backward. Logits are computed for
+    input: 4 rather than the 6 of a trained one (Kaplan et al., 2020, section 2.1); a weight of LoRA
+    costs 6. Attention has no weights: 2 products forward, 4 backward. Logits are computed for
     the answer only. The inputs of the first layer need a gradient only if something that makes the
     image tokens is trained (`into_views`).
     """

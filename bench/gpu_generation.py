@@ -123,10 +123,10 @@ class Bench:
         asked = [self.cases[k % len(self.cases)] for k in range(cases)]
         empty_cache()
         with self._decoding(decode or self.decode, log_probs):
-            self._run(asked[:batch], batch, 2)  # what happens once
-            self._run(asked[:batch], batch, 1)
+            self.run(asked[:batch], batch, 2)  # what happens once
+            self.run(asked[:batch], batch, 1)
             read = self._generating
-            seconds = self._run(asked, batch, _MOST)
+            seconds = self.run(asked, batch, _MOST)
         done = self.annotator.batches
         generating = self._generating
         tokens = sum(sum(each.answers) for each in done)
@@ -150,7 +150,7 @@ class Bench:
             **self.measure.memory(),
         }
 
-    def _run(self, cases: list[Case], batch: int, limit: int) -> float:
+    def run(self, cases: list[Case], batch: int, limit: int) -> float:
         """Annotate them; returns seconds. UserError: not in such batches, for lack of memory."""
         annotator = self.annotator
         annotator.limit, annotator.batch = limit, batch
@@ -194,7 +194,7 @@ def generation(measure) -> None:
     """
     bench = Bench(measure)
     middle = 4 if measure.smoke else 64
-    one = measure.part("batch 1", lambda: bench.annotate(1 if measure.smoke else 3, 1))
+    one = measure.part("batch 1", bench.annotate, 1 if measure.smoke else 3, 1)
 
     def in_batches(batch: int) -> dict:
         line = bench.annotate(batch, batch)
@@ -202,7 +202,7 @@ def generation(measure) -> None:
             line["times_batch_1"] = line["tokens_per_second"] / one["tokens_per_second"]
         return line
 
-    ours = measure.part(f"batch {middle}", lambda: in_batches(middle))
+    ours = measure.part(f"batch {middle}", in_batches, middle)
 
     def stock_line() -> dict:
         line = bench.annotate(middle, middle, stock)
@@ -220,7 +220,7 @@ def generation(measure) -> None:
     best, batch = ours, middle
     while best and batch < 512 and not measure.smoke:
         batch *= 2
-        line = measure.part(f"batch {batch}", lambda: in_batches(batch))
+        line = measure.part(f"batch {batch}", in_batches, batch)
         if not line or line["tokens_per_second"] < 1.05 * best["tokens_per_second"]:
             break
         best = line
@@ -234,7 +234,7 @@ def confidence(measure) -> None:
     rates: dict[bool, list[float]] = {True: [], False: []}
     for log_probs in (True, False) if measure.smoke else (True, False, True, False):
         name = "with" if log_probs else "without"
-        line = measure.part(name, lambda: bench.annotate(batch, batch, None, log_probs))
+        line = measure.part(name, bench.annotate, batch, batch, None, log_probs)
         if line:
             rates[log_probs].append(line["tokens_per_second"])
     if all(rates.values()):
@@ -257,10 +257,10 @@ def static_cache(measure) -> None:
         yield from stock(model, batch, stop, config)
 
     for batch in (1, 4) if measure.smoke else (1, 64):
-        measure.part(f"batch {batch}", lambda: bench.annotate(batch, batch))
+        measure.part(f"batch {batch}", bench.annotate, batch, batch)
         name = f"batch {batch}, static cache"
-        measure.part(f"{name}, first", lambda: bench.annotate(batch, batch, static))
-        measure.part(f"{name}, again", lambda: bench.annotate(batch, batch, static))
+        measure.part(f"{name}, first", bench.annotate, batch, batch, static)
+        measure.part(f"{name}, again", bench.annotate, batch, batch, static)
 
 
 def green(measure) -> None:
@@ -324,6 +324,6 @@ def green(measure) -> None:
     small, large = (2, 4) if measure.smoke else (16, 64)
     with contextlib.suppress(Exception):
         pairs(2, 2, ours)  # what happens once
-    measure.part(f"batch {small}", lambda: pairs(small, small, ours))
-    measure.part(f"batch {large}", lambda: pairs(large, large, ours))
-    measure.part(f"stock generate, batch {large}", lambda: pairs(large, large, stock))
+    measure.part(f"batch {small}", pairs, small, small, ours)
+    measure.part(f"batch {large}", pairs, large, large, ours)
+    measure.part(f"stock generate, batch {large}", pairs, large, large, stock)

@@ -1,5 +1,5 @@
-"""What gpu.py measures with: models with the published dimensions and random weights, and studies as
-long as those of IU X-Ray. With `smoke`, all in miniature.
+"""What gpu.py measures with: models with the published dimensions and random weights, and studies
+as long as those of IU X-Ray. With `smoke`, all in miniature.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ _FULL = Scale(
     studies=128,
 )
 _SMOKE = Scale(
-    text=gpu_counts.Text(128, 256, 3, 2, 1, 64, 3072),
+    text=gpu_counts.Text(128, 256, 2, 2, 1, 64, 3072),
     vision=gpu_counts.Vision(64, 2, 256, 1176, 4, 128),
     vision_heads=2,
     mrope=(8, 12, 12),

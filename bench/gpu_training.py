@@ -20,8 +20,6 @@ import yaml
 from xraygen import params
 from xraygen.training.params import FinetuneParams
 
-# Batch sizes in padded tokens; the largest that fits is looked for from there.
-_TOKENS = (4096, 16_384)
 _GIB = 2**30
 
 
@@ -46,8 +44,9 @@ class Bench:
         logging.set_verbosity_error()
         self.measure = measure
         self.folder = measure.folder
-        self.studies = gpu_models.studies(measure.folder, views)
-        args = run._arguments(settings, self.folder / "args")
+        studies = gpu_models.studies(measure.folder, views)
+        self.studies = studies[: len(studies) if views == 1 else len(studies) // 2]
+        args = run._arguments(settings, self.folder / "run")
         self.device = args.device
         start = time.perf_counter()
         self.network, self.processor = network.load(settings, args.device)
@@ -79,35 +78,20 @@ class Bench:
         not part of a step; samples per second then contain a third of the time that took, as in a
         training of three passes. `plain`: the fields of the plain loop, to compare with.
         """
-        from xraygen.training.batches import plan
-
         settings = setting.params
-        total = setting.warm + setting.steps
-        one_pass = len(self.rows)
-        # Several passes at a time, so that batches are not cut short by the end of a pass.
-        lengths = list(self.rows.lengths) * -(-128 // one_pass)
-        asked = settings.model_copy(update={"max_steps": total})
-        planned, _ = plan(lengths, asked, settings.gradient_accumulation_steps)
-        batches = [[index % one_pass for index in batch] for batch in planned]
-        empty_cache()
-        with self._trainer(settings, batches, total) as trainer:
-            clock = _Clock(setting.warm, self.measure)
-            trainer.add_callback(clock.callback())
-            trainer.train()
+        clock = _Clock(setting.warm, self.measure)
+        batches = self.train(setting, clock.callback())
         per_step = settings.gradient_accumulation_steps
-        timed = [
-            i for batch in batches[setting.warm * per_step : clock.done * per_step] for i in batch
-        ]
+        counted = batches[setting.warm * per_step : clock.done * per_step]
+        timed = [index for batch in counted for index in batch]
         rank = settings.lora_r
         into_views = "projector" in settings.targets
-        flops = sum(
-            gpu_counts.training_flops(self.text, self.row(i), rank, into_views) for i in timed
-        )
-        if not views:
-            flops += sum(
-                gpu_counts.vision_flops(self.vision, self.row(i), rank if into_views else 0)
-                for i in timed
-            )
+        flops = 0
+        for index in timed:
+            row = self.row(index)
+            flops += gpu_counts.training_flops(self.text, row, rank, into_views)
+            if not views:
+                flops += gpu_counts.vision_flops(self.vision, row, rank * into_views)
         line = self._rates(timed, clock.seconds, flops) | {
             "steps": clock.done - setting.warm,
             "first_step_seconds": clock.first,
@@ -118,15 +102,30 @@ class Bench:
             "lora_r": rank,
             "targets": list(settings.targets),
         }
-        each = (
-            len(timed) / (clock.seconds + len(timed) / views["samples_per_second"] / 3)
-            if views
-            else line["samples_per_second"]
-        )
-        line["samples_per_second_with_views"] = each
+        seconds = clock.seconds
+        if views:
+            seconds += len(timed) / views["samples_per_second"] / 3
+        line["samples_per_second_with_views"] = len(timed) / seconds
         if plain:
-            line["times_plain"] = each / plain["samples_per_second"]
+            line["times_plain"] = len(timed) / seconds / plain["samples_per_second"]
         return line
+
+    def train(self, setting: Setting, callback) -> list[list[int]]:
+        """Train `warm` and `steps` steps by the project's trainer; returns the batches."""
+        from xraygen.training.batches import plan
+
+        total = setting.warm + setting.steps
+        count = len(self.rows)
+        # Several passes at a time, so that few batches are cut short by the end of a pass.
+        lengths = list(self.rows.lengths) * -(-128 // count)
+        asked = setting.params.model_copy(update={"max_steps": total})
+        planned, _ = plan(lengths, asked, asked.gradient_accumulation_steps)
+        batches = [[index % count for index in batch] for batch in planned]
+        empty_cache()
+        with self._trainer(setting.params, batches, total) as trainer:
+            trainer.add_callback(callback)
+            trainer.train()
+        return batches
 
     def _rates(self, timed: list[int], seconds: float, flops: int) -> dict:
         tokens = sum(sum(self.rows.lengths[i]) for i in timed)
@@ -335,10 +334,15 @@ def empty_cache() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _settings(
-    measure, method: str, views: int | None, max_pixels: int, **changed
-) -> FinetuneParams:
-    """The defaults of params.yaml, with the rate so low that random weights do not run away."""
+def tokens_of(measure) -> tuple[int, int]:
+    """Of a small and of a large batch, padding included."""
+    return (512, 768) if measure.smoke else (4096, 16_384)
+
+
+def settings_of(measure, method: str, views: int, **changed) -> FinetuneParams:
+    """The defaults of params.yaml, with views of 256 image tokens, and the rate so low that random
+    weights do not run away.
+    """
     from xraygen.engines.precision import resolve
 
     base = params.load().finetune
@@ -347,11 +351,11 @@ def _settings(
         "method": method,
         "targets": ("language",),
         "prompt": gpu_models.PROMPT,
-        "max_views": views or 4,
-        "max_pixels": max_pixels,
+        "max_views": views,
+        "max_pixels": gpu_models.scale(measure.smoke).view,
         "learning_rate": 1e-5,
-        "max_batch_tokens": _TOKENS[0],
-        "max_tokens": 4096,
+        "max_batch_tokens": tokens_of(measure)[0],
+        "max_tokens": tokens_of(measure)[0],
         "precision": resolve("auto").name,
     }
     return FinetuneParams.model_validate(base.model_dump() | fixed | changed)
@@ -361,27 +365,29 @@ def lora(measure, views: int, method: str = "lora") -> None:
     """LoRA or QLoRA with this many views of 256 image tokens: the plain loop, and ours at 4,096 and
     16,384 tokens a batch, with gradient checkpointing, and with the largest batch that fits.
     """
-    settings = _settings(measure, method, views, gpu_models.scale(measure.smoke).view)
+    settings = settings_of(measure, method, views)
     bench = Bench(measure, settings, views)
-    small, large = (1024, 2048) if measure.smoke else _TOKENS
+    small, large = tokens_of(measure)
 
     def setting(tokens: int, checkpointing: bool = False) -> Setting:
         changed = {"max_batch_tokens": tokens, "gradient_checkpointing": checkpointing}
-        warm, steps = (1, 2) if measure.smoke else (3, max(4, 20 * _TOKENS[0] // tokens))
+        warm, steps = (1, 1) if measure.smoke else (3, max(4, 65_536 // tokens))
         return Setting(settings.model_copy(update=changed), warm, steps)
 
     def ours(tokens: int, checkpointing: bool = False) -> dict:
         return bench.ours(setting(tokens, checkpointing), seen, plain)
 
-    plain = measure.part(f"plain loop, {small} tokens", lambda: bench.plain(setting(small)))
+    seen: dict = {}
+    plain = measure.part(f"plain loop, {small} tokens", bench.plain, setting(small))
+    measure.part(f"{small} tokens, views in each step", ours, small)
     seen = measure.part("views", bench.see_views)
-    first = measure.part(f"{small} tokens", lambda: ours(small))
-    second = measure.part(f"{large} tokens", lambda: ours(large))
-    measure.part(f"{large} tokens, checkpointing", lambda: ours(large, True))
+    first = measure.part(f"{small} tokens", ours, small)
+    second = measure.part(f"{large} tokens", ours, large)
+    measure.part(f"{large} tokens, checkpointing", ours, large, True)
     tokens = 0
     if first and second:
-        tokens = 3072 if measure.smoke else largest(measure.memory_gib, first, second)
-    while tokens > large and not measure.part(f"{tokens} tokens, the most", lambda: ours(tokens)):
+        tokens = 2 * large if measure.smoke else largest(measure.memory_gib, first, second)
+    while tokens > large and not measure.part(f"{tokens} tokens, the most", ours, tokens):
         tokens = 0 if measure.ended() else tokens * 7 // 8 // 1024 * 1024
     measure.part("check", bench.check)
 
@@ -399,39 +405,42 @@ def largest(memory_gib: float, first: dict, second: dict) -> int:
 
 
 def documented(measure, name: str) -> None:
-    """A set of parameters of docs/vlm.md, with as many views as studies of IU X-Ray have."""
+    """A set of parameters of docs/vlm.md, with as many views as studies of IU X-Ray have. Their
+    pictures do not fit into `dataset._IN_MEMORY`, so each step contains the vision tower.
+    """
     text = Path("docs/vlm.md").read_text(encoding="utf-8")
     command = re.search(rf"<!-- {name} -->\n```\n(.*?)```", text, re.DOTALL)[1]
-    given = (word.partition("=") for word in shlex.split(command) if word.startswith("finetune."))
-    changed = {key.removeprefix("finetune."): yaml.safe_load(value) for key, _, value in given}
+    changed = {}
+    for word in shlex.split(command):
+        key, _, value = word.partition("=")
+        if key.startswith("finetune."):
+            changed[key.removeprefix("finetune.")] = yaml.safe_load(value)
     del changed["base"], changed["learning_rate"]
     if measure.smoke:
-        changed["max_pixels"] = gpu_models.scale(True).view
-    views, pixels = changed.pop("max_views"), changed.pop("max_pixels")
-    method = changed.pop("method", "lora")
-    settings = _settings(measure, method, views, pixels, **changed)
+        changed |= {
+            "max_pixels": gpu_models.scale(True).view,
+            "max_tokens": 512,
+            "max_batch_tokens": 512,
+        }
+    method, views = changed.pop("method", "lora"), changed.pop("max_views")
+    settings = settings_of(measure, method, views, **changed)
     bench = Bench(measure, settings, None)
-    seen: dict = {}
-    precomputed = settings.targets == ("language",)
-    if precomputed:
-        seen = measure.part("views", bench.see_views)
-    warm, steps = (1, 1) if measure.smoke else (1, 4)
-    setting = Setting(settings, warm, steps)
-    measure.part(name, lambda: bench.ours(setting, seen))
+    steps = 1 if measure.smoke else 5
+    measure.part(name, bench.ours, Setting(settings, 1, steps), {})
 
 
 def compiled(measure) -> None:
     """--try compile: the decoder layers compiled one by one, for any shape, on LoRA."""
-    settings = _settings(measure, "lora", 1, gpu_models.scale(measure.smoke).view)
+    settings = settings_of(measure, "lora", 1)
     bench = Bench(measure, settings, 1)
     seen = measure.part("views", bench.see_views)
     for layer in bench.network.base_model.model.model.language_model.layers:
-        layer.compile(dynamic=True, backend="aot_eager" if measure.smoke else "inductor")
+        layer.compile(dynamic=True, backend="eager" if measure.smoke else "inductor")
     warm, steps = (1, 1) if measure.smoke else (6, 12)
-    for tokens in (1024,) if measure.smoke else _TOKENS:
+    for tokens in tokens_of(measure)[: 1 if measure.smoke else 2]:
         changed = settings.model_copy(update={"max_batch_tokens": tokens})
         setting = Setting(changed, warm, steps)
-        measure.part(f"{tokens} tokens", lambda: bench.ours(setting, seen))
+        measure.part(f"{tokens} tokens", bench.ours, setting, seen)
 
 
 def pretraining(measure) -> None:
