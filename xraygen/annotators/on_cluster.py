@@ -59,7 +59,7 @@ class Annotating(Job):
             return sha256([path])
         return identity(str(path)) if path.is_dir() else "missing"
 
-    def share(self) -> Shared | None:
+    def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
         settings = self.approaches[self.name]
         parts = [settings, *settings.parts(self.approaches)]
@@ -69,7 +69,8 @@ class Annotating(Job):
         if llm.provider == "local":
             return Shared(Service, self.project.root)
         has_key = bool(os.environ.get(llm.api_key_env))
-        return Shared(partial(ForAll, llm, self.project.regions, has_key), self.project.root)
+        asking = partial(ForAll, llm, self.project.regions, run, has_key)
+        return Shared(asking, self.project.root)
 
     def start(self, shared: Shared | None) -> Work:
         if shared:

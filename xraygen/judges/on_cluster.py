@@ -53,7 +53,7 @@ class Judging(Job):
             "code": code_hash(_LAYERS, self.root),
         }
 
-    def share(self) -> Shared | None:
+    def share(self, run: str) -> Shared | None:
         return share(self.name, self.settings, self.root)
 
     def start(self, shared: Shared | None) -> Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 from xraygen.annotators.llm.exchange import Asked, Replies
 from xraygen.annotators.llm.reply import Failed, Reply, reply_of
@@ -17,13 +18,18 @@ Messages = list[dict]
 Answer = Reply | Failed | str  # a str: why there is no reply
 
 
+class Sent(NamedTuple):
+    """Requests, those of them that were repeated, and replies that needed none."""
+
+    requests: int = 0
+    retries: int = 0
+    cache_hits: int = 0
+
+
 class Asking(ABC):
-    """Answers questions for one event loop. `hits`: replies that needed no request."""
+    """Answers questions, for one event loop."""
 
     def __init__(self, concurrency: int) -> None:
-        self.requests = 0
-        self.retries = 0
-        self.hits = 0
         # Messages may hold pictures, so few are made before they can be sent.
         self._slots = asyncio.Semaphore(2 * concurrency)
 
@@ -49,6 +55,10 @@ class Asking(ABC):
         """The same, or else the server's."""
 
     @abstractmethod
+    def sent(self) -> Sent:
+        """So far, by this process."""
+
+    @abstractmethod
     async def stop(self, error: BaseException) -> None:
         """Asks nothing more. What is under way will have to be paid for, so it is awaited."""
 
@@ -63,15 +73,16 @@ class Here(Asking):
     def __init__(self, replies: Replies) -> None:
         super().__init__(replies.server.concurrency)
         self.replies = replies
+        self._hits = 0
         self._asker: Asker | None = None  # made for the first question that has to be asked
         self._under_way: dict[str, asyncio.Task[Answer]] = {}
 
     async def find(self, asked: Asked) -> Answer | None:
         if task := self._under_way.get(asked.key):
-            self.hits += 1
+            self._hits += 1
             return await asyncio.shield(task)
         if reply := self.replies.found(asked):
-            self.hits += 1
+            self._hits += 1
         return reply
 
     async def ask(self, asked: Asked, messages: Messages) -> Answer:
@@ -116,6 +127,11 @@ class Here(Asking):
         assert kept is not None  # it has just been stored
         return kept
 
+    def sent(self) -> Sent:
+        if self._asker is None:
+            return Sent(cache_hits=self._hits)
+        return Sent(self._asker.requests, self._asker.retries, self._hits)
+
     async def stop(self, error: BaseException) -> None:
         if self._asker:
             self._asker.failure = self._asker.failure or UserError(f"stopped: {error}")
@@ -128,6 +144,3 @@ class Here(Asking):
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._asker:
             await self._asker.client.close()
-            self.requests += self._asker.requests
-            self.retries += self._asker.retries
-            self._asker = None

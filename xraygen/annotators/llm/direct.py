@@ -36,9 +36,7 @@ class _Pending(NamedTuple):
 
 
 class Direct:
-    """Has the questions of an exchange asked. `asking` has the numbers of requests once `outcomes`
-    has ended.
-    """
+    """Has the questions of an exchange asked."""
 
     def __init__(self, exchange: Exchange, asking: Asking) -> None:
         self.exchange = exchange

@@ -71,6 +71,8 @@ class Llm(Annotator):
         """UserError: the server cannot be reached, rejects the key, does not have the model, or
         `max_cost_usd` would be exceeded; the replies until then are stored.
         """
+        if self.shared:  # which knows of those of other calls
+            self._counted.clear()
         asked = self._by_batch(cases) if self.llm.mode == "batch" else self._directly(cases)
         with contextlib.closing(asked) as outcomes:
             for outcome in outcomes:
@@ -85,7 +87,7 @@ class Llm(Annotator):
         try:
             yield from Direct(self.exchange, asking).outcomes(cases)
         finally:
-            self._count(asking.requests, asking.retries, asking.hits)
+            self._sent.update(asking.sent()._asdict())
 
     def _by_batch(self, cases: Iterable[Case]) -> Generator[Outcome]:
         asked = [(case, self.exchange.question(case)) for case in cases]
@@ -96,17 +98,14 @@ class Llm(Annotator):
         if new:
             batches = Batches(self.exchange)
             reasons = batches.answer(new)
-            self._count(batches.sent, batches.sent_again, hits=0)
-        self._count(requests=0, retries=0, hits=len(questions) - len(new))
+            self._sent.update(requests=batches.sent, retries=batches.sent_again)
+        self._sent.update(cache_hits=len(questions) - len(new))
         for case, question in asked:
             if isinstance(question, str):
                 yield Outcome(case, question, question)
             else:
                 reply = self.exchange.find(question) or reasons[question.key]
                 yield Outcome(case, question, reply)
-
-    def _count(self, requests: int, retries: int, hits: int) -> None:
-        self._sent.update(requests=requests, retries=retries, cache_hits=hits)
 
     def _record(self, outcome: Outcome) -> AnnotationRecord:
         """Tokens are counted for the first case with this question; they were paid for once. On a
@@ -139,12 +138,12 @@ class Llm(Annotator):
 
     def _counts(self, question: Question, cost: float) -> bool:
         """Whether a question is counted for its case."""
-        if self.shared:
-            return self.shared.call("count", question.key, question.case.id, cost)
         if question.key in self._counted:
             return False
         if self.exchange.kept.stored:
             self._counted.add(question.key)
+        if self.shared:
+            return self.shared.call("count", question.key, question.case.id, cost)
         self._cost += cost
         return True
 

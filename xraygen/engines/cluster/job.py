@@ -87,15 +87,16 @@ class Job(ABC):
     def plan(self, rows: Iterable[Row]) -> object:
         """What these rows would take, as one line of text, for --dry-run; without Ray."""
 
-    def share(self) -> Any:
+    def share(self, run: str) -> Any:
         """Called once, on the driver, when Ray has started: what all actors share, such as the
-        handle of an actor; None for jobs that share nothing.
+        handle of an actor; None for jobs that share nothing. `run`: a name for the input and all
+        that shapes the results, the same when a run goes on.
         """
         return None
 
     def usage(self, shared: Any) -> dict[str, float]:
         """What this run has used as a whole, apart from what is counted by record; called on the
-        driver at the end.
+        driver when no shard is missing any more.
         """
         return {}
 

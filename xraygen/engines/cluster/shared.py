@@ -63,6 +63,8 @@ class _Actor:
 
     async def call(self, name: str, *pieces: bytes) -> Any:
         try:
+            if self.service is None and name == "close":
+                return None  # nothing has begun
             if self.service is None:
                 os.chdir(self.folder)  # where .cache and .env are
                 self.service = self.make()
