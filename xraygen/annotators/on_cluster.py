@@ -4,12 +4,11 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel
 
-import xraygen
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.failures import Failures, is_of_pictures
 from xraygen.annotators.llm.shared import ForAll
@@ -18,6 +17,7 @@ from xraygen.core.cases import case_of, id_of, refuse_long
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
+from xraygen.engines.cluster.code import code_hash
 from xraygen.engines.cluster.formats import annotation_tables
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import Row
@@ -50,7 +50,7 @@ class Annotating(Job):
             "models": {part.reads: self._content(part.reads) for part in parts or [settings]},
             "regions": self.project.regions.model_dump(mode="json"),
             "llm": self.project.llm.model_dump(mode="json", exclude=set(_LIMITS)),
-            "code": self._code(),
+            "code": code_hash(_LAYERS, self.project.root),
         }
 
     def _content(self, reads: str) -> str:
@@ -58,11 +58,6 @@ class Annotating(Job):
         if path.is_file():
             return sha256([path])
         return identity(str(path)) if path.is_dir() else "missing"
-
-    def _code(self) -> str:
-        package = Path(xraygen.__file__).parent
-        folders = [*(package / layer for layer in _LAYERS), self.project.root / "plugins"]
-        return sha256(path for folder in folders for path in sorted(folder.rglob("*.py")))
 
     def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
@@ -86,7 +81,7 @@ class Annotating(Job):
     def usage(self, shared: Shared | None) -> dict[str, float]:
         return shared.call("usage") if shared else {}
 
-    def close(self, shared: Shared | None) -> None:
+    def end(self, shared: Shared | None) -> None:
         if shared:
             shared.close()
 
@@ -152,7 +147,11 @@ def _case_or_failed(row: Row, pictures: bool) -> Case | AnnotationRecord:
         refuse_long("report", case.report, row.place)
     except UserError as error:
         return _failed(row, str(error).removeprefix(f"{row.place}: "))
-    return case
+    images = [
+        image.model_copy(update={"path": str(PurePosixPath(row.folder, image.path))})
+        for image in case.images
+    ]
+    return case.model_copy(update={"images": tuple(images)}) if row.folder else case
 
 
 def _failed(row: Row, reason: str) -> AnnotationRecord:

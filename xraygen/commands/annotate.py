@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xraygen.core.study import Case
+    from xraygen.engines.cluster.formats import Format
     from xraygen.engines.cluster.run import Cluster
     from xraygen.params import Params
 
@@ -35,7 +36,7 @@ def annotate(
     address: str | None,
     actors: int | None,
     gpus: float | None,
-    form: str | None,
+    form: "Format | None",
 ) -> None:
     """Annotate CASES, a CSV, TSV, JSONL or Parquet file with id, report and optionally images, with
     the models that the pipeline left. With --ray, CASES may also be a folder of such files, and a
@@ -54,21 +55,27 @@ def annotate(
 
 
 def _on_cluster(
-    cases: str, approach: str, out: str | None, where: "Cluster", form: str, settings: "Params"
+    cases: str, approach: str, out: str | None, where: "Cluster", form: "Format", settings: "Params"
 ) -> None:
     from xraygen.annotators.base import Project
+    from xraygen.annotators.load import load
     from xraygen.annotators.on_cluster import Annotating
+    from xraygen.core.errors import UserError
     from xraygen.engines.cluster.run import dry_run, run
+    from xraygen.engines.cluster.urls import local_folder, shown
 
-    is_url = "://" in cases
-    source = cases if is_url else str(Path(cases).resolve())
-    folder = Path(source) if Path(source).is_dir() else Path(source).parent
-    project = Project(Path.cwd(), folder, settings.regions, settings.llm)
+    folder = local_folder(cases)
+    project = Project(Path.cwd(), folder or Path.cwd(), settings.regions, settings.llm)
+    if folder is None and load(settings.approaches, approach, project).shows_pictures:
+        raise UserError(
+            f"{shown(cases)}: {approach} is shown pictures, which are read from a folder; copy the "
+            "input and its pictures to one that every node has"
+        )
     job = Annotating(settings.approaches, approach, project)
     if out is None:
-        click.echo(dry_run(job, source))
+        click.echo(dry_run(job, cases))
         return
-    done = run(job, source, out, where, form)
+    done = run(job, cases, out, where, form)
     click.echo(_said(done.records, done.failed, out), err=True)
 
 

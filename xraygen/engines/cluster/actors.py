@@ -4,7 +4,7 @@ time.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Actor:
         """`folder`: the project's, on every node. `attempts`: the handle of an `Attempts`."""
         self.parts = parts
         self.attempts = attempts
+        self.tables = job.tables
         self.error = ""
         try:
             _enter(folder)
@@ -76,17 +77,20 @@ class Actor:
         import ray
 
         # Ray repeats a task whose result it has lost.
-        if finished := self.parts.finished(shard):
-            return finished
+        if counts := self.parts.counted(shard):
+            return counts
         deadly = ray.get(self.attempts.begin.remote(shard.index))
         if deadly is None:
             try:
-                return self.parts.write(shard, self.work(shard.rows()), self.work.count)
+                return self._write(shard, self.work(shard.rows()))
             except UserError:
                 raise
             except Exception:
                 deadly = []
-        return self.parts.write(shard, self._one_by_one(shard, deadly), self.work.count)
+        return self._write(shard, self._one_by_one(shard, deadly))
+
+    def _write(self, shard: Shard, records: Iterable[BaseModel]) -> Counts:
+        return self.parts.write(shard, records, self.work.count, self.tables)
 
     def _one_by_one(self, shard: Shard, deadly: list[int]) -> Iterator[BaseModel]:
         import ray

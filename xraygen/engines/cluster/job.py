@@ -15,13 +15,14 @@ _REASONS = 100  # of each kind are counted apart
 
 class Counts(BaseModel):
     """Counts of records, which can be added. `reasons`: how many failed for each reason, by kind
-    of failure. `usage`: tokens and the like.
+    of failure. `usage`: tokens and the like. `verdicts`: of judges.
     """
 
     records: int = 0
     failed: int = 0
     reasons: dict[str, dict[str, int]] = {}
     usage: dict[str, float] = {}
+    verdicts: dict[str, int] = {}
 
     def fail(self, kind: str, reason: str, count: int = 1) -> None:
         """Reasons may name files, so that only the first ones are told apart."""
@@ -41,6 +42,8 @@ class Counts(BaseModel):
             for reason, count in reasons.items():
                 self.fail(kind, reason, count)
         self.use(other.usage)
+        for verdict, count in other.verdicts.items():
+            self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
 
 
 class Work(ABC):
@@ -91,18 +94,20 @@ class Job(ABC):
         """
         return None
 
-    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
-        """The records as Arrow tables with one schema, at least one; for Parquet."""
-        raise NotImplementedError
-
     def usage(self, shared: Any) -> dict[str, float]:
         """What this run has used as a whole, apart from what is counted by record; called on the
         driver when no shard is missing any more.
         """
         return {}
 
-    def close(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
-        """Called on the driver however the run ends, before Ray does."""
+    def end(self, shared: Any) -> None:  # noqa: B027  # most jobs share nothing
+        """Called once, on the driver, when the run has ended, also by an error, and before Ray is
+        left.
+        """
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Any]:
+        """The records as Arrow tables with one schema, at least one; for Parquet."""
+        raise NotImplementedError
 
     def check(self, counts: Counts, expected: int) -> None:  # noqa: B027  # judges have no limit
         """Called on the driver with the counts of all shards so far, and the number of records

@@ -1,5 +1,5 @@
-"""The folder of results: part-<shard>.jsonl for each shard, counts/ with what is counted of each,
-and manifest.json, which says what they were made from.
+"""The folder of results: part-<shard> for each shard, _counts/ with what is counted of each, and
+manifest.json, which says what they were made from.
 
 A part is written under another name and renamed, so that one that is there is complete. A part
 whose counts are not there is made again, with the same content.
@@ -7,50 +7,41 @@ whose counts are not there is made again, with the same content.
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from xraygen.core.errors import UserError
-from xraygen.core.json_lines import read_json, write_json, write_jsonl
+from xraygen.engines.cluster.formats import Format, Tables, write
 from xraygen.engines.cluster.job import Counts
 from xraygen.engines.cluster.shards import Shard
+from xraygen.engines.cluster.urls import Folder
 
 MANIFEST = "manifest.json"
-# How records are written to a file, all of it or nothing, by the suffix of the file.
-WRITERS: dict[str, Callable[[Path, Iterable[BaseModel]], int]] = {"jsonl": write_jsonl}
+_COUNTS = "_counts"
 
 
 class Parts:
-    def __init__(self, folder: Path, form: str) -> None:
-        self.folder = folder
-        self.form = form
-        self.manifest = folder / MANIFEST
+    def __init__(self, url: str, form: Format) -> None:
+        self.folder = Folder(url)
+        self.counts = Folder(f"{url.rstrip('/')}/{_COUNTS}")
+        self.form: Format = form
+        self.where = self.folder.shown
 
-    def path(self, shard: Shard) -> Path:
-        return self.folder / f"part-{shard.index:06}.{self.form}"
-
-    def _counts(self, shard: Shard) -> Path:
-        return self.folder / "counts" / f"part-{shard.index:06}.json"
+    def _name(self, shard: Shard) -> str:
+        return f"part-{shard.index:06}.{self.form}"
 
     @contextlib.contextmanager
     def begun(self, made_from: dict) -> Iterator[None]:
         """To write into the folder. UserError: it cannot be written, another run writes into it, or
         it holds the results of something else; nothing is touched then.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{self.folder}: is not a folder; name a folder for the results")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot be written: {error.strerror}") from None
         with self._locked():
-            self._check(made_from)
+            if self._is_new(made_from):
+                self._write_manifest({"made_from": made_from})
             self._remove_unfinished()
-            if not self.manifest.exists():
-                write_json(self.manifest, {"made_from": made_from})
             try:
                 yield
             finally:
@@ -58,58 +49,80 @@ class Parts:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """The lock of a process that is killed is free again. Where the file system has no locks,
-        two runs do the same work, into the same parts.
+        """The lock of a process that is killed is free again. By URL, and where the file system has
+        no locks, two runs do the same work, into the same parts.
         """
-        folder = os.open(self.folder, os.O_RDONLY)
+        if self.folder.local is None:
+            yield
+            return
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self.folder}: another run is writing there; wait for it, or name another folder"
-            ) from None
-        except OSError:
-            pass
+            self.folder.local.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self.folder.local, os.O_RDONLY)
+        except FileExistsError:
+            raise UserError(f"{self.where}: is not a folder; name a folder for results") from None
+        except OSError as error:
+            raise UserError(f"{self.where}: cannot be written: {error.strerror}") from None
         try:
+            self._lock(folder)
             yield
         finally:
             os.close(folder)
 
-    def _check(self, made_from: dict) -> None:
-        if not self.manifest.exists():
-            if any(self.folder.glob("part-*")):
+    def _lock(self, folder: int) -> None:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{self.where}: another run is writing there; wait for it, or name another folder"
+            ) from None
+        except OSError:
+            pass
+
+    def _is_new(self, made_from: dict) -> bool:
+        names = self.folder.names()
+        if MANIFEST not in names:
+            if any(name.startswith("part-") for name in names):
                 raise UserError(
-                    f"{self.folder}: has parts but no {MANIFEST}, which says what they were made "
+                    f"{self.where}: has parts but no {MANIFEST}, which says what they were made "
                     "from; name another folder, or remove this one"
                 )
-            return
+            return True
         try:
-            former = read_json(self.manifest).get("made_from")
-        except UserError:
-            former = None
-        if not isinstance(former, dict):
+            former = json.loads(self.folder.read(MANIFEST))["made_from"]
+            different = sorted(_different(former, made_from))
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
-                f"{self.manifest}: damaged, so that what the parts were made from is unknown; name "
-                "another folder, or remove this one"
-            )
-        if different := sorted(_different(former, made_from)):
+                f"{self.where}/{MANIFEST}: damaged, so that what the parts were made from is "
+                "unknown; name another folder, or remove this one"
+            ) from None
+        if different:
             raise UserError(
-                f"{self.folder}: holds results of other input or settings, which differ in "
+                f"{self.where}: holds results of other input or settings, which differ in "
                 f"{', '.join(different[:5])}; name another folder, or restore these"
             )
+        return False
 
     def _remove_unfinished(self) -> None:
-        """What a process that was killed was writing."""
-        for path in [*self.folder.glob(".*.part"), *self.folder.glob("counts/.*.part")]:
-            path.unlink(missing_ok=True)
+        """What a process that was killed was writing. By URL nothing shows whether another process
+        is still writing it.
+        """
+        for folder in (self.folder.local, self.counts.local):
+            for path in folder.glob(".*.part") if folder else ():
+                path.unlink(missing_ok=True)
 
-    def finished(self, shard: Shard) -> Counts | None:
-        """What is counted of a part that is there."""
-        if not self.path(shard).exists():
+    def finished(self, shards: Iterable[Shard]) -> dict[int, Counts]:
+        """What is counted of the shards that are finished, by their index."""
+        there = self.folder.names() & self.counts.names()
+        found = {shard.index: self.counted(shard) for shard in shards if self._name(shard) in there}
+        return {index: counts for index, counts in found.items() if counts is not None}
+
+    def counted(self, shard: Shard) -> Counts | None:
+        """What is counted of a shard; None = it is not finished."""
+        if not self.folder.has(self._name(shard)):
             return None
         try:
-            return Counts.model_validate_json(self._counts(shard).read_bytes())
-        except (OSError, ValidationError):
+            return Counts.model_validate_json(self.counts.read(self._name(shard)))
+        except (FileNotFoundError, ValidationError):
             return None
 
     def write(
@@ -117,6 +130,7 @@ class Parts:
         shard: Shard,
         records: Iterable[BaseModel],
         count: Callable[[BaseModel, Counts], None],
+        tables: Tables,
     ) -> Counts:
         """UserError: it cannot be written, such as when the disk is full."""
         counts = Counts()
@@ -126,13 +140,18 @@ class Parts:
                 count(record, counts)
                 yield record
 
-        counts.records = WRITERS[self.form](self.path(shard), counted())
-        write_json(self._counts(shard), counts.model_dump())
+        with self.folder.replacing(self._name(shard)) as file:
+            counts.records = write(file, counted(), self.form, tables)
+        with self.counts.replacing(self._name(shard)) as file:
+            file.write(counts.model_dump_json().encode())
         return counts
 
     def complete(self, made_from: dict, shards: int, counts: Counts) -> None:
-        found = counts.model_dump()
-        write_json(self.manifest, {"made_from": made_from, "shards": shards} | found)
+        self._write_manifest({"made_from": made_from, "shards": shards} | counts.model_dump())
+
+    def _write_manifest(self, content: dict) -> None:
+        with self.folder.replacing(MANIFEST) as file:
+            file.write(json.dumps(content, indent=1).encode() + b"\n")
 
 
 def _different(former: dict, now: dict, within: str = "") -> Iterator[str]:

@@ -14,9 +14,11 @@ from tqdm import tqdm
 from xraygen.core.errors import UserError
 from xraygen.engines.cluster.actors import Actor, Attempts
 from xraygen.engines.cluster.connection import check, connected
+from xraygen.engines.cluster.formats import Format
 from xraygen.engines.cluster.job import Counts, Job
 from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.shards import Shard, fingerprint, plan
+from xraygen.engines.cluster.urls import absolute
 
 
 class Cluster(NamedTuple):
@@ -30,7 +32,7 @@ class Cluster(NamedTuple):
     gpus: float = 0
 
 
-def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") -> Counts:
+def run(job: Job, source: str, out: str, cluster: Cluster, form: Format = "jsonl") -> Counts:
     """Work on what is missing in the folder `out`. `form`: jsonl or parquet. Returns the counts of
     all shards, also those of earlier runs.
 
@@ -38,15 +40,15 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: str = "jsonl") 
     be done; what is finished stays and is not done again.
     """
     check(cluster.address)
-    shards = plan(source, job.columns)
     made_from = {"input": fingerprint(source), "format": form} | job.identity()
-    parts = Parts(Path(out).resolve(), form)
+    shards = plan(source, job.columns)
+    parts = Parts(absolute(out), form)
     with parts.begun(made_from):
-        done = {shard.index: parts.finished(shard) for shard in shards}
-        missing = [shard for shard in shards if done[shard.index] is None]
+        finished = parts.finished(shards)
+        missing = [shard for shard in shards if shard.index not in finished]
         total = Counts()
-        for counts in done.values():
-            total.add(counts or Counts())
+        for counts in finished.values():
+            total.add(counts)
         if missing:
             with connected(cluster.address):
                 shared = job.share(_name(made_from))
@@ -91,7 +93,7 @@ def _work_on(
                 bar.update()
         total.use(job.usage(shared))
     finally:
-        job.close(shared)
+        job.end(shared)
 
 
 def _name(made_from: dict) -> str:
