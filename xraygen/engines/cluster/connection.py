@@ -75,26 +75,23 @@ def check(address: str) -> None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Python's stderr goes on, but what Ray's C++ part writes there is dropped: it has no setting
-    for that, and takes some of what Ray Data does for an error.
+    """Drops what Ray says whatever its settings: each death of a worker on Python's stdout, and
+    what its C++ part writes to stderr, which takes some of what Ray Data does for an error.
+    Python's stderr goes on.
     """
-    try:
-        is_stderr = sys.stderr.fileno() == 2
-    except (AttributeError, OSError, ValueError):
-        is_stderr = False
-    if not is_stderr:
-        yield
-        return
-    stderr = sys.stderr
-    stderr.flush()
-    with (
-        open(os.dup(2), "w", buffering=1, encoding=stderr.encoding, errors=stderr.errors) as kept,
-        open(os.devnull, "w") as nowhere,
-    ):
-        os.dup2(nowhere.fileno(), 2)
-        sys.stderr = kept
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
+            is_stderr = sys.stderr.fileno() == 2
+        except (AttributeError, OSError, ValueError):  # replaced, as in a notebook
+            is_stderr = False
+        if not is_stderr:
             yield
-        finally:
-            sys.stderr = stderr
-            os.dup2(kept.fileno(), 2)
+            return
+        sys.stderr.flush()
+        with open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace") as kept:
+            os.dup2(nowhere.fileno(), 2)
+            try:
+                with contextlib.redirect_stderr(kept):
+                    yield
+            finally:
+                os.dup2(kept.fileno(), 2)

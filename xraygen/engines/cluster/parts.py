@@ -28,7 +28,7 @@ class Parts:
         self.folder = Folder(url)
         self.counts = Folder(f"{url.rstrip('/')}/{_COUNTS}")
         self.form: Format = form
-        self.where = self.folder.shown
+        self.where = str(self.folder.local or self.folder.shown)
 
     def _name(self, shard: Shard) -> str:
         return f"part-{shard.index:06}.{self.form}"

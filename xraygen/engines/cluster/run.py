@@ -20,6 +20,8 @@ from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.shards import Shard, fingerprint, plan
 from xraygen.engines.cluster.urls import absolute
 
+_TELLING = 20  # shards from which on the number of records can be told from those that are finished
+
 
 class Cluster(NamedTuple):
     """Where to run. `address`: host:port or auto; "" = a cluster of this machine alone, which ends
@@ -87,7 +89,8 @@ def _work_on(
             for counts in _results(missing, job, shared, parts, cluster):
                 finished += 1
                 total.add(counts)
-                job.check(total, round(total.records * shards / finished))
+                if finished >= _TELLING:
+                    job.check(total, round(total.records * shards / finished))
                 rate = (total.records - before) / (time.monotonic() - start)
                 bar.set_postfix_str(f"{rate:,.0f} cases/s", refresh=False)
                 bar.update()
