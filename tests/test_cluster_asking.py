@@ -124,7 +124,7 @@ def run(workers, job: Job, shards: Sequence[Sequence[Row]]) -> tuple[list, dict]
             records += [found] if isinstance(found, str) else found
         return records, job.usage(shared)
     finally:
-        job.close(shared)
+        job.end(shared)
 
 
 def shards_of(cases: Sequence[Case] = CASES) -> list[list[Row]]:
@@ -233,7 +233,7 @@ def test_questions_of_a_worker_that_is_killed_are_answered_and_paid_for_once(wor
             ray.get(lost)
         records = ray.get(other.records.remote(rows))
     finally:
-        job.close(shared)
+        job.end(shared)
     reports = [case.report for case in CASES[:SHARD]]
     assert [record.annotation["lung"] for record in records] == reports
     assert len(server.asked) == len(server.billed) == SHARD
@@ -321,7 +321,7 @@ def test_a_part_of_a_cascade_asks_there_and_other_answers_are_stored_there(
         given = [(worker, f"prompt {number % 2}") for number, worker in enumerate(workers)]
         found = ray.get([worker.keep.remote(shared, prompt, long) for worker, prompt in given])
     finally:
-        job.close(shared)
+        job.end(shared)
     assert list(here.rglob("*.sqlite")) == [here / ".cache" / "answers.sqlite"]
     assert Answers({"model": "m"}).find(["prompt 0", "prompt 1"]).keys() == {"prompt 0", "prompt 1"}
     for (_, prompt), (answers, folder) in zip(given, found, strict=True):
