@@ -21,6 +21,7 @@ from PIL import Image
 from test_router import practice
 
 pytest.importorskip("ray")
+pq = pytest.importorskip("pyarrow.parquet")
 from xraygen.annotators.base import Settings
 from xraygen.annotators.load import load
 from xraygen.annotators.on_cluster import Annotating
@@ -37,6 +38,9 @@ from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.pool import Cluster, _size
 from xraygen.engines.cluster.run import run
 from xraygen.engines.cluster.shards import plan
+from xraygen.judges import load as load_judge
+from xraygen.judges import opinions
+from xraygen.judges.on_cluster import Judging
 
 # Ray uses what it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
@@ -398,3 +402,29 @@ def test_a_missing_package_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"install them with .*\[cluster\]"), connected(""):
         pass
+
+
+def test_judged_rows_are_those_of_one_process(nodes, project):
+    """As Parquet in a folder by URL, with the same pairs in several shards and a row that is no
+    pair.
+    """
+    pairs = [("The heart is large.", "Heart is normal."), ("Clear.", "Clear."), ("", "Clear.")]
+    rows = [{"reference": one, "candidate": other} for one, other in pairs]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    for name in ("a", "b", "c"):
+        (project / f"input/{name}.jsonl").write_text(lines)
+    (project / "input/d.jsonl").write_text(lines + '{"reference": 1, "candidate": ""}\n')
+    job = Judging("proxy", None, project)
+    out = f"file://{project}/out"
+    done = run(job, "input", out, Cluster(nodes.address), "parquet")
+    parts = sorted((project / "out").glob("part-*.parquet"))
+    found = [row for part in parts for row in pq.read_table(part).to_pylist()]
+    expected = [
+        row | opinion.columns()
+        for row, opinion in zip(rows * 4, opinions(pairs * 4, load_judge("proxy")), strict=True)
+    ]
+    assert found[:-1] == [row | {"judge_error": None} for row in expected]
+    assert found[-1]["judge_error"] == f"d.jsonl at byte {len(lines):,}: reference has to be text"
+    assert (done.records, done.failed, len(parts)) == (13, 1, 4)
+    assert done.verdicts == {"judged": 4, "identical": 4, "reference_empty": 4, "failed": 1}
+    assert run(job, "input", out, Cluster(nodes.address), "parquet") == done  # nothing is missing
