@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import REGIONS, ROOT, project_of
+from PIL import Image
 from test_router import practice
 
 pytest.importorskip("ray")
@@ -26,6 +27,7 @@ from xraygen.annotators.load import load
 from xraygen.annotators.on_cluster import Annotating
 from xraygen.annotators.router.annotator import RouterSettings
 from xraygen.annotators.router.router import RouterParams, fit
+from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.cases import read_cases
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord
@@ -281,6 +283,45 @@ def test_a_model_that_kills_its_process_while_it_is_loaded_ends_the_run():
     assert [attempts.starting() for _ in range(3)] == [1, 2, 3]
     attempts.started()
     assert attempts.starting() == 1
+
+
+def test_a_model_that_is_shown_pictures_gives_the_same_answers(nodes, project, monkeypatch):
+    """In an actor and in this process. Paths of pictures are relative to the file that names
+    them, here in a folder of the input.
+    """
+    pytest.importorskip("torch")
+    folder = project / "input/ward"
+    folder.mkdir()
+    rows = []
+    for number, report in enumerate(["The lungs are clear.", "The heart is large. Old fracture."]):
+        Image.new("L", (112, 112), 40 * number + 60).save(folder / f"{number}.png")
+        rows.append({"id": f"v-{number}", "report": report, "images": [f"{number}.png"]})
+    rows.append({"id": "v-2", "report": "No effusion.", "images": ["missing.png"]})
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = VlmSettings(
+        annotator="vlm",
+        reads="models/tiny-qwen2-vl",
+        prompt="Annotate the study by region, in JSON.",
+        inputs="image+report",
+        max_views=1,
+        max_pixels=12544,
+        max_batch_tokens=24000,
+        max_new_tokens=40,
+    )
+    (project / "models/tiny-qwen2-vl").symlink_to(ROOT / "models/tiny-qwen2-vl")
+    of = project_of(project)._replace(images=project / "input")
+    job = Annotating({"vlm": settings}, "vlm", of)
+    counts = run(job, "input", "out", Cluster(nodes.address))
+    monkeypatch.chdir(folder)  # where no answers are stored
+    annotator = load(job.approaches, "vlm", of._replace(images=folder))
+    alone = list(annotator(read_cases(folder / "a.jsonl")))
+    found = records(project / "out")
+    assert [(one.id, one.annotation) for one in found] == [
+        (one.id, one.annotation) for one in alone
+    ]
+    assert (counts.records, counts.failed) == (3, sum(one.annotation is None for one in alone))
+    assert [bool(one.usage.get("unreadable_pictures")) for one in found] == [False, False, True]
+    assert counts.usage["tokens_out"] == sum(one.usage.get("tokens_out", 0) for one in alone)
 
 
 def test_what_concerns_all_cases_ends_the_run_at_once(nodes, project):

@@ -38,6 +38,7 @@ from xraygen.engines.cluster.shards import Row
 from xraygen.judges import opinions
 from xraygen.judges.crimson.crimson import Crimson
 from xraygen.judges.crimson.settings import CrimsonSettings
+from xraygen.judges.green.green import Green, GreenSettings
 from xraygen.judges.on_cluster import Judging
 
 pytest.importorskip("openai")
@@ -353,6 +354,15 @@ def test_a_judge_that_asks_a_server_judges_the_pairs_of_all_workers(workers, her
         server.server_close()
     given = [{name: record.root[name] for name in expected[0]} for record in records]
     assert given == [one for at in range(WORKERS) for one in expected[at:]]
+
+
+def test_a_shard_whose_pairs_are_all_refused_is_no_end_if_others_were_answered(completion_server):
+    pytest.importorskip("green_score")
+    server = completion_server()
+    judge = Green(GreenSettings(model="m", base_url=server.url))
+    assert judge.judge([("Large heart.", "Normal heart.")])[0].verdict == "judged"
+    server.script = [400]
+    assert judge.judge([("Left effusion.", "No effusion.")])[0].verdict == "failed"
 
 
 def until(done) -> None:
