@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import REGIONS, ROOT, project_of
+from test_router import practice
 
 pytest.importorskip("ray")
-from service import made_project
-
-from xraygen import params
 from xraygen.annotators.base import Settings
 from xraygen.annotators.load import load
 from xraygen.annotators.on_cluster import Annotating
+from xraygen.annotators.router.annotator import RouterSettings
+from xraygen.annotators.router.router import RouterParams, fit
 from xraygen.core.cases import read_cases
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord
-from xraygen.engines.cluster.actors import Attempts
 from xraygen.engines.cluster.connection import check
+from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.run import Cluster, _size, run
 
 # Ray uses what it deprecates.
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 _PATIENCE = 60  # seconds; the machine may be busy
 
 # An annotator that writes down each case that it begins, and does what the report says.
-CARELESS = '''
+CARELESS = """
 import os, signal, time
 from xraygen.annotators.base import Annotator
 from xraygen.core.errors import UserError
@@ -63,14 +64,14 @@ class Careless(Annotator):
                 os.kill(os.getpid(), signal.SIGKILL)
             said = None if "fail" in case.report else {"lung": case.report}
             yield AnnotationRecord(id=case.id, annotation=said, error=None if said else "no answer")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    patch = pytest.MonkeyPatch()
+    patch = pytest.MonkeyPatch()  # for what the cluster's processes are started with
     patch.setenv("PYTHONPATH", str(ROOT))
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     size = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
@@ -121,7 +122,7 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_a_poisoned_case_fails_alone(nodes, project, capfd):
+def test_a_poisoned_case_fails_alone(nodes, project):
     """One that raises, one that kills the process, one that is no case, and one that is too
     long. That most cases of one file fail does not end the run.
     """
@@ -182,3 +183,144 @@ def test_what_is_killed_changes_nothing(nodes, project):
     again = [id for id, times in begun(project).items() if times > 1]
     assert {id.split("-")[0] for id in again} and len({id.split("-")[0] for id in again}) <= 3
     assert not list(out.glob(".*.part"))
+
+
+def command(project: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "xraygen", "annotate", "input", "--out", "out", *arguments],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def write_params(project: Path, approaches: dict[str, dict]) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    (project / "params.yaml").write_text(yaml.safe_dump(content | {"approaches": approaches}))
+
+
+def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(nodes, project):
+    """And says nothing of Ray. Two at the same time are refused, and so is another input."""
+    write_params(
+        project, {"careless": {"annotator": "careless:Careless", "reads": "models/careless"}}
+    )
+    for number in range(6):
+        write_cases(project / f"input/{number}.jsonl", ["slow"] * 20)
+    out = project / "out"
+    arguments = ("--approach", "careless", "--ray", nodes.address)
+    killed = command(project, *arguments)
+    wait_for(lambda: list(out.glob("part-*")))
+    with pytest.raises(UserError, match="another run is writing there"):
+        run(job_of(project), "input", str(out), Cluster(nodes.address))
+    killed.kill()
+    killed.communicate()
+    there = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert len(there) < 6
+
+    following = command(project, *arguments)
+    said = following.communicate(timeout=_PATIENCE)
+    assert (following.returncode, *said) == (0, "", "120 cases annotated: out\n")
+    assert [one.id for one in records(out)] == [f"{n}-{at}" for n in range(6) for at in range(20)]
+    assert {name: (out / name).stat().st_mtime_ns for name in there} == there
+    assert sum(begun(project).values()) <= 120 + 2 * 20  # two shards were under way
+    assert not list(out.glob(".*"))
+
+    write_cases(project / "input/7.jsonl", ["more"])
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    with pytest.raises(UserError, match="differ in .*input"):
+        run(job_of(project), "input", str(out), Cluster(nodes.address))
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+
+
+def test_the_records_are_those_of_one_process(nodes, project):
+    """Byte for byte, of the router; without a driver's process for each file."""
+    settings = RouterSettings(annotator="router", reads="models/router", wording="learned")
+    fit(practice()[::9], RouterParams(epochs=1), REGIONS).save(project / "models/router")
+    job = Annotating({"router": settings}, "router", project_of(project))
+    reports = [study.report for study in practice()]
+    for number, part in enumerate((reports[:50], ["", *reports[50:90]], reports[90:])):
+        write_cases(project / f"input/{number}.jsonl", part)
+    counts = run(job, "input", "out", Cluster(nodes.address))
+    annotator = load(job.approaches, "router", job.project)
+    files = sorted((project / "input").iterdir())
+    cases = [case for file in files for case in read_cases(file)]
+    alone = "".join(record.model_dump_json() + "\n" for record in annotator(cases))
+    parts = sorted((project / "out").glob("part-*"))
+    assert len(parts) == 3 and "".join(part.read_text() for part in parts) == alone
+    assert (counts.records, counts.failed) == (len(cases), 1)
+
+
+def test_what_concerns_all_cases_ends_the_run_at_once(nodes, project):
+    (project / "models/careless").write_text("missing")
+    write_cases(project / "input/a.jsonl", ["fine"])
+    write_cases(project / "input/b.jsonl", ["fine"])
+    with pytest.raises(UserError, match="^models/careless: has no weights$"):
+        run(job_of(project), "input", "out", Cluster(nodes.address))
+    with pytest.raises(UserError, match="^--gpus 0.5: no machine of the cluster has a GPU"):
+        run(job_of(project), "input", "out", Cluster(nodes.address, gpus=0.5))
+
+
+def test_too_many_failures_end_the_run_and_a_higher_limit_lets_it_go_on(nodes, project):
+    """Nothing is done again then."""
+    write_cases(project / "input/a.jsonl", ["fine", "fail"] * 20)
+    write_cases(project / "input/b.jsonl", ["fine"] * 20)
+    with pytest.raises(UserError, match="20 of 60 cases have no annotation.*: 20 no answer"):
+        run(job_of(project, 0.3), "input", "out", Cluster(nodes.address))
+    before = begun(project)
+    counts = run(job_of(project, 0.4), "input", "out", Cluster(nodes.address))
+    assert (counts.records, counts.failed) == (60, 20) and begun(project) == before
+
+
+@pytest.mark.parametrize(
+    "address, said",
+    [
+        ("ray://head:10001", "run the command on a machine of the cluster"),
+        ("127.0.0.1:1", "no cluster answers there"),
+        ("head", "give host:port, or auto"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_line(address, said):
+    with pytest.raises(UserError, match=said):
+        check(address)
+
+
+@pytest.mark.parametrize(
+    "nodes_have, asked, size",
+    [
+        ([{"CPU": 2}], Cluster(), (2, 1)),
+        ([{"CPU": 16}], Cluster(actors=1), (1, 16)),
+        ([{"CPU": 8}, {"CPU": 4}], Cluster(actors=2), (2, 4)),
+        ([{"CPU": 2}], Cluster(actors=4), (4, 0.5)),
+        ([{"CPU": 8}, {"CPU": 8, "GPU": 2}], Cluster(gpus=0.25), (8, 1)),
+        ([{"CPU": 8, "GPU": 3}], Cluster(gpus=2), (1, 8)),
+        ([{"CPU": 8, "GPU": 2}], Cluster(actors=5, gpus=0.4), (4, 2)),
+    ],
+)
+def test_actors_fit_into_the_cluster(nodes_have, asked, size):
+    """And get its cores."""
+    assert _size(nodes_have, asked) == size
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[]", '{"made_from": 1}', None])
+def test_parts_of_unknown_origin_are_refused(tmp_path, manifest):
+    (tmp_path / "part-000000.jsonl").write_text("{}")
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    with (
+        pytest.raises(UserError, match="were made from"),
+        Parts(str(tmp_path), "jsonl").begun({"input": 1}),
+    ):
+        pass
+    assert (tmp_path / "part-000000.jsonl").read_text() == "{}"
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with (
+        pytest.raises(UserError, match="out: is not a folder"),
+        Parts(str(tmp_path / "out"), "jsonl").begun({}),
+    ):
+        pass
+    assert (tmp_path / "out").read_text() == "mine"

@@ -3,24 +3,32 @@
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from click.testing import CliRunner
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from xraygen.core.cases import case_of, read_cases
+from xraygen.commands.judge import judge
+from xraygen.core.cases import MAX_TEXT, case_of, read_cases
 from xraygen.core.errors import UserError
-from xraygen.core.study import Case
+from xraygen.core.regions import Regions
+from xraygen.core.study import AnnotationRecord, Case, Evidence
+from xraygen.core.tables import write_csv
+from xraygen.judges import Opinion
 
 pytest.importorskip("fsspec")
 pq = pytest.importorskip("pyarrow.parquet")
 import fsspec
 import pyarrow as pa
 
-from xraygen.engines.cluster import lines, parquet
+from xraygen.engines.cluster import formats, lines, parquet
 from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, fingerprint, plan
+from xraygen.judges.on_cluster import Judged, Judging
 
+SOME = settings(max_examples=settings.default.max_examples * 2 // 5)
 TRICKY = ["a", "é", "\U0001f6d1", ",", ";", '"', "\n", "\r", "\r\n", " ", "\t", "|", "\\", "-"]
 TEXTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join)
 ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=8)
@@ -49,6 +57,7 @@ def in_memory(name: str, content: bytes) -> str:
     return f"memory://{name}"
 
 
+@SOME
 @given(rows=ROWS, data=st.data())
 def test_shards_of_json_lines_give_the_rows_of_the_file(folder, rows, data):
     content = "\ufeff" * data.draw(st.booleans())
@@ -63,6 +72,7 @@ def test_shards_of_json_lines_give_the_rows_of_the_file(folder, rows, data):
     assert cases_of(rows_of(url, data.draw(STEPS))) == list(read_cases(path))
 
 
+@SOME
 @given(rows=ROWS, end=ENDS, separator=st.sampled_from(",;\t|"), data=st.data())
 def test_shards_of_a_table_give_the_rows_of_the_file(folder, rows, end, separator, data):
     text = io.StringIO(newline="")
@@ -83,6 +93,7 @@ def test_shards_of_a_table_give_the_rows_of_the_file(folder, rows, end, separato
     assert cases_of(rows_of(url, data.draw(STEPS))) == list(read_cases(path))
 
 
+@SOME
 @given(st.lists(st.sampled_from([*b'a1",\n\r{}:[] ', 0xE9, 0xC3, 0xA9])).map(bytes), STEPS, STEPS)
 @example(b'1,"a\n2,b\n3,c', 1, 5)
 @example(b'1,"a\r\n2,"b"x\r3,\xe9\r\n', 2, 9)
@@ -92,6 +103,7 @@ def test_what_is_damaged_does_not_depend_on_where_shards_begin(content, one, oth
         assert rows_of(url, one) == rows_of(url, other) == rows_of(url, 1000)
 
 
+@SOME
 @given(st.lists(TEXTS, max_size=40), st.integers(1, 12), st.integers(1, 9), STEPS)
 def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, most, least):
     path = folder / "c.parquet"
@@ -198,7 +210,15 @@ def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, nam
 
 def test_a_folder_is_read_in_the_order_of_its_names(folder):
     root = folder / "many"
-    for name in ("b.csv", "a/2.csv", "a/10.csv", ".hidden/x.csv", "a/.y.csv", "a/README.md"):
+    for name in (
+        "b.csv",
+        "a/2.csv",
+        "a/10.csv",
+        ".hidden/x.csv",
+        "a/.y.csv",
+        "_counts/z.csv",
+        "a/README.md",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"id,report\n{name},Clear.\n")
     rows = rows_of(root)
@@ -255,3 +275,159 @@ def test_a_shard_is_the_same_after_it_has_been_sent(folder):
     path.write_text("id;report\n1;a\n2;b\n")
     for shard in plan(str(path), least=1):
         assert Shard.model_validate_json(shard.model_dump_json()) == shard
+
+
+PAIRS_OF_ALL_KINDS = [
+    ("The heart is large.", "Heart size is normal."),
+    ("Lungs are clear.", "Lungs are clear."),
+    ("", "nan"),
+    ("No effusion.", ""),
+    ("Small left effusion.", "Small effusion on the left."),
+]
+
+
+def judged_on_the_cluster(source: Path, least: int, name: str = "proxy") -> list[Judged]:
+    """Shard by shard, as the actors do it."""
+    work = Judging(name, None, source.parent).start(None)
+    shards = plan(str(source), PAIRS, least)
+    return [record for shard in shards for record in work(shard.rows())]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_judge_says_on_the_cluster_what_it_says_without(folder, kind):
+    """Duplicates are in several shards; columns of the input stay, but those of the judgement."""
+    pairs = [*PAIRS_OF_ALL_KINDS * 3]
+    rows = [
+        {"note": f"n{number}", "reference": one, "candidate": other, "score": "old", "f": "old"}
+        for number, (one, other) in enumerate(pairs)
+    ]
+    source = folder / f"pairs.{kind}"
+    if kind == "csv":
+        write_csv(source, rows)
+    elif kind == "jsonl":
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), source, row_group_size=2)
+    done = CliRunner().invoke(judge, [str(source), "--out", str(folder / "judged.csv")])
+    assert done.exit_code == 0, done.output
+    with (folder / "judged.csv").open(newline="") as file:
+        expected = list(csv.DictReader(file))
+    assert len(plan(str(source), PAIRS, 50)) > 3
+    records = judged_on_the_cluster(source, 50)
+    as_text = [
+        {name: "" if cell is None else str(cell) for name, cell in record.root.items()}
+        for record in records
+    ]
+    assert [list(row) for row in as_text] == [list(row) for row in expected]
+    assert as_text == expected
+
+
+def test_answers_in_a_column_are_read_on_the_cluster_too(folder):
+    (folder / "a.csv").write_text(
+        "reference,candidate,completion\n"
+        + "Heart is large.,Heart is normal.,no answer of CRIMSON\n" * 2
+    )
+    done = CliRunner().invoke(
+        judge, [str(folder / "a.csv"), "--judge", "crimson", "--out", str(folder / "a.out.csv")]
+    )
+    assert done.exit_code == 0, done.output
+    with (folder / "a.out.csv").open(newline="") as file:
+        expected = [row["verdict"] for row in csv.DictReader(file)]
+    records = judged_on_the_cluster(folder / "a.csv", 1, "crimson")
+    assert [record.root["verdict"] for record in records] == expected == ["unparseable"] * 2
+
+
+def test_a_row_that_is_no_pair_is_not_judged_and_says_why(folder):
+    long = "x" * (MAX_TEXT + 1)
+    source = folder / "p.jsonl"
+    rows = [{"id": "1", "candidate": "b"}, {"id": "2", "reference": 5, "candidate": "b"}]
+    rows += [{"id": "3", "reference": "a", "candidate": long}]
+    rows += [{"id": "4", "reference": "a", "candidate": "b", "note": ["\ud83d"]}]
+    good = {"id": "5", "reference": "a", "candidate": "a"}
+    source.write_text("".join(json.dumps(row) + "\n" for row in [good, *rows, good]))
+    records = [record.root for record in judged_on_the_cluster(source, 50)]
+    assert [record["id"] for record in records] == ["5", "1", "2", "3", "4", "5"]
+    assert [record["verdict"] for record in records] == ["identical", *["failed"] * 4, "identical"]
+    assert [record.get("judge_error", "").partition(": ")[2] for record in records] == [
+        "",
+        "no 'reference'; there are: id, candidate",
+        "reference has to be text",
+        f"candidate has {MAX_TEXT + 1:,} characters; at most {MAX_TEXT:,} are taken",
+        "a lone surrogate, which is not a character; remove it",
+        "",
+    ]
+    assert all(record.model_dump_json() for record in judged_on_the_cluster(source, 50))
+
+
+# The files of results
+
+
+NAMES = ["bone", "heart", "lung"]
+EVIDENCE = st.builds(
+    Evidence,
+    support=st.sampled_from([None, "verbatim"]),
+    spans=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=2).map(tuple),
+    confidence=st.none() | st.floats(0, 1),
+)
+RECORDS = st.builds(
+    AnnotationRecord,
+    id=st.text(min_size=1),
+    annotation=st.none() | st.fixed_dictionaries({name: st.text() for name in NAMES}),
+    evidence=st.dictionaries(st.sampled_from(NAMES), EVIDENCE),
+    error=st.none() | st.text(),
+    raw=st.text(),
+    usage=st.dictionaries(st.text(), st.floats(allow_nan=False)),
+)
+
+
+@SOME
+@given(st.lists(RECORDS, max_size=5))
+def test_annotations_are_the_same_after_parquet(records):
+    regions = Regions.model_validate({name: {"about": name} for name in NAMES})
+    tables = partial(formats.annotation_tables, regions=regions)
+    file = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "_ROWS", 2)
+        assert formats.write(file, records, "parquet", tables) == len(records)
+    assert list(formats.read_annotations(file)) == records
+
+
+def test_duckdb_and_pandas_read_annotations_as_they_are_meant(folder):
+    record = AnnotationRecord(
+        id="1",
+        annotation={"bone": "", "heart": "Large.", "lung": "Clear."},
+        evidence={"heart": Evidence(support="verbatim", spans=((4, 10),), confidence=0.5)},
+        usage={"tokens": 7},
+    )
+    failed = AnnotationRecord(id="2", annotation=None, error="why")
+    regions = Regions.model_validate({name: {"about": name} for name in NAMES})
+    path = folder / "part.parquet"
+    with path.open("wb") as file:
+        tables = partial(formats.annotation_tables, regions=regions)
+        formats.write(file, [record, failed], "parquet", tables)
+    duckdb = pytest.importorskip("duckdb")
+    asked = f"""SELECT id, annotation.heart, evidence.heart.spans[1].start, usage['tokens'], error
+        FROM '{path}'"""
+    assert duckdb.sql(asked).fetchall() == [
+        ("1", "Large.", 4, 7.0, None),
+        ("2", None, None, None, "why"),
+    ]
+    import pandas
+
+    frame = pandas.read_parquet(path)
+    assert frame.annotation[0] == record.annotation and frame.annotation[1] is None
+
+
+def test_judged_rows_have_one_type_a_column_in_parquet(folder):
+    """Whichever rows a part has."""
+    rows = [
+        Judged({"id": 1, "x": [1], **Opinion(0.5, 1).columns()}),
+        Judged({"x": "a", "id": None}),
+    ]
+    job = Judging("proxy", None, folder)
+    whole, first, second = (next(job.tables(part)) for part in (rows, rows[:1], rows[1:]))
+    assert whole.schema == first.schema and sorted(whole.schema.names) == sorted(
+        second.schema.names
+    )
+    assert whole.to_pydict()["id"] == ["1", None] and whole.to_pydict()["x"] == ["[1]", "a"]
+    assert whole.schema.field("score").type == pa.float64()

@@ -4,12 +4,15 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+<<<<<<< HEAD
 from pathlib import Path, PurePosixPath
+=======
+from pathlib import PurePosixPath
+>>>>>>> 8f5c7a5a34fda57d26e0f68f8aa60e986845d5d5
 from typing import Any
 
 from pydantic import BaseModel
 
-import xraygen
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.failures import Failures, is_of_pictures
 from xraygen.annotators.llm.shared import ForAll
@@ -18,6 +21,7 @@ from xraygen.core.cases import case_of, id_of, refuse_long
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
+from xraygen.engines.cluster.code import code_hash
 from xraygen.engines.cluster.formats import annotation_tables
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import Row
@@ -50,7 +54,7 @@ class Annotating(Job):
             "models": {part.reads: self._content(part.reads) for part in parts or [settings]},
             "regions": self.project.regions.model_dump(mode="json"),
             "llm": self.project.llm.model_dump(mode="json", exclude=set(_LIMITS)),
-            "code": self._code(),
+            "code": code_hash(_LAYERS, self.project.root),
         }
 
     def _content(self, reads: str) -> str:
@@ -59,11 +63,14 @@ class Annotating(Job):
             return sha256([path])
         return identity(str(path)) if path.is_dir() else "missing"
 
+<<<<<<< HEAD
     def _code(self) -> str:
         package = Path(xraygen.__file__).parent
         folders = [*(package / layer for layer in _LAYERS), self.project.root / "plugins"]
         return sha256(path for folder in folders for path in sorted(folder.rglob("*.py")))
 
+=======
+>>>>>>> 8f5c7a5a34fda57d26e0f68f8aa60e986845d5d5
     def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
         settings = self.approaches[self.name]

@@ -58,18 +58,24 @@ def _on_cluster(
     cases: str, approach: str, out: str | None, where: "Cluster", form: "Format", settings: "Params"
 ) -> None:
     from xraygen.annotators.base import Project
+    from xraygen.annotators.load import load
     from xraygen.annotators.on_cluster import Annotating
+    from xraygen.core.errors import UserError
     from xraygen.engines.cluster.run import dry_run, run
+    from xraygen.engines.cluster.urls import local_folder, shown
 
-    is_url = "://" in cases
-    source = cases if is_url else str(Path(cases).resolve())
-    folder = Path(source) if Path(source).is_dir() else Path(source).parent
-    project = Project(Path.cwd(), folder, settings.regions, settings.llm)
+    folder = local_folder(cases)
+    project = Project(Path.cwd(), folder or Path.cwd(), settings.regions, settings.llm)
+    if folder is None and load(settings.approaches, approach, project).shows_pictures:
+        raise UserError(
+            f"{shown(cases)}: {approach} is shown pictures, which are read from a folder; copy the "
+            "input and its pictures to one that every node has"
+        )
     job = Annotating(settings.approaches, approach, project)
     if out is None:
-        click.echo(dry_run(job, source))
+        click.echo(dry_run(job, cases))
         return
-    done = run(job, source, out, where, form)
+    done = run(job, cases, out, where, form)
     click.echo(_said(done.records, done.failed, out), err=True)
 
 

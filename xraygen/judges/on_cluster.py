@@ -14,6 +14,7 @@ from xraygen.core.errors import UserError
 from xraygen.core.files import identity
 from xraygen.core.study import Record
 from xraygen.core.tables import LONE_SURROGATE, parquet_module
+from xraygen.engines.cluster.code import code_hash
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import PAIRS, Row
 from xraygen.engines.cluster.shared import Shared
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pyarrow import Table
 
 ERROR = "judge_error"  # the column that says why a row has no judgement
+_LAYERS = ("core", "language", "engines", "judges")  # what the stage evaluate depends on
 # Settings that shape no opinion.
 _LIMITS = {"api_key_env", "batch", "concurrency", "max_cost_usd", "prices", "timeout"}
 
@@ -45,7 +47,11 @@ class Judging(Job):
     def identity(self) -> dict:
         settings = load(self.name, self.settings).settings.model_dump(mode="json", exclude=_LIMITS)
         model = {"model": identity(settings["model"])} if "model" in settings else {}
-        return {"judge": self.name, "settings": settings | model}
+        return {
+            "judge": self.name,
+            "settings": settings | model,
+            "code": code_hash(_LAYERS, self.root),
+        }
 
     def share(self, run: str) -> Shared | None:
         return share(self.name, self.settings, self.root)
@@ -54,7 +60,7 @@ class Judging(Job):
         judge = load(self.name, self.settings)
         return JudgeRows(judge, judging(self.name, self.settings, shared))
 
-    def close(self, shared: Shared | None) -> None:
+    def end(self, shared: Shared | None) -> None:
         if shared:
             shared.close()
 
@@ -101,9 +107,11 @@ class JudgeRows(Work):
     def count(self, record: BaseModel, counts: Counts) -> None:
         assert isinstance(record, Judged)
         verdict = record.root["verdict"]
-        counts.usage[verdict] = counts.usage.get(verdict, 0) + 1
-        if verdict == "failed":
+        counts.verdicts[verdict] = counts.verdicts.get(verdict, 0) + 1
+        if ERROR in record.root:
             counts.failed += 1
+        elif self._has_answer(record.root):
+            counts.use({"answers_read": 1})
 
 
 def _sides(pair: dict) -> tuple[str, str]:

@@ -15,13 +15,14 @@ _REASONS = 100  # of each kind are counted apart
 
 class Counts(BaseModel):
     """Counts of records, which can be added. `reasons`: how many failed for each reason, by kind
-    of failure. `usage`: tokens and the like.
+    of failure. `usage`: tokens and the like. `verdicts`: of judges.
     """
 
     records: int = 0
     failed: int = 0
     reasons: dict[str, dict[str, int]] = {}
     usage: dict[str, float] = {}
+    verdicts: dict[str, int] = {}
 
     def fail(self, kind: str, reason: str, count: int = 1) -> None:
         """Reasons may name files, so that only the first ones are told apart."""
@@ -41,6 +42,8 @@ class Counts(BaseModel):
             for reason, count in reasons.items():
                 self.fail(kind, reason, count)
         self.use(other.usage)
+        for verdict, count in other.verdicts.items():
+            self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
 
 
 class Work(ABC):

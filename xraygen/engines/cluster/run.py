@@ -20,7 +20,6 @@ from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.shards import Shard, fingerprint, plan
 from xraygen.engines.cluster.urls import absolute
 
-
 _TELLING = 20  # shards from which on the number of records can be told from those that are finished
 
 

@@ -32,8 +32,8 @@ class File(NamedTuple):
 
 
 def files(source: str) -> list[File]:
-    """The file `source`, or those of one kind in the folder and those in it, by name; hidden ones
-    and those of other kinds do not count.
+    """The file `source`, or those of one kind in the folder and in folders in it, by name. Names
+    that begin with . or _ do not count, as for other readers of such folders, nor do other kinds.
 
     UserError: it cannot be read, holds no such file, or files of several kinds.
     """
@@ -85,4 +85,4 @@ def _file(url: str, name: str, info: dict) -> File:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+    return any(part.startswith((".", "_")) for part in name.split("/"))

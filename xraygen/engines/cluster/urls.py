@@ -43,8 +43,12 @@ def absolute(url: str) -> str:
     return system.unstrip_protocol(path) if "local" in system.protocol else url
 
 
-def is_local(url: str) -> bool:
-    return "local" in filesystem(url)[0].protocol
+def local_folder(url: str) -> Path | None:
+    """The folder that this is, or that it is in, if it is on this machine."""
+    system, path = filesystem(url)
+    if "local" not in system.protocol:
+        return None
+    return Path(path) if system.isdir(path) else Path(path).parent
 
 
 def one_line(error: Exception) -> str:
