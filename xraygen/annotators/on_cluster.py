@@ -4,11 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-<<<<<<< HEAD
-from pathlib import Path, PurePosixPath
-=======
 from pathlib import PurePosixPath
->>>>>>> 8f5c7a5a34fda57d26e0f68f8aa60e986845d5d5
 from typing import Any
 
 from pydantic import BaseModel
@@ -63,14 +59,6 @@ class Annotating(Job):
             return sha256([path])
         return identity(str(path)) if path.is_dir() else "missing"
 
-<<<<<<< HEAD
-    def _code(self) -> str:
-        package = Path(xraygen.__file__).parent
-        folders = [*(package / layer for layer in _LAYERS), self.project.root / "plugins"]
-        return sha256(path for folder in folders for path in sorted(folder.rglob("*.py")))
-
-=======
->>>>>>> 8f5c7a5a34fda57d26e0f68f8aa60e986845d5d5
     def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
         settings = self.approaches[self.name]
