@@ -60,9 +60,13 @@ def figures(lines: Iterable[dict]) -> str:
         ("killed", _killed),
     )
     for what, section in sections:
-        if measured := [line for line in found.get(what, []) if "error" not in line]:
+        if measured := [line for line in found.get(what, []) if _is_measured(line)]:
             said += ["", section(measured)]
     return "\n".join(said)
+
+
+def _is_measured(line: dict) -> bool:
+    return "error" not in line and line.get("ended", "limit") == "limit"
 
 
 def _table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
