@@ -157,6 +157,7 @@ def curve(folder: Path, largest: int, limit: float) -> None:
                 **(run.by_tenths(done) if cases >= 10**5 else {}),
             )
             shutil.rmtree(out)
+            end_descendants()  # what Ray leaves would count as memory of the next one
         source.unlink()
 
 

@@ -81,7 +81,7 @@ def _runs(lines: Sequence[dict]) -> str:
             f"{line['cases']:,}",
             f"{line['seconds']:,.0f}",
             f"{line['cases_per_second']:,}",
-            f"{line.get('steady_per_second', 0):,}",
+            f"{line['steady_per_second']:,}" if "steady_per_second" in line else "",
             f"{line['driver_mib']:,}",
             f"{line['all_mib']:,}",
         )
@@ -93,10 +93,8 @@ def _runs(lines: Sequence[dict]) -> str:
 def _ratio(lines: Sequence[dict]) -> str:
     line = lines[-1]
     same = "the same bytes" if line["identical"] else "DIFFERENT records"
-    return (
-        f"Ray is {line['ratio']} times as fast as one process including start-up, "
-        f"{line['steady_ratio']} times once it runs, with {same}."
-    )
+    steady = f", {line['steady_ratio']} times once it runs" if line["steady_ratio"] else ""
+    return f"Ray is {line['ratio']} times as fast as one process with start-up{steady}: {same}."
 
 
 def _curve(lines: Sequence[dict]) -> str:
