@@ -30,11 +30,11 @@ COMMANDS = (
 
 def leave_two_routers(folder: Path) -> None:
     """Take every other approach out of the project in `folder`; run the rest and commit it."""
-    from test_graph import run
+    from test_graph import dvc, run
 
     params = yaml.safe_load((folder / "params.yaml").read_text())
     take_out(folder, params["approaches"].keys() - set(KEPT))
-    run(folder, "dvc", "repro")
+    dvc(folder, "repro")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "two routers")
 
@@ -65,10 +65,11 @@ def record(folder: Path) -> str:
     """
     import subprocess
 
+    import forked
     from test_graph import ENVIRONMENT
 
     # `dvc metrics diff` lists files in the order of a set of their names, which the seed decides.
-    environment = ENVIRONMENT | {"PYTHONHASHSEED": "0"}
+    environment = ENVIRONMENT | {"PYTHONHASHSEED": "0", "PATH": forked.path()}
     shown = []
     for command in COMMANDS:
         done = subprocess.run(

@@ -10,7 +10,7 @@ import shutil
 import pytest
 import yaml
 from conftest import ROOT
-from test_graph import clone_of, run
+from test_graph import clone_of, dvc
 
 from xraygen import params
 from xraygen.core.errors import UserError
@@ -45,7 +45,7 @@ def test_the_example_runs_from_its_source_to_the_comparison(root, tmp_path):
             row = {"id": f"T{k:02}", "split": split, "report": f"{heart}. {lung}. Two views"}
             table.writerow(row | {"heart": heart, "lung": lung})
 
-    run(clone, "dvc", "repro", "-q", "compare")
+    dvc(clone, "repro", "-q", "compare")
 
     scores = json.loads((clone / "metrics/scores/keywords.json").read_text())
     assert scores["judge"] == "plugins.mine:SharedWords"
@@ -56,9 +56,9 @@ def test_the_example_runs_from_its_source_to_the_comparison(root, tmp_path):
     assert constant["test"]["lung"]["score"] < 1
 
     # An edit of the class runs what depends on it again, and nothing is stale before.
-    assert run(clone, "dvc", "status", "-q", "compare") == ""
+    assert dvc(clone, "status", "-q", "compare") == ""
     (clone / "plugins/mine.py").write_text(CODE.replace("/ len(left)", "/ len(left | right)"))
-    assert "evaluate@keywords" in run(clone, "dvc", "repro", "--dry", "compare")
+    assert "evaluate@keywords" in dvc(clone, "repro", "--dry", "compare")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -392,41 +391,11 @@ def test_so_does_a_whole_model(here, monkeypatch, optimizer):
     assert results(here) == results(beside)
 
 
-def start(folder: Path, settings: FinetuneParams, *launcher: str) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        *launcher,
-        *(["run.py"] if launcher else ["-c", RUN]),
-        settings.model_dump_json(),
-    ]
-    (folder / "run.py").write_text(RUN)
-    path = {
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-        "PYTHONHASHSEED": str(random.randrange(1000)),
-    }
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | path,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def end(process: subprocess.Popen) -> str:
-    """What it said on stderr."""
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    return said
-
-
 @pytest.mark.slow
-def test_killed_three_times_it_ends_with_the_same_weights(here):
+def test_killed_three_times_it_ends_with_the_same_weights(here, monkeypatch):
     settings, draw = params(epochs=12), random.Random()
     beside = here.with_name("beside")
     shutil.copytree(here, beside)
-    whole = start(beside, settings)
     (here / "run.py").write_text(RUN)
     for _ in range(3):
         before = steps_kept(here)
@@ -442,7 +411,9 @@ def test_killed_three_times_it_ends_with_the_same_weights(here):
     assert process.exitcode == 0
     metrics = read_json(here / "metrics.json")
     assert metrics["speed"]["steps"] < metrics["steps"]
-    end(whole)
+    # In this process, whose hash seed is another one.
+    monkeypatch.chdir(beside)
+    run(beside, settings)
     assert results(here) == results(beside)
 
 
@@ -466,7 +437,14 @@ def test_two_processes_see_what_one_sees_with_twice_the_accumulation(here):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(beside)
         run(beside, plain.model_copy(update={"gradient_accumulation_steps": 2}))
-    end(start(here, plain, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
+    (here / "run.py").write_text(RUN)
+    launcher = "python -m torch.distributed.run --standalone --nproc_per_node=2 --no-python"
+    subprocess.run(
+        [*launcher.split(), "python", "-m", "run", plain.model_dump_json()],
+        cwd=here,
+        env=os.environ | {"PATH": forked.path()},
+        check=True,
+    )
     assert read_json(here / "metrics.json")["speed"]["device"].startswith("2 processes on ")
     for name in ("train/loss", "dev/loss"):
         here_, beside_ = (

@@ -4,6 +4,7 @@ loses an answer.
 
 import contextlib
 import csv
+import importlib.util
 import random
 import re
 import shutil
@@ -22,9 +23,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-pytest.importorskip("green_score")
-from green_score import GREEN
-
 from xraygen import judges
 from xraygen.cli import main
 from xraygen.core.errors import UserError
@@ -37,6 +35,11 @@ from xraygen.judges.green.asking import tokenizer_of
 from xraygen.judges.green.green import Green, GreenSettings
 from xraygen.judges.green.green import given as read_given
 
+# It is imported by the tests that need it: that takes long, and every process of pytest-xdist
+# imports all files.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("green_score") is None, reason="needs green-score"
+)
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
 PAIRS = [
     ("Small left effusion.", "Small effusion."),
@@ -148,6 +151,8 @@ def test_what_cannot_be_read_is_unscored(answer):
     )
 )
 def test_whatever_can_be_read_has_green_scores_own_counts(cuts):
+    from green_score import GREEN
+
     text = WELL_FORMED
     for at, length, put in cuts:
         text = text[:at] + put + text[at + length :]
@@ -173,6 +178,7 @@ def test_a_completion_at_hand_gives_counts_and_the_rule_keeps_its_score():
 
 
 def test_the_model_is_shown_what_green_score_shows_it(tiny_llama, monkeypatch):
+    from green_score import GREEN
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     monkeypatch.setattr(
@@ -191,6 +197,7 @@ def test_the_model_is_shown_what_green_score_shows_it(tiny_llama, monkeypatch):
 
 def test_completions_are_those_of_green_scores_own_class(tiny_llama, here, monkeypatch):
     from datasets import disable_progress_bars
+    from green_score import GREEN
     from transformers import PreTrainedTokenizerBase
 
     disable_progress_bars()

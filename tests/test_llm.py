@@ -10,13 +10,13 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+import forked
 import pytest
 import yaml
 from conftest import REGIONS, annotation, chosen_up_to_rounding, project_of, question_of
@@ -1063,7 +1063,8 @@ def folder(here, root) -> Path:
     return here
 
 
-def stage(folder: Path, root: Path, url: str, *arguments: str, **changes) -> subprocess.Popen:
+def stage(folder: Path, root: Path, url: str, *arguments: str, **changes) -> BaseProcess:
+    """Started; what it prints is in stage.log."""
     content = yaml.safe_load((root / "params.yaml").read_text())
     content["llm"] |= {
         "provider": "openai",
@@ -1073,17 +1074,16 @@ def stage(folder: Path, root: Path, url: str, *arguments: str, **changes) -> sub
         "timeout": 5.0,
     } | changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "stages.annotate", "brief", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    return forked.start(
+        "stages.annotate", "brief", *arguments, cwd=folder, output=folder / "stage.log"
     )
 
 
-def ran(*arguments, **changes) -> tuple[int, str]:
+def ran(folder: Path, *arguments, **changes) -> tuple[int | None, str]:
     """Status and output of the stage."""
-    running = stage(*arguments, **changes)
-    said, _ = running.communicate()
-    return running.returncode, said
+    running = stage(folder, *arguments, **changes)
+    running.join()
+    return running.exitcode, (folder / "stage.log").read_text()
 
 
 def annotated(folder: Path) -> list[AnnotationRecord]:
@@ -1201,17 +1201,17 @@ def test_killed_at_ten_moments_it_ends_as_undisturbed_and_asks_nothing_twice(
     shutil.rmtree(folder / ".cache")
     shutil.rmtree(folder / "data/annotations")
 
-    draw, running = random.Random(0), None
+    draw = random.Random(0)
     for _ in range(10):
         before, kept = len(server.asked), kept_questions(folder, root, server)
         running = stage(folder, root, server.url)
         until = before + draw.randint(1, 7)
-        while len(server.asked) < until and running.poll() is None:
+        while len(server.asked) < until and running.is_alive():
             signal.sigtimedwait([], 0.001)
         signal.sigtimedwait([], draw.random() * 0.1)
-        running.send_signal(signal.SIGKILL)
-        running.stdout.close()
-        assert running.wait() == -signal.SIGKILL, "there is work left at each kill"
+        running.kill()
+        running.join()
+        assert running.exitcode == -signal.SIGKILL, "there is work left at each kill"
         signal.sigtimedwait([], 0.3)  # what was under way meets nobody
         assert not kept & set(server.asked[before:]), "what was answered is not asked again"
         assert not (folder / "data/annotations/brief/test.jsonl").exists()

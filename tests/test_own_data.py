@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ChatServer
 from pydantic import ValidationError
-from test_graph import clone_of, run
+from test_graph import clone_of, dvc, run
 
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.regions import Regions
@@ -110,7 +110,7 @@ def test_a_csv_of_the_users_is_compared_after_two_commands(root, tmp_path, monke
         # lock of the shipped results, which DVC reads and writes at each stage.
         if len(regions) > 3:
             (project / "dvc.lock").unlink()
-        run(project, "dvc", "repro", *(["compare"] if len(regions) > 3 else []))
+        dvc(project, "repro", *(["compare"] if len(regions) > 3 else []))
     finally:
         server.shutdown()
         server.server_close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xraygen.annotators.as_trained import as_prompted, as_stated
@@ -22,7 +23,9 @@ class Local(Vlm):
     something else than in training.
     """
 
-    def __init__(self, settings: LlmSettings, project: Project) -> None:
+    def __init__(
+        self, settings: LlmSettings, project: Project, devices: Sequence[str] = ()
+    ) -> None:
         llm, regions = project.llm, project.regions
         settings = settings.filled(regions)
         trained = as_prompted(settings, llm, str(project.root / settings.reads), project.where)
@@ -34,7 +37,7 @@ class Local(Vlm):
             max_new_tokens=llm.max_tokens,
             **shown.model_dump(),
         )
-        super().__init__(asked, project)
+        super().__init__(asked, project, devices)
         self.prompts = None if trained else Prompts(settings, project.root, regions)
 
     def counts_as_failed(self, record: AnnotationRecord) -> bool:

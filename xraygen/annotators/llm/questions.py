@@ -12,7 +12,7 @@ from xraygen.annotators.as_trained import as_prompted, as_stated
 from xraygen.annotators.base import Project
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.llm.trained_on import TrainedOn
-from xraygen.core.files import sha256
+from xraygen.core.files import identity, sha256
 from xraygen.core.pictures import UnreadablePicture, open_picture
 from xraygen.core.study import Case, Image
 from xraygen.engines.budget import VIEW, estimate
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Question(NamedTuple):
-    """`key`: a hash of everything that the model is shown."""
+    """`key`: a hash of everything that the model is shown, and of a fine-tuned model itself."""
 
     case: Case
     turns: list[dict[str, str]]
@@ -42,6 +42,8 @@ class Questions:
         self.shown = trained or as_stated(settings, project.llm)
         self.trained = TrainedOn(trained, folder, project.where) if trained else None
         self.prompts = self.trained or Prompts(settings, project.root, project.regions)
+        # The name on the server stays when another model is trained.
+        self._served = [identity(folder)] if trained else []
 
     def of(self, case: Case) -> Question | str:
         """The question about a case, or why there is nothing to ask."""
@@ -52,7 +54,7 @@ class Questions:
             visible = [[self._sha256(view), self.shown.max_pixels] for view in self.views(case)]
         except UnreadablePicture as error:
             return conversation.PictureProblem(error)
-        content = json.dumps([turns, visible]).encode()
+        content = json.dumps([turns, visible, *self._served]).encode()
         return Question(case, turns, hashlib.sha256(content).hexdigest())
 
     def views(self, case: Case) -> list[Image]:
