@@ -31,20 +31,23 @@ class Copies:
         self._name = name
         self._jobs, self._results = context.Queue(), context.Queue()
         self._jobs.cancel_join_thread()  # no job that is left has to be sent before this one ends
-        self._processes = {
-            device: context.Process(
-                target=_work, args=(build, device, self._jobs, self._results), daemon=True
+        self._processes = [
+            context.Process(
+                target=_work,
+                args=(build, device, self._jobs, self._results),
+                name=device,
+                daemon=True,
             )
             for device in devices
-        }
-        self.end = weakref.finalize(self, _kill, list(self._processes.values()))
+        ]
+        self.end = weakref.finalize(self, _kill, self._processes)
         self._started = False
 
     def put(self, job: Any) -> None:
         """A process that is free will take it."""
         if not self._started:
             self._started = True
-            for process in self._processes.values():
+            for process in self._processes:
                 process.start()
         # As bytes: torch would share the memory of each tensor, for each a file that stays open.
         self._jobs.put(pickle.dumps(job))
@@ -68,11 +71,11 @@ class Copies:
             raise
 
     def _check(self) -> None:
-        for device, process in self._processes.items():
+        for process in self._processes:
             if (code := process.exitcode) is not None:
                 how = signal.Signals(-code).name if code < 0 else f"status {code}"
                 raise UserError(
-                    f"model {self._name}: its process on {device} ended by {how}, probably because "
+                    f"model {self._name}: its process on {process.name} ended by {how}, probably because "
                     "memory ran out; take a smaller batch"
                 )
 
