@@ -12,12 +12,13 @@ from pathlib import Path
 import copying
 import forked
 import pytest
-from conftest import project_of
+from conftest import ROOT, project_of
 
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json, write_jsonl
 from xraygen.core.study import Case
 from xraygen.engines.copies import Copies, InProcess
+from xraygen.params import load
 from xraygen.sources.phantom import phantom
 
 torch = pytest.importorskip("torch")
@@ -27,6 +28,8 @@ pytest.importorskip("dvclive")
 import test_finetune
 from test_finetune import results
 
+from xraygen.annotators.llm.settings import LlmSettings
+from xraygen.annotators.local import Local
 from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.annotators.vlm_model import Answered, VlmModel
 from xraygen.training.processes import _count as processes_to_start
@@ -177,7 +180,7 @@ def test_batches_and_answers_are_the_same_on_any_number_of_devices(tmp_path, tin
         inputs="report",
         max_views=1,
         max_pixels=56 * 56,
-        max_batch_tokens=600,
+        max_batch_tokens=350,
         max_new_tokens=12,
     )
     found = []
@@ -193,7 +196,7 @@ def test_batches_and_answers_are_the_same_on_any_number_of_devices(tmp_path, tin
 
 
 class Frugal(VlmModel):
-    """Has memory for two rows."""
+    """Has memory for two rows, which it counts."""
 
     def __init__(self, *_):
         self.model = torch.nn.Identity()
@@ -202,6 +205,21 @@ class Frugal(VlmModel):
         if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return [Answered([str(len(rows))], {}, [""], []) for _ in rows]
+
+
+def test_memory_that_runs_out_on_several_devices_loses_no_case(tmp_path, tiny_vlm, monkeypatch):
+    shutil.copytree(tiny_vlm, tmp_path / "models" / "tiny")
+    monkeypatch.setattr("xraygen.engines.answers.cache_folder", lambda: tmp_path)
+    asked = LlmSettings(annotator="llm", reads="models/tiny", user="{report}")
+    llm = load(ROOT / "params.yaml").llm.model_copy(update={"provider": "local"})
+    annotate = Local(asked, project_of(tmp_path, llm=llm), ["a", "b", "c"])
+    assert len(annotate._copies._processes) == 3 and not hasattr(annotate, "model")
+    annotate._copies = InProcess(Frugal().answer)
+    annotate.max_batch_tokens = 5 * (llm.max_tokens + 100)
+    cases = [Case(id=str(k), report=f"Heart is large. {k}") for k in range(20)]
+    records = list(annotate(cases))
+    assert [record.id for record in records] == [case.id for case in cases]
+    assert {record.raw for record in records} <= {"1", "2"}
 
 
 def doubled(copies, jobs: list[int]) -> list[tuple]:
