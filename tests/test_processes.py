@@ -32,6 +32,7 @@ from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.local import Local
 from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.annotators.vlm_model import Answered, VlmModel
+from xraygen.engines import model
 from xraygen.training.processes import _count as processes_to_start
 
 TESTS = Path(__file__).parent
@@ -171,6 +172,14 @@ def test_there_is_a_process_for_each_gpu(monkeypatch):
 # Annotation
 
 
+@pytest.mark.parametrize(("parent", "expected"), [(None, ["cuda:0", "cuda:1"]), ("x", ["cuda"])])
+def test_all_gpus_are_used_except_by_one_of_several_processes(monkeypatch, parent, expected):
+    monkeypatch.setattr(model, "placement", lambda: ("cuda", torch.bfloat16))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(model.multiprocessing, "parent_process", lambda: parent)
+    assert model.devices() == expected
+
+
 def test_batches_and_answers_are_the_same_on_any_number_of_devices(tmp_path, tiny_vlm, monkeypatch):
     shutil.copytree(tiny_vlm, tmp_path / "models" / "tiny")
     cases = [Case(id=str(k), report=phantom(0, k).report) for k in range(12)]
@@ -215,11 +224,11 @@ def test_memory_that_runs_out_on_several_devices_loses_no_case(tmp_path, tiny_vl
     annotate = Local(asked, project_of(tmp_path, llm=llm), ["a", "b", "c"])
     assert len(annotate._copies._processes) == 3 and not hasattr(annotate, "model")
     annotate._copies = InProcess(Frugal().answer)
-    annotate.max_batch_tokens = 5 * (llm.max_tokens + 100)
+    annotate.max_batch_tokens = much = 5 * (llm.max_tokens + 100)
     cases = [Case(id=str(k), report=f"Heart is large. {k}") for k in range(20)]
     records = list(annotate(cases))
     assert [record.id for record in records] == [case.id for case in cases]
-    assert {record.raw for record in records} <= {"1", "2"}
+    assert {record.raw for record in records} <= {"1", "2"} and annotate.max_batch_tokens < much
 
 
 def doubled(copies, jobs: list[int]) -> list[tuple]:
