@@ -201,7 +201,7 @@ def test_batches_and_answers_are_the_same_on_any_number_of_devices(tmp_path, tin
         found.append((records, sorted(answer for _, answer in annotate.kept.all())))
     assert found[0] == found[1] and len(found[0][1]) > 3
     assert [record.id for record in records] == [case.id for case in cases]
-    assert list(Vlm(settings, project_of(tmp_path), ["none", "such"])(cases)) == records, "kept"
+    assert list(Vlm(settings, project_of(tmp_path), ["cpu"] * 3)(cases)) == records, "kept"
 
 
 class Frugal(VlmModel):
@@ -222,7 +222,7 @@ def test_memory_that_runs_out_on_several_devices_loses_no_case(tmp_path, tiny_vl
     asked = LlmSettings(annotator="llm", reads="models/tiny", user="{report}")
     llm = load(ROOT / "params.yaml").llm.model_copy(update={"provider": "local"})
     annotate = Local(asked, project_of(tmp_path, llm=llm), ["a", "b", "c"])
-    assert len(annotate._copies._processes) == 3 and not hasattr(annotate, "model")
+    assert len(annotate._copies._devices) == 3 and not hasattr(annotate, "model")
     annotate._copies = InProcess(Frugal().answer)
     annotate.max_batch_tokens = much = 5 * (llm.max_tokens + 100)
     cases = [Case(id=str(k), report=f"Heart is large. {k}") for k in range(20)]
@@ -241,7 +241,7 @@ def test_copies_share_the_jobs_and_end_when_nobody_refers_to_them():
     copies = Copies(copying.build, ["a", "b", "b"], "models/x")
     results = doubled(copies, list(range(20)))
     assert sorted(result[:2] for result in results) == [(job, 2 * job) for job in range(20)]
-    processes = list(copies._processes)
+    processes = copies._processes
     assert len(processes) == 3 and all(process.is_alive() for process in processes)
     del copies
     assert not any(process.is_alive() for process in processes)
@@ -264,5 +264,7 @@ def test_a_copy_that_fails_ends_all(device, job, error, said):
     with pytest.raises(error, match=said) as raised:
         copies.get()
     assert not any(process.is_alive() for process in copies._processes)
+    if job == "fail":
+        assert doubled(copies, [4])[0][:2] == (4, 8), "they start again"
     if error in (ValueError, KeyError):
         assert "copying.py" in raised.value.__notes__[0], "the traceback"
