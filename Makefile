@@ -22,7 +22,7 @@ repro: .venv/.installed-pipeline,vlm,llm
 
 green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 
-test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,serve,test .venv/.installed-green-score browser
+test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,serve,cluster,test .venv/.installed-green-score browser
 	ruff check -q
 	ruff format -q --check
 	mypy

@@ -236,3 +236,45 @@ def batches(
 
 def on(device, batch: dict) -> dict:
     return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def train(
+    network,
+    batches: Sequence[dict],
+    warm: int,
+    autocast: Callable,
+    learning_rate: float,
+    ended: Callable[[], bool] = lambda: False,
+) -> tuple[float, int]:
+    """Train what is trained of a network, one optimizer step a batch, with the model's own loss;
+    returns (seconds of the batches after the first `warm`, number of all). It stops early when
+    `ended`.
+    """
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = _adam()(trained, lr=learning_rate)
+    network.train()
+    start = now()
+    for number, batch in enumerate(batches, 1):
+        with autocast():
+            loss = network(**on(network.device, batch)).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if number == warm:
+            start = now()
+        elif number > warm and ended():
+            break
+    return now() - start, number
+
+
+def _adam():
+    import torch
+
+    try:
+        if torch.cuda.is_available():
+            from bitsandbytes.optim import Adam8bit
+
+            return Adam8bit
+    except ImportError:
+        pass
+    return torch.optim.AdamW

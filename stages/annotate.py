@@ -12,7 +12,7 @@ from pathlib import Path
 from xraygen import params
 from xraygen.annotators import picture_audit
 from xraygen.annotators.base import Project
-from xraygen.annotators.load import load
+from xraygen.annotators.engine import annotator
 from xraygen.core.errors import UserError, one_line
 from xraygen.core.json_lines import read_jsonl, write_jsonl, write_metrics
 from xraygen.core.progress import progress
@@ -24,7 +24,7 @@ def main(name: str, *dry_run: str) -> None:
         raise UserError(f"{' '.join(dry_run)}: unknown; there is only --dry-run")
     settings, root = params.load(), Path.cwd()
     project = Project(root, root, settings.regions, settings.llm)
-    annotate = load(settings.approaches, name, project)
+    annotate = annotator(settings.annotate, settings.approaches, name, project)
     splits = {
         split: (study.case() for study in read_jsonl(f"data/prepared/{split}.jsonl", Study))
         for split in ("dev", "test")

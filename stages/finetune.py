@@ -1,7 +1,7 @@
 """finetune: data/prepared/{train,dev}.jsonl -> models/adapter, metrics/finetune.json,
 reports/finetune (loss curves), metrics/finetune_speed.json.
 
-On several GPUs: torchrun --nproc_per_node=8 -m stages.finetune && dvc commit finetune
+One process for each GPU (finetune.processes). On several nodes: torchrun, see docs/vlm.md.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ from xraygen.core.study import Study
 from xraygen.prompting import training_record
 from xraygen.training.finetune import finetune
 from xraygen.training.model_card import model_card
+from xraygen.training.processes import in_processes
 
 OUT = Path("models/adapter")
 
@@ -47,4 +48,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     with one_line():
-        main()
+        in_processes(params.load().finetune.processes, "stages.finetune", main)

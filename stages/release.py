@@ -7,7 +7,7 @@ from pathlib import Path
 from xraygen import params
 from xraygen.annotators import release, release_card
 from xraygen.annotators.base import Project
-from xraygen.annotators.load import load
+from xraygen.annotators.engine import annotator
 from xraygen.core import cards
 from xraygen.core.errors import one_line
 from xraygen.core.files import replacing
@@ -32,7 +32,7 @@ def main() -> None:
     )
     facts["confidence"] = comparison.get("confidence", {}).get(facts["approach"])
     project = Project(Path.cwd(), Path.cwd(), settings.regions, settings.llm)
-    annotate = load(settings.approaches, facts["approach"], project)
+    annotate = annotator(settings.annotate, settings.approaches, facts["approach"], project)
     cases = (study.case() for study in read_jsonl(VAL, Study))
     members = [
         release.released(

@@ -14,9 +14,9 @@ from conftest import REGIONS
 from PIL import Image as Pictures
 
 from xraygen.annotators.router import router
+from xraygen.core.cases import read_cases, read_pairs
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case, Study
-from xraygen.core.tables import read_cases, read_pairs
 from xraygen.judges.proxy.proxy import Proxy
 from xraygen.language.text import sentences, token_f1, without_list_markers
 from xraygen.sources import Collection

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from xraygen.cli import main
+from xraygen.core.cases import read_cases, read_pairs
 from xraygen.core.errors import UserError
-from xraygen.core.tables import read_cases, read_pairs
 
 
 def xraygen(*arguments: str, cwd) -> Result:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 from xraygen.cli import main
+from xraygen.core.cases import read_cases
 from xraygen.core.errors import UserError
 from xraygen.core.regions import Regions
-from xraygen.core.tables import read_cases
 from xraygen.sources.convert import Conversion, convert
 from xraygen.sources.layouts import LAYOUTS
 from xraygen.sources.layouts.mimic_cxr import findings

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pictures
 
 from xraygen.annotators.reader import Reader
-from xraygen.annotators.vlm import Vlm, VlmSettings, _Ends
+from xraygen.annotators.vlm import Vlm, VlmSettings
+from xraygen.annotators.vlm_model import _Ends
 from xraygen.core.errors import UserError
 from xraygen.core.pictures import open_picture
 from xraygen.core.study import AnnotationRecord, Case, Image, Study

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from xraygen import judges, renamed, sources
 from xraygen.annotators.base import Settings
+from xraygen.annotators.engine import AnnotateParams
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.load import settings_of
 from xraygen.annotators.picture_audit import AuditParams
@@ -37,6 +38,7 @@ class Params(Record):
     finetune: FinetuneParams
     llm: LlmParams
     approaches: Annotated[dict[Name, Settings], Field(min_length=1)]
+    annotate: AnnotateParams = AnnotateParams()  # shapes no result
     audit: AuditParams
     evaluate: EvaluateParams
     compare: CompareParams

@@ -177,7 +177,11 @@ class Conversations:
 
 def loss_of(model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None) -> torch.Tensor:
     """Mean cross entropy of the completions' tokens; only their logits are computed."""
-    grids = None if pixels is None else grid_of(len(pixels) // pictures.GRID**2)
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    grids = None
+    if pixels is not None:
+        grids = grid_of(len(pixels) // pictures.GRID**2).to(model.device)
+        pixels = pixels.to(model.device)
     hidden = model.model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
@@ -195,7 +199,7 @@ def grid_of(views: int) -> torch.Tensor:
     return torch.tensor([[1, pictures.GRID, pictures.GRID]]).expand(views, -1)
 
 
-def step_of(model, talk: Conversations, step: int) -> tuple[float, ...]:
+def step_of(model, talk: Conversations, step: int) -> tuple[torch.Tensor, ...]:
     """Add the gradients of one step; returns its losses: with pictures alone, with reports and,
     where the phase has any, on conversations.
     """
@@ -246,11 +250,11 @@ def _task(phase: Phase, by_pictures: bool, rng: Random) -> tuple[str, int]:
 
 def _backward(
     model, batch: dict[str, torch.Tensor], pixels: torch.Tensor | None, weight: float
-) -> float:
-    with torch.autocast("cpu", torch.bfloat16):
+) -> torch.Tensor:
+    with torch.autocast(model.device.type, torch.bfloat16):
         loss = loss_of(model, batch, pixels)
     (loss * weight).backward()
-    return loss.item()
+    return loss.detach()  # not its value, for which the host would wait for the GPU
 
 
 FIELDS = ("heart", "mediastinum", "effusion", "pneumothorax", "consolidation", "nodule")
@@ -361,7 +365,7 @@ def main() -> None:
             seen = {
                 "step": step,
                 "minutes_left": round(left),
-                "losses": losses,
+                "losses": [loss.item() for loss in losses],
                 **accuracy(model, talk),
             }
             print(json.dumps(seen), file=sys.stderr, flush=True)

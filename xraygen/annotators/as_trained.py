@@ -34,33 +34,42 @@ def as_trained(approach: VlmSettings, name: str, where: str = "the approach") ->
 
 def as_prompted(
     approach: LlmSettings, llm: LlmParams, name: str, where: str = "the approach"
-) -> training_record.Shown:
-    """What the annotator llm shows the model in the folder `name`: to a base model what the
-    approach states. A fine-tuned one was trained on one turn of the user's, with its prompt and the
-    report.
+) -> training_record.Shown | None:
+    """What the fine-tuned model in the folder `name` was shown in training, for the annotator llm:
+    one turn of the user's, with the views, the prompt and the report. None of a base model, which
+    is shown what the approach states.
 
-    UserError: a fine-tuned model would be shown anything else.
+    UserError: the approach contradicts training.json, or has no prompt for a base model.
     """
     trained = training_record.read(Path(name))
     if trained is None:
-        return training_record.Shown(
-            prompt=approach.user,
-            inputs=approach.inputs,
-            max_views=llm.max_views,
-            max_pixels=llm.max_pixels,
-        )
-    asked = {
-        f"{where}.inputs": (approach.inputs, trained.inputs),
-        f"{where}.user": (approach.user, f"{trained.prompt}\nReport: {{report}}"),
+        if approach.user is None:
+            raise UserError(f"{where}: user missing: {name} is a base model, so say what to ask it")
+        return None
+    asked: dict[str, tuple] = {
         f"{where}.system": (approach.system, ""),
         f"{where}.examples": (len(approach.examples), 0),
         f"{where}.nearest": (approach.nearest and approach.nearest.k, None),
     }
-    if "image" in trained.inputs:
+    if approach.inputs is not None:
+        asked[f"{where}.inputs"] = (approach.inputs, trained.inputs)
+    if approach.user is not None:
+        asked[f"{where}.user"] = (approach.user, f"{trained.prompt}\nReport: {{report}}")
+    if approach.user is not None and "image" in trained.inputs:
         asked["params.yaml: llm.max_views"] = (llm.max_views, trained.max_views)
         asked["params.yaml: llm.max_pixels"] = (llm.max_pixels, trained.max_pixels)
     _compare(asked, name)
     return trained
+
+
+def as_stated(approach: LlmSettings, llm: LlmParams) -> training_record.Shown:
+    """What the annotator llm shows a base model."""
+    return training_record.Shown(
+        prompt=approach.user or "",
+        inputs=approach.inputs or "report",
+        max_views=llm.max_views,
+        max_pixels=llm.max_pixels,
+    )
 
 
 def _compare(asked: dict[str, tuple], name: str) -> None:

@@ -10,13 +10,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Field
 
 from xraygen.annotators.llm.params import LlmParams
 from xraygen.core.regions import Regions
 from xraygen.core.study import AnnotationRecord, Case, NonEmpty, Record
+
+if TYPE_CHECKING:
+    from xraygen.engines.cluster.shared import Shared
 
 
 def _in_the_project(path: str) -> str:
@@ -65,7 +68,8 @@ class Project(NamedTuple):
     """What an annotator may use in addition to its settings. `root`: the project's folder, which
     `reads` is relative to. `images`: the folder that image paths are relative to. `llm`: that
     section of params.yaml. `where`: how errors name the approach. `approach`: builds another
-    approach of params.yaml, by name; None unless `load` builds the annotator.
+    approach of params.yaml, by name; None unless `load` builds the annotator. `shared`: what asks
+    servers for all workers of a cluster; None = this process does.
     """
 
     root: Path
@@ -74,6 +78,7 @@ class Project(NamedTuple):
     llm: LlmParams
     where: str = "the approach"
     approach: Callable[[str], Annotator] | None = None
+    shared: Shared | None = None
 
 
 class Annotator(ABC):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import ValidationError
 
 from xraygen.annotators.base import Annotator, Project, Settings
+from xraygen.annotators.failures import Failures
 from xraygen.core import plugins
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import first_problem
@@ -23,7 +24,6 @@ BUILT_IN = {
     "cascade": "xraygen.annotators.cascade:Cascade",
 }
 _RELEASED = ("models", "plugins")  # folders that the stage release depends on
-_FEW = 20  # failures from which on their share is checked
 
 
 def settings_of(content: object, where: str) -> Settings:
@@ -75,9 +75,6 @@ class Checked(Annotator):
     """An annotator with its records checked and completed: annotations have exactly the declared
     regions, evidence says how the report supports each text, and at most `share` of the cases fail
     in a way that counts (`counts_as_failed`).
-
-    A few unreadable pictures do not stop a run, even in a short file of cases, unless every case
-    has one.
     """
 
     def __init__(self, annotate: Annotator, share: float) -> None:
@@ -117,23 +114,19 @@ class Checked(Annotator):
                 yield case
 
         done = 0
-        answers: Counter[str | None] = Counter()
-        pictures: Counter[str | None] = Counter()
+        failures = Failures(self.share)
         asked = noted()
         for record in self.annotate(asked):
             case = waiting.popleft() if waiting else None
             self._match(record, case)
             done += 1
             if record.annotation is None and self.counts_as_failed(record):
-                reasons = pictures if record.usage.get("unreadable_pictures") else answers
-                reasons[record.error] += 1
-            if answers.total() + pictures.total() >= _FEW:
-                self._check(done, answers + pictures)
+                failures.add(record)
+            failures.check(done)
             yield self._complete(record, case)  # type: ignore[arg-type]
         if left := waiting.popleft() if waiting else next(asked, None):
             self._match(None, left)
-        many_pictures = pictures.total() >= min(_FEW, done)
-        self._check(done, answers + pictures if many_pictures else answers)
+        failures.check(done, ended=True)
 
     def _match(self, record: AnnotationRecord | None, case: Case | None) -> None:
         """A class of the user's may yield anything."""
@@ -172,13 +165,3 @@ class Checked(Annotator):
                 confidence=given.confidence if given else None,
             )
         return record.model_copy(update={"annotation": texts, "evidence": evidence})
-
-    def _check(self, done: int, reasons: Counter[str | None]) -> None:
-        """`reasons`: how many of the `done` cases failed for each."""
-        if reasons.total() > self.share * done:
-            listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
-            raise UserError(
-                f"{reasons.total():,} of {done:,} cases have no annotation, more than "
-                f"llm.max_failed allows: {listed}. What was answered is kept; fix the prompt, the "
-                "model or the pictures, or raise llm.max_failed"
-            )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xraygen.annotators.as_trained import as_prompted
+from xraygen.annotators.as_trained import as_prompted, as_stated
 from xraygen.annotators.base import Project
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.vlm import Vlm
@@ -22,11 +23,13 @@ class Local(Vlm):
     something else than in training.
     """
 
-    def __init__(self, settings: LlmSettings, project: Project) -> None:
+    def __init__(
+        self, settings: LlmSettings, project: Project, devices: Sequence[str] = ()
+    ) -> None:
         llm, regions = project.llm, project.regions
-        filled = {"system": regions.filled(settings.system), "user": regions.filled(settings.user)}
-        settings = settings.model_copy(update=filled)
-        shown = as_prompted(settings, llm, str(project.root / settings.reads), project.where)
+        settings = settings.filled(regions)
+        trained = as_prompted(settings, llm, str(project.root / settings.reads), project.where)
+        shown = trained or as_stated(settings, llm)
         asked = VlmSettings(
             annotator="vlm",
             reads=settings.reads,
@@ -34,13 +37,15 @@ class Local(Vlm):
             max_new_tokens=llm.max_tokens,
             **shown.model_dump(),
         )
-        super().__init__(asked, project)
-        self.prompts = Prompts(settings, project.root, regions)
+        super().__init__(asked, project, devices)
+        self.prompts = None if trained else Prompts(settings, project.root, regions)
 
     def counts_as_failed(self, record: AnnotationRecord) -> bool:
         return True
 
     def row(self, case: Case) -> dict[str, torch.Tensor]:
+        if self.prompts is None:
+            return super().row(case)
         turns = []
         for turn in self.prompts.turns(case):
             text = encoding.without_control_tokens(turn["content"], self.processor.tokenizer)

@@ -4,19 +4,20 @@ the report, and answers in JSON.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
-from xraygen.annotators import answer_confidence
-from xraygen.annotators.answer_confidence import Tokens
+from xraygen.annotators import answer_confidence, vlm_model
 from xraygen.annotators.as_trained import as_trained
 from xraygen.annotators.base import Annotator, Project
 from xraygen.annotators.reader import Reader
+from xraygen.annotators.vlm_model import Answered, VlmModel
 from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
@@ -24,6 +25,7 @@ from xraygen.core.pictures import UnreadablePicture
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.engines import generation
 from xraygen.engines.answers import Answers
+from xraygen.engines.copies import Copies, InProcess, Work
 from xraygen.prompting import (
     conversation,
     encoding,
@@ -33,7 +35,6 @@ from xraygen.prompting import (
     silence,
     training_record,
 )
-from xraygen.prompting.json_answer import is_whole
 from xraygen.prompting.region_names import RegionNames
 
 if TYPE_CHECKING:
@@ -42,25 +43,26 @@ if TYPE_CHECKING:
 # At most this many cases, of about this many bytes, are encoded at a time: a window.
 _CASES = 512
 _BYTES = 2 * 10**9
-_CIRCLING = 64  # an answer is ended if its last tokens, this many, repeat something three times
-_SHARED = (
-    64  # tokens that all prompts of a batch begin with, from which on it pays to read them once
-)
 
 
-class Vlm(Annotator):
+class Vlm(VlmModel, Annotator):
     """Cases to records, in their order. Answers are stored as they come; what was asked before is
     not computed again.
 
     UserError: packages are missing, the model cannot be loaded, or the approach contradicts what a
     fine-tuned model was trained with.
+
+    `devices`: of torch, by default all GPUs. With one, this is also the model on it. With several,
+    each has a process with a copy of the model, and this process has none; batches are the same.
     """
 
     Settings: ClassVar = VlmSettings
     settings: VlmSettings
 
     @generation.uncollected()
-    def __init__(self, settings: VlmSettings, project: Project) -> None:
+    def __init__(
+        self, settings: VlmSettings, project: Project, devices: Sequence[str] = ()
+    ) -> None:
         name = settings.hub or str(project.root / settings.reads)
         if settings.prompt:
             prompt = project.regions.filled(settings.prompt)
@@ -71,47 +73,48 @@ class Vlm(Annotator):
         )
         taught = training_record.taught_regions(Path(name))
         self.reader = Reader(project.regions, taught, project.where)
-        super().__init__(settings, project)
+        Annotator.__init__(self, settings, project)
         try:
             import json_repair  # noqa: F401  # json_answer needs it, which says so less clearly
 
             version("peft")  # only adapters import it, as that takes as long as all else
-            from transformers import GenerationConfig
-
-            from xraygen.engines import decoding
-            from xraygen.engines.model import load, workings
+            from xraygen.engines.model import devices as all_devices
+            from xraygen.engines.model import load_processor, source
         except ImportError as error:
             raise UserError(
                 f"the annotator vlm needs more packages ({error}); "
                 "install them with `pip install -c constraints.txt -e '.[vlm]'`"
             ) from None
 
-        self.model, self.processor = load(
-            name, settings.revision, four_bit=settings.four_bit, max_pixels=settings.max_pixels
-        )
-        self.model.eval()
-        tokenizer = self.processor.tokenizer
-        self._tokens = Tokens(tokenizer)
-        ends = self.model.generation_config.eos_token_id or tokenizer.eos_token_id
-        # None of the model's other settings are used: a repetition penalty, for one, changes greedy
-        # answers too.
-        self.model.generation_config = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=settings.max_new_tokens,
-            eos_token_id=ends,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        self.ends = {ends} if isinstance(ends, int) else set(ends)
+        self.devices = list(devices or all_devices())
         self.max_batch_tokens = settings.max_batch_tokens
+        self._copies: Copies | None = None
+        if len(self.devices) == 1:
+            VlmModel.__init__(self, settings, self.reader.spoken, name, self.devices[0])
+        else:
+            base, revision, _ = source(name, settings.revision)
+            self.processor = load_processor(base, revision, settings.max_pixels)
+            copy = functools.partial(_copy, settings, self.reader.spoken, name)
+            self._copies = Copies(copy, self.devices, name)
+        self.kept = self._store(name)
+
+    def _store(self, name: str) -> Answers:
+        from xraygen.engines import decoding
+        from xraygen.engines.model import placement, source, workings
+
+        settings = self.settings
+        base, _, commit = source(name, settings.revision)
+        device, dtype = placement()
         # These say where an answer ends, and what is stored with it.
-        modules = (json_answer, pieces, region_names, silence, decoding, answer_confidence)
+        prompts = (json_answer, pieces, region_names, silence)
+        modules = (*prompts, decoding, answer_confidence, vlm_model)
         code = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
-        self.kept = Answers(
+        return Answers(
             {
                 "model": identity(name),
-                "base": identity(self.model.name_or_path),
-                "commit": getattr(self.model.config, "_commit_hash", None),
-                "device": [self.model.device.type, str(self.model.dtype), settings.four_bit],
+                "base": identity(base),
+                "commit": commit,
+                "device": [device, str(dtype), settings.four_bit],
                 "max_new_tokens": settings.max_new_tokens,
                 "samples": settings.samples,
                 "regions": {name: r.also for name, r in self.reader.spoken.regions.root.items()},
@@ -175,168 +178,58 @@ class Vlm(Annotator):
         )
         return row
 
-    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[_Answered]:
+    def _answers(self, rows: Sequence[dict[str, torch.Tensor]]) -> Iterator[Answered]:
         """The answers to each row, in order. Batches are of similar length, the longest first;
         `max_batch_tokens` bounds rows times the longest prompt with its answer, times
         samples. It is halved when memory runs out.
 
         A batch is stored and found as a whole: in another batch, rounding may change an answer.
         """
-        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-
-        answers: dict[int, _Answered] = {}
+        answers: dict[int, Answered] = {}
         keys = [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
-        while waiting:
-            length = len(rows[waiting[-1]]["input_ids"]) + self.settings.max_new_tokens
-            length *= max(1, self.settings.samples)
-            chosen = waiting[-max(1, self.max_batch_tokens // length) :]
-            key = "\n".join(keys[i] for i in chosen)
-            try:
-                kept = self.kept.find([key]).get(key)
-                made = json.loads(kept) if kept else self._generate([rows[i] for i in chosen])
-            except RuntimeError as error:
-                if not should_reduce_batch_size(error):
-                    raise
-                if len(chosen) == 1:
-                    where = self.model.device
-                    remedy = "lower max_pixels, max_views, samples or max_new_tokens"
-                    raise generation.OutOfMemory(
-                        f"{where}: out of memory with a single case; {remedy}"
-                    ) from None
-                self.max_batch_tokens = len(chosen) * length // 2
-                print(
-                    f"out of memory; max_batch_tokens is {self.max_batch_tokens:,} from here on",
-                    file=sys.stderr,
-                )
-                clear_device_cache(garbage_collection=True)
+        batches = self._copies or InProcess(self.answer)
+        asked: dict[int, list[int]] = {}  # the rows of each batch that is under way
+        while waiting or asked:
+            while waiting and len(asked) < len(self.devices):
+                chosen = waiting[-max(1, self.max_batch_tokens // self._width(rows, waiting)) :]
+                del waiting[-len(chosen) :]
+                key = "\n".join(keys[i] for i in chosen)
+                if kept := self.kept.find([key]).get(key):
+                    answers.update(zip(chosen, json.loads(kept), strict=True))
+                else:
+                    asked[chosen[0]] = chosen
+                    batches.put((chosen[0], [rows[i] for i in chosen]))
+            if not asked:
+                break
+            first, made = batches.get()
+            chosen = asked.pop(first)
+            if made is None:
+                self._halve(len(chosen) * self._width(rows, chosen))
+                waiting = sorted([*waiting, *chosen], key=lambda i: len(rows[i]["input_ids"]))
                 continue
             answers.update(zip(chosen, made, strict=True))
-            self.kept.keep(key, {}, json.dumps(made))
-            del waiting[-len(chosen) :]
+            self.kept.keep("\n".join(keys[i] for i in chosen), {}, json.dumps(made))
         return iter([answers[i] for i in range(len(rows))])
 
-    def _generate(self, rows: list[dict[str, torch.Tensor]]) -> list[_Answered]:
-        from xraygen.engines.decoding import decode
-        from xraygen.engines.model import QWEN
+    def _width(self, rows: Sequence[dict[str, torch.Tensor]], chosen: Sequence[int]) -> int:
+        """Tokens that the longest row, which is the last, has at most, with its answer, times
+        samples.
+        """
+        length = len(rows[chosen[-1]]["input_ids"]) + self.settings.max_new_tokens
+        return length * max(1, self.settings.samples)
 
-        model = self.model
-        each = self.settings.samples or 1
-        shared = 0
-        if len(rows) > 1 and model.config.model_type in QWEN:
-            shared = encoding.shared_tokens(rows)
-        if shared < _SHARED:
-            shared = 0
-        batch = encoding.collate(rows, self.processor.tokenizer.pad_token_id, shared)
-        batch = {
-            name: x.to(model.device, model.dtype if x.is_floating_point() else None)
-            for name, x in batch.items()
-        }
-        if shared:
-            prefix = batch["input_ids"][:1, :shared]
-            batch["past_key_values"] = self._read_once(prefix, len(rows) * each)
-        ends = _Ends(
-            self.processor.tokenizer, self.ends, self.settings.max_new_tokens, self.reader.spoken
+    def _halve(self, tokens: int) -> None:
+        """After a batch of so many did not fit."""
+        self.max_batch_tokens = min(self.max_batch_tokens, tokens // 2)
+        print(
+            f"out of memory; max_batch_tokens is {self.max_batch_tokens:,} from here on",
+            file=sys.stderr,
         )
-        log_probs: dict[int, list[float]] = {}
-        answers = decode(
-            model,
-            batch,
-            lambda row, said: ends(said),
-            model.generation_config,
-            self.settings.samples,
-            log_probs,
-        )
-        out = [answer for _, answer in sorted(answers)]
-        made = []
-        for at, row in enumerate(rows):
-            said = out[at * each : (at + 1) * each]
-            decoded = self._decode(row, said)
-            chances = self._tokens.chances(said[0], log_probs.get(at, []), decoded.texts[0])
-            made.append(_Answered(*decoded, chances))
-        return made
-
-    def _decode(self, row: dict[str, torch.Tensor], answers: list[list[int]]) -> _Decoded:
-        tokenizer = self.processor.tokenizer
-        limit = self.settings.max_new_tokens
-        texts = []
-        stopped = []
-        for tokens in answers:
-            last = None
-            while tokens and (tokens[-1] == tokenizer.pad_token_id or tokens[-1] in self.ends):
-                last = tokens.pop()
-            text = tokenizer.decode(tokens, skip_special_tokens=True)
-            texts.append(text)
-            if last in self.ends or is_whole(text, self.reader.spoken):
-                stopped.append("")
-            elif _circles(tokens):
-                stopped.append("the answer only repeated itself")
-            else:
-                stopped.append(f"the answer had not ended after {limit:,} tokens")
-        usage: dict[str, float] = {
-            "tokens_in": len(row["input_ids"]),
-            "tokens_out": sum(map(len, answers)),
-        }
-        return _Decoded(texts, usage, stopped)
-
-    def _read_once(self, tokens: torch.Tensor, rows: int):
-        """The cache of the tokens that all prompts begin with, for this many rows."""
-        import torch
-        from transformers import DynamicCache
-
-        # What the last batch left would move this one's positions.
-        self.model.base_model.rope_deltas = None
-        cache = DynamicCache(config=self.model.config.get_text_config())
-        with torch.inference_mode():
-            self.model(input_ids=tokens, past_key_values=cache, logits_to_keep=1)
-            cache.batch_repeat_interleave(rows)
-        return cache
 
 
-class _Decoded(NamedTuple):
-    """The answers about one case. `stopped`: why each was stopped before its end, or ""."""
-
-    texts: list[str]
-    usage: dict[str, float]
-    stopped: list[str]
-
-
-class _Answered(NamedTuple):
-    """`chances`: of the tokens of a greedy answer."""
-
-    texts: list[str]
-    usage: dict[str, float]
-    stopped: list[str]
-    chances: list[tuple[int, float]]
-
-
-class _Ends:
-    """Ends an answer at the model's own end, after a complete annotation, and when the answer only
-    repeats itself, which greedy decoding would do up to the limit.
-    """
-
-    def __init__(self, tokenizer, ends: set[int], most: int, names: RegionNames) -> None:
-        self.tokenizer = tokenizer
-        self.ends = ends
-        self.most = most
-        self.names = names
-        self.closing = {id for token, id in tokenizer.get_vocab().items() if "}" in token}
-
-    def __call__(self, said: list[int]) -> bool:
-        if said[-1] in self.ends or len(said) >= self.most:
-            return True
-        if said[-1] in self.closing:
-            text = self.tokenizer.decode(said, skip_special_tokens=True)
-            if is_whole(text, self.names):
-                return True
-        return _circles(said)
-
-
-def _circles(said: list[int]) -> bool:
-    last = said[-_CIRCLING:]
-    return len(last) == _CIRCLING and any(
-        last[period:] == last[:-period] for period in range(1, _CIRCLING // 3 + 1)
-    )
+def _copy(settings: VlmSettings, spoken: RegionNames, name: str, device: str) -> Work:
+    return VlmModel(settings, spoken, name, device).answer
 
 
 def _failed(case: Case, error: str) -> AnnotationRecord:

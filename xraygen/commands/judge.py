@@ -1,19 +1,23 @@
 """Judge single files, examine judges, and share what a judge has answered."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from xraygen.commands.options import FILE, OUTPUT
+from xraygen.commands.options import FILE, OUTPUT, OUTPUT_OR_URL, cluster, ray_options
 
 if TYPE_CHECKING:
+    from xraygen.core.study import Record
+    from xraygen.engines.cluster.formats import Format
+    from xraygen.engines.cluster.run import Cluster
     from xraygen.judges import Judge
 
 
 @click.command()
-@click.argument("pairs", type=FILE)
+@click.argument("pairs", type=click.Path())
 @click.option(
     "--judge",
     "name",
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out",
-    type=OUTPUT,
+    type=OUTPUT_OR_URL,
     help="CSV file to write: the rows of PAIRS with score, verdict, counts and abnormal findings "
     "added.",
 )
@@ -32,26 +36,73 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Say how many pairs a model would be asked about, and the time or cost.",
 )
-def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
-    """Judge PAIRS, a CSV, TSV or JSONL file with reference and candidate, row by row.
+@ray_options
+def judge(
+    pairs: str,
+    name: str,
+    out: str | None,
+    dry_run: bool,
+    address: str | None,
+    actors: int | None,
+    gpus: float | None,
+    form: "Format | None",
+) -> None:
+    """Judge PAIRS, a CSV, TSV, JSONL or Parquet file with reference and candidate, row by row. With
+    --ray, PAIRS may also be a folder of such files, and a URL; a row that cannot be used fails
+    alone.
 
     With --judge green or crimson, a column completion is read instead of asking the model. Which
     model is asked, evaluate.settings in params.yaml says.
     """
-    from xraygen import judges
-    from xraygen.core.tables import read_pairs, write_csv
-
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
+    where = cluster(address, actors, gpus, form)
+    if where is not None:
+        _on_cluster(pairs, name, out, where, form or "jsonl")
+    else:
+        _in_this_process(Path(pairs), name, out)
+
+
+def _on_cluster(pairs: str, name: str, out: str | None, where: "Cluster", form: "Format") -> None:
+    from xraygen.engines.cluster.run import dry_run, run
+    from xraygen.judges.on_cluster import Judging
+
+    judge = _judge(name)
+    job = Judging(name, _settings(), Path.cwd())
+    if out is None:
+        if judge.plan([]) is None:
+            raise _asks_no_model(name)
+        click.echo(dry_run(job, pairs))
+        return
+    done = run(job, pairs, out, where, form)
+    about = judge.reads_answers if done.usage.get("answers_read") else judge.about()
+    click.echo(_said(done.records, done.verdicts, out, about), err=True)
+
+
+def _said(pairs: int, verdicts: Mapping[str, int], out: str, about: str) -> str:
+    counts = ", ".join(
+        f"{count:,} {verdict}"
+        for verdict, count in sorted(verdicts.items(), key=lambda item: -item[1])
+    )
+    return f"{pairs:,} pairs judged: {out}" + (f" ({counts}). {about}" if pairs else "")
+
+
+def _asks_no_model(name: str) -> click.UsageError:
+    return click.UsageError(f"--dry-run is for judges that ask a model; {name} asks no model.")
+
+
+def _in_this_process(pairs: Path, name: str, out: str | None) -> None:
+    from xraygen import judges
+    from xraygen.core.cases import read_pairs
+    from xraygen.core.tables import write_csv
+
     rows = read_pairs(pairs)
     sides = [(row["reference"], row["candidate"]) for row in rows]
     judge = _judge(name)
     if out is None:
         plan = judge.plan(sides)
         if plan is None:
-            raise click.UsageError(
-                f"--dry-run is for judges that ask a model; {name} asks no model."
-            )
+            raise _asks_no_model(name)
         click.echo(plan)
         return
     about = judge.about()
@@ -71,11 +122,9 @@ def judge(pairs: Path, name: str, out: Path | None, dry_run: bool) -> None:
             err=True,
         )
     judged = [row | opinion.columns() for row, opinion in zip(rows, opinions, strict=True)]
-    write_csv(out, judged, columns)
-    verdicts = Counter(opinion.verdict for opinion in opinions)
-    counts = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.most_common())
-    summary = f" ({counts}). {about}" if rows else ""
-    click.echo(f"{len(rows):,} pairs judged: {out}{summary}", err=True)
+    write_csv(Path(out), judged, columns)
+    verdicts = Counter[str](opinion.verdict for opinion in opinions)
+    click.echo(_said(len(rows), verdicts, out, about), err=True)
 
 
 @click.command()
@@ -158,7 +207,7 @@ def import_completions(source: Path) -> None:
     """Store the answers in SOURCE, a CSV or JSONL file with reference, candidate, completion, as
     answers of this model.
     """
-    from xraygen.core.tables import read_pairs
+    from xraygen.core.cases import read_pairs
 
     green: Any = _judge("green")
     rows = read_pairs(source, "completion")
@@ -175,7 +224,13 @@ def import_completions(source: Path) -> None:
 
 def _judge(name: str, where: str = "--judge") -> "Judge":
     """A judge with its settings in params.yaml; outside a project with its defaults."""
-    from xraygen import judges, params
+    from xraygen import judges
 
-    settings = params.load().evaluate.settings if Path("params.yaml").exists() else None
-    return judges.load(name, settings, where)
+    return judges.load(name, _settings(), where)
+
+
+def _settings() -> "Mapping[str, Record] | None":
+    """Of judges by name, in params.yaml; None outside a project."""
+    from xraygen import params
+
+    return params.load().evaluate.settings if Path("params.yaml").exists() else None

@@ -10,16 +10,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xraygen.core.characters import decode
 from xraygen.core.errors import UserError
 from xraygen.core.files import refuse_other_than_file, replacing
-from xraygen.core.json_lines import first_problem
-from xraygen.core.study import Case
 from xraygen.core.swallowed import shape, swallows_a_row
 
 if TYPE_CHECKING:
@@ -28,18 +24,9 @@ if TYPE_CHECKING:
 _MAX_FIELD = 10_000_000
 _MAX_NAME = 60
 _WHOLE = re.compile(r"^(\d+)\.0+$")
+LONE_SURROGATE = "a lone surrogate, which is not a character; remove it"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's own first line
-_PICTURE_NAME = re.compile(
-    r"(?:.*[_ -])?(?:image|img|picture|photo|x-?ray|radiograph)s?"
-    r"[_ -]?(?:(?:path|file|name|filename|url|list)s?)?",
-    re.IGNORECASE,
-)
-_PICTURE_FILE = re.compile(
-    r".*\.(?:png|jpe?g|tiff?|bmp|gif|webp|jp2|dcm|dicom)", re.IGNORECASE | re.DOTALL
-)
-
-
 _NO_VALUE = frozenset(
     ("", "nan", "nat", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "-", "--")
 )
@@ -53,6 +40,11 @@ def has_no_value(cell: object) -> bool:
     if isinstance(cell, str):
         return cell.strip().rstrip(".").casefold() in _NO_VALUE
     return cell is None or (isinstance(cell, float) and cell != cell)
+
+
+def is_empty(row: dict) -> bool:
+    """Whether no cell has a value. Spreadsheets leave such rows."""
+    return all(has_no_value(value) for value in row.values())
 
 
 def read_rows(
@@ -86,9 +78,8 @@ def read_rows(
     try:
         with _opened(path, newline, damaged) as file:
             for number, row in read(file, path, needed, optional, damaged):
-                if not damaged and any(_has_lone_surrogate(text) for text in row.values()):
-                    problem = "a lone surrogate, which is not a character; remove it"
-                    raise UserError(f"{path}:{number}: {problem}")
+                if not damaged and has_lone_surrogate(row.values()):
+                    raise UserError(f"{path}:{number}: {LONE_SURROGATE}")
                 yield number, row
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
@@ -107,11 +98,11 @@ def _opened(path: Path, newline: str | None, damaged: Damaged | None) -> io.Text
     return io.StringIO(text, newline=newline)
 
 
-def _has_lone_surrogate(value: object) -> bool:
-    return isinstance(value, str) and _LONE_SURROGATE.search(value) is not None
+def has_lone_surrogate(cells: Iterable[object]) -> bool:
+    return any(isinstance(cell, str) and _LONE_SURROGATE.search(cell) for cell in cells)
 
 
-def _names(
+def names_of(
     columns: Iterable[str], needed: Sequence[str], optional: Sequence[str], where: str
 ) -> list[str]:
     """The names of the columns, those of `needed` and `optional` in that spelling.
@@ -149,42 +140,82 @@ def _listed(names: Sequence[str]) -> str:
     return f"there are: {', '.join(names) or 'none'}"
 
 
-def _table_rows(
-    file, path: Path, needed: Sequence[str], optional: Sequence[str], damaged: Damaged | None
-) -> Iterator[tuple[int, dict]]:
-    csv.field_size_limit(_MAX_FIELD)
-    before = 0  # lines that the reader does not see
-    header = file.readline()
-    separators = "\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|"
+class Head(NamedTuple):
+    """What precedes the rows of a table, and how they are written. `names`: of the columns.
+    `blanks`: whether blanks follow the separators. `lines`: how many it consists of.
+    """
+
+    names: list[str]
+    separator: str
+    blanks: bool
+    lines: int
+
+    def reader(self, lines: Iterable[str]) -> Any:
+        """csv's reader of the lines that follow, whose line ends have to be kept."""
+        csv.field_size_limit(_MAX_FIELD)
+        # Where blanks follow the separators, quotes after the blanks are quotes too.
+        return csv.reader(
+            lines, strict=True, delimiter=self.separator, skipinitialspace=self.blanks
+        )
+
+
+def read_head(
+    lines: Iterator[str], path: Path | str, needed: Sequence[str], optional: Sequence[str]
+) -> Head:
+    """The head of a table, whose lines alone it takes. UserError: see `read_rows`."""
+    before = 0
+    header = next(lines, "")
+    separators = "\t,;|" if str(path).lower().endswith(".tsv") else ",;\t|"
     if declared := _SEPARATOR.fullmatch(header):
         before = 1
-        header = file.readline()
+        header = next(lines, "")
         separators = declared[1]
     where = f"{path}:{before + 1}"
     if "\0" in header:
         raise UserError(f"{where}: not text, or UTF-16; save it as UTF-8")
     separator = _separator(header, separators, needed)
-    # Where blanks follow the separators, quotes after the blanks are quotes too.
-    blanks = f"{separator} " in header
-    lines = chain([header], file)
-    reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=blanks)
-    start = 1
+    head = Head([], separator, f"{separator} " in header, before)
+    reader = head.reader(chain([header], lines))
     try:
-        names = _names(next(reader, []), needed, optional, where)
-        start = reader.line_num + 1
-        shapes: Counter[str] = Counter()  # of the ids so far
+        names = names_of(next(reader, []), needed, optional, where)
+    except csv.Error as error:
+        raise _damaged_csv(path, before, reader, before + 1, error) from None
+    return head._replace(names=names, lines=before + reader.line_num)
+
+
+def wrong_fields(cells: Sequence[str], names: Sequence[str]) -> str:
+    """What is wrong with the number of fields of a row; "" = nothing."""
+    if len(cells) == len(names):
+        return ""
+    return f"{'more' if len(cells) > len(names) else 'fewer'} fields than the header has columns"
+
+
+def _damaged_csv(path: Path | str, before: int, reader: Any, start: int, error: csv.Error):
+    # A quote that is never closed is noticed only at the end of the file.
+    number = start if "end of data" in str(error) else before + reader.line_num
+    return UserError(f"{path}:{number}: damaged CSV: {error}")
+
+
+def _table_rows(
+    file, path: Path, needed: Sequence[str], optional: Sequence[str], damaged: Damaged | None
+) -> Iterator[tuple[int, dict]]:
+    lines = iter(file)
+    head = read_head(lines, path, needed, optional)
+    names = head.names
+    reader = head.reader(lines)
+    start = head.lines + 1
+    shapes: Counter[str] = Counter()  # of the ids so far
+    try:
         for cells in reader:
-            number = before + start
-            start = reader.line_num + 1
+            number = start
+            start = head.lines + reader.line_num + 1
             if not cells:
                 continue
-            if damaged and swallows_a_row(cells, separator, len(names), shapes):
+            if damaged and swallows_a_row(cells, head.separator, len(names), shapes):
                 raise UserError(
                     f"{path}:{number}: a quote that is opened here swallows rows; repair that line"
                 )
-            if len(cells) != len(names):
-                problem = "more" if len(cells) > len(names) else "fewer"
-                problem += " fields than the header has columns"
+            if problem := wrong_fields(cells, names):
                 if damaged is None:
                     raise UserError(f"{path}:{number}: {problem}")
                 if any(cells):
@@ -194,9 +225,7 @@ def _table_rows(
                 shapes[shape(cells[names.index(needed[0])])] += 1
             yield number, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        # A quote that is never closed is noticed only at the end of the file.
-        number = start if "end of data" in str(error) else reader.line_num
-        raise UserError(f"{path}:{before + number}: damaged CSV: {error}") from None
+        raise _damaged_csv(path, head.lines, reader, start, error) from None
 
 
 def _separator(header: str, separators: str, needed: Sequence[str]) -> str:
@@ -218,6 +247,19 @@ def _cells(line: str, separator: str) -> list[str]:
         return []
 
 
+def object_in(line: str, unique: bool = False) -> dict:
+    """The object in a line of JSON. ValueError: there is none. `unique`: a key that is there twice
+    is a ValueError too.
+    """
+    try:
+        content = json.loads(line, object_pairs_hook=unique_keys if unique else None)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"damaged JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
 def _jsonl_rows(
     file, path: Path, needed: Sequence[str], optional: Sequence[str], damaged: Damaged | None
 ) -> Iterator[tuple[int, dict]]:
@@ -226,18 +268,14 @@ def _jsonl_rows(
         if not line.strip():
             continue
         try:
-            pairs = json.loads(line, object_pairs_hook=unique_keys) if damaged else json.loads(line)
-            problem = None if isinstance(pairs, dict) else "not a JSON object"
-        except (ValueError, RecursionError) as error:
-            problem = f"damaged JSON: {error}"
-        if problem is None:
-            where = f"{path}:{number}"
-            names = _names(pairs, () if damaged else needed, known, where)
-            yield number, dict(zip(names, pairs.values(), strict=True))
-        elif damaged is None:
-            raise UserError(f"{path}:{number}: {problem}")
-        else:
-            damaged("row_malformed", f"{path.name}:{number}", problem)
+            content = object_in(line, unique=damaged is not None)
+        except ValueError as error:
+            if damaged is None:
+                raise UserError(f"{path}:{number}: {error}") from None
+            damaged("row_malformed", f"{path.name}:{number}", str(error))
+            continue
+        names = names_of(content, () if damaged else needed, known, f"{path}:{number}")
+        yield number, dict(zip(names, content.values(), strict=True))
 
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -248,22 +286,31 @@ def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return content
 
 
+def parquet_module(where: object) -> Any:
+    """pyarrow.parquet. UserError: pyarrow is missing."""
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError(
+            f"{where}: reading Parquet takes pyarrow: "
+            "pip install -c constraints.txt -e '.[parquet]'"
+        ) from None
+    return parquet
+
+
 def _parquet_rows(
     path: Path, needed: Sequence[str], optional: Sequence[str]
 ) -> Iterator[tuple[int, dict]]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise UserError(
-            f"{path}: reading Parquet takes pyarrow: pip install -c constraints.txt -e '.[parquet]'"
-        ) from None
+    parquet = parquet_module(path)
+    from pyarrow import ArrowException
+
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = _names(file.schema_arrow.names, needed, optional, str(path))
+            names = names_of(file.schema_arrow.names, needed, optional, str(path))
             for batch in file.iter_batches():
                 columns = [
-                    _values(column, f"{path}: the column '{name}'", number)
+                    values_of(column, f"{path}: the column '{name}'", number)
                     for name, column in zip(names, batch.columns, strict=True)
                 ]
                 for cells in zip(*columns, strict=True):
@@ -274,7 +321,7 @@ def _parquet_rows(
         raise UserError(f"{path}: cannot be read after row {number}: {problem}") from None
 
 
-def _values(column: "Array", what: str, number: int) -> list:
+def values_of(column: "Array", what: str, number: int) -> list:
     """The values of a column after row `number`. UserError: one has no counterpart in Python, such
     as text that is not UTF-8 or a date after the year 9999. The error does not quote it.
     """
@@ -283,52 +330,6 @@ def _values(column: "Array", what: str, number: int) -> list:
     except (ValueError, OverflowError) as error:
         problem = f"cannot be read after row {number} ({type(error).__name__})"
         raise UserError(f"{what} {problem}; repair or drop it") from None
-
-
-def read_cases(path: Path, pictures: bool = False) -> Iterator[Case]:
-    """Cases from the columns id, report and, optionally, images. All other columns are ignored,
-    references included.
-
-    images: in JSON Lines a list of paths or of {"path", "projection"}, in a table paths separated
-    by ";". Paths are relative to the file's folder and may not leave it. A report that is null, NaN
-    or a word for these is empty. `pictures`: the images will be used, so that pictures in a column
-    of another name are a UserError.
-    """
-    for number, row in read_rows(path, needed=("id", "report"), optional=("images",)):
-        if not all(has_no_value(value) for value in row.values()):  # spreadsheets leave such rows
-            yield _case(row, f"{path}:{number}", pictures)
-
-
-def _case(row: dict, where: str, pictures: bool) -> Case:
-    images = [] if has_no_value(row.get("images")) else row["images"]
-    if not isinstance(images, str | list):
-        raise UserError(f"{where}: not a case: images: not a list")
-    if isinstance(images, str):
-        images = [name.strip() for name in images.split(";") if name.strip()]
-    if pictures and not images and (name := _picture_column(row)):
-        raise UserError(f"{where}: pictures are in the column '{name}'; rename it to images")
-    if has_no_value(row["id"]):
-        raise UserError(f"{where}: not a case: no id")
-    images = [image for image in images if not has_no_value(image)]
-    images = [{"path": image} if isinstance(image, str) else image for image in images]
-    report = "" if has_no_value(row["report"]) else row["report"]
-    fields = {"id": text_of_id(row["id"]), "report": report, "images": images}
-    try:
-        case = Case.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(f"{where}: not a case: {first_problem(error)}") from None
-    for image in case.images:
-        if _leaves_its_folder(image.path):
-            raise UserError(
-                f"{where}: image path {image.path!r} leaves the folder of the file; "
-                "use a path below it"
-            )
-    return case
-
-
-def _leaves_its_folder(path: str) -> bool:
-    pure = PurePosixPath(path.replace("\\", "/"))
-    return pure.is_absolute() or ".." in pure.parts or bool(PureWindowsPath(path).drive)
 
 
 def text_of_id(id: object) -> object:
@@ -341,46 +342,6 @@ def text_of_id(id: object) -> object:
     if isinstance(id, float) and id.is_integer():
         id = int(id)
     return str(id) if isinstance(id, int) else id
-
-
-def _picture_column(row: dict) -> str | None:
-    """A column with pictures: its cell is the name of a picture file, or the column is named for
-    pictures and its cell is not a text of several words.
-    """
-    for name, value in row.items():
-        if name == "images" or has_no_value(value) or value == []:
-            continue
-        first = value[0] if isinstance(value, list) else value
-        first = first.get("path") if isinstance(first, dict) else first
-        if looks_like_a_picture(first):
-            return name
-        several_words = isinstance(first, str) and len(first.split()) > 1
-        if _PICTURE_NAME.fullmatch(name) and not several_words:
-            return name
-    return None
-
-
-def looks_like_a_picture(path: object) -> bool:
-    """Whether this is the name of a picture file."""
-    return isinstance(path, str) and _PICTURE_FILE.fullmatch(path.strip()) is not None
-
-
-def read_pairs(path: Path, *more: str) -> list[dict]:
-    """Rows with at least the columns `reference`, `candidate` and `more`. Reference, candidate and
-    `completion` are text; null = empty.
-    """
-    rows = []
-    needed = ("reference", "candidate", *more)
-    for number, row in read_rows(path, needed, optional=("completion",)):
-        named = ("reference", "candidate", "completion")
-        texts = {name: row[name] for name in named if name in row}
-        for name, text in texts.items():
-            if name != "completion" and has_no_value(text) or text is None:
-                texts[name] = ""
-            elif not isinstance(text, str):
-                raise UserError(f"{path}:{number}: {name} has to be text")
-        rows.append(row | texts)
-    return rows
 
 
 def write_csv(path: Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:

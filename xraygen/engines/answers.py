@@ -9,8 +9,9 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from xraygen.core.errors import UserError
 
@@ -23,10 +24,33 @@ _TABLE = f"{_COLUMNS} WITHOUT ROWID"
 _INSERT = """INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)
   ON CONFLICT (key) DO UPDATE SET answer = excluded.answer, seconds = excluded.seconds
   WHERE answers.answer = ?"""
+_FIND = "SELECT answer FROM answers WHERE key = ?"
+_ALL = "SELECT about, answer FROM answers WHERE asked = ? ORDER BY about"
+_PACE = "SELECT count(seconds), avg(seconds) FROM answers WHERE asked = ?"
 
 _IN_MEMORY = 1000  # answers, where none are stored on disk
 _FORGET = f"DELETE FROM answers WHERE rowid <= (SELECT max(rowid) FROM answers) - {_IN_MEMORY}"
 _stored = True
+
+
+class Statement(NamedTuple):
+    """Of SQL."""
+
+    text: str
+    values: tuple = ()
+
+
+Rows = list[tuple]
+Execute = Callable[[Sequence[Statement]], list[Rows]]
+_elsewhere: Execute | None = None
+
+
+def store_elsewhere(execute: Execute) -> None:
+    """From now on this process has its statements executed by another one, which calls
+    `Answers.execute`: on a cluster only one process of one machine writes the file.
+    """
+    global _elsewhere
+    _elsewhere = execute
 
 
 def store_nothing() -> None:
@@ -59,28 +83,35 @@ class Answers:
         self.asked = json.dumps(asked, sort_keys=True)
         self.path = (folder or cache_folder()) / "answers.sqlite"
         self.stored = _stored
+        self._connection: sqlite3.Connection | None = None
+        if _elsewhere is None:
+            self._connect()
+
+    def _connect(self) -> None:
         with self._sqlite_errors():
-            if _stored:
+            if self.stored:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = self.path if _stored else ":memory:"
+            file = self.path if self.stored else ":memory:"
             # Without an isolation level each statement is a transaction.
             self._connection = sqlite3.connect(file, timeout=60, isolation_level=None)
-            self._connection.execute(_TABLE if _stored else _COLUMNS)
+            self._connection.execute(_TABLE if self.stored else _COLUMNS)
+
+    def execute(self, statements: Sequence[Statement]) -> list[Rows]:
+        """The rows of each statement."""
+        if self._connection is None:
+            assert _elsewhere is not None
+            return _elsewhere(statements)
+        with self._sqlite_errors():
+            return [self._connection.execute(*statement).fetchall() for statement in statements]
 
     def key(self, prompt: str) -> str:
         return hashlib.sha256(f"{self.asked}\n{prompt}".encode()).hexdigest()
 
     def find(self, prompts: Iterable[str]) -> dict[str, str]:
         """The prompts that have an answer, with that answer."""
-        found = {}
-        with self._sqlite_errors():
-            for prompt in prompts:
-                row = self._connection.execute(
-                    "SELECT answer FROM answers WHERE key = ?", [self.key(prompt)]
-                ).fetchone()
-                if row:
-                    found[prompt] = row[0]
-        return found
+        prompts = list(prompts)
+        found = self.execute([Statement(_FIND, (self.key(prompt),)) for prompt in prompts])
+        return {prompt: rows[0][0] for prompt, rows in zip(prompts, found, strict=True) if rows}
 
     def keep(
         self,
@@ -93,7 +124,7 @@ class Answers:
         """Store an answer. A question keeps the first one that it gets, unless that is `instead`.
         `about`: what `all` returns with it. `seconds`: how long it took.
         """
-        row = [
+        row = (
             self.key(prompt),
             self.asked,
             prompt,
@@ -101,26 +132,20 @@ class Answers:
             answer,
             seconds,
             instead,
-        ]
-        with self._sqlite_errors():
-            self._connection.execute(_INSERT, row)
-            if not self.stored:
-                self._connection.execute(_FORGET)
+        )
+        forget = [] if self.stored else [Statement(_FORGET)]
+        self.execute([Statement(_INSERT, row), *forget])
 
     def all(self) -> Iterator[tuple[dict, str]]:
         """(about, answer), sorted by `about`."""
-        with self._sqlite_errors():
-            rows = self._connection.execute(
-                "SELECT about, answer FROM answers WHERE asked = ? ORDER BY about", [self.asked]
-            )
-            for about, answer in rows:
-                yield json.loads(about), answer
+        (rows,) = self.execute([Statement(_ALL, (self.asked,))])
+        for about, answer in rows:
+            yield json.loads(about), answer
 
     def pace(self) -> tuple[int, float] | None:
         """(number of answers that were timed, mean seconds of one); None if none were."""
-        with self._sqlite_errors():
-            query = "SELECT count(seconds), avg(seconds) FROM answers WHERE asked = ?"
-            count, seconds = self._connection.execute(query, [self.asked]).fetchone()
+        ((row,),) = self.execute([Statement(_PACE, (self.asked,))])
+        count, seconds = row
         return (count, seconds) if count else None
 
     @contextlib.contextmanager

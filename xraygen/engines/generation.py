@@ -3,16 +3,15 @@ are several, or on the CPU.
 """
 
 import contextlib
+import functools
 import gc
 import os
-import queue
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from xraygen.core.errors import UserError
+from xraygen.engines.copies import Copies, Work
 
 Tokens = list[int]
 
@@ -86,61 +85,25 @@ def generate(
     if len(place.devices) == 1:
         yield from CausalModel(task, place.devices[0], place.dtype).generate(prompts)
         return
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    jobs, answers = context.Queue(), context.Queue()
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    for at in range(0, len(order), task.batch):
-        jobs.put([(index, prompts[index]) for index in order[at : at + task.batch]])
-    workers = [
-        context.Process(target=_work, args=(task, device, place.dtype, jobs, answers), daemon=True)
-        for device in place.devices
-    ]
+    copies = Copies(functools.partial(_copy, task, place.dtype), place.devices, task.model)
     try:
-        for worker in workers:
-            worker.start()
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        for at in range(0, len(order), task.batch):
+            copies.put([(index, prompts[index]) for index in order[at : at + task.batch]])
         for _ in prompts:
-            yield _next(answers, workers, task)
+            yield copies.get()
     finally:
-        for worker in workers:
-            worker.kill()
-        jobs.cancel_join_thread()
+        copies.end()
 
 
-def _next(answers, workers: list, task: Task) -> tuple[int, Tokens]:
-    while True:
-        try:
-            answer = answers.get(timeout=1)
-        except queue.Empty:
-            if all(worker.is_alive() for worker in workers):
-                continue
-            why = "a process that ran it was killed, probably out of memory; take a smaller batch"
-            raise UserError(f"model {task.model}: {why}") from None
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+def _copy(task: Task, dtype: str, device: str) -> Work:
+    model = CausalModel(task, device, dtype)
 
+    def work(part: list[tuple[int, Tokens]]) -> Iterator[tuple[int, Tokens]]:
+        for row, answer in model.generate([prompt for _, prompt in part]):
+            yield part[row][0], answer
 
-def _work(task: Task, device: str, dtype: str, jobs, answers) -> None:
-    """A process with a copy of the model: it ends with its parent, whatever ended that."""
-    import multiprocessing
-    from multiprocessing.connection import wait
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
-    process = multiprocessing.parent_process()
-    assert process is not None  # only the first process has no parent
-    parent = process.sentinel
-    threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
-    try:
-        model = CausalModel(task, device, dtype)
-        while True:
-            part = jobs.get()
-            for row, answer in model.generate([prompt for _, prompt in part]):
-                answers.put((part[row][0], answer))
-    except Exception as error:
-        answers.put(error)
-        wait([parent])
+    return work
 
 
 class CausalModel:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xraygen.core.errors import UserError
 from xraygen.core.files import sha256
@@ -45,18 +46,10 @@ def load(
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
     name = str(name)
-    base, base_revision = name, revision
-    if (Path(name) / ADAPTER).is_file():
+    base, base_revision, commit = source(name, revision)
+    if base != name:
         # Slow, so only for adapters; and here, so that it fails before the weights are loaded.
         from peft import PeftModel
-
-        base, base_revision = base_of(name)
-    if _is_path(base) and not Path(base).is_dir():  # transformers would look on the hub
-        raise UserError(
-            f"model {base}: no such folder; `dvc repro` makes it, or put a model's files there"
-        )
-    commit = commit_of(base, base_revision)
-    base_revision = commit or base_revision
     chosen_device, chosen_dtype = placement()
     device = device or chosen_device
     dtype = dtype or chosen_dtype
@@ -95,6 +88,26 @@ def load(
         if merge and not four_bit:
             model = model.merge_and_unload()
     return model, processor
+
+
+class Source(NamedTuple):
+    """`base`: the model itself, without an adapter. `commit`: on the hub; None for a folder."""
+
+    base: str
+    revision: str | None
+    commit: str | None
+
+
+def source(name: str, revision: str | None = None) -> Source:
+    """Where the weights of a model or of an adapter's base are. UserError: there is none."""
+    if (Path(name) / ADAPTER).is_file():
+        name, revision = base_of(name)
+    if _is_path(name) and not Path(name).is_dir():  # transformers would look on the hub
+        raise UserError(
+            f"model {name}: no such folder; `dvc repro` makes it, or put a model's files there"
+        )
+    commit = commit_of(name, revision)
+    return Source(name, commit or revision, commit)
 
 
 def load_processor(name: str, revision: str | None = None, max_pixels: int | None = None):
@@ -172,6 +185,20 @@ def placement() -> tuple[str, torch.dtype]:
     return "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
 
 
+def devices() -> list[str]:
+    """Those that this process may use: every GPU, or the one device there is. A process that was
+    started to share the machine with others gets one: the HTTP service has one for each approach,
+    which would otherwise start as many as there are GPUs.
+    """
+    import torch
+
+    first, _ = placement()
+    count = torch.cuda.device_count() if first == "cuda" else 1
+    if count == 1 or multiprocessing.parent_process():
+        return [first]
+    return [f"cuda:{index}" for index in range(count)]
+
+
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
     """As `generation.loading`, and also for a missing torchvision and for the bare Exceptions that
@@ -193,6 +220,27 @@ def loading(name: str) -> Iterator[None]:
             if type(error) is Exception:
                 raise ValueError(str(error)) from error
             raise
+
+
+def part_of(name: str) -> Literal["language", "vision", "projector"]:
+    """The part of a vision-language model that a layer belongs to, by the names that transformers'
+    models use.
+    """
+    if re.search(r"merger|projector|connector", name):
+        return "projector"
+    return "vision" if re.search(r"visual|vision", name) else "language"
+
+
+def adapted_parts(folder: Path) -> set[str]:
+    """The parts of the model that the adapter in a folder changes. UserError: it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "adapter_model.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as weights:
+            return {part_of(name) for name in weights.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read: {error}; run `dvc repro`") from None
 
 
 def base_of(folder: str) -> tuple[str, str | None]:

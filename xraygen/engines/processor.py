@@ -21,6 +21,13 @@ class Qwen2VLProcessor(ProcessorMixin):
         patches = int(image_inputs["image_grid_thw"][image_idx].prod())
         return self.image_token * (patches // self.image_processor.merge_size**2)
 
+    def save_pretrained(self, save_directory, **settings):
+        """Also writes preprocessor_config.json: the class that this one replaces, which servers
+        use, reads the settings of its video processor from there.
+        """
+        self.image_processor.save_pretrained(save_directory)
+        return super().save_pretrained(save_directory, **settings)
+
     @property
     def model_input_names(self):
         return [*super().model_input_names, "mm_token_type_ids"]

@@ -106,6 +106,11 @@ class Judge(ABC):
         judge = f"Scores are those of the judge {self.name}. {described}".strip()
         return f"{judge} {self.unexamined()}"
 
+    @property
+    def server_key(self) -> str:
+        """The environment variable with the key of the server that it asks; "" if it asks none."""
+        return ""
+
     def unexamined(self) -> str:
         """What a caption says of a judge whose agreement with radiologists is not known."""
         return (

@@ -31,10 +31,14 @@ def messages(case: Case, prompt: str, inputs: Inputs, max_views: int, root: Path
 
     Image paths are relative to `root`. UnreadablePicture: a picture is missing or cannot be read.
     """
+    text = {"type": "text", "text": text_of(case, prompt, inputs)}
+    return [{"role": "user", "content": [*pictures(case, inputs, max_views, root), text]}]
+
+
+def text_of(case: Case, prompt: str, inputs: Inputs) -> str:
+    """The text of the user's turn."""
     report = " ".join(case.report.split()) if "report" in inputs else ""
-    text = f"{prompt}\nReport: {report}" if report else prompt
-    content = pictures(case, inputs, max_views, root) + [{"type": "text", "text": text}]
-    return [{"role": "user", "content": content}]
+    return f"{prompt}\nReport: {report}" if report else prompt
 
 
 def pictures(case: Case, inputs: Inputs, max_views: int, root: Path) -> list[dict]:

@@ -20,9 +20,11 @@ from xraygen.prompting import conversation
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image as Picture
 
 
 UNREADABLE = "a picture cannot be read"
+_STRIP = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
 
 
 def encode(
@@ -43,10 +45,13 @@ def encode(
 def _row(
     processor, case: Case, root: Path, inputs, prompt: str, max_views: int
 ) -> dict[str, torch.Tensor]:
-    case = case.model_copy(
-        update={"report": without_control_tokens(case.report, processor.tokenizer)}
-    )
+    case = readable(case, processor.tokenizer)
     return row_of(processor, case.id, conversation.messages(case, prompt, inputs, max_views, root))
+
+
+def readable(case: Case, tokenizer) -> Case:
+    """The case as a model may be shown it: without control tokens in its report."""
+    return case.model_copy(update={"report": without_control_tokens(case.report, tokenizer)})
 
 
 def row_of(processor, id: str, turns: list[dict]) -> dict[str, torch.Tensor]:
@@ -85,8 +90,7 @@ def _check_pictures(processor, row: dict[str, torch.Tensor], id: str) -> None:
     settings = processor.image_processor
     patches = row["image_grid_thw"].prod(1)
     if int(patches.max()) * settings.patch_size**2 > settings.size["longest_edge"]:
-        problem = "a picture is so narrow a strip that it takes more than max_pixels; remove it"
-        raise UnreadablePicture(f"study {id}: {problem}")
+        raise UnreadablePicture(f"study {id}: {_STRIP}")
     tokens = int(patches.sum()) // settings.merge_size**2
     found = int((row["input_ids"] == processor.image_token_id).sum())
     if found != tokens:
@@ -94,6 +98,34 @@ def _check_pictures(processor, row: dict[str, torch.Tensor], id: str) -> None:
             f"study {id}: {found} image tokens for pictures that take {tokens}; "
             "take the image token out of the prompt"
         )
+
+
+def resized(processor, picture: Picture) -> Picture:
+    """An RGB picture in the size in which this processor shows it to the model: a server with the
+    same processor leaves it as it is. Of families whose pictures are not of any size, the same.
+
+    UnreadablePicture: it is too narrow a strip.
+    """
+    import numpy as np
+    from PIL.Image import fromarray
+
+    from xraygen.engines.processor import Qwen2VLProcessor
+
+    settings = processor.image_processor
+    if not isinstance(processor, Qwen2VLProcessor):
+        return picture
+    try:
+        values = settings.resize(
+            np.asarray(picture).transpose(2, 0, 1),
+            settings.size,
+            settings.resample,
+            factor=settings.patch_size * settings.merge_size,
+        )
+    except ValueError as error:
+        raise UnreadablePicture(f"{error}; remove the picture") from None
+    if values[0].size > settings.size["longest_edge"]:
+        raise UnreadablePicture(_STRIP)
+    return fromarray(values.transpose(1, 2, 0))
 
 
 def without_control_tokens(text: str, tokenizer) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import PositiveInt, field_validator
@@ -36,19 +36,25 @@ class Neighbours(Record):
 class PromptSettings(Record):
     """`system` and `user`: the prompt, in which {report} is replaced by the report. `examples`, and
     then the `nearest`, come before it, each as a turn of the user's and one of the assistant's.
+    Without `user`, a fine-tuned model is asked as it was trained.
     """
 
     system: str = ""
-    user: NonEmpty
+    user: NonEmpty | None = None
     examples: tuple[Example, ...] = ()
     nearest: Neighbours | None = None
 
     @field_validator("user")
     @classmethod
-    def _has_a_place_for_the_report(cls, user: str) -> str:
-        if "{report}" not in user:
+    def _has_a_place_for_the_report(cls, user: str | None) -> str | None:
+        if user is not None and "{report}" not in user:
             raise ValueError("has no {report}, which is where the report goes")
         return user
+
+    def filled(self, regions: Regions) -> Self:
+        """With the described regions in place of {regions}."""
+        user = self.user and regions.filled(self.user)
+        return self.model_copy(update={"system": regions.filled(self.system), "user": user})
 
 
 class Prompts:
@@ -57,9 +63,9 @@ class Prompts:
     """
 
     def __init__(self, approach: PromptSettings, root: Path, regions: Regions) -> None:
-        self.approach = approach
-        self.system = regions.filled(approach.system)
-        self.user = regions.filled(approach.user)
+        self.approach = approach = approach.filled(regions)
+        self.system = approach.system
+        self.user = approach.user or ""
         self.examples = [
             (example.report, regions.annotation(example.annotation))
             for example in approach.examples

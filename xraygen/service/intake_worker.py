@@ -21,7 +21,8 @@ from io import BufferedRWPair
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from xraygen.service import logs, worker
+from xraygen.core.lifetime import end_with_parent
+from xraygen.service import logs
 from xraygen.service.images import Images
 from xraygen.service.intake import Failed, Read, read_annotations, read_judgements, read_line
 from xraygen.service.options import Options
@@ -75,7 +76,7 @@ def run(connection: socket.socket, options: Options, folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the service's to handle
         signal.signal(number, signal.SIG_IGN)
     _limit(options)
-    worker.end_with_parent()
+    end_with_parent()
     _silence()
     # What is free goes back to the system: of a large body glibc would keep hundreds of megabytes.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", int)

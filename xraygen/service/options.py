@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from xraygen.core.cases import MAX_TEXT
 from xraygen.core.study import Record
 
 
@@ -94,7 +95,7 @@ class Options(Record):
     ] = 200_000_000
     max_text: Annotated[
         PositiveInt, Field(description="Characters of a report, reference or candidate, at most.")
-    ] = 50_000
+    ] = MAX_TEXT
     max_id: Annotated[PositiveInt, Field(description="Characters of a case's id, at most.")] = 200
     max_depth: Annotated[
         PositiveInt, Field(description="How deeply lists and objects may be nested in JSON.")

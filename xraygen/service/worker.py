@@ -7,22 +7,19 @@ of JSON. What libraries print is thrown away once the model is loaded: it may qu
 
 from __future__ import annotations
 
-import ctypes
 import json
-import multiprocessing
 import os
 import resource
 import signal
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Callable
 from io import BufferedRWPair
-from multiprocessing.connection import wait
 from typing import Protocol
 
 from xraygen.core.errors import UserError
+from xraygen.core.lifetime import end_with_parent
 from xraygen.engines import answers
 from xraygen.engines.generation import OutOfMemory
 from xraygen.engines.server_errors import Unavailable
@@ -36,7 +33,6 @@ REFUSED = b"n"  # or this one: why there is no model, in a line
 UNAVAILABLE = b"u"  # for RESULTS: what is behind the model does not answer, whatever the items
 LOG = b"l"  # an exception, as JSON: its type and where it came from
 
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 # Of torch, which is not imported here: after them a GPU is of no use to the process.
 _TORCH = ("OutOfMemoryError", "AcceleratorError")
 
@@ -116,17 +112,6 @@ def _log(error: Exception, file: BufferedRWPair) -> None:
     """The type and the places in the code, never the message, which may quote a text."""
     what = {"type": type(error).__qualname__, "places": places(error)}
     _write(file, LOG, json.dumps(what).encode())
-
-
-def end_with_parent() -> None:
-    """Also while the model is at work. The kernel sees to it on Linux, where a thread would have to
-    wait for a regular expression that takes for ever.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # only the first process has no parent
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _silence() -> None:

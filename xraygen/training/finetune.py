@@ -2,6 +2,7 @@
 whole model) and metrics out.
 
 params       the settings
+processes    several processes for one training
 run          one training, from its last checkpoint to its result
 trainer      transformers' Trainer with the loss over completions, evaluation on dev, checkpoints
 network      the model, with the weights that are trained
@@ -49,8 +50,8 @@ def finetune(
     adapter_model.safetensors, or with method full the whole model; training.json says what it was
     trained on and with which settings. Two runs on one machine give the same bytes, even if one of
     them was killed and resumed: the state is kept in .cache/finetune, under a hash of everything
-    that shapes the result. Under torchrun every process calls this; the first one writes, the
-    others return None.
+    that shapes the result. Of several processes (`processes.in_processes`) each calls this; the
+    first one writes, the others return None.
 
     UserError: the base cannot be loaded, too many images cannot be read, no study is left to train
     on, or the loss is NaN or infinite.
@@ -67,13 +68,14 @@ def finetune(
         ) from None
     processes = PartialState(cpu=run.on_cpu())
     precision = resolve(params.precision)
-    # The precision that auto means here, as recorded in training.json.
-    params = params.model_copy(update={"precision": precision.name})
+    # What auto means here, as recorded in training.json.
+    actual = {"precision": precision.name, "processes": processes.num_processes}
+    params = params.model_copy(update=actual)
     if processes.is_main_process:
         print(precision.message, file=sys.stderr)
     train = [*train, *recombined(train, round(params.recombined * len(train)), params.seed)]
     made_from = _made_from(params, train, dev, root)
-    folder = cache_folder() / "finetune" / _key(made_from, processes.num_processes)
+    folder = cache_folder() / "finetune" / _key(made_from)
     with exclusive(folder) if processes.is_main_process else contextlib.nullcontext():
         processes.wait_for_everyone()
         done = folder / "done"
@@ -115,9 +117,7 @@ def _images(studies: Sequence[Study], root: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _key(made_from: dict, processes: int) -> str:
-    """A hash of that and of what else shapes the result: code, libraries, and the number of
-    processes that share a step.
-    """
-    shapes = json.dumps([made_from, workings(), processes], sort_keys=True)
+def _key(made_from: dict) -> str:
+    """A hash of that and of what else shapes the result: code and libraries."""
+    shapes = json.dumps([made_from, workings()], sort_keys=True)
     return hashlib.sha256(shapes.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ import torch
 
 from xraygen.core.errors import UserError
 from xraygen.engines import model
-from xraygen.training.params import FinetuneParams, Part
+from xraygen.training.params import FinetuneParams
 
 
 def load(params: FinetuneParams, device: torch.device):
@@ -27,7 +27,7 @@ def load(params: FinetuneParams, device: torch.device):
     )
     if params.method == "full":
         for name, weight in network.named_parameters():
-            weight.requires_grad = _part(name) in params.targets
+            weight.requires_grad = model.part_of(name) in params.targets
     else:
         network = _with_lora(network, params)
     return network, processor
@@ -56,10 +56,10 @@ def _lora_layers(network: torch.nn.Module, params: FinetuneParams) -> list[str]:
         name
         for name, module in network.named_modules()
         if isinstance(module, torch.nn.Linear)
-        and _part(name) in params.targets
+        and model.part_of(name) in params.targets
         and "lm_head" not in name
     ]
-    if missing := sorted(set(params.targets) - {_part(name) for name in layers}):
+    if missing := sorted(set(params.targets) - {model.part_of(name) for name in layers}):
         raise UserError(
             f"params.yaml: finetune.targets: {params.base} has no layer for LoRA in "
             f"{', '.join(missing)}; leave that out"
@@ -73,15 +73,6 @@ def _expression(layers: list[str]) -> str:
     """
     any_number = {re.sub(r"\.\d+(?=\\\.)", r".\\d+", re.escape(name)) for name in layers}
     return "|".join(sorted(any_number))
-
-
-def _part(name: str) -> Part:
-    """The part of a vision-language model that a layer belongs to, by the names that transformers'
-    models use.
-    """
-    if re.search(r"merger|projector|connector", name):
-        return "projector"
-    return "vision" if re.search(r"visual|vision", name) else "language"
 
 
 def commit(network) -> str | None:

@@ -16,6 +16,7 @@ from xraygen.engines.precision import Requested
 from xraygen.prompting.conversation import PROMPT, Inputs
 
 Part = Literal["language", "vision", "projector"]
+Processes = PositiveInt | Literal["auto"]
 
 
 class FinetuneParams(Record):
@@ -51,6 +52,9 @@ class FinetuneParams(Record):
       gradient_accumulation_steps: batches per optimizer step and process.
       gradient_checkpointing: recompute activations instead of storing them; less memory, about
         a third slower.
+      processes: auto = one for each GPU of this machine, or one on a CPU. They share each step, so
+        another number of them trains on other batches. Started by torchrun, as for several nodes,
+        there are as many as it starts.
       fsdp: shard weights, gradients and optimizer state over the GPUs of several processes, for
         models that do not fit on one.
       precision: auto = bfloat16 where the device computes in it natively (CUDA compute capability
@@ -85,6 +89,7 @@ class FinetuneParams(Record):
     max_batch_tokens: PositiveInt
     gradient_accumulation_steps: PositiveInt
     gradient_checkpointing: bool
+    processes: Processes = "auto"
     fsdp: bool = False
     precision: Requested
     optimizer: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "muon"]

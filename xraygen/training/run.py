@@ -89,10 +89,10 @@ def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
         )
     if params.fsdp and (cpu or PartialState().num_processes < 2):
         raise UserError(
-            "params.yaml: finetune.fsdp needs several GPUs: "
-            "torchrun --nproc_per_node=2 -m stages.finetune"
+            "params.yaml: finetune.fsdp needs several GPUs, each with a process: "
+            "set finetune.processes to auto"
         )
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(folder),
         # Batches are made by `batches.plan`; this only keeps Trainer from joining them.
         per_device_train_batch_size=1,
@@ -123,6 +123,9 @@ def _arguments(params: FinetuneParams, folder: Path) -> TrainingArguments:
         seed=params.seed,
         remove_unused_columns=False,
     )
+    # One process would otherwise divide its batches among all GPUs, with nn.DataParallel.
+    args._n_gpu = min(1, args.n_gpu)
+    return args
 
 
 def _trainer(

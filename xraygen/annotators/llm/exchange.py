@@ -1,10 +1,11 @@
-"""What both ways of asking, direct.py and batch.py, work on: the questions of an approach, the
+"""What the ways of asking, direct.py and batch.py, work on: the questions of an approach, the
 replies that are kept, and what they may cost.
 """
 
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 from xraygen.annotators.base import Project
 from xraygen.annotators.llm.dialect import Dialect, RequestFormat
@@ -12,6 +13,7 @@ from xraygen.annotators.llm.params import LlmParams
 from xraygen.annotators.llm.questions import Question, Questions
 from xraygen.annotators.llm.reply import Reply
 from xraygen.annotators.llm.settings import LlmSettings
+from xraygen.core.regions import Regions
 from xraygen.core.study import Case
 from xraygen.engines.answers import Answers
 from xraygen.engines.budget import DISCOUNT, Budget, Price
@@ -20,17 +22,27 @@ from xraygen.engines.server import Server
 from xraygen.prompting.region_names import RegionNames
 
 
-class Exchange:
-    """The questions of one approach to one model, and the replies.
-
-    `price`: of this mode, None if params.yaml has none. UserError: there is a limit, but no price.
+class Asked(NamedTuple):
+    """What is known of a question without its text. `id`: of the case. `tokens_in`: an upper
+    estimate of those of the prompt, with its `views`.
     """
 
-    def __init__(self, settings: LlmSettings, project: Project) -> None:
-        llm = project.llm
-        self.llm: LlmParams = llm
-        self.questions = Questions(settings, project)
-        self.names = RegionNames(project.regions)
+    key: str
+    id: str
+    tokens_in: int
+    views: int
+
+
+class Replies:
+    """The replies of one model that are kept, whatever the prompt, and what they may cost.
+
+    `price`: of this mode, None if params.yaml has none. `cost`: of the replies counted so far, in
+    US dollars. UserError: there is a limit, but no price.
+    """
+
+    def __init__(self, llm: LlmParams, regions: Regions) -> None:
+        self.llm = llm
+        self.names = RegionNames(regions)
         self.server = Server(llm.base_url, llm.model, llm.api_key_env, llm.concurrency, llm.timeout)
         asked = {
             "base_url": llm.base_url,
@@ -38,7 +50,7 @@ class Exchange:
             "max_tokens": llm.max_tokens,
             "temperature": 0,
         }
-        self.kept = Answers(asked | {"regions": list(project.regions)})
+        self.kept = Answers(asked | {"regions": list(regions)})
         # Replies paid for before regions were declared; they count where they can be read.
         self.earlier = Answers(asked)
         self._direct_price = Price(0, 0)
@@ -48,36 +60,20 @@ class Exchange:
             self._direct_price = Price(price.tokens_in, price.tokens_out)
             self.price = Price(factor * price.tokens_in, factor * price.tokens_out)
         self.budget = Budget(self.price, llm.max_cost_usd, llm.model)
-        self.dialect = Dialect(f"{llm.model} at {llm.base_url}", project.regions)
+        self.dialect = Dialect(f"{llm.model} at {llm.base_url}", regions)
         self.chat = Chat(llm.model, llm.max_tokens, self.dialect, self.budget)
         self._final: set[str] = set()  # questions whose reply was stored in this run
 
-    def question(self, case: Case) -> Question | str:
-        """The question about a case, or why there is nothing to ask."""
-        return self.questions.of(case)
-
-    def views(self, question: Question) -> int:
-        return len(self.questions.views(question.case))
-
-    def expected(self, question: Question, letters: float = 3.0) -> int:
-        """An upper estimate of the tokens of the prompt. `letters`: characters per token."""
-        return self.questions.tokens(question, letters)
-
-    def body(self, question: Question, request_format: RequestFormat) -> dict:
-        """The body of a request. UnreadablePicture: a view cannot be read."""
-        return self.chat.body(self.questions.messages(question), request_format)
-
-    def find(self, question: Question) -> Reply | None:
+    def found(self, asked: Asked) -> Reply | None:
         """The stored reply. An unreadable one of an earlier run does not count: server or model may
         have been fixed since.
         """
-        reply = self.paid(question.key)
-        final = question.key in self._final or not self.kept.stored
+        reply = self.paid(asked.key)
+        final = asked.key in self._final or not self.kept.stored
         if reply is None or not (final or reply.is_read(self.names)):
             return None
-        expected = self.expected(question)
-        billed = reply.tokens_in / reply.tries or expected
-        self.budget.learn(billed, expected, self.views(question))
+        billed = reply.tokens_in / reply.tries or asked.tokens_in
+        self.budget.learn(billed, asked.tokens_in, asked.views)
         return reply
 
     def paid(self, key: str) -> Reply | None:
@@ -108,3 +104,34 @@ class Exchange:
         price = self._direct_price
         saved = (1 - DISCOUNT) * price.of(reply.batch_in, reply.batch_out)
         return price.of(reply.tokens_in, reply.tokens_out) - saved
+
+
+class Exchange(Replies):
+    """The questions of one approach to one model, and the replies. UserError: as Replies."""
+
+    def __init__(self, settings: LlmSettings, project: Project) -> None:
+        super().__init__(project.llm, project.regions)
+        self.questions = Questions(settings, project)
+
+    def question(self, case: Case) -> Question | str:
+        """The question about a case, or why there is nothing to ask."""
+        return self.questions.of(case)
+
+    def asked(self, question: Question) -> Asked:
+        tokens_in = self.expected(question)
+        return Asked(question.key, question.case.id, tokens_in, self.views(question))
+
+    def views(self, question: Question) -> int:
+        return len(self.questions.views(question.case))
+
+    def expected(self, question: Question, letters: float = 3.0) -> int:
+        """An upper estimate of the tokens of the prompt. `letters`: characters per token."""
+        return self.questions.tokens(question, letters)
+
+    def body(self, question: Question, request_format: RequestFormat) -> dict:
+        """The body of a request. UnreadablePicture: a view cannot be read."""
+        return self.chat.body(self.questions.messages(question), request_format)
+
+    def find(self, question: Question) -> Reply | None:
+        """The stored reply, as `found`."""
+        return self.found(self.asked(question))

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import ClassVar
 
 from xraygen.annotators.base import Annotator, Project
+from xraygen.annotators.llm.asking import Asking, Here
 from xraygen.annotators.llm.batch import Batches
 from xraygen.annotators.llm.direct import Direct, Outcome
 from xraygen.annotators.llm.exchange import Exchange
@@ -18,6 +19,8 @@ from xraygen.annotators.llm.plan import Plan, plan
 from xraygen.annotators.llm.questions import Question
 from xraygen.annotators.llm.reply import Failed, Reply
 from xraygen.annotators.llm.settings import LlmSettings
+from xraygen.annotators.llm.shared import Elsewhere
+from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord, Case
 from xraygen.prompting import conversation
 
@@ -40,6 +43,12 @@ class Llm(Annotator):
     def __init__(self, settings: LlmSettings, project: Project) -> None:
         super().__init__(settings, project)
         self.llm = project.llm
+        self.shared = project.shared
+        if self.shared and self.llm.mode == "batch":
+            raise UserError(
+                "params.yaml: llm.mode: batch sends the questions of a run all at once, which "
+                "workers on a cluster cannot; set llm.mode: direct, or leave out --ray"
+            )
         self.exchange = Exchange(settings, project)
         self._start = time.monotonic()
         self._sent = Counter({"requests": 0, "retries": 0, "cache_hits": 0})
@@ -49,7 +58,7 @@ class Llm(Annotator):
 
     @property
     def shows_pictures(self) -> bool:
-        return "image" in self.settings.inputs
+        return "image" in self.exchange.questions.shown.inputs
 
     @property
     def asks_server(self) -> bool:
@@ -62,17 +71,23 @@ class Llm(Annotator):
         """UserError: the server cannot be reached, rejects the key, does not have the model, or
         `max_cost_usd` would be exceeded; the replies until then are stored.
         """
+        if self.shared:  # which knows of those of other calls
+            self._counted.clear()
         asked = self._by_batch(cases) if self.llm.mode == "batch" else self._directly(cases)
         with contextlib.closing(asked) as outcomes:
             for outcome in outcomes:
                 yield self._record(outcome)
 
     def _directly(self, cases: Iterable[Case]) -> Generator[Outcome]:
-        direct = Direct(self.exchange)
+        asking: Asking
+        if self.shared:
+            asking = Elsewhere(self.shared, self.llm.concurrency)
+        else:
+            asking = Here(self.exchange)
         try:
-            yield from direct.outcomes(cases)
+            yield from Direct(self.exchange, asking).outcomes(cases)
         finally:
-            self._count(direct.requests, direct.retries, direct.hits)
+            self._sent.update(asking.sent()._asdict())
 
     def _by_batch(self, cases: Iterable[Case]) -> Generator[Outcome]:
         asked = [(case, self.exchange.question(case)) for case in cases]
@@ -83,8 +98,8 @@ class Llm(Annotator):
         if new:
             batches = Batches(self.exchange)
             reasons = batches.answer(new)
-            self._count(batches.sent, batches.sent_again, hits=0)
-        self._count(requests=0, retries=0, hits=len(questions) - len(new))
+            self._sent.update(requests=batches.sent, retries=batches.sent_again)
+        self._sent.update(cache_hits=len(questions) - len(new))
         for case, question in asked:
             if isinstance(question, str):
                 yield Outcome(case, question, question)
@@ -92,11 +107,10 @@ class Llm(Annotator):
                 reply = self.exchange.find(question) or reasons[question.key]
                 yield Outcome(case, question, reply)
 
-    def _count(self, requests: int, retries: int, hits: int) -> None:
-        self._sent.update(requests=requests, retries=retries, cache_hits=hits)
-
     def _record(self, outcome: Outcome) -> AnnotationRecord:
-        """Tokens are counted for the first case with this question; they were paid for once."""
+        """Tokens are counted for the first case with this question; they were paid for once. On a
+        cluster that is the first one that any worker has come to.
+        """
         id = outcome.case.id
         reply = outcome.reply
         self._cases += 1
@@ -118,12 +132,20 @@ class Llm(Annotator):
         return AnnotationRecord(id=id, annotation=annotation, raw=reply.text, usage=usage)
 
     def _usage_of(self, question: Question | str, paid: Reply) -> dict[str, float]:
-        if isinstance(question, str) or question.key in self._counted:
+        if isinstance(question, str) or not self._counts(question, self.exchange.cost(paid)):
             return {}
+        return {"tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out}
+
+    def _counts(self, question: Question, cost: float) -> bool:
+        """Whether a question is counted for its case."""
+        if question.key in self._counted:
+            return False
         if self.exchange.kept.stored:
             self._counted.add(question.key)
-        self._cost += self.exchange.cost(paid)
-        return {"tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out}
+        if self.shared:
+            return self.shared.call("count", question.key, question.case.id, cost)
+        self._cost += cost
+        return True
 
     def _why_unreadable(self, reply: Reply, reason: ValueError) -> str:
         if not reply.cut:

@@ -25,6 +25,7 @@ from xraygen.judges.crimson.settings import SECTION, CrimsonSettings
 from xraygen.judges.proxy.clinical import assess
 
 _ANSWER = 400  # tokens of an answer, until there are some
+_REMEMBERED = 50_000  # opinions; the others are stored
 
 
 class Plan(NamedTuple):
@@ -68,6 +69,10 @@ class Crimson(Judge):
         self.chat = Chat(settings.model, settings.max_tokens, dialect, budget, settings.seed)
         self._opinions: dict[str, Opinion] = {}  # of this run, by question
 
+    @property
+    def server_key(self) -> str:
+        return self.settings.api_key_env
+
     @cached_property
     def answers(self) -> Answers:
         settings = self.settings
@@ -88,7 +93,8 @@ class Crimson(Judge):
         refuses every question, or `max_cost_usd` would be exceeded; the answers until then are
         stored.
         """
-        if not self.answers.stored:  # in a service, whose run does not end
+        # Not those of earlier calls in a service, whose run does not end; of others a few.
+        if not self.answers.stored or len(self._opinions) > _REMEMBERED:
             self._opinions.clear()
         questions = [_question(pair) for pair in pairs]
         self._find_or_ask(questions)

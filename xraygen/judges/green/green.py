@@ -50,6 +50,7 @@ class Green(Judge):
     Settings: ClassVar = GreenSettings
     settings: GreenSettings
     name = "green"
+    _has_answered = False  # in an earlier call, of another part of the same pairs
     reads_answers = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
 
     @cached_property
@@ -63,6 +64,10 @@ class Green(Judge):
         if self.settings.base_url:
             return origin.asked_of_server(self.settings)
         return origin.asked_here(self.settings, self.checkpoint)
+
+    @property
+    def server_key(self) -> str:
+        return asking.KEY if self.settings.base_url else ""
 
     @cached_property
     def answers(self) -> Answers:
@@ -103,7 +108,9 @@ class Green(Judge):
         missing = {question: pair for question, pair in about.items() if question not in found}
         if missing:
             opinions |= self._ask(missing)
-        _check_answered([opinions[question] for question in missing], some_found=bool(found))
+        new = [opinions[question] for question in missing]
+        _check_answered(new, some_found=bool(found) or self._has_answered)
+        self._has_answered = self._has_answered or bool(opinions)
         return [opinions[question] for question in prompts]
 
     def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:

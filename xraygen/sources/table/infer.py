@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from xraygen.core.cases import looks_like_a_picture
 from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
-from xraygen.core.tables import are_names, has_no_value, looks_like_a_picture
+from xraygen.core.tables import are_names, has_no_value
 from xraygen.sources.table.cells import read_list, read_split, understands_projection
 from xraygen.sources.table.names import (
     ID_NAMES,

@@ -1,0 +1,88 @@
+"""The files of an input: one file, or those in a folder."""
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from xraygen.core.errors import UserError
+from xraygen.engines.cluster.urls import absolute, filesystem, one_line, shown
+
+KINDS = (".jsonl", ".csv", ".tsv", ".parquet")
+# What file systems call what changes when a file does: the first that one has.
+_STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+
+
+class File(NamedTuple):
+    """`name`: relative to the input, for people. `size`: in bytes. `stamp`: its ETag, or when it
+    was changed.
+    """
+
+    url: str
+    name: str
+    size: int
+    stamp: str
+
+    @property
+    def kind(self) -> str:
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def folder(self) -> str:
+        """That it is in, relative to the input; "" = the input's."""
+        return PurePosixPath(self.name).parent.as_posix().removeprefix(".")
+
+
+def files(source: str) -> list[File]:
+    """The file `source`, or those of one kind in the folder and in folders in it, by name. Names
+    that begin with . or _ do not count, as for other readers of such folders, nor do other kinds.
+
+    UserError: it cannot be read, holds no such file, or files of several kinds.
+    """
+    system, path = filesystem(source)
+    try:
+        info = system.info(path)
+        is_folder = info["type"] == "directory"
+        listed = system.find(path, detail=True) if is_folder else {}
+    except FileNotFoundError:
+        raise UserError(f"{shown(source)}: no such file or folder") from None
+    except Exception as error:  # whatever the libraries of file systems raise
+        raise UserError(f"{shown(source)}: cannot be read: {one_line(error)}") from None
+    if info["type"] not in ("file", "directory"):
+        raise UserError(f"{shown(source)}: not a file")
+    if info["type"] == "file":
+        name = PurePosixPath(shown(path)).name
+        found = [_file(absolute(source), name, info)]
+        if found[0].kind not in KINDS:
+            raise UserError(f"{shown(source)}: neither .csv, .tsv nor .jsonl, nor .parquet")
+        return found
+    root = path.rstrip("/") + "/"
+    found = [
+        _file(system.unstrip_protocol(name), name.removeprefix(root), info)
+        for name, info in sorted(listed.items())
+        if info["type"] == "file"
+    ]
+    found = [file for file in found if file.kind in KINDS and not _is_hidden(file.name)]
+    kinds = sorted({file.kind for file in found})
+    if not found:
+        raise UserError(f"{shown(source)}: no .csv, .tsv, .jsonl or .parquet file in it")
+    if len(kinds) > 1:
+        raise UserError(
+            f"{shown(source)}: files of several kinds ({', '.join(kinds)}); "
+            "name one file, or a folder with one kind"
+        )
+    return found
+
+
+def fingerprint(source: str) -> list[list]:
+    """[name, size, stamp] of each file: what differs where the input does."""
+    return [[file.name, file.size, file.stamp] for file in files(source)]
+
+
+def _file(url: str, name: str, info: dict) -> File:
+    if info["size"] is None:
+        raise UserError(f"{shown(url)}: its server does not say how large it is; copy it here")
+    stamp = next((str(info[key]) for key in _STAMPS if info.get(key) is not None), "")
+    return File(url, name, info["size"], stamp)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "_")) for part in name.split("/"))

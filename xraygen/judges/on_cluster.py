@@ -1,0 +1,171 @@
+"""Judging on a Ray cluster: what each actor does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, RootModel
+
+from xraygen.core.cases import pair_of, refuse_long
+from xraygen.core.errors import UserError
+from xraygen.core.files import identity
+from xraygen.core.study import Record
+from xraygen.core.tables import LONE_SURROGATE, parquet_module
+from xraygen.engines.cluster.code import code_hash
+from xraygen.engines.cluster.job import Counts, Job, Work
+from xraygen.engines.cluster.shards import PAIRS, Row
+from xraygen.engines.cluster.shared import Shared
+from xraygen.judges import COLUMNS, Judge, Opinion, load
+from xraygen.judges.shared import Pairs, judging, share
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+ERROR = "judge_error"  # the column that says why a row has no judgement
+_LAYERS = ("core", "language", "engines", "judges")  # what the stage evaluate depends on
+# Settings that shape no opinion.
+_LIMITS = {"api_key_env", "batch", "concurrency", "max_cost_usd", "prices", "timeout"}
+
+
+class Judged(RootModel[dict[str, Any]]):
+    """A row of pairs with what the judge says, as JSON."""
+
+
+class Judging(Job):
+    """The judge `name`. `settings`: of judges by name. `root`: the project's folder."""
+
+    columns = PAIRS
+
+    def __init__(self, name: str, settings: Mapping[str, Record] | None, root: Path) -> None:
+        self.name = name
+        self.settings = settings
+        self.root = root
+
+    def identity(self) -> dict:
+        settings = load(self.name, self.settings).settings.model_dump(mode="json", exclude=_LIMITS)
+        model = {"model": identity(settings["model"])} if "model" in settings else {}
+        return {
+            "judge": self.name,
+            "settings": settings | model,
+            "code": code_hash(_LAYERS, self.root),
+        }
+
+    def share(self, run: str) -> Shared | None:
+        return share(self.name, self.settings, self.root)
+
+    def start(self, shared: Shared | None) -> Work:
+        judge = load(self.name, self.settings)
+        return JudgeRows(judge, judging(self.name, self.settings, shared))
+
+    def end(self, shared: Shared | None) -> None:
+        if shared:
+            shared.close()
+
+    def tables(self, records: Iterable[BaseModel]) -> Iterator[Table]:
+        yield _table([record.root for record in records if isinstance(record, Judged)])
+
+    def plan(self, rows: Iterable[Row]) -> object:
+        """Rows that cannot be used are left out."""
+        pairs = [_pair(row) for row in rows]
+        return load(self.name, self.settings).plan(
+            [_sides(pair) for pair in pairs if isinstance(pair, dict)]
+        )
+
+
+class JudgeRows(Work):
+    """A row that is no pair gets the verdict failed, and the reason in a column `judge_error`."""
+
+    def __init__(self, judge: Judge, opinions: Callable[[Pairs], list[Opinion]]) -> None:
+        self.judge = judge
+        self.opinions = opinions
+
+    def __call__(self, rows: Iterable[Row]) -> Iterator[Judged]:
+        rows = list(rows)
+        pairs = [_pair(row) for row in rows]
+        asked = [pair for pair in pairs if isinstance(pair, dict) and not self._has_answer(pair)]
+        given = iter(self.opinions([_sides(pair) for pair in asked]))
+        for row, pair in zip(rows, pairs, strict=True):
+            if isinstance(pair, str):
+                yield self.failed(row, pair)
+            else:
+                opinion = self._given(pair) if self._has_answer(pair) else next(given)
+                yield _judged(pair, opinion.columns())
+
+    def _has_answer(self, pair: dict) -> bool:
+        return bool(self.judge.reads_answers) and "completion" in pair
+
+    def _given(self, pair: dict) -> Opinion:
+        return self.judge.given(*_sides(pair), pair["completion"])
+
+    def failed(self, row: Row, reason: str) -> Judged:
+        found = Opinion(None, verdict="failed").columns()
+        return _judged(row.cells, found | {ERROR: f"{row.place}: {reason}"})
+
+    def count(self, record: BaseModel, counts: Counts) -> None:
+        assert isinstance(record, Judged)
+        verdict = record.root["verdict"]
+        counts.verdicts[verdict] = counts.verdicts.get(verdict, 0) + 1
+        if ERROR in record.root:
+            counts.failed += 1
+        elif self._has_answer(record.root):
+            counts.use({"answers_read": 1})
+
+
+def _sides(pair: dict) -> tuple[str, str]:
+    return pair["reference"], pair["candidate"]
+
+
+def _pair(row: Row) -> dict | str:
+    """The pair in a row, or why it is none."""
+    if row.problem:
+        return row.problem
+    try:
+        pair = pair_of(row.cells, "")
+        for name in ("reference", "candidate"):
+            refuse_long(name, pair[name], "")
+        for cell in pair.values():
+            if not isinstance(cell, str):
+                _as_json(cell).encode()
+    except UnicodeEncodeError:
+        return LONE_SURROGATE
+    except UserError as error:
+        return str(error).removeprefix(": ")
+    return pair
+
+
+def _judged(cells: dict, found: dict) -> Judged:
+    """The row as it is written without Ray: what the judgement replaces is left out."""
+    kept = {name: cell for name, cell in cells.items() if name not in found and name != ERROR}
+    readable = _as_json(kept).encode("utf-8", "replace")  # of a row that failed
+    return Judged(json.loads(readable) | found)
+
+
+def _as_json(cell: object) -> str:
+    """Values of Parquet without a counterpart in JSON become text, as they do in CSV."""
+    return json.dumps(cell, ensure_ascii=False, default=str)
+
+
+def _table(rows: list[dict]) -> Table:
+    """Columns of the input are text: as it is, anything else as JSON. So they have the same type in
+    every part.
+    """
+    parquet_module("--format parquet")
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    kept = [name for name in names if name not in (*COLUMNS, ERROR)]
+    typed = {"score": pa.float64(), "clinical": pa.float64()}
+    typed |= dict.fromkeys(("matched_findings", *"abcdef"), pa.int64())
+    schema = pa.schema([(name, typed.get(name, pa.string())) for name in (*kept, *COLUMNS, ERROR)])
+    return pa.Table.from_pylist([row | _texts(row, kept) for row in rows], schema)
+
+
+def _texts(row: dict, names: Iterable[str]) -> dict[str, str | None]:
+    cells = {name: row.get(name) for name in names}
+    return {
+        name: cell if isinstance(cell, str | None) else _as_json(cell)
+        for name, cell in cells.items()
+    }
