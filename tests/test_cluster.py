@@ -149,6 +149,9 @@ def test_a_poisoned_case_fails_alone(nodes, project):
     before = begun(project)
     counts = run(job_of(project, 0.4), "input", str(out), Cluster(nodes.address))
     assert begun(project) == before
+    written = (out / "manifest.json").stat().st_mtime_ns
+    run(job_of(project, 0.4), "input", str(out), Cluster(nodes.address))
+    assert (out / "manifest.json").stat().st_mtime_ns == written  # it has the usage of the first
     found = records(out)
     assert [one.id for one in found] == [
         *(f"{name}-{at}" for name in "abc" for at in range(3)),

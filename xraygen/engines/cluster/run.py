@@ -41,7 +41,8 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: Format = "jsonl
                 shared = job.share(_name(made_from))
                 _work_on(missing, len(shards), job, shared, parts, cluster, total)
         job.check(total, total.records)
-        parts.complete(made_from, len(shards), total)
+        if missing or not parts.is_complete():  # it also has what the run has used
+            parts.complete(made_from, len(shards), total)
     return total
 
 
