@@ -358,6 +358,14 @@ def test_a_judge_says_on_the_cluster_what_it_says_without(folder, kind):
     assert as_text == expected
 
 
+@pytest.mark.parametrize(
+    "given", [["memory://p.csv", "--out", "o.csv"], ["p.csv", "--out", "s3://o"]]
+)
+def test_urls_are_for_ray(given):
+    done = CliRunner().invoke(judge, given)
+    assert done.exit_code == 2 and "URLs are for --ray" in done.output
+
+
 def test_answers_in_a_column_are_read_on_the_cluster_too(folder):
     (folder / "a.csv").write_text(
         "reference,candidate,completion\n"
