@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -79,14 +78,12 @@ def _work_on(
         with tqdm(
             total=shards, initial=finished, unit=" shards", disable=None, dynamic_ncols=True
         ) as bar:
-            start = time.monotonic()
-            before = total.records
             for counts in results(missing, job, shared, parts, cluster):
                 finished += 1
                 total.add(counts)
                 if finished >= _TELLING:
                     job.check(total, round(total.records * shards / finished))
-                rate = (total.records - before) / (time.monotonic() - start)
+                rate = (bar.format_dict["rate"] or 0) * total.records / finished
                 bar.set_postfix_str(f"{rate:,.0f} cases/s", refresh=False)
                 bar.update()
         total.use(job.usage(shared))
