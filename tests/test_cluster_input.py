@@ -41,6 +41,14 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("input")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_bytes_at_once():
+    """So that lines and their ends are in several pieces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_PIECE", 64)
+        yield
+
+
 def rows_of(source: Path | str, least: int = 1, columns: Columns = CASES) -> list[Row]:
     return [row for shard in plan(str(source), columns, least) for row in shard.rows()]
 
@@ -116,7 +124,7 @@ def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, mos
         patch.setattr(parquet, "MOST_ROWS", most)
         patch.setattr(parquet, "_BATCH", 3)
         shards = plan(url, least=least)
-        assert all(shard.end - shard.start <= most for shard in shards)
+        assert all(0 < shard.end - shard.start <= most for shard in shards)
         rows = [row for shard in shards for row in shard.rows()]
     assert cases_of(rows) == list(read_cases(path))
 
@@ -198,7 +206,6 @@ def test_values_of_parquet_that_are_no_text_fail_their_rows(folder):
 @pytest.mark.parametrize("name", ["l.jsonl", "l.csv"])
 def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, name):
     monkeypatch.setattr(lines, "LONGEST", 100)
-    monkeypatch.setattr(lines, "_PIECE", 16)
     start = b"" if name == "l.jsonl" else b"id,report\r\n"
     row = b'{"id": "%d", "report": "%b"}\r\n' if name == "l.jsonl" else b"%d,%b\r\n"
     content = b"".join(row % (id, b"x" * size) for id, size in enumerate([3, 500, 1, 60, 118, 2]))
@@ -206,6 +213,12 @@ def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, nam
     for least in (1, 37, 10_000):
         rows = rows_of(folder / name, least)
         assert [row.cells.get("id") for row in rows] == ["0", None, "2", "3", None, "5"]
+
+
+def test_a_line_end_in_two_pieces_is_one(folder, monkeypatch):
+    monkeypatch.setattr(lines, "_PIECE", 6)
+    (folder / "two.csv").write_bytes(b"sep=;\r\nid;report\r\n1;a\r\n")
+    assert [row.cells for row in rows_of(folder / "two.csv")] == [{"id": "1", "report": "a"}]
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(folder):
@@ -260,6 +273,12 @@ def test_what_is_wrong_with_the_input_as_a_whole_is_said_when_it_is_planned(sour
     with pytest.raises(UserError, match=said) as raised:
         plan(source)
     assert "secret" not in str(raised.value)
+
+
+def test_an_empty_row_is_no_case_and_a_pair(folder):
+    (folder / "e.csv").write_text("reference,candidate,id,report\n,nan,,\n")
+    assert rows_of(folder / "e.csv", 1, CASES) == []
+    assert len(rows_of(folder / "e.csv", 1, PAIRS)) == 1
 
 
 def test_a_completion_that_first_rows_have_is_null_where_others_lack_it(folder):
@@ -406,11 +425,11 @@ def test_duckdb_and_pandas_read_annotations_as_they_are_meant(folder):
         tables = partial(formats.annotation_tables, regions=regions)
         formats.write(file, [record, failed], "parquet", tables)
     duckdb = pytest.importorskip("duckdb")
-    asked = f"""SELECT id, annotation.heart, evidence.heart.spans[1].start, usage['tokens'], error
-        FROM '{path}'"""
+    asked = f"""SELECT id, annotation.heart, evidence.heart.spans[1].start, usage['tokens'], error,
+        evidence IS NULL FROM '{path}'"""
     assert duckdb.sql(asked).fetchall() == [
-        ("1", "Large.", 4, 7.0, None),
-        ("2", None, None, None, "why"),
+        ("1", "Large.", 4, 7.0, None, False),
+        ("2", None, None, None, "why", True),
     ]
     import pandas
 
