@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.failures import Failures, is_of_pictures
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.llm.shared import ForAll
 from xraygen.annotators.load import Checked, load
 from xraygen.core.cases import case_of, id_of, refuse_long
@@ -66,7 +67,7 @@ class Annotating(Job):
         if all(part.annotator in _ALONE for part in parts):
             return None
         llm = self.project.llm
-        if llm.provider == "local":
+        if llm.provider == "local" or not any(isinstance(part, LlmSettings) for part in parts):
             return Shared(Service, self.project.root)
         has_key = bool(os.environ.get(llm.api_key_env))
         asking = partial(ForAll, llm, self.project.regions, run, has_key)
