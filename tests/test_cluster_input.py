@@ -25,7 +25,8 @@ import fsspec
 import pyarrow as pa
 
 from xraygen.engines.cluster import formats, lines, parquet
-from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, fingerprint, plan
+from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, plan
+from xraygen.engines.cluster.source import fingerprint
 from xraygen.judges.on_cluster import Judged, Judging
 
 SOME = settings(max_examples=settings.default.max_examples * 2 // 5)
@@ -289,6 +290,22 @@ def test_a_completion_that_first_rows_have_is_null_where_others_lack_it(folder):
     assert [row.cells["completion"] for row in rows_of(path, 1, PAIRS)] == [None, "c", None]
 
 
+def test_a_file_that_changes_while_it_is_read_ends_the_run(folder):
+    path = folder / "changed.jsonl"
+    path.write_text('{"id": "1", "report": ""}\n')
+    (shard,) = plan(str(path))
+    path.write_text('{"id": "1", "report": ""}\n' * 2)
+    with pytest.raises(UserError, match="changed.jsonl: has changed"):
+        list(shard.rows())
+
+
+def test_a_file_of_which_nothing_can_be_used_is_no_input(folder):
+    path = folder / "utf16.jsonl"
+    path.write_bytes('{"id": "1", "report": "é"}\n'.encode("utf-16") * 100)
+    with pytest.raises(UserError, match="none of its first 100 rows can be used: not UTF-8"):
+        plan(str(path))
+
+
 def test_a_shard_is_the_same_after_it_has_been_sent(folder):
     path = folder / "s.csv"
     path.write_text("id;report\n1;a\n2;b\n")
@@ -363,16 +380,24 @@ def test_a_row_that_is_no_pair_is_not_judged_and_says_why(folder):
     rows += [{"id": "3", "reference": "a", "candidate": long}]
     rows += [{"id": "4", "reference": "a", "candidate": "b", "note": ["\ud83d"]}]
     good = {"id": "5", "reference": "a", "candidate": "a"}
+    rows += [
+        {"id": "6", "reference": "a", "candidate": "b", "note": json.loads("[" * 500 + "]" * 500)}
+    ]
+    rows += [{"id": "7", "reference": "a", "candidate": "b", "\ud83d": ""}]
+    rows += [{"id": "8", "\ud83d": ""}]
     source.write_text("".join(json.dumps(row) + "\n" for row in [good, *rows, good]))
     records = [record.root for record in judged_on_the_cluster(source, 50)]
-    assert [record["id"] for record in records] == ["5", "1", "2", "3", "4", "5"]
-    assert [record["verdict"] for record in records] == ["identical", *["failed"] * 4, "identical"]
+    assert [record["id"] for record in records] == ["5", *"1234678", "5"]
+    assert [record["verdict"] for record in records] == ["identical", *["failed"] * 7, "identical"]
     assert [record.get("judge_error", "").partition(": ")[2] for record in records] == [
         "",
         "no 'reference'; there are: id, candidate",
         "reference has to be text",
         f"candidate has {MAX_TEXT + 1:,} characters; at most {MAX_TEXT:,} are taken",
+        "a column has a lone surrogate, or lists nested too deeply",
+        "a column has a lone surrogate, or lists nested too deeply",
         "a lone surrogate, which is not a character; remove it",
+        "no 'reference'; the first line does not look like names of columns",
         "",
     ]
     assert all(record.model_dump_json() for record in judged_on_the_cluster(source, 50))

@@ -15,6 +15,7 @@ from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.llm.shared import ForAll
 from xraygen.annotators.load import Checked, load
 from xraygen.core.cases import case_of, id_of, refuse_long
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
@@ -158,5 +159,8 @@ def _case_or_failed(row: Row, pictures: bool) -> Case | AnnotationRecord:
 def _failed(row: Row, reason: str) -> AnnotationRecord:
     """A record of a row without an annotation; named by its place where it has no id."""
     return AnnotationRecord(
-        id=id_of(row.cells) or row.place, annotation=None, error=reason, usage={"unusable_row": 1}
+        id=id_of(row.cells) or row.place,
+        annotation=None,
+        error=printable(reason),
+        usage={"unusable_row": 1},
     )

@@ -14,7 +14,8 @@ from xraygen.engines.cluster.formats import Format
 from xraygen.engines.cluster.job import Counts, Job
 from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.pool import Cluster, results
-from xraygen.engines.cluster.shards import Row, Shard, fingerprint, plan
+from xraygen.engines.cluster.shards import Row, Shard, plan
+from xraygen.engines.cluster.source import fingerprint
 from xraygen.engines.cluster.urls import absolute
 
 _TELLING = 20  # shards from which on the number of records can be told from those that are finished
