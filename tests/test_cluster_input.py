@@ -30,6 +30,7 @@ from xraygen.engines.cluster.source import fingerprint
 from xraygen.judges.on_cluster import Judged, Judging
 
 SOME = settings(max_examples=settings.default.max_examples * 2 // 5)
+FEW = settings(max_examples=settings.default.max_examples // 5)
 TRICKY = ["a", "é", "\U0001f6d1", ",", ";", '"', "\n", "\r", "\r\n", " ", "\t", "|", "\\", "-"]
 TEXTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join)
 ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=8)
@@ -112,8 +113,8 @@ def test_what_is_damaged_does_not_depend_on_where_shards_begin(content, one, oth
         assert rows_of(url, one) == rows_of(url, other) == rows_of(url, 1000)
 
 
-@SOME
-@given(st.lists(TEXTS, max_size=40), st.integers(1, 12), st.integers(1, 9), STEPS)
+@FEW
+@given(st.lists(TEXTS, max_size=25), st.integers(1, 12), st.integers(1, 9), STEPS)
 def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, most, least):
     path = folder / "c.parquet"
     table = pa.table(
@@ -358,6 +359,14 @@ def test_a_judge_says_on_the_cluster_what_it_says_without(folder, kind):
     assert as_text == expected
 
 
+@pytest.mark.parametrize(
+    "given", [["memory://p.csv", "--out", "o.csv"], ["p.csv", "--out", "s3://o"]]
+)
+def test_urls_are_for_ray(given):
+    done = CliRunner().invoke(judge, given)
+    assert done.exit_code == 2 and "URLs are for --ray" in done.output
+
+
 def test_answers_in_a_column_are_read_on_the_cluster_too(folder):
     (folder / "a.csv").write_text(
         "reference,candidate,completion\n"
@@ -424,7 +433,7 @@ RECORDS = st.builds(
 )
 
 
-@SOME
+@FEW
 @given(st.lists(RECORDS, max_size=5))
 def test_annotations_are_the_same_after_parquet(records):
     regions = Regions.model_validate({name: {"about": name} for name in NAMES})

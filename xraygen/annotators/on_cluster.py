@@ -1,7 +1,7 @@
 """Annotating on a Ray cluster: what each actor does."""
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
@@ -98,7 +98,7 @@ class Annotating(Job):
 
     def check(self, counts: Counts, expected: int) -> None:
         """Rows that could not be worked on count as failed, whatever the approach."""
-        answers = counts.reasons.get("answers", {}) | counts.reasons.get("rows", {})
+        answers = Counter(counts.reasons.get("answers")) + Counter(counts.reasons.get("rows"))
         pictures = counts.reasons.get("pictures", {})
         failures = Failures(self.project.llm.max_failed, answers, pictures)
         failures.check(expected, ended=counts.records == expected)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -43,7 +42,8 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: Format = "jsonl
                 shared = job.share(_name(made_from))
                 _work_on(missing, len(shards), job, shared, parts, cluster, total)
         job.check(total, total.records)
-        parts.complete(made_from, len(shards), total)
+        if missing or not parts.is_complete():  # it also has what the run has used
+            parts.complete(made_from, len(shards), total)
     return total
 
 
@@ -80,14 +80,12 @@ def _work_on(
         with tqdm(
             total=shards, initial=finished, unit=" shards", disable=None, dynamic_ncols=True
         ) as bar:
-            start = time.monotonic()
-            before = total.records
             for counts in results(missing, job, shared, parts, cluster):
                 finished += 1
                 total.add(counts)
                 if finished >= _TELLING:
                     job.check(total, round(total.records * shards / finished))
-                rate = (total.records - before) / (time.monotonic() - start)
+                rate = (bar.format_dict["rate"] or 0) * total.records / finished
                 bar.set_postfix_str(f"{rate:,.0f} cases/s", refresh=False)
                 bar.update()
         total.use(job.usage(shared))
