@@ -151,20 +151,21 @@ def test_a_stage_writes_the_same_bytes_and_goes_on_where_one_was_killed(project)
 
 def test_a_case_that_a_file_would_change_is_refused(project):
     with_engine("ray")
-    for case in (Case(id="12.0", report="Clear."), Case(id="a", report="nan")):
-        with pytest.raises(UserError, match=r"study (12\.0|a): .*engine: local"):
+    changed = ("12.0", "Clear."), ("a", "nan"), ("nan", "Clear."), ("a", "Clear. " * 10_000)
+    for case in (Case(id=id, report=report) for id, report in changed):
+        with pytest.raises(UserError, match=rf"engine: ray: study {case.id}: .*; use local"):
             list(load("seeing")([case]))
 
 
-def test_what_was_asked_of_a_server_is_counted_over_all_calls(project, chat_server):
+def test_what_was_asked_of_a_server_and_its_cost_are_counted(project, chat_server):
     prices = {"m": {"tokens_in": 1000.0, "tokens_out": 1000.0}}
     found = {}
     for engine in ("local", "ray"):
         server = chat_server()
         with_engine(engine, provider="openai", base_url=server.url, model="m", prices=prices)
         asking = load("asking")
-        first, *others = (study.case() for study in studies("dev"))
-        records = [*asking([first]), *asking(others)]
+        records = list(asking(study.case() for study in studies("dev")))
+        assert list(asking([])) == []
         usage = asking.usage()
         seconds = usage.pop("seconds")
         assert seconds >= 0 and len(server.asked) == 3
