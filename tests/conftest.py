@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -122,6 +123,18 @@ def project_of(root: Path, images: Path | None = None, llm: LlmParams | None = N
 def annotator_of(params: Params, name: str, root: Path) -> Annotator:
     """The annotator of an approach in these params."""
     return annotators.load(params.approaches, name, project_of(root, llm=params.llm))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory) -> None:
+    """The tests' servers are on loopback, without TLS, but every client of one reads all
+    certificates of the machine first, 25 ms each time.
+    """
+    if "SSL_CERT_FILE" not in os.environ:
+        for certificate in ssl.create_default_context().get_ca_certs(binary_form=True)[:1]:
+            path = tmp_path_factory.mktemp("tls") / "one.pem"
+            path.write_text(ssl.DER_cert_to_PEM_cert(certificate))
+            os.environ["SSL_CERT_FILE"] = str(path)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def load(path: Path | str = "params.yaml") -> Params:
 def parse(text: str, path: Path | str = "params.yaml") -> Params:
     """Check the text of a params.yaml; errors as those of `load`."""
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.failures import Failures, is_of_pictures
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.llm.shared import ForAll
 from xraygen.annotators.load import Checked, load
 from xraygen.core.cases import case_of, id_of, refuse_long
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
@@ -66,7 +68,7 @@ class Annotating(Job):
         if all(part.annotator in _ALONE for part in parts):
             return None
         llm = self.project.llm
-        if llm.provider == "local":
+        if llm.provider == "local" or not any(isinstance(part, LlmSettings) for part in parts):
             return Shared(Service, self.project.root)
         has_key = bool(os.environ.get(llm.api_key_env))
         asking = partial(ForAll, llm, self.project.regions, run, has_key)
@@ -157,5 +159,8 @@ def _case_or_failed(row: Row, pictures: bool) -> Case | AnnotationRecord:
 def _failed(row: Row, reason: str) -> AnnotationRecord:
     """A record of a row without an annotation; named by its place where it has no id."""
     return AnnotationRecord(
-        id=id_of(row.cells) or row.place, annotation=None, error=reason, usage={"unusable_row": 1}
+        id=id_of(row.cells) or row.place,
+        annotation=None,
+        error=printable(reason),
+        usage={"unusable_row": 1},
     )
