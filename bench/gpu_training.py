@@ -378,7 +378,8 @@ def lora(measure, views: int, method: str = "lora") -> None:
         return bench.ours(setting(tokens, checkpointing), seen, plain)
 
     seen: dict = {}
-    plain = measure.part(f"plain loop, {small} tokens", bench.plain, setting(small))
+    shorter = setting(small)._replace(steps=1 if measure.smoke else 6)
+    plain = measure.part(f"plain loop, {small} tokens", bench.plain, shorter)
     measure.part(f"{small} tokens, views in each step", ours, small)
     seen = measure.part("views", bench.see_views)
     first = measure.part(f"{small} tokens", ours, small)
