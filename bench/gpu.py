@@ -242,7 +242,8 @@ def take(names: list[str], folder: Path, smoke: bool, seconds: float) -> bool:
     killer.start()
     try:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if line.endswith("\n"):  # not a part of one, where it was killed
+                print(line, end="", flush=True)
         status = process.wait()
     finally:
         killer.cancel()

@@ -20,8 +20,6 @@ import yaml
 from xraygen import params
 from xraygen.training.params import FinetuneParams
 
-_GIB = 2**30
-
 
 class Setting(NamedTuple):
     """`warm`: steps before the clock starts; `steps`: that are timed, at most."""
