@@ -47,7 +47,7 @@ NAMES = RegionNames(REGIONS)
 
 # Of each property the same examples on every run; `pytest --hypothesis-profile=thorough` draws many
 # more, others each time.
-settings.register_profile("default", max_examples=500, deadline=None, derandomize=True)
+settings.register_profile("default", max_examples=300, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile("default")
 

@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from conftest import REGIONS
@@ -38,9 +38,8 @@ class Project:
             for who in ("AUTHOR", "COMMITTER")
             for what in ("NAME", "EMAIL")
         }
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        env |= names | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+        env |= names | {"PATH": forked.path(), "DVC_NO_ANALYTICS": "1"}
         done = subprocess.run(
             command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True
         )
