@@ -55,6 +55,14 @@ class Annotating(Job):
             "code": code_hash(_LAYERS, self.project.root),
         }
 
+    @property
+    def has_model(self) -> bool:
+        return any(part.annotator not in _ALONE for part in self._parts())
+
+    def _parts(self) -> list[Settings]:
+        settings = self.approaches[self.name]
+        return [settings, *settings.parts(self.approaches)]
+
     def _content(self, reads: str) -> str:
         path = self.project.root / reads
         if path.is_file():
@@ -63,12 +71,11 @@ class Annotating(Job):
 
     def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
-        settings = self.approaches[self.name]
-        parts = [settings, *settings.parts(self.approaches)]
-        if all(part.annotator in _ALONE for part in parts):
+        if not self.has_model:
             return None
         llm = self.project.llm
-        if llm.provider == "local" or not any(isinstance(part, LlmSettings) for part in parts):
+        asks = any(isinstance(part, LlmSettings) for part in self._parts())
+        if llm.provider == "local" or not asks:
             return Shared(Service, self.project.root)
         has_key = bool(os.environ.get(llm.api_key_env))
         asking = partial(ForAll, llm, self.project.regions, run, has_key)

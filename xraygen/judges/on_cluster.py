@@ -56,6 +56,10 @@ class Judging(Job):
             "code": code_hash(_LAYERS, self.root),
         }
 
+    @property
+    def has_model(self) -> bool:
+        return load(self.name, self.settings).plan([]) is not None
+
     def share(self, run: str) -> Shared | None:
         return share(self.name, self.settings, self.root)
 

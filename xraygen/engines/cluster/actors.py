@@ -140,6 +140,8 @@ def _ask(method: Any, *arguments: object) -> Any:
 
 
 def _started(setting: Setting) -> Work:
+    import ray
+
     if _ask(setting.attempts.starting) > _STARTS * setting.actors:
         raise UserError(
             "the processes that load the model end before they have, maybe for lack of memory; "
@@ -152,6 +154,9 @@ def _started(setting: Setting) -> Work:
             f"{setting.folder}: is not on the node {os.uname().nodename}; the project has to be at "
             "the same path on every node of the cluster"
         ) from None
+    if not ray.get_gpu_ids():
+        # Ray lets an actor that has asked for no GPU see all of them.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     work = setting.job.start(setting.shared)
     _ask(setting.attempts.started)
     return work

@@ -29,7 +29,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: Format = "jsonl
     """
     check(cluster.address)
     made_from = {"input": fingerprint(source), "format": form} | job.identity()
-    shards = plan(source, job.columns)
+    shards = plan(source, job.columns, job.shard_size)
     parts = Parts(absolute(out), form)
     with parts.begun(made_from):
         finished = parts.finished(shards)
@@ -49,7 +49,7 @@ def run(job: Job, source: str, out: str, cluster: Cluster, form: Format = "jsonl
 
 def dry_run(job: Job, source: str) -> str:
     """What a run would do, without starting Ray."""
-    shards = plan(source, job.columns)
+    shards = plan(source, job.columns, job.shard_size)
     cases = 0
 
     def rows() -> Iterator[Row]:

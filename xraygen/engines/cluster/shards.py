@@ -13,6 +13,7 @@ from xraygen.engines.cluster.source import File, files, opened
 from xraygen.engines.cluster.urls import one_line, shown
 
 LEAST = 2**20  # bytes of a shard
+SMALL = 2**16  # where each case takes long
 MOST = 10_000  # shards of one run
 _FIRST = 100  # rows of a JSON Lines file that show which columns it has
 
