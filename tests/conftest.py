@@ -4,6 +4,7 @@ completions.
 
 import csv
 import email
+import gc
 import hashlib
 import importlib.util
 import json
@@ -50,6 +51,19 @@ NAMES = RegionNames(REGIONS)
 settings.register_profile("default", max_examples=300, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile("default")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session):
+    """All that the tests import is imported here, a third faster without the garbage collector.
+    That never looks through it later either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

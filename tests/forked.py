@@ -1,4 +1,5 @@
-"""Processes forked from one that has imported the slow libraries: in .1 s, not up to 7.
+"""Processes forked from one that has imported the slow libraries (preloaded.py): in .1 s, not up
+to 7.
 
     process = forked.start("stages.evaluate", "router", cwd=folder)
 
@@ -23,33 +24,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 
+import pytest
+
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "green_score",
-        "peft",
-        "xraygen.training.finetune",
-        "xraygen.training.trainer",
-        # What stages and dvc import later, where they need it.
-        "dvc.cli",
-        "dvc.commands.repro",
-        "dvc.repo",
-        "dvclive",
-        "jinja2",
-        "json_repair",
-        "matplotlib.backends.backend_svg",
-        "matplotlib.pyplot",
-        "openai",
-        "scipy.stats",
-        "sklearn.feature_extraction.text",
-        "sklearn.isotonic",
-        "sklearn.linear_model",
-        "transformers.models.qwen2_vl.modeling_qwen2_vl",
-    ]
-)
+CONTEXT.set_forkserver_preload(["preloaded"])
 # The `python` and `dvc` of path() pass on arguments, folder, environment and open files.
 _CLIENT = """\
 import json, os, socket, sys
@@ -122,6 +104,10 @@ def _started(
     command: list[str], cwd: str, environment: Mapping[str, str], files: Sequence[int]
 ) -> multiprocessing.Process:
     """`files`: what is to be its standard input, output and error."""
+    if not forkserver._forkserver._forkserver_pid:
+        with pytest.MonkeyPatch.context() as patch:  # so that it finds preloaded.py
+            patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+            forkserver.ensure_running()
     given = (command, cwd, dict(environment), [_Open(file) for file in files])
     process = CONTEXT.Process(target=_run, args=given)
     process.start()
