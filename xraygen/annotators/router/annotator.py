@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import ClassVar, Literal
@@ -29,6 +30,10 @@ class RouterAnnotator(Annotator):
         super().__init__(settings, project)
         self.wording = settings.wording
         self.router = Router.load(project.root / settings.reads)
+        # Its millions of objects stay, so that the garbage collector need not look through them
+        # again, nor look for garbage as often: a sixth of the time of annotating.
+        gc.freeze()
+        gc.set_threshold(50_000)
         if self.router.regions != project.regions.names:
             fitted = ", ".join(self.router.regions)
             raise UserError(
