@@ -1,17 +1,16 @@
 """Fine-tuning: `xraygen.training.finetune` against a hand-written loop, on the same studies and
 with the same number of tokens in a batch. Prints one JSON line.
 
-    python bench/finetune.py [--size tiny|2b] [--examples 128] [--method lora|qlora]
-        [--batch-tokens 4096] [--rounds 3]
+    python bench/finetune.py [--examples 128] [--method lora|qlora] [--batch-tokens 4096]
+        [--rounds 3]
 
 Run in the project's folder. Ours trains for two passes. The plain loop (see plain_loop.py) trains
 the same matrices for one pass, because all its passes cost the same, with one optimizer step a
 batch and with transformers' own loss, which computes logits at every position. Both are timed from
 the end of their first step, without loading, encoding and evaluating dev; the time to precompute
 the views is added to ours. Because the speed of a shared machine varies, they take turns in each
-round: printed are the round with the median ratio, and the ratios of all in `all_rounds`. tiny is
-models/tiny-qwen2-vl; 2b has the size of Qwen2-VL-2B, random weights and studies as long as those of
-IU X-Ray, and is meant for a GPU.
+round: printed are the round with the median ratio, and the ratios of all in `all_rounds`. The model
+is models/tiny-qwen2-vl; gpu.py measures Qwen2-VL-2B.
 
 `loss`, `plain_loss`: mean loss of a completion token over all studies before the first step; plain
 is transformers' own, one study at a time, in float32.
@@ -19,6 +18,7 @@ is transformers' own, one study at a time, in float32.
 
 import argparse
 import contextlib
+import functools
 import json
 import statistics
 import tempfile
@@ -112,28 +112,19 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
     network = get_peft_model(
         network, LoraConfig(r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules=every)
     ).train()
-    trained = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = _adam()(trained, lr=settings.learning_rate)
     with plain_loop.doing("plain: encode"):
         given = processor, studies, settings, root
         batches = plain_loop.batches(*given, settings.max_batch_tokens)
     if len(batches) < 2:
         raise UserError("all studies fit into one batch; give more --examples")
+    autocast = functools.partial(torch.autocast, device, precision, enabled=precision != weights)
     with plain_loop.doing("plain: train"):
-        for number, batch in enumerate(batches):
-            with torch.autocast(device, precision, enabled=precision != weights):
-                loss = network(**plain_loop.on(network.device, batch)).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            if number == 0:
-                start = plain_loop.now()
-        seconds = plain_loop.now() - start
+        seconds, _ = plain_loop.train(network, batches, 1, autocast, settings.learning_rate)
     done = plain_loop.measures(precision) | {
         "examples": sum(len(batch["input_ids"]) for batch in batches[1:]),
         "tokens": sum(int(batch["attention_mask"].sum()) for batch in batches[1:]),
         "seconds": seconds,
-        "trained": sum(weight.numel() for weight in trained),
+        "trained": sum(w.numel() for w in network.parameters() if w.requires_grad),
     }
     if not count:
         return done
@@ -143,19 +134,6 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
         completion_loss(network, plain_loop.on(network.device, batch)).backward()
 
     return done | {"flops": plain_loop.flops_of(network, step, plain_loop.batches(*given))}
-
-
-def _adam():
-    import torch
-
-    try:
-        if torch.cuda.is_available():
-            from bitsandbytes.optim import Adam8bit
-
-            return Adam8bit
-    except ImportError:
-        pass
-    return torch.optim.AdamW
 
 
 def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -> float:
@@ -177,25 +155,25 @@ def plain_loss(settings: FinetuneParams, studies: Sequence[Study], root: Path) -
     return total / tokens
 
 
-def adapted(
-    settings: FinetuneParams, changed: dict, arguments: argparse.Namespace
-) -> FinetuneParams:
-    """The rate so low that random weights do not run away."""
-    changed |= {
+def adapted(arguments: argparse.Namespace) -> FinetuneParams:
+    """The settings of params.yaml, with the rate so low that both sides go the same way."""
+    changed = {
+        "base": str(plain_loop.TINY.resolve()),
         "method": arguments.method,
         "targets": ("language",),
+        "max_views": 1,
         "epochs": 2,
         "max_steps": None,
         "early_stopping_patience": None,
         "learning_rate": 1e-5,
-    }
-    changed |= {"gradient_accumulation_steps": 1, "lora_dropout": 0.0}
-    changed |= {"word_swap_rate": 0.0, "recombined": 0.0}
-    changed |= {
+        "gradient_accumulation_steps": 1,
+        "lora_dropout": 0.0,
+        "word_swap_rate": 0.0,
+        "recombined": 0.0,
         "max_batch_tokens": arguments.batch_tokens,
         "max_tokens": min(2048, arguments.batch_tokens),
     }
-    return FinetuneParams.model_validate(settings.model_dump() | changed)
+    return FinetuneParams.model_validate(params.load().finetune.model_dump() | changed)
 
 
 def times_faster(first: dict, second: dict) -> float:
@@ -203,15 +181,18 @@ def times_faster(first: dict, second: dict) -> float:
 
 
 def main() -> None:
-    parser = plain_loop.parser(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--examples", type=int, default=128)
     parser.add_argument("--method", choices=["lora", "qlora"], default="lora")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="in a batch")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        studies, changed = plain_loop.prepare(arguments, folder)
-        settings = adapted(params.load().finetune, changed, arguments)
+        studies = plain_loop.studies(arguments.examples, folder)
+        settings = adapted(arguments)
         given = settings, studies, folder
         rounds = [
             (plain_loop.in_child(ours, *given), plain_loop.in_child(plain, *given, number == 0))
@@ -223,7 +204,6 @@ def main() -> None:
     first, second = rounds[ratios.index(statistics.median_low(ratios))]
     assert first["trained"] == second["trained"], (first["trained"], second["trained"])
     result = {
-        "size": arguments.size,
         "method": arguments.method,
         "device": first["device"],
         "precision": first["precision"],

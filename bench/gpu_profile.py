@@ -3,8 +3,6 @@ share in which the GPU computes, how many kernels the host launches, how often i
 takes longest.
 """
 
-from collections.abc import Callable
-
 from gpu_generation import Bench as GenerationBench
 from gpu_training import Bench as TrainingBench
 from gpu_training import Setting, settings_of, tokens_of
@@ -48,22 +46,13 @@ def _training(measure, bench: TrainingBench, setting: Setting) -> dict:
 
 
 def _generation(measure, bench: GenerationBench, batch: int) -> dict:
-    def run() -> None:
-        bench.run(bench.cases[:batch], batch, _TOKENS)
-
-    run()
-    seconds, profiler = _profiled(measure, run)
-    return {"tokens": _TOKENS} | _summary(profiler, seconds, _TOKENS)
-
-
-def _profiled(measure, run: Callable[[], None]) -> tuple[float, object]:
+    tokens = 2 if measure.smoke else _TOKENS
+    bench.run(bench.cases[:batch], batch, 2)
     profiler = _profiler(measure)
-    start = measure.now()
     profiler.start()
-    run()
-    seconds = measure.now() - start
+    seconds = bench.run(bench.cases[:batch], batch, tokens)
     profiler.stop()
-    return seconds, profiler
+    return {"tokens": tokens} | _summary(profiler, seconds, tokens)
 
 
 def _profiler(measure):

@@ -20,8 +20,6 @@ import yaml
 from xraygen import params
 from xraygen.training.params import FinetuneParams
 
-_GIB = 2**30
-
 
 class Setting(NamedTuple):
     """`warm`: steps before the clock starts; `steps`: that are timed, at most."""
@@ -378,7 +376,8 @@ def lora(measure, views: int, method: str = "lora") -> None:
         return bench.ours(setting(tokens, checkpointing), seen, plain)
 
     seen: dict = {}
-    plain = measure.part(f"plain loop, {small} tokens", bench.plain, setting(small))
+    shorter = setting(small)._replace(steps=1 if measure.smoke else 6)
+    plain = measure.part(f"plain loop, {small} tokens", bench.plain, shorter)
     measure.part(f"{small} tokens, views in each step", ours, small)
     seen = measure.part("views", bench.see_views)
     first = measure.part(f"{small} tokens", ours, small)
@@ -459,7 +458,7 @@ def pretraining(measure) -> None:
     model = build.model_of(tokenizer).train().to(device)
     optimizer = pretrain.optimizer_of(model)
     talk = pretrain.Conversations(tokenizer)
-    warm, steps = (1, 2) if measure.smoke else (10, 100)
+    warm, steps = (1, 1) if measure.smoke else (10, 100)
 
     def run(first: int, last: int) -> int:
         for step in range(first, last):

@@ -78,7 +78,8 @@ def finetuned(
     changed = {
         name: json.loads(value) for name, _, value in (text.partition("=") for text in changes)
     }
-    values = SETTINGS | {"max_batch_tokens": STEP_TOKENS // processes} | changed
+    share = {"processes": processes, "max_batch_tokens": STEP_TOKENS // processes}
+    values = SETTINGS | share | changed
     tuning = FinetuneParams.model_validate(settings.finetune.model_dump() | values)
     project = Path(__file__).parents[1].resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -91,17 +92,11 @@ def finetuned(
         written = settings.model_copy(update={"finetune": tuning}).model_dump_json()
         Path("params.yaml").write_text(written, encoding="utf-8")  # JSON is YAML, too
         start = time.perf_counter()
-        launch = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc_per_node={processes}",
-            "-m",
-            "stages.finetune",
-        ]
         subprocess.run(
-            launch, env=os.environ | {"PYTHONPATH": str(project)}, stdout=sys.stderr, check=True
+            [sys.executable, "-m", "stages.finetune"],
+            env=os.environ | {"PYTHONPATH": str(project)},
+            stdout=sys.stderr,
+            check=True,
         )
         result = {
             "settings": values,

@@ -57,7 +57,7 @@ class Run(NamedTuple):
         total = max((one.written for one in self.samples), default=0)
         low, high = (share * total for share in _SETTLED)
         inside = [one for one in self.samples if low <= one.written <= high]
-        if len(inside) < 5:
+        if not total or len(inside) < 5:
             return None
         written = inside[-1].written - inside[0].written
         return written / total * cases / (inside[-1].seconds - inside[0].seconds)

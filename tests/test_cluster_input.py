@@ -25,10 +25,12 @@ import fsspec
 import pyarrow as pa
 
 from xraygen.engines.cluster import formats, lines, parquet
-from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, fingerprint, plan
+from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, plan
+from xraygen.engines.cluster.source import fingerprint
 from xraygen.judges.on_cluster import Judged, Judging
 
 SOME = settings(max_examples=settings.default.max_examples * 2 // 5)
+FEW = settings(max_examples=settings.default.max_examples // 5)
 TRICKY = ["a", "é", "\U0001f6d1", ",", ";", '"', "\n", "\r", "\r\n", " ", "\t", "|", "\\", "-"]
 TEXTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join)
 ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=8)
@@ -39,6 +41,14 @@ STEPS = st.integers(1, 60)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("input")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_bytes_at_once():
+    """So that lines and their ends are in several pieces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_PIECE", 64)
+        yield
 
 
 def rows_of(source: Path | str, least: int = 1, columns: Columns = CASES) -> list[Row]:
@@ -103,8 +113,8 @@ def test_what_is_damaged_does_not_depend_on_where_shards_begin(content, one, oth
         assert rows_of(url, one) == rows_of(url, other) == rows_of(url, 1000)
 
 
-@SOME
-@given(st.lists(TEXTS, max_size=40), st.integers(1, 12), st.integers(1, 9), STEPS)
+@FEW
+@given(st.lists(TEXTS, max_size=25), st.integers(1, 12), st.integers(1, 9), STEPS)
 def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, most, least):
     path = folder / "c.parquet"
     table = pa.table(
@@ -116,7 +126,7 @@ def test_shards_of_parquet_give_the_rows_of_the_file(folder, reports, group, mos
         patch.setattr(parquet, "MOST_ROWS", most)
         patch.setattr(parquet, "_BATCH", 3)
         shards = plan(url, least=least)
-        assert all(shard.end - shard.start <= most for shard in shards)
+        assert all(0 < shard.end - shard.start <= most for shard in shards)
         rows = [row for shard in shards for row in shard.rows()]
     assert cases_of(rows) == list(read_cases(path))
 
@@ -198,7 +208,6 @@ def test_values_of_parquet_that_are_no_text_fail_their_rows(folder):
 @pytest.mark.parametrize("name", ["l.jsonl", "l.csv"])
 def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, name):
     monkeypatch.setattr(lines, "LONGEST", 100)
-    monkeypatch.setattr(lines, "_PIECE", 16)
     start = b"" if name == "l.jsonl" else b"id,report\r\n"
     row = b'{"id": "%d", "report": "%b"}\r\n' if name == "l.jsonl" else b"%d,%b\r\n"
     content = b"".join(row % (id, b"x" * size) for id, size in enumerate([3, 500, 1, 60, 118, 2]))
@@ -206,6 +215,12 @@ def test_a_line_that_is_too_long_for_memory_fails_alone(folder, monkeypatch, nam
     for least in (1, 37, 10_000):
         rows = rows_of(folder / name, least)
         assert [row.cells.get("id") for row in rows] == ["0", None, "2", "3", None, "5"]
+
+
+def test_a_line_end_in_two_pieces_is_one(folder, monkeypatch):
+    monkeypatch.setattr(lines, "_PIECE", 6)
+    (folder / "two.csv").write_bytes(b"sep=;\r\nid;report\r\n1;a\r\n")
+    assert [row.cells for row in rows_of(folder / "two.csv")] == [{"id": "1", "report": "a"}]
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(folder):
@@ -262,12 +277,34 @@ def test_what_is_wrong_with_the_input_as_a_whole_is_said_when_it_is_planned(sour
     assert "secret" not in str(raised.value)
 
 
+def test_an_empty_row_is_no_case_and_a_pair(folder):
+    (folder / "e.csv").write_text("reference,candidate,id,report\n,nan,,\n")
+    assert rows_of(folder / "e.csv", 1, CASES) == []
+    assert len(rows_of(folder / "e.csv", 1, PAIRS)) == 1
+
+
 def test_a_completion_that_first_rows_have_is_null_where_others_lack_it(folder):
     path = folder / "p.jsonl"
     pair = {"reference": "Clear.", "candidate": ""}
     rows = [pair, pair | {"Completion": "c"}, pair]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [row.cells["completion"] for row in rows_of(path, 1, PAIRS)] == [None, "c", None]
+
+
+def test_a_file_that_changes_while_it_is_read_ends_the_run(folder):
+    path = folder / "changed.jsonl"
+    path.write_text('{"id": "1", "report": ""}\n')
+    (shard,) = plan(str(path))
+    path.write_text('{"id": "1", "report": ""}\n' * 2)
+    with pytest.raises(UserError, match="changed.jsonl: has changed"):
+        list(shard.rows())
+
+
+def test_a_file_of_which_nothing_can_be_used_is_no_input(folder):
+    path = folder / "utf16.jsonl"
+    path.write_bytes('{"id": "1", "report": "é"}\n'.encode("utf-16") * 100)
+    with pytest.raises(UserError, match="none of its first 100 rows can be used: not UTF-8"):
+        plan(str(path))
 
 
 def test_a_shard_is_the_same_after_it_has_been_sent(folder):
@@ -322,6 +359,14 @@ def test_a_judge_says_on_the_cluster_what_it_says_without(folder, kind):
     assert as_text == expected
 
 
+@pytest.mark.parametrize(
+    "given", [["memory://p.csv", "--out", "o.csv"], ["p.csv", "--out", "s3://o"]]
+)
+def test_urls_are_for_ray(given):
+    done = CliRunner().invoke(judge, given)
+    assert done.exit_code == 2 and "URLs are for --ray" in done.output
+
+
 def test_answers_in_a_column_are_read_on_the_cluster_too(folder):
     (folder / "a.csv").write_text(
         "reference,candidate,completion\n"
@@ -344,16 +389,24 @@ def test_a_row_that_is_no_pair_is_not_judged_and_says_why(folder):
     rows += [{"id": "3", "reference": "a", "candidate": long}]
     rows += [{"id": "4", "reference": "a", "candidate": "b", "note": ["\ud83d"]}]
     good = {"id": "5", "reference": "a", "candidate": "a"}
+    rows += [
+        {"id": "6", "reference": "a", "candidate": "b", "note": json.loads("[" * 500 + "]" * 500)}
+    ]
+    rows += [{"id": "7", "reference": "a", "candidate": "b", "\ud83d": ""}]
+    rows += [{"id": "8", "\ud83d": ""}]
     source.write_text("".join(json.dumps(row) + "\n" for row in [good, *rows, good]))
     records = [record.root for record in judged_on_the_cluster(source, 50)]
-    assert [record["id"] for record in records] == ["5", "1", "2", "3", "4", "5"]
-    assert [record["verdict"] for record in records] == ["identical", *["failed"] * 4, "identical"]
+    assert [record["id"] for record in records] == ["5", *"1234678", "5"]
+    assert [record["verdict"] for record in records] == ["identical", *["failed"] * 7, "identical"]
     assert [record.get("judge_error", "").partition(": ")[2] for record in records] == [
         "",
         "no 'reference'; there are: id, candidate",
         "reference has to be text",
         f"candidate has {MAX_TEXT + 1:,} characters; at most {MAX_TEXT:,} are taken",
+        "a column has a lone surrogate, or lists nested too deeply",
+        "a column has a lone surrogate, or lists nested too deeply",
         "a lone surrogate, which is not a character; remove it",
+        "no 'reference'; the first line does not look like names of columns",
         "",
     ]
     assert all(record.model_dump_json() for record in judged_on_the_cluster(source, 50))
@@ -380,7 +433,7 @@ RECORDS = st.builds(
 )
 
 
-@SOME
+@FEW
 @given(st.lists(RECORDS, max_size=5))
 def test_annotations_are_the_same_after_parquet(records):
     regions = Regions.model_validate({name: {"about": name} for name in NAMES})
@@ -406,11 +459,11 @@ def test_duckdb_and_pandas_read_annotations_as_they_are_meant(folder):
         tables = partial(formats.annotation_tables, regions=regions)
         formats.write(file, [record, failed], "parquet", tables)
     duckdb = pytest.importorskip("duckdb")
-    asked = f"""SELECT id, annotation.heart, evidence.heart.spans[1].start, usage['tokens'], error
-        FROM '{path}'"""
+    asked = f"""SELECT id, annotation.heart, evidence.heart.spans[1].start, usage['tokens'], error,
+        evidence IS NULL FROM '{path}'"""
     assert duckdb.sql(asked).fetchall() == [
-        ("1", "Large.", 4, 7.0, None),
-        ("2", None, None, None, "why"),
+        ("1", "Large.", 4, 7.0, None, False),
+        ("2", None, None, None, "why", True),
     ]
     import pandas
 

@@ -319,7 +319,8 @@ def test_two_runs_give_the_same_bytes(here, undisturbed, monkeypatch):
         == read_json(here / "adapter" / "adapter_config.json")["base_model_name_or_path"]
         == "models/tiny"
     )
-    asked = PARAMS.model_dump(mode="json") | {"precision": resolve("auto").name}
+    actual = {"precision": resolve("auto").name, "processes": 1}
+    asked = PARAMS.model_dump(mode="json") | actual
     assert said["data"]["train"] == 30 and said["params"] == asked
     shutil.rmtree(here / "adapter")  # as DVC does before a stage runs
     monkeypatch.setattr(run_of_training, "train", None)  # what was paid for is kept

@@ -63,7 +63,9 @@ class _Job(Annotating):
 
 
 class OnRay(Annotator):
-    """UserError: a case is not the same after it was written and read."""
+    """`used`: what all calls have used so far, also those of `unlimited`. UserError: a case is not
+    the same after it was written and read.
+    """
 
     def __init__(
         self,
@@ -73,11 +75,11 @@ class OnRay(Annotator):
         gpus: float,
         used: dict[str, float],
     ) -> None:
-        super().__init__(approaches[name], project)
+        self.here = load(approaches, name, project)
+        super().__init__(self.here.settings, project)
         self.approaches = approaches
         self.name = name
         self.gpus = gpus
-        self.here = load(approaches, name, project)
         self._used = used
 
     @property
@@ -126,10 +128,10 @@ class OnRay(Annotator):
         with files.replacing(new) as file:
             for case in cases:
                 line = case.model_dump_json()
-                if case_of(json.loads(line), case.id) != case or len(case.report) > MAX_TEXT:
+                if not self._is_kept(case, line):
                     raise UserError(
-                        f"{self.here.project.where}: study {case.id}: its id or report is too long "
-                        "or not text on Ray; use annotate.engine: local"
+                        f"params.yaml: annotate.engine: ray: study {case.id}: its id or report is "
+                        "too long, or would be read from a file as something else; use local"
                     )
                 digest.update(line.encode())
                 file.write(line + "\n")
@@ -140,3 +142,11 @@ class OnRay(Annotator):
         else:
             new.rename(found / "cases.jsonl")
         return found
+
+    def _is_kept(self, case: Case, line: str) -> bool:
+        """Whether the case is what an actor reads of this line."""
+        try:
+            read = case_of(json.loads(line), case.id, self.shows_pictures)
+        except UserError:
+            return False
+        return read == case and len(case.report) <= MAX_TEXT

@@ -39,12 +39,13 @@ class Failures:
 
     def check(self, cases: int, ended: bool = False) -> None:
         """UserError: of this many cases a larger share has failed."""
-        reasons = self.answers + self.pictures
-        if reasons.total() < _FEW:
-            if not ended:
-                return
-            if self.pictures.total() < min(_FEW, cases):
-                reasons = self.answers
+        pictures = self.pictures.total()
+        are_few = self.answers.total() + pictures < _FEW
+        if are_few and not ended:
+            return
+        reasons = self.answers
+        if not are_few or pictures >= min(_FEW, cases):
+            reasons = self.answers + self.pictures
         if reasons.total() > self.share * cases:
             listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
             raise UserError(

@@ -1,7 +1,7 @@
 """Annotating on a Ray cluster: what each actor does."""
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
@@ -11,9 +11,11 @@ from pydantic import BaseModel
 
 from xraygen.annotators.base import Project, Settings
 from xraygen.annotators.failures import Failures, is_of_pictures
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.llm.shared import ForAll
 from xraygen.annotators.load import Checked, load
 from xraygen.core.cases import case_of, id_of, refuse_long
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity, sha256
 from xraygen.core.study import AnnotationRecord, Case
@@ -53,6 +55,14 @@ class Annotating(Job):
             "code": code_hash(_LAYERS, self.project.root),
         }
 
+    @property
+    def has_model(self) -> bool:
+        return any(part.annotator not in _ALONE for part in self._parts())
+
+    def _parts(self) -> list[Settings]:
+        settings = self.approaches[self.name]
+        return [settings, *settings.parts(self.approaches)]
+
     def _content(self, reads: str) -> str:
         path = self.project.root / reads
         if path.is_file():
@@ -61,12 +71,11 @@ class Annotating(Job):
 
     def share(self, run: str) -> Shared | None:
         """None for approaches that neither store answers nor ask servers."""
-        settings = self.approaches[self.name]
-        parts = [settings, *settings.parts(self.approaches)]
-        if all(part.annotator in _ALONE for part in parts):
+        if not self.has_model:
             return None
         llm = self.project.llm
-        if llm.provider == "local":
+        asks = any(isinstance(part, LlmSettings) for part in self._parts())
+        if llm.provider == "local" or not asks:
             return Shared(Service, self.project.root)
         has_key = bool(os.environ.get(llm.api_key_env))
         asking = partial(ForAll, llm, self.project.regions, run, has_key)
@@ -96,7 +105,7 @@ class Annotating(Job):
 
     def check(self, counts: Counts, expected: int) -> None:
         """Rows that could not be worked on count as failed, whatever the approach."""
-        answers = counts.reasons.get("answers", {}) | counts.reasons.get("rows", {})
+        answers = Counter(counts.reasons.get("answers")) + Counter(counts.reasons.get("rows"))
         pictures = counts.reasons.get("pictures", {})
         failures = Failures(self.project.llm.max_failed, answers, pictures)
         failures.check(expected, ended=counts.records == expected)
@@ -157,5 +166,8 @@ def _case_or_failed(row: Row, pictures: bool) -> Case | AnnotationRecord:
 def _failed(row: Row, reason: str) -> AnnotationRecord:
     """A record of a row without an annotation; named by its place where it has no id."""
     return AnnotationRecord(
-        id=id_of(row.cells) or row.place, annotation=None, error=reason, usage={"unusable_row": 1}
+        id=id_of(row.cells) or row.place,
+        annotation=None,
+        error=printable(reason),
+        usage={"unusable_row": 1},
     )

@@ -104,7 +104,8 @@ class Vlm(VlmModel, Annotator):
 
         settings = self.settings
         base, _, commit = source(name, settings.revision)
-        device, dtype = placement()
+        device = self.devices[0].partition(":")[0]
+        _, dtype = placement()
         # These say where an answer ends, and what is stored with it.
         prompts = (json_answer, pieces, region_names, silence)
         modules = (*prompts, decoding, answer_confidence, vlm_model)

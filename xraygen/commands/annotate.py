@@ -46,7 +46,7 @@ def annotate(
 
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
-    where = cluster(address, actors, gpus, form)
+    where = cluster(address, actors, gpus, form, cases, out)
     settings = params.load()
     if where is not None:
         _on_cluster(cases, approach, out, where, form or "jsonl", settings)

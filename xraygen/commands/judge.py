@@ -56,7 +56,7 @@ def judge(
     """
     if dry_run == (out is not None):
         raise click.UsageError("Give either --out or --dry-run.")
-    where = cluster(address, actors, gpus, form)
+    where = cluster(address, actors, gpus, form, pairs, out)
     if where is not None:
         _on_cluster(pairs, name, out, where, form or "jsonl")
     else:

@@ -75,10 +75,18 @@ def ray_options(command: Callable) -> Callable:
 
 
 def cluster(
-    address: str | None, actors: int | None, gpus: float | None, form: str | None
+    address: str | None,
+    actors: int | None,
+    gpus: float | None,
+    form: str | None,
+    *paths: str | None,
 ) -> "Cluster | None":
-    """Where to run, None = without Ray. UsageError: options that contradict each other."""
+    """Where to run, None = without Ray. `paths`: of input and output, which may be URLs with Ray.
+    UsageError: options that contradict each other.
+    """
     if address is None:
+        if any(path and "://" in path for path in paths):
+            raise click.UsageError("URLs are for --ray, which is not given.")
         for name, value in (("--actors", actors), ("--gpus", gpus), ("--format", form)):
             if value is not None:
                 raise click.UsageError(f"{name} is for --ray, which is not given.")

@@ -130,7 +130,9 @@ def are_names(columns: Iterable[str]) -> bool:
     """Whether these may be names of columns. A first line of other things is not to be repeated in
     an error: it may hold what a report says.
     """
-    return not any(len(name) > _MAX_NAME or "\n" in name for name in columns)
+    columns = list(columns)
+    long = any(len(name) > _MAX_NAME or "\n" in name for name in columns)
+    return not long and not has_lone_surrogate(columns)
 
 
 def _listed(names: Sequence[str]) -> str:

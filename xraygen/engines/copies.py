@@ -27,27 +27,40 @@ class Copies:
     """
 
     def __init__(self, build: Callable[[str], Work], devices: Sequence[str], name: str) -> None:
-        context = multiprocessing.get_context("spawn")
+        self._build = build
+        self._devices = list(devices)
         self._name = name
-        self._jobs, self._results = context.Queue(), context.Queue()
-        self._jobs.cancel_join_thread()  # no job that is left has to be sent before this one ends
-        self._processes = {
-            device: context.Process(
-                target=_work, args=(build, device, self._jobs, self._results), daemon=True
-            )
-            for device in devices
-        }
-        self.end = weakref.finalize(self, _kill, list(self._processes.values()))
-        self._started = False
+        self._end: Callable[[], object] | None = None
 
     def put(self, job: Any) -> None:
         """A process that is free will take it."""
-        if not self._started:
-            self._started = True
-            for process in self._processes.values():
-                process.start()
+        if self._end is None:
+            self._start()
         # As bytes: torch would share the memory of each tensor, for each a file that stays open.
         self._jobs.put(pickle.dumps(job))
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._jobs, self._results = context.Queue(), context.Queue()
+        self._jobs.cancel_join_thread()  # no job that is left has to be sent before this one ends
+        self._processes = [
+            context.Process(
+                target=_work,
+                args=(self._build, device, self._jobs, self._results),
+                name=device,
+                daemon=True,
+            )
+            for device in self._devices
+        ]
+        self._end = weakref.finalize(self, _kill, self._processes)
+        for process in self._processes:
+            process.start()
+
+    def end(self) -> None:
+        """Also of the jobs that are under way. Another job starts the processes again."""
+        if self._end:
+            self._end()
+        self._end = None
 
     def get(self) -> Any:
         """A result, as soon as there is one. Raises what a process raised. UserError: one has been
@@ -68,12 +81,12 @@ class Copies:
             raise
 
     def _check(self) -> None:
-        for device, process in self._processes.items():
+        for process in self._processes:
             if (code := process.exitcode) is not None:
                 how = signal.Signals(-code).name if code < 0 else f"status {code}"
                 raise UserError(
-                    f"model {self._name}: its process on {device} ended by {how}, probably because "
-                    "memory ran out; take a smaller batch"
+                    f"model {self._name}: its process on {process.name} ended by {how}, "
+                    "probably because memory ran out; take a smaller batch"
                 )
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, RootModel
+from pydantic_core import to_json
 
 from xraygen.core.cases import pair_of, refuse_long
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.files import identity
 from xraygen.core.study import Record
-from xraygen.core.tables import LONE_SURROGATE, parquet_module
+from xraygen.core.tables import LONE_SURROGATE, has_lone_surrogate, parquet_module
 from xraygen.engines.cluster.code import code_hash
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.shards import PAIRS, Row
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 ERROR = "judge_error"  # the column that says why a row has no judgement
 _LAYERS = ("core", "language", "engines", "judges")  # what the stage evaluate depends on
+_SCALAR = str | int | float | None
 # Settings that shape no opinion.
 _LIMITS = {"api_key_env", "batch", "concurrency", "max_cost_usd", "prices", "timeout"}
 
@@ -52,6 +55,10 @@ class Judging(Job):
             "settings": settings | model,
             "code": code_hash(_LAYERS, self.root),
         }
+
+    @property
+    def has_model(self) -> bool:
+        return load(self.name, self.settings).plan([]) is not None
 
     def share(self, run: str) -> Shared | None:
         return share(self.name, self.settings, self.root)
@@ -102,7 +109,12 @@ class JudgeRows(Work):
 
     def failed(self, row: Row, reason: str) -> Judged:
         found = Opinion(None, verdict="failed").columns()
-        return _judged(row.cells, found | {ERROR: f"{row.place}: {reason}"})
+        readable = {
+            name: cell
+            for name, cell in row.cells.items()
+            if isinstance(cell, _SCALAR) and not has_lone_surrogate([name, cell])
+        }
+        return _judged(readable, found | {ERROR: printable(f"{row.place}: {reason}")})
 
     def count(self, record: BaseModel, counts: Counts) -> None:
         assert isinstance(record, Judged)
@@ -122,25 +134,32 @@ def _pair(row: Row) -> dict | str:
     """The pair in a row, or why it is none."""
     if row.problem:
         return row.problem
+    if has_lone_surrogate(row.cells):
+        return LONE_SURROGATE
     try:
         pair = pair_of(row.cells, "")
         for name in ("reference", "candidate"):
             refuse_long(name, pair[name], "")
-        for cell in pair.values():
-            if not isinstance(cell, str):
-                _as_json(cell).encode()
-    except UnicodeEncodeError:
-        return LONE_SURROGATE
+        return {name: _plain(cell) for name, cell in pair.items()}
     except UserError as error:
         return str(error).removeprefix(": ")
-    return pair
+    except (ValueError, RecursionError):
+        return "a column has a lone surrogate, or lists nested too deeply"
+
+
+def _plain(cell: object) -> object:
+    """The cell as JSON. ValueError, RecursionError: it cannot be written."""
+    if isinstance(cell, _SCALAR):
+        return cell
+    plain = json.loads(_as_json(cell))
+    to_json(plain)
+    return plain
 
 
 def _judged(cells: dict, found: dict) -> Judged:
     """The row as it is written without Ray: what the judgement replaces is left out."""
     kept = {name: cell for name, cell in cells.items() if name not in found and name != ERROR}
-    readable = _as_json(kept).encode("utf-8", "replace")  # of a row that failed
-    return Judged(json.loads(readable) | found)
+    return Judged(kept | found)
 
 
 def _as_json(cell: object) -> str:

@@ -22,6 +22,7 @@ Span = tuple[int, int]
 _ORDER: tuple[Support, ...] = ("verbatim", "reworded", "unsupported")
 _ALIGNER = Aligner([])  # has learned no exchanges: claims.py has those
 _QUALIFYING = SIDES | GRADES
+_WORD = re.compile(r"[a-z0-9]")
 _GROUP_ENDS = re.compile(r"[,;:.]|\b(?:and|or|with|but)\b")
 _REDACTED = "xxxx"  # stands for a word that was removed for privacy
 _KEPT = 250_000  # characters of sentences that are kept as read
@@ -142,7 +143,7 @@ class Report:
         result = [first]
         for start, end in others:
             before = result[-1][1]
-            if start <= before or not words(self._report[before:start]).lower:
+            if start <= before or not _WORD.search(self._report[before:start].lower()):
                 result[-1] = (result[-1][0], max(end, before))
             else:
                 result.append((start, end))

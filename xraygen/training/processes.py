@@ -87,6 +87,12 @@ def _launch(count: int, module: str) -> None:
             rdzv_endpoint="localhost:0",  # a free port
             local_addr="localhost",
             max_restarts=0,
+            # What `nohup` or a shell lets this process ignore stays ignored.
+            signals_to_handle=",".join(
+                number.name
+                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+                if signal.getsignal(number) != signal.SIG_IGN
+            ),
             # Only the first process writes to the terminal.
             logs_specs=DefaultLogsSpecs(logs, dict.fromkeys(range(1, count), Std.ALL)),
         )
@@ -100,7 +106,7 @@ def _launch(count: int, module: str) -> None:
             _raise_first(error.failures, Path(logs))
         except (OSError, RendezvousError, torch.distributed.DistError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"finetune: its processes cannot be connected: {reason}") from None
+            raise UserError(f"finetune: its processes cannot be started: {reason}") from None
 
 
 def _raise_first(failures: Mapping[int, "ProcessFailure"], logs: Path) -> None:
@@ -118,7 +124,8 @@ def _raise_first(failures: Mapping[int, "ProcessFailure"], logs: Path) -> None:
     failure = failures[rank]
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
-        _print_log(rank, logs)
+        if failure.exitcode != -signal.SIGKILL:
+            _print_log(rank, logs)
         raise UserError(
             f"finetune: process {rank} was killed by {name}; if memory ran out, lower "
             "max_batch_tokens; started again, training goes on from its last checkpoint"

@@ -286,8 +286,8 @@ class _FrozenStaysFrozen(TrainerCallback):
 def _without_casts(
     network: torch.nn.Module, params: FinetuneParams
 ) -> contextlib.AbstractContextManager:
-    """Without peft's casts of each LoRA layer's input to float32, the precision of its weights, which
-    autocast takes back: an eighth of all kernels of a step, and copies that the backward keeps.
+    """peft casts the input of each LoRA layer to float32, the precision of its weights, and
+    autocast takes that back: an eighth of all kernels of a step, and copies for the backward.
     """
     if params.method == "full":
         return contextlib.nullcontext()

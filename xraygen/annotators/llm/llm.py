@@ -109,7 +109,7 @@ class Llm(Annotator):
 
     def _record(self, outcome: Outcome) -> AnnotationRecord:
         """Tokens are counted for the first case with this question; they were paid for once. On a
-        cluster that is the first one that any worker has come to.
+        cluster that is the first one that any worker reaches.
         """
         id = outcome.case.id
         reply = outcome.reply

@@ -29,7 +29,7 @@ class ForAll(Service):
     ) -> None:
         super().__init__()
         self.replies = Replies(llm, regions)
-        self.driver_has_key = driver_has_key
+        self._driver_has_key = driver_has_key
         self._here = Here(self.replies)
         self._start = time.monotonic()
         self._counted = Counted(cache_folder() / "counted" / f"{run}.jsonl")
@@ -38,7 +38,9 @@ class ForAll(Service):
         return await self._here.find(asked)
 
     async def ask(self, asked: Asked, messages: Messages) -> Answer:
-        check_key(self.replies.server.key, self.driver_has_key)
+        if self._driver_has_key:
+            check_key(self.replies.server.key)
+            self._driver_has_key = False  # once is enough
         return await self._here.ask(asked, messages)
 
     async def count(self, key: str, id: str, cost: float) -> bool:

@@ -54,12 +54,11 @@ class TrainedOn:
 
 
 def _refuse_partly_served(adapter: Path, where: str) -> None:
-    """UserError: the adapter is of more than the language model. vLLM drops its other weights with
-    only a warning (vllm-project/vllm#23796).
+    """UserError: the adapter is of more than the language model. vLLM drops its other weights, with
+    only a warning or none (vllm-project/vllm#23796).
     """
     if parts := " and ".join(sorted(model.adapted_parts(adapter) - {"language"})):
         raise UserError(
-            f"{where}.reads: {adapter} is an adapter of {parts}, which a server such as vLLM "
-            "leaves out with only a warning; run `xraygen merge` on it, serve the new folder, and "
-            "read that"
+            f"{where}.reads: {adapter} is an adapter of {parts}, and a server such as vLLM leaves "
+            "those weights out; run `xraygen merge` on it, serve the new folder, and read that"
         )

@@ -3,19 +3,21 @@ time.
 """
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from xraygen.core.errors import UserError
-from xraygen.engines.cluster.job import Counts, Job
+from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.parts import Parts
-from xraygen.engines.cluster.shards import Shard
+from xraygen.engines.cluster.shards import Row, Shard
+from xraygen.engines.cluster.urls import one_line
+from xraygen.engines.generation import OutOfMemory
 
 _AS_A_WHOLE = 2  # times that a shard is begun before its rows are worked on one by one
+_STARTS = 4  # of each actor, without one that succeeds
 
 
 class Attempts:
@@ -24,9 +26,18 @@ class Attempts:
     """
 
     def __init__(self) -> None:
+        self._starting = 0
         self._begun: dict[int, int] = {}
         self._row: dict[int, int] = {}  # under way, by shard
         self._deadly: dict[int, list[int]] = {}
+
+    def starting(self) -> int:
+        """How many actors have begun to load their model since the last one that has."""
+        self._starting += 1
+        return self._starting
+
+    def started(self) -> None:
+        self._starting = 0
 
     def begin(self, shard: int) -> list[int] | None:
         """None = work on it as a whole; otherwise row by row, without these, which have killed the
@@ -44,18 +55,29 @@ class Attempts:
         self._row[shard] = number
 
 
+class Setting(NamedTuple):
+    """What all actors are made with. `folder`: the project's, on every node. `attempts`: the handle
+    of an `Attempts`. `actors`: their number.
+    """
+
+    job: Job
+    shared: Any
+    parts: Parts
+    folder: Path
+    attempts: Any
+    actors: int
+
+
 class Actor:
     """Errors that concern all rows are returned, not raised: Ray would start the actor again."""
 
-    def __init__(self, job: Job, shared: Any, parts: Parts, folder: Path, attempts: Any) -> None:
-        """`folder`: the project's, on every node. `attempts`: the handle of an `Attempts`."""
-        self.parts = parts
-        self.attempts = attempts
-        self.tables = job.tables
+    def __init__(self, setting: Setting) -> None:
+        self.parts = setting.parts
+        self.attempts = setting.attempts
+        self.tables = setting.job.tables
         self.error = ""
         try:
-            _enter(folder)
-            self.work = job.start(shared)
+            self.work = _started(setting)
         except UserError as error:
             self.error = str(error)
 
@@ -74,18 +96,16 @@ class Actor:
         }
 
     def _counts(self, shard: Shard) -> Counts:
-        import ray
-
         # Ray repeats a task whose result it has lost.
         if counts := self.parts.counted(shard):
             return counts
-        deadly = ray.get(self.attempts.begin.remote(shard.index))
+        deadly = _ask(self.attempts.begin, shard.index)
         if deadly is None:
             try:
-                return self._write(shard, self.work(shard.rows()))
-            except UserError:
-                raise
-            except Exception:
+                return self._write(shard, self.work(_rows(shard)))
+            except Exception as error:
+                if _concerns_all(error):
+                    raise
                 deadly = []
         return self._write(shard, self._one_by_one(shard, deadly))
 
@@ -93,30 +113,61 @@ class Actor:
         return self.parts.write(shard, records, self.work.count, self.tables)
 
     def _one_by_one(self, shard: Shard, deadly: list[int]) -> Iterator[BaseModel]:
-        import ray
-
-        for number, row in enumerate(shard.rows()):
+        for number, row in enumerate(_rows(shard)):
             if number in deadly:
                 yield self.work.failed(row, "it ended the process that worked on it")
                 continue
-            ray.get(self.attempts.row.remote(shard.index, number))
+            _ask(self.attempts.row, shard.index, number)
             try:
                 records = list(self.work([row]))
-            except UserError:
-                raise
-            except Exception as error:  # its message may quote the report
-                records = [self.work.failed(row, f"raises {type(error).__name__}")]
+            except Exception as error:
+                if _concerns_all(error):
+                    raise
+                # The message of an error may quote the report.
+                reason = str(error) if isinstance(error, OutOfMemory) else type(error).__name__
+                records = [self.work.failed(row, f"cannot be worked on: {reason}")]
             yield from records
 
 
-def _enter(folder: Path) -> None:
-    """The project's folder: models and plugins are there."""
+def _concerns_all(error: Exception) -> bool:
+    return isinstance(error, UserError) and not isinstance(error, OutOfMemory)
+
+
+def _ask(method: Any, *arguments: object) -> Any:
+    import ray
+
+    return ray.get(method.remote(*arguments))
+
+
+def _started(setting: Setting) -> Work:
+    import ray
+
+    if _ask(setting.attempts.starting) > _STARTS * setting.actors:
+        raise UserError(
+            "the processes that load the model end before they have, maybe for lack of memory; "
+            "lower --actors"
+        )
     try:
-        os.chdir(folder)
+        os.chdir(setting.folder)  # models and plugins are there
     except OSError:
         raise UserError(
-            f"{folder}: is not on the node {os.uname().nodename}; the project has to be at the "
-            "same path on every node of the cluster"
+            f"{setting.folder}: is not on the node {os.uname().nodename}; the project has to be at "
+            "the same path on every node of the cluster"
         ) from None
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    if not ray.get_gpu_ids():
+        # Ray lets an actor that has asked for no GPU see all of them.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    work = setting.job.start(setting.shared)
+    _ask(setting.attempts.started)
+    return work
+
+
+def _rows(shard: Shard) -> Iterator[Row]:
+    """UserError: the file cannot be read."""
+    try:
+        yield from shard.rows()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the libraries of file systems raise
+        problem = f"cannot be read: {one_line(error)}; run again to go on"
+        raise UserError(f"{shard.file.name}: {problem}") from None

@@ -23,6 +23,8 @@ def connected(address: str) -> Iterator[None]:
     """
     check(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address:  # one attempt of 40 s, where another kind of server answers, instead of 20
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     try:
         import ray
         import ray.data

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from xraygen.engines.cluster.shards import CASES, Columns, Row
+from xraygen.engines.cluster.shards import CASES, LEAST, SMALL, Columns, Row
 
 _REASONS = 100  # of each kind are counted apart
 
@@ -72,6 +72,18 @@ class Job(ABC):
     """
 
     columns: ClassVar[Columns] = CASES
+
+    @property
+    def shard_size(self) -> int:
+        """Bytes of the input in a shard, at least. A model takes many times as long for a case as
+        other code, so that a short input would otherwise keep a single actor busy.
+        """
+        return SMALL if self.has_model else LEAST
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model of many weights, or a server, answers."""
+        return False
 
     @abstractmethod
     def identity(self) -> dict:

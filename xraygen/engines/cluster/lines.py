@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import IO
 
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.tables import (
     LONE_SURROGATE,
@@ -85,7 +86,9 @@ def json_rows(
         yield checked(at, cells, problem)
 
 
-def table_head(file: IO[bytes], size: int, name: str, needed, optional) -> tuple[Head, int]:
+def table_head(
+    file: IO[bytes], size: int, name: str, needed: tuple[str, ...], optional: tuple[str, ...]
+) -> tuple[Head, int]:
     """The head of a table, and where its rows begin. UserError: see `read_head`."""
     ahead = _Lines(lines(file, 0, size))
     head = read_head(ahead, name, needed, optional)
@@ -169,6 +172,8 @@ def _records(
 
 def checked(at: int, cells: dict, problem: str | None) -> Found:
     """A cell with what is no text is null."""
+    if problem:
+        problem = printable(problem)  # it may quote names
     if has_lone_surrogate(cells.values()):
         known = {name: None if has_lone_surrogate([cell]) else cell for name, cell in cells.items()}
         return at, known, problem or LONE_SURROGATE

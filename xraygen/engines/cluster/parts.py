@@ -146,6 +146,10 @@ class Parts:
             file.write(counts.model_dump_json().encode())
         return counts
 
+    def is_complete(self) -> bool:
+        """Whether the manifest says so."""
+        return "shards" in json.loads(self.folder.read(MANIFEST))
+
     def complete(self, made_from: dict, shards: int, counts: Counts) -> None:
         self._write_manifest({"made_from": made_from, "shards": shards} | counts.model_dump())
 

@@ -1,6 +1,5 @@
 """The input as shards: parts of files that are read independently of each other."""
 
-import contextlib
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import IO, Any, NamedTuple
@@ -10,12 +9,11 @@ from xraygen.core.errors import UserError
 from xraygen.core.study import Record
 from xraygen.core.tables import Head, is_empty
 from xraygen.engines.cluster import lines, parquet
-from xraygen.engines.cluster.source import File, files, fingerprint
-from xraygen.engines.cluster.urls import filesystem, one_line, shown
-
-__all__ = ["CASES", "LEAST", "MOST", "PAIRS", "Columns", "Row", "Shard", "fingerprint", "plan"]
+from xraygen.engines.cluster.source import File, files, opened
+from xraygen.engines.cluster.urls import one_line, shown
 
 LEAST = 2**20  # bytes of a shard
+SMALL = 2**16  # where each case takes long
 MOST = 10_000  # shards of one run
 _FIRST = 100  # rows of a JSON Lines file that show which columns it has
 
@@ -62,10 +60,10 @@ class Shard(Record):
 
     def rows(self) -> Iterator[Row]:
         """The rows, in order. Those that cannot be used have a `problem`, which is no error of this
-        function. OSError: the file cannot be read.
+        function. UserError: the file has changed. OSError: it cannot be read.
         """
         unit = "row" if self.file.kind == ".parquet" else "at byte"
-        with opened(self.file.url) as file:
+        with opened(self.file) as file:
             for at, cells, problem in self._found(file):
                 if not problem and not self.columns.empty and is_empty(cells):
                     continue
@@ -84,13 +82,6 @@ class Shard(Record):
         missing = dict.fromkeys(filled)
         for at, cells, problem in lines.json_rows(found, needed, optional):
             yield at, missing | cells if filled and not problem else cells, problem
-
-
-@contextlib.contextmanager
-def opened(url: str) -> Iterator[IO[bytes]]:
-    system, path = filesystem(url)
-    with system.open(path, "rb", block_size=2**20) as file:
-        yield file
 
 
 def plan(
@@ -123,7 +114,7 @@ def _planned(file: File, step: int, columns: Columns) -> Iterator[Shard]:
         for start in range(0, file.size, step):
             yield _changed(whole, start=start, end=min(start + step, file.size))
         return
-    with opened(file.url) as stream:
+    with opened(file) as stream:
         if file.kind == ".parquet":
             needed, optional, *_ = columns
             for start, end in parquet.ranges(stream, step, file.name, needed, optional):
@@ -142,9 +133,16 @@ def _changed(shard: Shard, **changes: Any) -> Shard:
 
 
 def _filled(whole: Shard) -> tuple[str, ...]:
-    """The optional columns that the first rows have. UserError: all of them lack a needed one."""
-    rows = [row for row in islice(whole.rows(), _FIRST) if row.cells]
+    """The optional columns that the first rows have. UserError: all of them lack a needed one, or
+    none of many can be used.
+    """
+    first = list(islice(whole.rows(), _FIRST))
+    rows = [row for row in first if row.cells]
     if rows and not any(set(whole.columns.needed) <= row.cells.keys() for row in rows):
         raise UserError(f"{whole.file.name}: {rows[0].problem}")
+    if len(first) == _FIRST and all(row.problem for row in first):
+        raise UserError(
+            f"{whole.file.name}: none of its first {_FIRST} rows can be used: {first[0].problem}"
+        )
     named = set().union(*(row.cells for row in rows))
     return tuple(column for column in whole.columns.optional if column in named)

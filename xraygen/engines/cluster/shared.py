@@ -2,9 +2,9 @@
 and asks servers, so that no node writes SQLite over a network file system, no question is asked
 twice, and limits hold for the cluster as a whole.
 
-It is the driver's: it ends with it, and goes on when a worker is killed. Arguments are sent in
-pieces so small that Ray hands them over directly: larger ones would lie in its object store, which
-may be written to disk.
+It is the driver's: it ends with it, and goes on when a worker is killed. Arguments and
+large results are sent in pieces so small that Ray hands them over directly: larger ones would lie
+in its object store, which may be written to disk.
 """
 
 from __future__ import annotations
@@ -140,11 +140,11 @@ def _pieces(content: object) -> list[bytes]:
     return [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
 
 
-def check_key(name: str, driver_has_it: bool) -> None:
-    """In the actor. UserError: the key is in the environment of the command that started the run,
-    but not here. `name`: of the environment variable.
+def check_key(name: str) -> None:
+    """In the actor, where the key is in the environment of the command that started the run.
+    UserError: it is not here as well. `name`: of the environment variable.
     """
-    if driver_has_it and not secret(name):
+    if not secret(name):
         raise UserError(
             f"{name}: is set here, and not in the environment in which the cluster was started; "
             "put it into the file .env in the project's folder"

@@ -1,9 +1,13 @@
 """The files of an input: one file, or those in a folder."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
+from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
+from xraygen.core.tables import has_lone_surrogate
 from xraygen.engines.cluster.urls import absolute, filesystem, one_line, shown
 
 KINDS = (".jsonl", ".csv", ".tsv", ".parquet")
@@ -72,6 +76,17 @@ def files(source: str) -> list[File]:
     return found
 
 
+@contextlib.contextmanager
+def opened(file: File) -> Iterator[IO[bytes]]:
+    """UserError: it has changed since the shards were planned."""
+    system, path = filesystem(file.url)
+    info = system.info(path)
+    if (info["size"], _stamp(info)) != (file.size, file.stamp):
+        raise UserError(f"{file.name}: has changed while it was being read; start again")
+    with system.open(path, "rb", block_size=2**20) as stream:
+        yield stream
+
+
 def fingerprint(source: str) -> list[list]:
     """[name, size, stamp] of each file: what differs where the input does."""
     return [[file.name, file.size, file.stamp] for file in files(source)]
@@ -80,8 +95,13 @@ def fingerprint(source: str) -> list[list]:
 def _file(url: str, name: str, info: dict) -> File:
     if info["size"] is None:
         raise UserError(f"{shown(url)}: its server does not say how large it is; copy it here")
-    stamp = next((str(info[key]) for key in _STAMPS if info.get(key) is not None), "")
-    return File(url, name, info["size"], stamp)
+    if has_lone_surrogate([name]):
+        raise UserError(f"{printable(name)}: its name is not UTF-8; rename it")
+    return File(url, name, info["size"], _stamp(info))
+
+
+def _stamp(info: dict) -> str:
+    return next((str(info[key]) for key in _STAMPS if info.get(key) is not None), "")
 
 
 def _is_hidden(name: str) -> bool:

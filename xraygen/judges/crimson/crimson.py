@@ -68,6 +68,7 @@ class Crimson(Judge):
         dialect = Dialect(f"{settings.model} at {settings.base_url}", forms("assessment", SCHEMA))
         self.chat = Chat(settings.model, settings.max_tokens, dialect, budget, settings.seed)
         self._opinions: dict[str, Opinion] = {}  # of this run, by question
+        self._has_forgotten = False  # opinions of this run
 
     @property
     def server_key(self) -> str:
@@ -93,9 +94,11 @@ class Crimson(Judge):
         refuses every question, or `max_cost_usd` would be exceeded; the answers until then are
         stored.
         """
-        # Not those of earlier calls in a service, whose run does not end; of others a few.
-        if not self.answers.stored or len(self._opinions) > _REMEMBERED:
+        if not self.answers.stored:  # in a service, whose run does not end
             self._opinions.clear()
+        elif len(self._opinions) > _REMEMBERED:  # on a cluster, of earlier shards
+            self._opinions.clear()
+            self._has_forgotten = True
         questions = [_question(pair) for pair in pairs]
         self._find_or_ask(questions)
         return [self._opinions[asked] for asked in questions]
@@ -127,7 +130,7 @@ class Crimson(Judge):
         missing = [asked for asked in new if asked not in stored]
         if not missing:
             return
-        had_opinions = bool(self._opinions)
+        had_opinions = self._has_forgotten or bool(self._opinions)
         self._ask(missing)
         refused = [self._opinions[asked] for asked in missing]
         if not had_opinions and all(opinion.verdict == "failed" for opinion in refused):

@@ -50,7 +50,7 @@ class Green(Judge):
     Settings: ClassVar = GreenSettings
     settings: GreenSettings
     name = "green"
-    _has_answered = False  # in an earlier call, of another part of the same pairs
+    _has_answered = False  # in an earlier call of this run: on a cluster, about another shard
     reads_answers = "Read from the column completion, as green-score 0.0.12 reads GREEN's answers"
 
     @cached_property
@@ -110,7 +110,8 @@ class Green(Judge):
             opinions |= self._ask(missing)
         new = [opinions[question] for question in missing]
         _check_answered(new, some_found=bool(found) or self._has_answered)
-        self._has_answered = self._has_answered or bool(opinions)
+        if opinions and self.answers.stored:  # else in a service, whose calls are not of one run
+            self._has_answered = True
         return [opinions[question] for question in prompts]
 
     def clinical(self, pairs: Sequence[tuple[str, str]]) -> list[Clinical | None]:
