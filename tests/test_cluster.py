@@ -149,9 +149,9 @@ def test_a_poisoned_case_fails_alone(nodes, project):
     before = begun(project)
     counts = run(job_of(project, 0.4), "input", str(out), Cluster(nodes.address))
     assert begun(project) == before
-    written = (out / "manifest.json").stat().st_mtime_ns
+    written = (out / "_manifest.json").stat().st_mtime_ns
     run(job_of(project, 0.4), "input", str(out), Cluster(nodes.address))
-    assert (out / "manifest.json").stat().st_mtime_ns == written  # it has the usage of the first
+    assert (out / "_manifest.json").stat().st_mtime_ns == written  # it has the usage of the first
     found = records(out)
     assert [one.id for one in found] == [
         *(f"{name}-{at}" for name in "abc" for at in range(3)),
@@ -168,7 +168,7 @@ def test_a_poisoned_case_fails_alone(nodes, project):
     }
     assert "report" in failed["c-3"]
     assert (counts.records, counts.failed) == (76, 29)
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = json.loads((out / "_manifest.json").read_text())
     assert (manifest["shards"], manifest["records"], manifest["failed"]) == (5, 76, 29)
 
 
@@ -198,7 +198,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(nodes, project)
     out = project / "out"
     arguments = ("--approach", "careless", "--ray", nodes.address)
     killed = command(project, *arguments)
-    wait_for((out / "manifest.json").exists)
+    wait_for((out / "_manifest.json").exists)
     with pytest.raises(UserError, match="another run is writing there"):
         run(job_of(project), "input", str(out), Cluster(nodes.address))
     wait_for(lambda: list(out.glob("part-*")))
@@ -380,7 +380,7 @@ def test_a_cluster_without_the_gpus_is_refused():
 def test_parts_of_unknown_origin_are_refused(tmp_path, manifest):
     (tmp_path / "part-000000.jsonl").write_text("{}")
     if manifest is not None:
-        (tmp_path / "manifest.json").write_text(manifest)
+        (tmp_path / "_manifest.json").write_text(manifest)
     with (
         pytest.raises(UserError, match="were made from"),
         Parts(str(tmp_path), "jsonl").begun({"input": 1}),

@@ -1,5 +1,7 @@
 """The folder of results: part-<shard> for each shard, _counts/ with what is counted of each, and
-manifest.json, which says what they were made from.
+_manifest.json, which says what they were made from.
+
+Readers of folders of Parquet files skip names that begin with an underscore.
 
 A part is written under another name and renamed, so that one that is there is complete. A part
 whose counts are not there is made again, with the same content.
@@ -19,7 +21,7 @@ from xraygen.engines.cluster.job import Counts
 from xraygen.engines.cluster.shards import Shard
 from xraygen.engines.cluster.urls import Folder
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"
 _COUNTS = "_counts"
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from tqdm import tqdm
-
 from xraygen.engines.cluster.connection import check, connected
 from xraygen.engines.cluster.formats import Format
 from xraygen.engines.cluster.job import Counts, Job
@@ -75,6 +73,8 @@ def _work_on(
     """Adds what is counted of the missing shards to `total`. `shards`: their number with those that
     are finished.
     """
+    from tqdm import tqdm
+
     try:
         finished = shards - len(missing)
         with tqdm(
