@@ -25,8 +25,10 @@ green: .venv/.installed-pipeline,vlm,llm,green .venv/.installed-green-score
 test: .venv/.installed-pipeline,vlm,llm,green,qlora,dicom,serve,cluster,test .venv/.installed-green-score browser
 	ruff check -q
 	ruff format -q --check
-	mypy
-	pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@# The tests wait for servers and browsers now and then; mypy uses that time. What it says comes last.
+	@echo "mypy and pytest"; mypy >.venv/.mypy 2>&1 & mypy=$$!; \
+	pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$mypy; types=$$?; cat .venv/.mypy; test $$tests$$types = 00
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

@@ -66,12 +66,17 @@ def pytest_collection(session: pytest.Session):
         gc.enable()
 
 
+# Files without a slow test that take as long as one.
+LONG = "test_vlm test_pull_request test_diff test_proxy test_browser_service test_families".split()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests come first, so that no worker of pytest-xdist is left with one
-    of them at the end.
+    """Files with the most slow tests come first, then the long ones, so that no worker of
+    pytest-xdist is left with one of them at the end.
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])  # a stable sort: within a file the order stays
+    # A stable sort: within a file the order stays.
+    items.sort(key=lambda item: (-slow[item.path], item.path.stem not in LONG))
 
 
 def chosen_up_to_rounding(model, row: dict, said: list[int], numbers: Sequence[float] = ()) -> bool:

@@ -55,13 +55,15 @@ settings = FinetuneParams.model_validate_json(Path("settings.json").read_bytes()
 if __name__ == "__main__":
     copying.run(settings.processes, "run", main)
 """
-BY_HAND = "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"
+# What torchrun starts are forked processes: `python` is forked.py's.
+BY_HAND = "torch.distributed.run --standalone --nproc_per_node=2 --no-python python -m".split()
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 def start(folder: Path, *command: str):
-    return forked.start(*command, cwd=folder, variables=VARIABLES)
+    variables = VARIABLES | {"PATH": forked.path()}
+    return forked.start(*command, cwd=folder, variables=variables)
 
 
 def status(process) -> int:
