@@ -127,7 +127,7 @@ def begun(project: Path) -> Counter[str]:
 def wait_for(what: Callable[[], object]) -> None:
     end = time.monotonic() + _PATIENCE
     while not what():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "nothing has happened"
         time.sleep(0.02)
 
 
@@ -138,7 +138,7 @@ def test_a_poisoned_case_fails_alone(nodes, project):
     """
     write_cases(project / "input/a.jsonl", ["fine", "please raise", "fine"])
     write_cases(project / "input/b.jsonl", ["fine", "now die", "fine"])
-    write_cases(project / "input/c.jsonl", ["fine", "word " * 20_000, "fine"])
+    write_cases(project / "input/c.jsonl", ["fine", "word " * 12_000, "fine"])
     with (project / "input/c.jsonl").open("a") as file:
         file.write('{"id": "c-3", "report": 3}\n')
     write_cases(project / "input/d.jsonl", ["fail"] * 25 + ["fine"])
