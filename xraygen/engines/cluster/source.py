@@ -63,9 +63,10 @@ def files(source: str) -> list[File]:
             raise UserError(f"{shown(source)}: neither .csv, .tsv nor .jsonl, nor .parquet")
         return found
     # The URL with its host, which file systems leave out of what they list.
-    url = absolute(source).rstrip("/")
+    url = absolute(source)
+    url += "" if url.endswith("/") else "/"
     with reaching(shown(source)):
-        found = [_file(f"{url}/{name}", name, info) for name, info in _listed(system, path)]
+        found = [_file(url + name, name, info) for name, info in _listed(system, path)]
     kinds = sorted({file.kind for file in found})
     if not found:
         raise UserError(f"{shown(source)}: no .csv, .tsv, .jsonl or .parquet file in it")
