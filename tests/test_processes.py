@@ -96,7 +96,7 @@ def project(tmp_path, tiny_vlm) -> Path:
     write_jsonl(folder / "train.jsonl", test_finetune.made(folder, range(16), "train"))
     write_jsonl(folder / "dev.jsonl", test_finetune.made(folder, range(30, 34), "dev"))
     (folder / "run.py").write_text(RUN)
-    settings = test_finetune.params(processes=2, epochs=6, precision="float32")
+    settings = test_finetune.params(processes=2, epochs=4, precision="float32")
     (folder / "settings.json").write_text(settings.model_dump_json())
     return folder
 
