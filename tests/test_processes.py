@@ -245,6 +245,28 @@ def test_memory_that_runs_out_on_several_devices_loses_no_case(tmp_path, tiny_vl
     assert {record.raw for record in records} <= {"1", "2"} and annotate.max_batch_tokens < much
 
 
+def test_answers_that_were_under_way_at_an_error_are_not_those_of_other_cases(
+    tmp_path, tiny_vlm, monkeypatch
+):
+    """When an answer cannot be stored, and the caller goes on."""
+    shutil.copytree(tiny_vlm, tmp_path / "models" / "tiny")
+    monkeypatch.setattr("xraygen.engines.answers.cache_folder", lambda: tmp_path)
+    asked = LlmSettings(annotator="llm", reads="models/tiny", user="{report}")
+    llm = load(ROOT / "params.yaml").llm.model_copy(
+        update={"provider": "local", "max_batch_tokens": 1}
+    )
+    annotate = Local(asked, project_of(tmp_path, llm=llm), ["a", "b"])
+    annotate._copies = Copies(copying.answering, ["a", "b"], "models/tiny")
+    row = lambda text: {"input_ids": torch.tensor([ord(letter) for letter in text])}  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(annotate.kept, "keep", lambda *_: [][0])
+        with pytest.raises(IndexError):
+            annotate._answers([row("one"), row("two")])
+    said = [answer[0] for answer in annotate._answers([row("six"), row("ten")])]
+    annotate._copies.end()
+    assert said == [["six"], ["ten"]]
+
+
 def doubled(copies, jobs: list[int]) -> list[tuple]:
     for job in jobs:
         copies.put(job)

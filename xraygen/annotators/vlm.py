@@ -104,6 +104,7 @@ class Vlm(VlmModel, Annotator):
 
         settings = self.settings
         base, _, commit = source(name, settings.revision)
+        model = identity(name)
         device = self.devices[0].partition(":")[0]
         _, dtype = placement()
         # These say where an answer ends, and what is stored with it.
@@ -112,8 +113,8 @@ class Vlm(VlmModel, Annotator):
         code = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
         return Answers(
             {
-                "model": identity(name),
-                "base": identity(base),
+                "model": model,
+                "base": model if base == name else identity(base),
                 "commit": commit,
                 "device": [device, str(dtype), settings.four_bit],
                 "max_new_tokens": settings.max_new_tokens,
@@ -186,6 +187,14 @@ class Vlm(VlmModel, Annotator):
 
         A batch is stored and found as a whole: in another batch, rounding may change an answer.
         """
+        try:
+            return iter(self._asked(rows))
+        except BaseException:
+            if self._copies:  # else what they have under way would answer the next rows
+                self._copies.end()
+            raise
+
+    def _asked(self, rows: Sequence[dict[str, torch.Tensor]]) -> list[Answered]:
         answers: dict[int, Answered] = {}
         keys = [_key(row) for row in rows]
         waiting = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
@@ -211,7 +220,7 @@ class Vlm(VlmModel, Annotator):
                 continue
             answers.update(zip(chosen, made, strict=True))
             self.kept.keep("\n".join(keys[i] for i in chosen), {}, json.dumps(made))
-        return iter([answers[i] for i in range(len(rows))])
+        return [answers[i] for i in range(len(rows))]
 
     def _width(self, rows: Sequence[dict[str, torch.Tensor]], chosen: Sequence[int]) -> int:
         """Tokens that the longest row, which is the last, has at most, with its answer, times
@@ -221,7 +230,7 @@ class Vlm(VlmModel, Annotator):
         return length * max(1, self.settings.samples)
 
     def _halve(self, tokens: int) -> None:
-        """After a batch of so many did not fit."""
+        """Called when a batch of this many tokens did not fit."""
         self.max_batch_tokens = min(self.max_batch_tokens, tokens // 2)
         print(
             f"out of memory; max_batch_tokens is {self.max_batch_tokens:,} from here on",

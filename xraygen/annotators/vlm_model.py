@@ -174,7 +174,7 @@ class Answered(NamedTuple):
 
 
 class _Ends:
-    """_Ends an answer at the model's own end, after a complete annotation, and when the answer only
+    """Ends an answer at the model's own end, after a complete annotation, and when the answer only
     repeats itself, which greedy decoding would do up to the limit.
     """
 
