@@ -119,7 +119,9 @@ def plain(settings: FinetuneParams, studies: Sequence[Study], root: Path, count:
         raise UserError("all studies fit into one batch; give more --examples")
     autocast = functools.partial(torch.autocast, device, precision, enabled=precision != weights)
     with plain_loop.doing("plain: train"):
-        seconds, _ = plain_loop.train(network, batches, 1, autocast, settings.learning_rate)
+        seconds, _ = plain_loop.train(
+            network, batches, 1, autocast, settings.learning_rate, plain_loop.adam()
+        )
     done = plain_loop.measures(precision) | {
         "examples": sum(len(batch["input_ids"]) for batch in batches[1:]),
         "tokens": sum(int(batch["attention_mask"].sum()) for batch in batches[1:]),

@@ -18,6 +18,7 @@ from xraygen.annotators.vlm import Vlm
 from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.errors import UserError
 from xraygen.core.study import Case
+from xraygen.engines.generation import CausalModel, without_cudnn_attention
 from xraygen.prompting import encoding
 
 _MOST = 1024  # tokens of an answer
@@ -39,6 +40,7 @@ class RandomVlm(Vlm):
 
     def __init__(self, measure, references: dict[str, int]):
         from xraygen.annotators import vlm
+        from xraygen.engines.model import placement
 
         scale = gpu_models.scale(measure.smoke)
         settings = VlmSettings(
@@ -55,7 +57,9 @@ class RandomVlm(Vlm):
         stated = params.load()
         vlm.identity = lambda name: name  # a hash of the weights, to store answers under
         super().__init__(
-            settings, Project(measure.folder, measure.folder, stated.regions, stated.llm)
+            settings,
+            Project(measure.folder, measure.folder, stated.regions, stated.llm),
+            devices=[placement()[0]],  # one, on a machine with several GPUs too
         )
         self.kept = _NothingKept()
         # What random weights say has no words, for which this would be slow.
@@ -85,6 +89,18 @@ class RandomVlm(Vlm):
         prompts = [len(row["input_ids"]) for row in rows]
         self.batches.append(Batch(prompts, self.asked, seconds))
         return made
+
+
+class RandomLlama(CausalModel):
+    """The model of the judge `green` with random weights, made on the device: written and read,
+    13.5 GB take longer than all that is measured.
+    """
+
+    def __init__(self, smoke: bool, limit: int):
+        without_cudnn_attention()
+        self.model = gpu_models.llama(smoke).eval()
+        self.device = self.model.device
+        self.end, self.limit, self.batch = gpu_models.LLAMA_END, limit, 1
 
 
 class _NothingKept:
@@ -125,10 +141,10 @@ class Bench:
         with self._decoding(decode or self.decode, log_probs):
             self.run(asked[:batch], batch, 2)  # what happens once
             self.run(asked[:batch], batch, 1)
-            read = self._generating
+            read = self.generating
             seconds = self.run(asked, batch, _MOST)
         done = self.annotator.batches
-        generating = self._generating
+        generating = self.generating
         tokens = sum(sum(each.answers) for each in done)
         steps = sum(max(each.answers) - 1 for each in done)
         decoding = generating - read * cases / min(batch, cases)
@@ -163,7 +179,7 @@ class Bench:
         return seconds
 
     @property
-    def _generating(self) -> float:
+    def generating(self) -> float:
         return sum(each.seconds for each in self.annotator.batches)
 
     @contextlib.contextmanager
@@ -189,7 +205,7 @@ class Bench:
 
 
 def generation(measure) -> None:
-    """Annotation one case at a time, 64, and as many as are fastest, with stock `generate` next to
+    """Annotation one case at a time, 64, and as many as is fastest, with stock `generate` next to
     it.
     """
     bench = Bench(measure)
@@ -268,21 +284,12 @@ def green(measure) -> None:
     tokens, answers of some 200, 16 at a time as by default, and 64; stock `generate` next to it.
     """
     from xraygen.engines import decoding
-    from xraygen.engines.generation import CausalModel, Task
 
     text = gpu_models.scale(measure.smoke).llama
     prompt, answer = (50, 20) if measure.smoke else (500, 200)
-    folder = measure.folder / "7b"
-    start = time.perf_counter()
-    gpu_models.write_llama(folder, measure.smoke)
-    written = time.perf_counter()
-    task = Task(str(folder), None, gpu_models.LLAMA_END, prompt + answer, 1)
-    empty_cache()
-    model = CausalModel(
-        task, "cuda" if measure.cuda else "cpu", "float16" if measure.cuda else "float32"
-    )
-    loaded = time.perf_counter()
-    measure.line("load", write_seconds=written - start, load_seconds=loaded - written)
+    start = measure.now()
+    model = RandomLlama(measure.smoke, prompt + answer)
+    measure.line("load", load_seconds=measure.now() - start)
     draw = random.Random(0)
 
     def pairs(count: int, batch: int, decode: Callable) -> dict:
@@ -325,7 +332,7 @@ def green(measure) -> None:
     model.limit = prompt * 11 // 10 + 2
     with contextlib.suppress(Exception):
         pairs(2, 2, ours)  # what happens once
-    model.limit = task.limit
+    model.limit = prompt + answer
     measure.part(f"batch {small}", pairs, small, small, ours)
     measure.part(f"batch {large}", pairs, large, large, ours)
     measure.part(f"stock generate, batch {large}", pairs, large, large, stock)

@@ -138,8 +138,10 @@ def _write_qwen(folder: Path, sizes: Scale) -> None:
 LLAMA_END = 2  # the token
 
 
-def write_llama(folder: Path, smoke: bool) -> None:
-    """A Llama in float16 whose end token is never the most likely one."""
+def llama(smoke: bool):
+    """A Llama on the GPU in float16, or on the CPU in float32, whose end token is never the most
+    likely one.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -155,11 +157,13 @@ def write_llama(folder: Path, smoke: bool) -> None:
         eos_token_id=LLAMA_END,
     )
     torch.manual_seed(0)
-    with torch.device(placement()[0]):
-        model = LlamaForCausalLM._from_config(config, dtype=torch.float16)
+    device = placement()[0]
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    with torch.device(device):
+        model = LlamaForCausalLM._from_config(config, dtype=dtype)
     with torch.no_grad():
         model.lm_head.weight[LLAMA_END] = 0
-    model.save_pretrained(folder)
+    return model
 
 
 def _text_config(text: gpu_counts.Text) -> dict:

@@ -180,6 +180,7 @@ class Bench:
         """Fields of a line: the vision tower sees the views once, as before the first step."""
         from xraygen.training.dataset import precompute_views
 
+        empty_cache()
         with self._autocast():
             start = self.measure.now()
             precompute_views(self.network, self.rows)
@@ -205,12 +206,13 @@ class Bench:
 
     # The plain loop
 
-    def plain(self, setting: Setting) -> dict:
+    def plain(self, setting: Setting, attention=contextlib.nullcontext) -> dict:
         """Fields of a line: what one writes by hand around transformers. Batches in the given
         order, padded to their longest study; the stock model and its own loss; torch's AdamW; the
-        vision tower in each step; the attention kernel that torch chooses.
+        vision tower in each step. `attention`: `stock_attention`, or the project's choice.
         """
         import plain_loop
+        import torch
 
         from xraygen.prompting import encoding
         from xraygen.training.batches import batched
@@ -223,13 +225,14 @@ class Bench:
         pad = self.processor.tokenizer.pad_token_id
         batches = [encoding.collate([self.unseen[i] for i in batch], pad) for batch in cut]
         empty_cache()
-        with stock_attention():
+        with attention():
             seconds, done = plain_loop.train(
                 self.network,
                 batches,
                 setting.warm,
                 self._autocast,
                 settings.learning_rate,
+                torch.optim.AdamW,
                 self.measure.ended,
             )
         timed = [i for batch in cut[setting.warm : done] for i in batch]
@@ -244,10 +247,11 @@ class Bench:
             "steps": done - setting.warm,
         }
 
-    def check(self) -> dict:
+    def check(self, operations: bool) -> dict:
         """Fields of a line: the mean loss of a completion token of two studies, ours and that of
         transformers; and the operations of forward and backward of a study by the formulas over
-        what torch's FlopCounterMode counts.
+        what torch's FlopCounterMode counts. `operations`: whether to count them, which it cannot in
+        the kernels of bitsandbytes.
         """
         import plain_loop
         import torch
@@ -264,6 +268,9 @@ class Bench:
         with self._autocast(), torch.no_grad():
             ours = float(completion_loss(self.network, batch)) / tokens
             stock = float(self.network(**batch).loss)
+        losses = {"loss": ours, "stock_loss": stock}
+        if not operations:
+            return losses
 
         def step(batch: dict) -> None:
             with self._autocast():
@@ -274,7 +281,7 @@ class Bench:
         flops = gpu_counts.training_flops(self.text, row, rank)
         flops += gpu_counts.vision_flops(self.vision, row)
         counted = plain_loop.flops_of(self.network, step, [single])
-        return {"loss": ours, "stock_loss": stock, "flops_over_counter": flops / counted}
+        return losses | {"flops_over_counter": flops / counted}
 
 
 class _Clock:
@@ -326,8 +333,8 @@ def stock_attention() -> Iterator[None]:
 def empty_cache() -> None:
     import torch
 
-    gc.collect()
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
@@ -377,18 +384,21 @@ def lora(measure, views: int, method: str = "lora") -> None:
 
     seen: dict = {}
     shorter = setting(small)._replace(steps=1 if measure.smoke else 6)
-    plain = measure.part(f"plain loop, {small} tokens", bench.plain, shorter)
+    plain = measure.part(f"plain loop, {small} tokens", bench.plain, shorter, stock_attention)
     measure.part(f"{small} tokens, views in each step", ours, small)
     seen = measure.part("views", bench.see_views)
     first = measure.part(f"{small} tokens", ours, small)
     second = measure.part(f"{large} tokens", ours, large)
+    if (method, views) == ("lora", 1):
+        fewer = shorter._replace(steps=1 if measure.smoke else 3)
+        measure.part(f"plain loop, our attention kernel, {small} tokens", bench.plain, fewer)
     measure.part(f"{large} tokens, checkpointing", ours, large, True)
     tokens = 0
     if first and second:
         tokens = 2 * large if measure.smoke else largest(measure.memory_gib, first, second)
     while tokens > large and not measure.part(f"{tokens} tokens, the most", ours, tokens):
         tokens = 0 if measure.ended() else tokens * 7 // 8 // 1024 * 1024
-    measure.part("check", bench.check)
+    measure.part("check", bench.check, method == "lora")
 
 
 def largest(memory_gib: float, first: dict, second: dict) -> int:

@@ -137,6 +137,7 @@ def train(
     warm: int,
     autocast: Callable,
     learning_rate: float,
+    optimizer_class: Callable,
     ended: Callable[[], bool] = lambda: False,
 ) -> tuple[float, int]:
     """Train what is trained of a network, one optimizer step a batch, with the model's own loss;
@@ -144,7 +145,7 @@ def train(
     `ended`.
     """
     trained = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = _adam()(trained, lr=learning_rate)
+    optimizer = optimizer_class(trained, lr=learning_rate)
     network.train()
     start = now()
     for number, batch in enumerate(batches, 1):
@@ -160,7 +161,8 @@ def train(
     return now() - start, number
 
 
-def _adam():
+def adam() -> type:
+    """The optimizer of bench/finetune.py: with 8-bit states on a GPU, if bitsandbytes is there."""
     import torch
 
     try:

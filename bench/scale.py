@@ -85,7 +85,10 @@ def lines_in(out: Path) -> int:
     """Records in a folder, those under temporary names included."""
     count = 0
     for path in out.iterdir():
-        if "jsonl" in path.name:
+        # One under a temporary name may have been renamed or removed by now.
+        with contextlib.suppress(FileNotFoundError):
+            if "jsonl" not in path.name:
+                continue
             with path.open("rb") as file:
                 while block := file.read(2**20):
                     count += block.count(b"\n")

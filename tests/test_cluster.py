@@ -128,30 +128,34 @@ def begun(project: Path) -> Counter[str]:
 def wait_for(what: Callable[[], object]) -> None:
     end = time.monotonic() + _PATIENCE
     while not what():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "nothing has happened"
         time.sleep(0.02)
 
 
-def test_a_poisoned_case_fails_alone(nodes, project):
+def test_a_poisoned_case_fails_alone(nodes, project, monkeypatch):
     """One that raises, one that kills the process, one that is no case, and one that is too
     long. That most cases of one file fail does not end the run, but that too many of all do; a
     higher limit lets it go on, without anything done again.
     """
     write_cases(project / "input/a.jsonl", ["fine", "please raise", "fine"])
     write_cases(project / "input/b.jsonl", ["fine", "now die", "fine"])
-    write_cases(project / "input/c.jsonl", ["fine", "word " * 20_000, "fine"])
+    write_cases(project / "input/c.jsonl", ["fine", "word " * 12_000, "fine"])
     with (project / "input/c.jsonl").open("a") as file:
         file.write('{"id": "c-3", "report": 3}\n')
     write_cases(project / "input/d.jsonl", ["fail"] * 25 + ["fine"])
     write_cases(project / "input/e.jsonl", ["fine"] * 40)
     out = project / "out"
+    told: list[float] = []
+    monkeypatch.setattr(Annotating, "usage", lambda *_: told.append(1) or {"cost_usd": 2})
     with pytest.raises(UserError, match="29 of 76 cases have no annotation.*: 25 no answer"):
         run(job_of(project, 0.3), "input", str(out), Cluster(nodes.address))
     before = begun(project)
+    assert not told  # it is told once, for the manifest
     counts = run(job_of(project, 0.4), "input", str(out), Cluster(nodes.address))
     assert begun(project) == before
     written = (out / "_manifest.json").stat().st_mtime_ns
     run(job_of(project, 0.4), "input", str(out), Cluster(nodes.address))
+    assert len(told) == 1
     assert (out / "_manifest.json").stat().st_mtime_ns == written  # it has the usage of the first
     found = records(out)
     assert [one.id for one in found] == [
@@ -164,13 +168,14 @@ def test_a_poisoned_case_fails_alone(nodes, project):
     assert failed == {
         "a-1": "cannot be worked on: ValueError",
         "b-1": "it ended the process that worked on it",
-        "c-1": "report has 100,000 characters; at most 50,000 are taken",
+        "c-1": "report has 60,000 characters; at most 50,000 are taken",
         "c-3": failed["c-3"],
     }
     assert "report" in failed["c-3"]
     assert (counts.records, counts.failed) == (76, 29)
     manifest = json.loads((out / "_manifest.json").read_text())
     assert (manifest["shards"], manifest["records"], manifest["failed"]) == (5, 76, 29)
+    assert manifest["usage"]["cost_usd"] == 2
 
 
 def command(project: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -255,6 +260,11 @@ def test_a_shard_whose_result_was_lost_is_not_worked_on_again(project):
     result = actor({"shard": [shard.model_dump_json()]})
     assert result["error"] == [""]
     assert Counts.model_validate_json(result["counts"][0]) == counts
+    assert parts.finished([shard]) == {0: counts}
+    by_url = Parts("memory://finished", "jsonl")
+    assert by_url.finished([shard]) == {}
+    by_url.write(shard, [fine], lambda record, counts: counts.fail("answers", "none"), None)
+    assert by_url.finished([shard, shard.model_copy(update={"index": 1})]) == {0: counts}
 
 
 def test_a_row_is_deadly_that_was_under_way_at_two_deaths_and_no_other():
@@ -457,6 +467,14 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
     ):
         pass
     assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["input", "input/out", "memory://in/out"])
+def test_results_within_the_input_are_refused(project, out):
+    """They would be input of the run that goes on."""
+    source = "memory://in" if "://" in out else "input/../input"
+    with pytest.raises(UserError, match=f"{out}: is within {source}"):
+        run(job_of(project), source, out, Cluster())
 
 
 def test_a_missing_package_is_one_line(monkeypatch):

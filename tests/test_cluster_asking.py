@@ -251,7 +251,7 @@ list(job.start(shared)(rows))
 """
 
 
-def test_the_asking_ends_with_a_driver_that_is_killed_and_a_restart_asks_what_is_open(
+def test_the_asking_ends_with_a_driver_that_is_killed_and_a_restart_asks_the_rest(
     workers, chat_server
 ):
     over = threading.Event()

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import threading
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ import pyarrow as pa
 from xraygen.engines.cluster import formats, lines, parquet
 from xraygen.engines.cluster.shards import CASES, PAIRS, Columns, Row, Shard, plan
 from xraygen.engines.cluster.source import fingerprint
+from xraygen.engines.cluster.urls import Folder, one_line
 from xraygen.judges.on_cluster import Judged, Judging
 
 SOME = settings(max_examples=settings.default.max_examples * 2 // 5)
@@ -247,6 +250,80 @@ def test_a_folder_is_read_in_the_order_of_its_names(folder):
     (root / "c.jsonl").write_text("")
     with pytest.raises(UserError, match=r"several kinds \(\.csv, \.jsonl\)"):
         plan(str(root))
+    (root / "c.jsonl").unlink()
+
+
+def test_a_link_to_a_file_is_followed_and_no_other_is_skipped_silently(folder):
+    root = folder / "links"
+    root.mkdir()
+    (folder / "target.csv").write_text("id,report\n1,Clear.\n")
+    (root / "a.csv").symlink_to(folder / "target.csv")
+    assert [row.cells["id"] for row in rows_of(root)] == ["1"]
+    for target, said in ((folder, "a link to a folder"), (folder / "absent", "a link to nothing")):
+        (root / "b").unlink(missing_ok=True)
+        (root / "b").symlink_to(target)
+        with pytest.raises(UserError, match=f"links/b: {said}"):
+            plan(str(root))
+
+
+class Server(BaseHTTPRequestHandler):
+    """Of one file, by its path: with `dated`, it says when the file was changed."""
+
+    def do_HEAD(self):
+        if "absent" in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        if "dated" in self.path:
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_file_by_http_has_a_date_and_no_signature_is_shown():
+    pytest.importorskip("aiohttp")
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert fingerprint(f"{url}/dated.jsonl?X-Signature=secret") == [
+            ["dated.jsonl", 5, "Thu, 01 Jan 2026 00:00:00 GMT"]
+        ]
+        with pytest.raises(UserError, match="when it was changed"):
+            fingerprint(f"{url}/plain.jsonl")
+        read_only = Folder(f"{url}/out?X-Signature=secret")
+        with (
+            pytest.raises(UserError, match="cannot be written") as raised,
+            read_only.replacing("a"),
+        ):
+            pass
+        assert "secret" not in str(raised.value)
+        server.shutdown()
+    error = FileNotFoundError("http://user:secret@host/a.jsonl?X-Signature=secret")
+    assert one_line(error) == "FileNotFoundError http://host/a.jsonl"
+
+
+class Unreachable(io.BytesIO):
+    """From some byte on."""
+
+    def read(self, size=-1):
+        if self.tell() < 100_000:
+            raise self.error
+        return super().read(size)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError("reset"), OSError(5, "x")])
+def test_an_error_of_the_network_fails_no_row_of_parquet(error):
+    file = Unreachable()
+    reports = [str(number) * 20 for number in range(20_000)]
+    pq.write_table(pa.table({"id": reports, "report": reports}), file, compression="none")
+    file.error = error
+    with pytest.raises(type(error)):
+        list(parquet.parquet_rows(file, 0, 20_000, ("id", "report"), ()))
 
 
 @pytest.mark.parametrize(
@@ -255,6 +332,10 @@ def test_a_folder_is_read_in_the_order_of_its_names(folder):
         ("memory://absent.csv", "no such file or folder"),
         ("absent.csv", "absent.csv: no such file or folder"),
         ("s3://key:secret@bucket/c.csv", "^s3://bucket/c.csv: Install s3fs"),
+        (
+            "ftp://user:secret@127.0.0.1:1/c.csv",
+            "^ftp://127.0.0.1:1/c.csv: cannot be reached: Conn",
+        ),
         ("nope://c.csv", "nope://c.csv: Protocol not known"),
         ("memory://c.xlsx", "neither .csv, .tsv nor .jsonl"),
         ("memory://h.csv", "h.csv:1: no 'report'; there are: id, text"),

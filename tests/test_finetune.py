@@ -32,6 +32,7 @@ from xraygen.engines.model import load
 from xraygen.engines.precision import resolve
 from xraygen.prompting import encoding
 from xraygen.training import loss, trainer
+from xraygen.training import network as networks
 from xraygen.training import run as run_of_training
 from xraygen.training.batches import batched, plan
 from xraygen.training.checkpoints import last_checkpoint
@@ -296,8 +297,17 @@ def test_other_pictures_under_the_same_names_are_trained_on_anew(here, undisturb
 
 
 def test_two_runs_give_the_same_bytes(here, undisturbed, monkeypatch):
+    left_to_the_model = []
+
+    def without_positions(network, batch):
+        given = networks.with_positions(network, batch).keys() - batch.keys()
+        left_to_the_model.append(given)
+        return batch
+
+    monkeypatch.setattr("xraygen.training.trainer.with_positions", without_positions)
     metrics = run(here)
     assert results(here) == undisturbed
+    assert {"position_ids"} in left_to_the_model
     assert (
         metrics["best_step"]
         == metrics["steps"]

@@ -45,7 +45,8 @@ def test_every_measurement_runs_in_miniature():
     assert lora["check"]["loss"] == pytest.approx(lora["check"]["stock_loss"], rel=1e-3)
     assert lora["check"]["flops_over_counter"] == pytest.approx(1, abs=0.02)
     trained = [line for line in lora.values() if "samples_per_second" in line]
-    assert len(trained) == 7
+    assert len(trained) == 8
+    assert "plain loop, our attention kernel, 512 tokens" in lora
     assert all(line["image_tokens"] == 16 for line in trained if "image_tokens" in line)
     for line in [*trained, *of["docs-16-gb"].values(), *of["docs-80-gb"].values()]:
         if "tokens_per_sample" in line:
@@ -80,6 +81,18 @@ def test_a_measurement_that_does_not_fit_or_hangs_ends_alone(tmp_path):
     assert machine["measurement"] == "machine" and "stopped at its limit" in machine["problem"]
     assert [line["measurement"] for line in others] == ["models", "green", "pretraining"]
     assert all("problem" in line or "skipped" in line for line in others)
+
+
+def test_the_measurements_that_matter_are_begun_whatever_those_before_them_do():
+    sys.path.insert(0, str(ROOT / "bench"))
+    try:
+        import gpu
+    finally:
+        sys.path.pop(0)
+    measurements = [*gpu.MEASUREMENTS]
+    until = measurements[: measurements.index("profile") + 1]
+    assert {*until} > {"lora-256", "generation", "qlora-256", "green", "lora-1024"}
+    assert sum(gpu.MEASUREMENTS[name].seconds for name in until) <= 8 * 60
 
 
 def test_operations_of_a_model_by_hand(counts):

@@ -33,7 +33,7 @@ from xraygen.annotators.local import Local
 from xraygen.annotators.vlm import Vlm, VlmSettings
 from xraygen.annotators.vlm_model import Answered, VlmModel
 from xraygen.engines import model
-from xraygen.training.processes import _count as processes_to_start
+from xraygen.training.processes import _count, in_processes
 
 TESTS = Path(__file__).parent
 VARIABLES = {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
@@ -96,7 +96,7 @@ def project(tmp_path, tiny_vlm) -> Path:
     write_jsonl(folder / "train.jsonl", test_finetune.made(folder, range(16), "train"))
     write_jsonl(folder / "dev.jsonl", test_finetune.made(folder, range(30, 34), "dev"))
     (folder / "run.py").write_text(RUN)
-    settings = test_finetune.params(processes=2, epochs=6, precision="float32")
+    settings = test_finetune.params(processes=2, epochs=4, precision="float32")
     (folder / "settings.json").write_text(settings.model_dump_json())
     return folder
 
@@ -162,9 +162,25 @@ def test_whatever_ends_the_launcher_ends_its_processes(tmp_path, number, expecte
 def test_there_is_a_process_for_each_gpu(monkeypatch):
     for gpus, processes, expected in ((0, "auto", 1), (0, 2, 2), (4, "auto", 4), (4, 2, 2)):
         monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
-        assert processes_to_start(processes) == expected
-    with pytest.raises(UserError, match=r"finetune.processes is 5, more than GPUs here \(4\)"):
-        processes_to_start(5)
+        assert _count(processes, "", "") == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WORLD_SIZE": "8"}, r"finetune.processes is 5, more than GPUs here \(4\)"),
+        (
+            {"WORLD_SIZE": "8", "RANK": "0", "LOCAL_WORLD_SIZE": "8"},
+            r"torchrun: --nproc_per_node is 8, more than GPUs here \(4\)",
+        ),
+    ],
+)
+def test_too_many_processes_are_refused_where_they_were_asked_for(monkeypatch, variables, said):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said):
+        in_processes(5, "", lambda: None)
 
 
 # Annotation

@@ -200,6 +200,37 @@ def test_an_adapter_that_a_server_would_load_in_part_is_refused(annotator):
     assert annotate.exchange.questions.shown.prompt == SHOWN["prompt"]
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"shortest_edge": 6272, "longest_edge": 12544}, "6,272 to 12,544"),
+        ({"shortest_edge": 3136, "longest_edge": 6272}, "3,136 to 6,272"),
+    ],
+)
+def test_an_adapter_whose_views_its_server_would_resize_is_refused(
+    project, annotator, limits, said
+):
+    """Qwen3-VL comes with a least size of 65,536."""
+    without_weights = shutil.ignore_patterns("*.safetensors")
+    base = shutil.copytree(
+        project / "models/base",
+        project / f"models/base-{limits['longest_edge']}",
+        ignore=without_weights,
+    )
+    processor = read_json(base / "processor_config.json")
+    processor["image_processor"]["size"] = limits
+    write_json(base / "processor_config.json", processor)
+    adapter = shutil.copytree(project / "models/text", base.with_name(f"on-{base.name}"))
+    config = adapter / "adapter_config.json"
+    write_json(config, read_json(config) | {"base_model_name_or_path": str(base)})
+    asked = AS_TRAINED.model_copy(update={"reads": f"models/{adapter.name}"})
+    with pytest.raises(UserError, match=f"resizes views to {said} pixels, .*`xraygen merge`"):
+        annotator(asked)
+    report_only = {"params": SHOWN | {"inputs": "report"}}
+    write_json(adapter / "training.json", report_only)
+    annotator(asked)
+
+
 def test_a_base_model_has_to_be_told_what_to_ask(annotator):
     asked = AS_TRAINED.model_copy(update={"reads": "models/base"})
     with pytest.raises(UserError, match="the approach: user missing: .*base is a base model"):

@@ -76,7 +76,7 @@ def _on_cluster(
         click.echo(dry_run(job, cases))
         return
     done = run(job, cases, out, where, form)
-    click.echo(_said(done.records, done.failed, out), err=True)
+    click.echo(_said(done.records, done.failed, shown(out)), err=True)
 
 
 def _said(records: int, failed: int, out: str) -> str:

@@ -65,6 +65,7 @@ def judge(
 
 def _on_cluster(pairs: str, name: str, out: str | None, where: "Cluster", form: "Format") -> None:
     from xraygen.engines.cluster.run import dry_run, run
+    from xraygen.engines.cluster.urls import shown
     from xraygen.judges.on_cluster import Judging
 
     judge = _judge(name)
@@ -76,7 +77,7 @@ def _on_cluster(pairs: str, name: str, out: str | None, where: "Cluster", form: 
         return
     done = run(job, pairs, out, where, form)
     about = judge.reads_answers if done.usage.get("answers_read") else judge.about()
-    click.echo(_said(done.records, done.verdicts, out, about), err=True)
+    click.echo(_said(done.records, done.verdicts, shown(out), about), err=True)
 
 
 def _said(pairs: int, verdicts: Mapping[str, int], out: str, about: str) -> str:

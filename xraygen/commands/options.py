@@ -43,7 +43,8 @@ _RAY = (
         is_flag=False,
         flag_value="",
         help="Work on the Ray cluster at ADDRESS (host:port, or auto), by default on one of this "
-        "machine alone. --out is a folder then, and what is finished there is not done again.",
+        "machine alone, for which --ray comes last or before another option. --out is a folder "
+        "then, and what is finished there is not done again.",
     ),
     click.option(
         "--actors",

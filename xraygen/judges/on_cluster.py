@@ -98,7 +98,7 @@ class Judging(Job):
 
 
 class JudgeRows(Work):
-    """A row that is not a pair gets the verdict failed, and a reason in the column `judge_error`."""
+    """A row that is not a pair has the verdict failed, and the reason in a column judge_error."""
 
     def __init__(self, judge: Judge, opinions: Callable[[Pairs], list[Opinion]]) -> None:
         self.judge = judge

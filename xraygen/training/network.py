@@ -78,3 +78,16 @@ def _expression(layers: list[str]) -> str:
 def commit(network) -> str | None:
     """The commit on the hub that a revision such as main meant when the model was loaded."""
     return getattr(network.config, "_commit_hash", None)
+
+
+def with_positions(network, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The batch with `position_ids` (3, rows, tokens) if it has views and the model is a Qwen-VL.
+
+    The model would compute the same ones row by row, and on a GPU the host would wait for each.
+    """
+    if "image_grid_thw" not in batch or network.config.model_type not in model.QWEN:
+        return batch
+    inner = next(module for module in network.modules() if hasattr(module, "get_rope_index"))
+    names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+    positions, _ = inner.get_rope_index(**{name: batch[name] for name in names})
+    return batch | {"position_ids": positions}

@@ -37,16 +37,17 @@ def in_processes(processes: Processes, module: str, main: Callable[[], None]) ->
     UserError: there are fewer GPUs, a process was killed, or whatever `main` raised in one of them.
     SystemExit: a bug in one of them, of which the traceback is printed; or SIGTERM, in all.
     """
-    if "WORLD_SIZE" in os.environ:
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         with _as_one_of_several():
             main()
-    elif (count := _count(processes)) > 1:
+    elif (count := _count(processes, "params.yaml: finetune.processes", "set it to auto")) > 1:
         _launch(count, module)
     else:
         main()
 
 
-def _count(processes: Processes) -> int:
+def _count(processes: Processes, stated: str, remedy: str) -> int:
+    """`stated`, `remedy`: where the number is from and how to change it, for errors."""
     try:
         import torch
     except ImportError:
@@ -55,10 +56,7 @@ def _count(processes: Processes) -> int:
     if processes == "auto":
         return max(1, gpus)
     if processes > gpus > 0:
-        raise UserError(
-            f"params.yaml: finetune.processes is {processes}, more than GPUs here ({gpus}); "
-            "set it to auto"
-        )
+        raise UserError(f"{stated} is {processes}, more than GPUs here ({gpus}); {remedy}")
     return processes
 
 
@@ -155,7 +153,8 @@ def _as_one_of_several() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
         end_with_parent(int(launcher))
     else:
-        _count(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        count = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        _count(count, "torchrun: --nproc_per_node", "set it to gpu")
     try:
         yield
     except Exception as error:

@@ -33,6 +33,7 @@ from xraygen.training.dataset import Row, Rows
 from xraygen.training.history import best, patience_is_over
 from xraygen.training.loss import completion_columns, completion_loss
 from xraygen.training.muon import MuonWithAdamW
+from xraygen.training.network import with_positions
 from xraygen.training.params import FinetuneParams
 from xraygen.training.swaps import Swapped
 
@@ -122,7 +123,7 @@ class CompletionTrainer(Trainer):
         )
 
     def _collate(self, rows: list[Row]) -> Row:
-        batch = self.data_collator(rows)
+        batch = with_positions(self.model, self.data_collator(rows))
         return batch | {"labels": completion_columns(batch["labels"])}
 
     # Steps

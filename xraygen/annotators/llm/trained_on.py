@@ -16,13 +16,15 @@ from xraygen.prompting.training_record import Shown
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+_MERGE = "run `xraygen merge` on it, serve the new folder, and read that"
+
 
 class TrainedOn:
     """`shown`: in training. `folder`: of the model, merged or not, that the server has as well;
     its chat template and its processor do the rest there.
 
-    UserError: packages are missing, the folder's files are, or a server would leave out a part of
-    the adapter.
+    UserError: packages are missing, the folder's files are, or a server of the adapter and its base
+    would show or do something else.
     """
 
     def __init__(self, shown: Shown, folder: str, where: str) -> None:
@@ -34,6 +36,9 @@ class TrainedOn:
                 _refuse_partly_served(Path(folder), where)
                 base, revision = model.base_of(folder)
             self.processor = model.load_processor(base, revision, shown.max_pixels)
+            if base != folder and "image" in shown.inputs:
+                served = model.load_processor(base, revision)
+                _refuse_resized(folder, base, served, self.processor, where)
         except ImportError as error:
             raise UserError(
                 f"{where}: what a fine-tuned model was shown takes more packages ({error}); "
@@ -60,5 +65,21 @@ def _refuse_partly_served(adapter: Path, where: str) -> None:
     if parts := " and ".join(sorted(model.adapted_parts(adapter) - {"language"})):
         raise UserError(
             f"{where}.reads: {adapter} is an adapter of {parts}, and a server such as vLLM leaves "
-            "those weights out; run `xraygen merge` on it, serve the new folder, and read that"
+            f"those weights out; {_MERGE}"
+        )
+
+
+def _refuse_resized(adapter: str, base: str, served, trained, where: str) -> None:
+    """UserError: the base's own processor, which its server uses, would resize views that have the
+    size they had in training. Only Qwen's processors have such limits.
+    """
+    own, size = served.image_processor.size, trained.image_processor.size
+    if own == size:
+        return
+    least, most = own["shortest_edge"], own["longest_edge"]
+    if least > size["shortest_edge"] or most < size["longest_edge"]:
+        raise UserError(
+            f"{where}.reads: a server of {base} resizes views to {least:,} to {most:,} pixels, and "
+            f"{adapter} was trained on views of {size['shortest_edge']:,} to "
+            f"{size['longest_edge']:,}; {_MERGE}"
         )

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 from xraygen.core.errors import UserError
 from xraygen.engines.cluster.job import Counts, Job, Work
 from xraygen.engines.cluster.parts import Parts
-from xraygen.engines.cluster.shards import Row, Shard
-from xraygen.engines.cluster.urls import one_line
+from xraygen.engines.cluster.shards import Shard
 from xraygen.engines.generation import OutOfMemory
 
 _AS_A_WHOLE = 2  # times that a shard is begun before its rows are worked on one by one
@@ -108,7 +107,7 @@ class Actor:
         deadly = _ask(self.attempts.begin, shard.index)
         if deadly is None:
             try:
-                return self._write(shard, self.work(_rows(shard)))
+                return self._write(shard, self.work(shard.rows()))
             except Exception as error:
                 if _concerns_all(error):
                     raise
@@ -119,7 +118,7 @@ class Actor:
         return self.parts.write(shard, records, self.work.count, self.tables)
 
     def _one_by_one(self, shard: Shard, deadly: list[int]) -> Iterator[BaseModel]:
-        for number, row in enumerate(_rows(shard)):
+        for number, row in enumerate(shard.rows()):
             if number in deadly:
                 yield self.work.failed(row, "it ended the process that worked on it")
                 continue
@@ -178,14 +177,3 @@ def _check_folders(setting: Setting) -> None:
             f"{setting.parts.where}: what the command has written there is not seen on the node "
             f"{node}; --out has to be a URL, or in a folder that all nodes share"
         )
-
-
-def _rows(shard: Shard) -> Iterator[Row]:
-    """UserError: the file cannot be read."""
-    try:
-        yield from shard.rows()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the libraries of file systems raise
-        problem = f"cannot be read: {one_line(error)}; run again to go on"
-        raise UserError(f"{shard.file.name}: {problem}") from None

@@ -68,7 +68,9 @@ def check(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError(f"--ray {address}: not an address; give host:port, or auto")
+        raise UserError(
+            f"--ray {address}: not an address; give host:port, or auto, or put --ray last"
+        )
     try:
         socket.create_connection((host, int(port)), _PATIENCE).close()
     except (OSError, OverflowError) as error:

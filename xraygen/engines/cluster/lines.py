@@ -101,7 +101,7 @@ def table_starts(file: IO[bytes], start: int, size: int, step: int, head: Head) 
     """Where the first rows after each `step` bytes begin, from `start` on.
 
     This parses the whole table, because a line may begin within a quoted field: about
-    150 MB a second, in memory for one row.
+    100 MB a second, in memory for one row.
     """
     starts = [start]
     for at, _ in _records(lines(file, start, size), head):

@@ -70,9 +70,18 @@ def parquet_rows(
                 if at == end:
                     return
     except (ArrowException, OSError) as error:
+        if isinstance(error, OSError) and not _is_damage(error):
+            raise
         problem = " ".join(str(error).split())[:200]
         for row in range(at, end):
             yield row, {}, f"this part of the file cannot be read: {problem}"
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether Arrow has found it in the content. Otherwise it may be gone the next time: errors of
+    file systems have a number, or a class of their own such as TimeoutError.
+    """
+    return type(error) is OSError and error.errno is None
 
 
 def _groups(metadata: Any, start: int, end: int) -> tuple[list[int], int]:

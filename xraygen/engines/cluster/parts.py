@@ -90,7 +90,7 @@ class Parts:
                 )
             return True
         try:
-            former = json.loads(self.folder.read(MANIFEST))["made_from"]
+            former = json.loads(self.folder.read(MANIFEST) or b"")["made_from"]
             different = sorted(_different(former, made_from))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
@@ -115,17 +115,16 @@ class Parts:
     def finished(self, shards: Iterable[Shard]) -> dict[int, Counts]:
         """What is counted of the shards that are finished, by their index."""
         there = self.folder.names() & self.counts.names()
-        found = {shard.index: self.counted(shard) for shard in shards if self._name(shard) in there}
+        names = {self._name(shard): shard.index for shard in shards}
+        contents = self.counts.read_all(names.keys() & there)
+        found = {names[name]: _counts(content) for name, content in contents.items()}
         return {index: counts for index, counts in found.items() if counts is not None}
 
     def counted(self, shard: Shard) -> Counts | None:
         """What is counted of a shard; None = it is not finished."""
         if not self.folder.has(self._name(shard)):
             return None
-        try:
-            return Counts.model_validate_json(self.counts.read(self._name(shard)))
-        except (FileNotFoundError, ValidationError):
-            return None
+        return _counts(self.counts.read(self._name(shard)))
 
     def write(
         self,
@@ -154,7 +153,7 @@ class Parts:
 
     def is_complete(self) -> bool:
         """Whether the manifest says so."""
-        return "shards" in json.loads(self.folder.read(MANIFEST))
+        return "shards" in json.loads(self.folder.read(MANIFEST) or b"{}")
 
     def complete(self, made_from: dict, shards: int, counts: Counts) -> None:
         self._write_manifest({"made_from": made_from, "shards": shards} | counts.model_dump())
@@ -162,6 +161,14 @@ class Parts:
     def _write_manifest(self, content: dict) -> None:
         with self.folder.replacing(MANIFEST) as file:
             file.write(json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _counts(content: bytes | None) -> Counts | None:
+    """None = they are not there, or cut short."""
+    try:
+        return None if content is None else Counts.model_validate_json(content)
+    except ValidationError:
+        return None
 
 
 def _different(former: dict, now: dict, within: str = "") -> Iterator[str]:

@@ -10,7 +10,7 @@ from xraygen.core.study import Record
 from xraygen.core.tables import Head, is_empty
 from xraygen.engines.cluster import lines, parquet
 from xraygen.engines.cluster.source import File, files, opened
-from xraygen.engines.cluster.urls import one_line, shown
+from xraygen.engines.cluster.urls import reaching, shown
 
 LEAST = 2**20  # bytes of a shard
 SMALL = 2**16  # where each case takes long
@@ -60,10 +60,10 @@ class Shard(Record):
 
     def rows(self) -> Iterator[Row]:
         """The rows, in order. Those that cannot be used have a `problem`, which is no error of this
-        function. UserError: the file has changed. OSError: it cannot be read.
+        function. UserError: the file has changed, or cannot be read.
         """
         unit = "row" if self.file.kind == ".parquet" else "at byte"
-        with opened(self.file) as file:
+        with reaching(self.file.name), opened(self.file) as file:
             for at, cells, problem in self._found(file):
                 if not problem and not self.columns.empty and is_empty(cells):
                     continue
@@ -96,13 +96,8 @@ def plan(
     step = max(least, sum(file.size for file in found) // most)
     shards: list[Shard] = []
     for file in found:
-        try:
+        with reaching(shown(file.url)):
             planned = list(_planned(file, step, columns))
-        except UserError:
-            raise
-        except Exception as error:  # whatever the libraries of file systems raise
-            problem = f"cannot be read: {one_line(error)}"
-            raise UserError(f"{shown(file.url)}: {problem}") from None
         shards += [_changed(shard, index=len(shards) + at) for at, shard in enumerate(planned)]
     return shards
 

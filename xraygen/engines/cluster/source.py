@@ -3,16 +3,23 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from xraygen.core.characters import printable
 from xraygen.core.errors import UserError
 from xraygen.core.tables import has_lone_surrogate
-from xraygen.engines.cluster.urls import absolute, filesystem, one_line, shown
+from xraygen.engines.cluster.urls import absolute, filesystem, reaching, shown
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 KINDS = (".jsonl", ".csv", ".tsv", ".parquet")
 # What file systems call what changes when a file does: the first that one has.
-_STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+_STAMPS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5", "Digest"),
+    *("mtime", "LastModified", "Last-Modified", "last_modified", "modify", "modificationTime"),
+    "created",
+)
 
 
 class File(NamedTuple):
@@ -39,17 +46,14 @@ def files(source: str) -> list[File]:
     """The file `source`, or those of one kind in the folder and in folders in it, by name. Names
     that begin with . or _ do not count, as for other readers of such folders, nor do other kinds.
 
-    UserError: it cannot be read, holds no such file, or files of several kinds.
+    UserError: it cannot be read, holds no such file, files of several kinds, or a link to a folder.
     """
     system, path = filesystem(source)
-    try:
-        info = system.info(path)
-        is_folder = info["type"] == "directory"
-        listed = system.find(path, detail=True) if is_folder else {}
-    except FileNotFoundError:
-        raise UserError(f"{shown(source)}: no such file or folder") from None
-    except Exception as error:  # whatever the libraries of file systems raise
-        raise UserError(f"{shown(source)}: cannot be read: {one_line(error)}") from None
+    with reaching(shown(source)):
+        try:
+            info = system.info(path)
+        except FileNotFoundError:
+            raise UserError(f"{shown(source)}: no such file or folder") from None
     if info["type"] not in ("file", "directory"):
         raise UserError(f"{shown(source)}: not a file")
     if info["type"] == "file":
@@ -58,13 +62,11 @@ def files(source: str) -> list[File]:
         if found[0].kind not in KINDS:
             raise UserError(f"{shown(source)}: neither .csv, .tsv nor .jsonl, nor .parquet")
         return found
-    root = path.rstrip("/") + "/"
-    found = [
-        _file(system.unstrip_protocol(name), name.removeprefix(root), info)
-        for name, info in sorted(listed.items())
-        if info["type"] == "file"
-    ]
-    found = [file for file in found if file.kind in KINDS and not _is_hidden(file.name)]
+    # The URL with its host, which file systems leave out of what they list.
+    url = absolute(source)
+    url += "" if url.endswith("/") else "/"
+    with reaching(shown(source)):
+        found = [_file(url + name, name, info) for name, info in _listed(system, path)]
     kinds = sorted({file.kind for file in found})
     if not found:
         raise UserError(f"{shown(source)}: no .csv, .tsv, .jsonl or .parquet file in it")
@@ -74,6 +76,33 @@ def files(source: str) -> list[File]:
             "name one file, or a folder with one kind"
         )
     return found
+
+
+def _listed(system: "AbstractFileSystem", folder: str) -> Iterator[tuple[str, dict]]:
+    """Names, relative to the folder, of the files in it that count."""
+    root = folder.rstrip("/") + "/"
+    for path, info in sorted(system.find(folder, detail=True).items()):
+        name = path.removeprefix(root)
+        if _is_hidden(name):
+            continue
+        if info["type"] not in ("file", "directory"):
+            info = _followed(system, path)
+        if info["type"] == "file" and PurePosixPath(name).suffix.lower() in KINDS:
+            yield name, info
+
+
+def _followed(system: "AbstractFileSystem", path: str) -> dict:
+    """What is said of the file that a link leads to, or of anything else that is no file."""
+    try:
+        info = system.info(path)
+    except FileNotFoundError:
+        raise UserError(f"{printable(path)}: a link to nothing; remove it") from None
+    if info["type"] == "directory":
+        raise UserError(
+            f"{printable(path)}: a link to a folder, which is not followed; replace it by the "
+            "folder, or by links to the files in it"
+        )
+    return info
 
 
 @contextlib.contextmanager
@@ -97,6 +126,8 @@ def _file(url: str, name: str, info: dict) -> File:
         raise UserError(f"{shown(url)}: its server does not say how large it is; copy it here")
     if has_lone_surrogate([name]):
         raise UserError(f"{printable(name)}: its name is not UTF-8; rename it")
+    if not _stamp(info):
+        raise UserError(f"{shown(url)}: its server does not say when it was changed; copy it here")
     return File(url, name, info["size"], _stamp(info))
 
 

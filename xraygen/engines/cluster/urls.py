@@ -1,9 +1,11 @@
 """Files and folders by path or URL, wherever fsspec finds them."""
 
 import contextlib
+import io
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from glob import has_magic
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -15,26 +17,31 @@ if TYPE_CHECKING:
 
 
 def filesystem(url: str) -> tuple["AbstractFileSystem", str]:
-    """(where it is, its path there). UserError: a package is missing, or this is no such URL."""
+    """(where it is, its path there). UserError: a package is missing, this is no such URL, or its
+    server cannot be reached.
+    """
     try:
         from fsspec.core import url_to_fs
     except ImportError:
         raise UserError(
-            "--ray takes fsspec and ray: pip install -c constraints.txt -e '.[cluster]'"
+            "--ray needs fsspec and ray: pip install -c constraints.txt -e '.[cluster]'"
         ) from None
     try:
         return url_to_fs(url)
     except ImportError as error:  # "Install s3fs to access S3"
-        raise UserError(f"{shown(url)}: {error}; every node takes it") from None
+        problem = f"{_without_secrets(str(error))}; install it on every node"
+        raise UserError(f"{shown(url)}: {problem}") from None
     except ValueError as error:
-        raise UserError(f"{shown(url)}: {error}") from None
+        raise UserError(f"{shown(url)}: {_without_secrets(str(error))}") from None
+    except Exception as error:  # whatever the libraries of file systems raise
+        raise UserError(f"{shown(url)}: cannot be reached: {one_line(error)}") from None
 
 
 def shown(url: str) -> str:
     """The URL without what may give access: user and password, and the query."""
     if "://" not in url:
         return url
-    return re.sub(r"//[^/@]*@", "//", url).partition("?")[0]
+    return re.sub(r"//[^/]*@", "//", url).partition("?")[0]
 
 
 def absolute(url: str) -> str:
@@ -51,9 +58,35 @@ def local_folder(url: str) -> Path | None:
     return Path(path) if system.isdir(path) else Path(path).parent
 
 
+def is_within(url: str, folder: str) -> bool:
+    """Whether it is this folder, or below it."""
+    system, path = filesystem(url)
+    other, root = filesystem(folder)
+    if "local" in system.protocol:
+        path, root = str(Path(path).resolve()), str(Path(root).resolve())
+    return system == other and f"{path.rstrip('/')}/".startswith(f"{root.rstrip('/')}/")
+
+
 def one_line(error: Exception) -> str:
     """What a library says of a place that it cannot reach."""
-    return " ".join(f"{type(error).__name__} {error}".split())[:200]
+    said = " ".join(f"{type(error).__name__} {error}".split())
+    return _without_secrets(said)[:200]
+
+
+def _without_secrets(text: str) -> str:
+    """Of the URLs in it."""
+    return re.sub(r"\w+://\S+", lambda url: shown(url[0]), text)
+
+
+@contextlib.contextmanager
+def reaching(where: str, fault: str = "cannot be read") -> Iterator[None]:
+    """UserError: whatever the libraries of file systems raise. `where`, `fault`: what it says."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where}: {fault}: {one_line(error)}") from None
 
 
 class Folder:
@@ -66,33 +99,60 @@ class Folder:
 
     def names(self) -> set[str]:
         """Of the files in it; none, where it does not exist."""
-        try:
-            listed = self.system.ls(self.path, detail=False, refresh=True)
-        except FileNotFoundError:
-            return set()
-        except Exception as error:  # whatever the libraries of file systems raise
-            raise UserError(f"{self.shown}: cannot be read: {one_line(error)}") from None
-        return {name.rstrip("/").rpartition("/")[2] for name in listed}
+        with reaching(self.shown):
+            self.system.invalidate_cache(self.path)
+            try:
+                listed = self.system.ls(self.path, detail=False)
+            except FileNotFoundError:
+                return set()
+        return {_name(path) for path in listed}
 
     def has(self, name: str) -> bool:
-        return self.system.exists(f"{self.path}/{name}")
+        with reaching(self.shown):
+            return self.system.exists(f"{self.path}/{name}")
 
-    def read(self, name: str) -> bytes:
-        return self.system.cat_file(f"{self.path}/{name}")
+    def read(self, name: str) -> bytes | None:
+        """None = it is not there."""
+        with reaching(self.shown):
+            try:
+                return self.system.cat_file(f"{self.path}/{name}")
+            except FileNotFoundError:
+                return None
+
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The files with these names, at the same time where the file system can."""
+        paths = [f"{self.path}/{name}" for name in names]
+        if not paths:
+            return {}
+        with reaching(self.shown):
+            if has_magic(self.path):  # `cat` would take it for a pattern
+                found = {path: self.system.cat_file(path) for path in paths}
+            else:
+                found = self.system.cat(paths)
+        return {_name(path): content for path, content in found.items()}
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[IO[bytes]]:
-        """A file that is written under another name, and renamed if the body succeeds."""
+        """A file that is written under another name, and renamed if the body succeeds. By URL, it
+        is in memory until then.
+        """
         if self.local is not None:
             with replacing(self.local / name, "wb") as file:
                 yield file
             return
+        content = io.BytesIO()
+        yield content
         temporary = f"{self.path}/.{name}.{uuid.uuid4().hex}.part"
         try:
-            self.system.makedirs(self.path, exist_ok=True)
-            with self.system.open(temporary, "wb") as file:
-                yield file
-            self.system.mv(temporary, f"{self.path}/{name}")
+            with reaching(self.shown, "cannot be written"):
+                self.system.makedirs(self.path, exist_ok=True)
+                with self.system.open(temporary, "wb") as file:
+                    file.write(content.getvalue())
+                self.system.mv(temporary, f"{self.path}/{name}")
         finally:
             with contextlib.suppress(Exception):
                 self.system.rm_file(temporary)
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
