@@ -444,6 +444,8 @@ def test_a_cluster_without_the_gpus_is_refused():
     for gpus, said in ((0.5, "has a GPU"), (2, "has 2 GPUs")):
         with pytest.raises(UserError, match=f"^--gpus {gpus}: no machine of the cluster {said}"):
             _size([{"CPU": 8}, {"CPU": 8, "GPU": min(1, gpus // 1)}], Cluster(gpus=gpus))
+    with pytest.raises(UserError, match=r"^--gpus 1.5: above 1, GPUs are given as a whole number"):
+        _size([{"CPU": 8, "GPU": 8}], Cluster(gpus=1.5))
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", '{"made_from": 1}', None])
