@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import count
 
 import pytest
@@ -17,9 +18,12 @@ from xraygen import params
 from xraygen.annotators import cascade, release
 from xraygen.annotators.base import Annotator, Settings
 from xraygen.annotators.load import load, settings_of
+from xraygen.annotators.on_cluster import Annotating
 from xraygen.core.errors import UserError
 from xraygen.core.json_lines import read_json, write_jsonl
 from xraygen.core.study import AnnotationRecord, Case, Evidence, Study
+from xraygen.engines.cluster.job import Counts
+from xraygen.engines.cluster.shards import Row
 from xraygen.evaluation import overview, results
 
 PLACES = {"reads": "plugins"}
@@ -222,6 +226,24 @@ def test_too_many_failures_of_the_second_end_the_run(tmp_path):
     assert len(few) == 3, "three failures are no reason to stop"
     lenient = made(tmp_path, good={"fails": "x", "counts": False})
     assert len(list(lenient(cases))) == 40, "as the second approach alone would not stop"
+
+
+def test_on_a_cluster_its_driver_judges_the_failures_of_the_second(tmp_path):
+    """By the same rule, over all shards; the actors have no limit."""
+    cases = [case(k, "0.1 x" if k < 20 else "0.1") for k in range(40)]
+    for share, ends in ((0.4, True), (0.5, False)):
+        of = project_of(tmp_path)
+        project = of._replace(llm=of.llm.model_copy(update={"max_failed": share}))
+        job = Annotating(approaches_of(good={"fails": "x"}), "both", project)
+        work = job.start(None)
+        counts = Counts()
+        for record in work(Row("", {"id": one.id, "report": one.report}) for one in cases):
+            counts.records += 1
+            work.count(record, counts)
+        job.check(counts, 80)  # others may still be answered
+        refused = pytest.raises(UserError, match="both.then: good has no answer to 20 of the 40 .*")
+        with refused if ends else nullcontext():
+            job.check(counts, 40)
 
 
 def test_a_first_approach_without_confidences_is_refused_before_the_second_is_asked(tmp_path):

@@ -23,6 +23,7 @@ from test_router import practice
 pytest.importorskip("ray")
 pq = pytest.importorskip("pyarrow.parquet")
 from xraygen.annotators.base import Settings
+from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.load import load
 from xraygen.annotators.on_cluster import Annotating
 from xraygen.annotators.router.annotator import RouterSettings
@@ -31,16 +32,16 @@ from xraygen.annotators.vlm_settings import VlmSettings
 from xraygen.core.cases import read_cases
 from xraygen.core.errors import UserError
 from xraygen.core.study import AnnotationRecord
-from xraygen.engines.cluster.actors import Actor, Attempts
+from xraygen.engines.cluster.actors import Actor, Attempts, Setting, _check_folders
 from xraygen.engines.cluster.connection import check, connected
 from xraygen.engines.cluster.job import Counts
 from xraygen.engines.cluster.parts import Parts
 from xraygen.engines.cluster.pool import Cluster, _size
 from xraygen.engines.cluster.run import run
-from xraygen.engines.cluster.shards import plan
+from xraygen.engines.cluster.shards import Row, plan
+from xraygen.judges import Opinion, opinions
 from xraygen.judges import load as load_judge
-from xraygen.judges import opinions
-from xraygen.judges.on_cluster import Judging
+from xraygen.judges.on_cluster import JudgeRows, Judging
 
 # Ray uses what it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
@@ -266,6 +267,65 @@ def test_a_shard_whose_result_was_lost_is_not_worked_on_again(project):
     assert by_url.finished([shard, shard.model_copy(update={"index": 1})]) == {0: counts}
 
 
+def test_a_row_is_deadly_that_was_under_way_at_two_deaths_and_no_other():
+    attempts = Attempts()
+    assert [attempts.begin(0), attempts.begin(0), attempts.begin(0)] == [None, None, []]
+    attempts.row(0, 3)
+    assert attempts.begin(0) == []  # the node may have been taken away
+    attempts.row(0, 4)
+    assert attempts.begin(0) == []
+    attempts.row(0, 3)
+    assert attempts.begin(0) == [3]
+    attempts.row(0, 4)
+    attempts.end(0)
+    assert attempts.begin(0) == [3]
+
+
+def test_results_that_a_node_does_not_see_are_refused(project):
+    setting = Setting(None, None, Parts(str(project / "out"), "jsonl"), project, None, 1)
+    with pytest.raises(UserError, match="out: .* not seen on the node .*; --out has to be a URL"):
+        _check_folders(setting)
+    with setting.parts.begun({}):
+        _check_folders(setting)
+
+
+def test_what_shapes_a_result_is_in_its_identity(project, monkeypatch):
+    """The studies that are shown as examples, and data of a plugin."""
+    of = project_of(project)
+    shown = LlmSettings(
+        annotator="llm", reads="models/careless", nearest={"k": 1, "similarity": "jaccard"}
+    )
+    job = Annotating({"near": shown}, "near", of)
+    found = [job.identity()]
+    for name in ("data/prepared/train.jsonl", "plugins/words.csv"):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_text("x")
+        found.append(job.identity())
+    assert found[0]["models"] != found[1]["models"] == found[2]["models"]
+    assert found[0]["code"] == found[1]["code"] != found[2]["code"]
+    (project / "plugins/__pycache__").mkdir()
+    (project / "plugins/__pycache__/words.pyc").write_text("x")
+    assert job.identity() == found[2]
+
+
+def test_a_judge_that_refuses_every_pair_ends_the_run(project):
+    job = Judging("proxy", None, project)
+    refused = Opinion(None, verdict="failed", explanation="no such route")
+    given = [refused, Opinion(1.0)]
+    work = JudgeRows(load_judge("proxy"), lambda pairs: given[: len(pairs)])
+    rows = [Row("", {"reference": one, "candidate": "b"}) for one in "ac"]
+    counts = Counts()
+    for records in (list(work(rows[:1])), list(work(rows))):
+        for record in records:
+            counts.records += 1
+            work.count(record, counts)
+        job.check(counts, 99)  # more are to come
+        if counts.records == 1:
+            with pytest.raises(UserError, match="proxy: answered none of 1 pairs: no such route"):
+                job.check(counts, 1)
+    job.check(counts, 3)
+
+
 def test_a_model_that_kills_its_process_while_it_is_loaded_ends_the_run():
     attempts = Attempts()
     assert [attempts.starting() for _ in range(3)] == [1, 2, 3]
@@ -384,6 +444,8 @@ def test_a_cluster_without_the_gpus_is_refused():
     for gpus, said in ((0.5, "has a GPU"), (2, "has 2 GPUs")):
         with pytest.raises(UserError, match=f"^--gpus {gpus}: no machine of the cluster {said}"):
             _size([{"CPU": 8}, {"CPU": 8, "GPU": min(1, gpus // 1)}], Cluster(gpus=gpus))
+    with pytest.raises(UserError, match=r"^--gpus 1.5: above 1, GPUs are given as a whole number"):
+        _size([{"CPU": 8, "GPU": 8}], Cluster(gpus=1.5))
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", '{"made_from": 1}', None])

@@ -295,6 +295,9 @@ def test_a_run_that_goes_on_counts_no_question_twice(here):
     assert Counted(path).cost == counted.cost == 1.75
     counted.forget()
     assert not path.exists()
+    path.mkdir()  # as if the disk were full
+    with pytest.raises(UserError, match=r"run.jsonl: cannot be written: Is a directory"):
+        counted.count("four", "s5", 1.0)
 
 
 def test_a_part_of_a_cascade_asks_there_and_other_answers_are_stored_there(

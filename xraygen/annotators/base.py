@@ -57,6 +57,10 @@ class Settings(Record):
         """The settings of the other approaches that this one is made of."""
         return []
 
+    def reads_too(self) -> list[str]:
+        """Files in the project's folder that it reads apart from `reads`."""
+        return []
+
     def made_of(self, approaches: Mapping[str, Settings]) -> str:
         """A hash of these, "" where there are none. DVC compares an approach's own entry alone."""
         parts = [part.model_dump(mode="json") for part in self.parts(approaches)]
@@ -106,10 +110,17 @@ class Annotator(ABC):
         return False
 
     def unlimited(self) -> Annotator:
-        """This annotator without the limits of llm.max_failed that it keeps itself, for the picture
-        audit.
+        """This annotator without what it checks of all cases together, such as the limits of
+        llm.max_failed that it keeps itself: for the picture audit, and for a part of the cases on a
+        cluster.
         """
         return self
+
+    def loss(self, record: AnnotationRecord) -> str | None:
+        """Of the last record, which has an annotation: why a part of this approach had no answer to
+        the case. None: it had one, or that does not count towards llm.max_failed.
+        """
+        return None
 
     def plan(self, cases: Iterable[Case]) -> object:
         """What annotating these cases would ask a server, and at what cost, as one line of text."""

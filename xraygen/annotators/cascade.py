@@ -48,6 +48,21 @@ class CascadeSettings(Settings):
         return [approaches[self.first], approaches[self.then]]
 
 
+def refuse_losses(
+    settings: CascadeSettings, where: str, lost: Counter[str], passed_on: int, share: float
+) -> None:
+    """UserError: of the cases passed on a larger share has no answer. `lost`: how many, by reason.
+    `where`: the approach, for the error.
+    """
+    count = lost.total()
+    if count >= _FEW and count > share * passed_on:
+        reasons = "; ".join(f"{n:,} {reason}" for reason, n in lost.most_common(3))
+        raise UserError(
+            f"{where}.then: {settings.then} has no answer to {count:,} of the {passed_on:,} cases "
+            f"passed on, more than llm.max_failed allows: {reasons}"
+        )
+
+
 class _Answered(NamedTuple):
     """A case, the first approach's record, and the regions that are left to the second."""
 
@@ -80,7 +95,8 @@ class Cascade(Annotator):
         self.then = project.approach(settings.then)
         self._cases = 0
         self._passed_on = 0
-        self._lost: Counter[str | None] = Counter()  # why the second had no answer
+        self._lost: Counter[str] = Counter()  # why the second had no answer
+        self._loss: str | None = None  # the same of the last case, if it counts
 
     @property
     def shows_pictures(self) -> bool:
@@ -94,12 +110,17 @@ class Cascade(Annotator):
         return self.then.counts_as_failed(record)
 
     def unlimited(self) -> "Cascade":
-        """With the same parts, so that no model is loaded twice."""
+        """With the same models, none of which is loaded twice."""
         same = copy.copy(self)
+        same.first = self.first.unlimited()
+        same.then = self.then.unlimited()
         llm = self.project.llm.model_copy(update={"max_failed": 1.0})
         same.project = self.project._replace(llm=llm)
         same._lost = Counter()
         return same
+
+    def loss(self, record: AnnotationRecord) -> str | None:
+        return self._loss if record.usage.get("fell_back") else None
 
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         answered = self._answered(cases)
@@ -173,16 +194,14 @@ class Cascade(Annotator):
         )
 
     def _note_loss(self, answer: AnnotationRecord) -> None:
-        if self.project.llm.max_failed == 1 or not self.then.counts_as_failed(answer):
+        self._loss = None
+        if not self.then.counts_as_failed(answer):
             return
-        self._lost[answer.error] += 1
-        lost = self._lost.total()
-        if lost >= _FEW and lost > self.project.llm.max_failed * self._passed_on:
-            reasons = "; ".join(f"{n:,} {reason}" for reason, n in self._lost.most_common(3))
-            raise UserError(
-                f"{self.project.where}.then: {self.settings.then} has no answer to {lost:,} of the "
-                f"{self._passed_on:,} cases passed on, more than llm.max_failed allows: {reasons}"
-            )
+        self._loss = str(answer.error)
+        share = self.project.llm.max_failed
+        if share < 1:
+            self._lost[self._loss] += 1
+            refuse_losses(self.settings, self.project.where, self._lost, self._passed_on, share)
 
     def usage(self) -> dict[str, float]:
         """That of both approaches; the cost for 1,000 reports is over all cases."""

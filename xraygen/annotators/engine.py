@@ -53,13 +53,17 @@ def annotator(
 
 
 class _Job(Annotating):
-    """It keeps what `usage` says, on the driver."""
+    """It keeps what `usage` says in a file, on the driver, for a stage that is killed while it
+    reads the results, and starts again.
+    """
 
-    used: dict[str, float] = {}
+    used: Path
 
     def usage(self, shared: Shared | None) -> dict[str, float]:
-        self.used = super().usage(shared)
-        return self.used
+        usage = super().usage(shared)
+        with files.replacing(self.used) as file:
+            json.dump(usage, file)
+        return usage
 
 
 class OnRay(Annotator):
@@ -110,11 +114,12 @@ class OnRay(Annotator):
         job = _Job(self.approaches, self.name, self.project)
         folder = self._folder(cases, job.identity())
         source, out = folder / "cases.jsonl", folder / "parts"
+        job.used = folder / "used.json"
         if source.stat().st_size:
             cluster = Cluster(os.environ.get("RAY_ADDRESS", ""), gpus=self.gpus)
             counts = run(job, str(source), str(out), cluster)
             self._used[_CASES] += counts.records
-            for what, amount in job.used.items():
+            for what, amount in json.loads(job.used.read_text()).items():
                 self._used[what] = self._used.get(what, 0) + amount
             for part in sorted(out.glob("part-*.jsonl")):
                 yield from read_jsonl(part, AnnotationRecord)

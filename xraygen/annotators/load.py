@@ -88,6 +88,9 @@ class Checked(Annotator):
     def unlimited(self) -> Checked:
         return Checked(self.annotate.unlimited(), share=1.0)
 
+    def loss(self, record: AnnotationRecord) -> str | None:
+        return self.annotate.loss(record)
+
     def plan(self, cases: Iterable[Case]) -> object:
         return self.annotate.plan(cases)
 

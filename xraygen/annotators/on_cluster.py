@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from xraygen.annotators.base import Project, Settings
+from xraygen.annotators.cascade import CascadeSettings, refuse_losses
 from xraygen.annotators.failures import Failures, is_of_pictures
 from xraygen.annotators.llm.settings import LlmSettings
 from xraygen.annotators.llm.shared import ForAll
@@ -49,7 +50,11 @@ class Annotating(Job):
         return {
             "approach": settings.model_dump(mode="json"),
             "parts": [part.model_dump(mode="json") for part in parts],
-            "models": {part.reads: self._content(part.reads) for part in parts or [settings]},
+            "models": {
+                path: self._content(path)
+                for part in parts or [settings]
+                for path in (part.reads, *part.reads_too())
+            },
             "regions": self.project.regions.model_dump(mode="json"),
             "llm": self.project.llm.model_dump(mode="json", exclude=set(_LIMITS)),
             "code": code_hash(_LAYERS, self.project.root),
@@ -109,6 +114,14 @@ class Annotating(Job):
         pictures = counts.reasons.get("pictures", {})
         failures = Failures(self.project.llm.max_failed, answers, pictures)
         failures.check(expected, ended=counts.records == expected)
+        settings = self.approaches[self.name]
+        if isinstance(settings, CascadeSettings):
+            passed_on = counts.usage.get("passed_on", 0) * expected / max(1, counts.records)
+            lost = Counter(counts.reasons.get("lost"))
+            share = self.project.llm.max_failed
+            refuse_losses(
+                settings, f"params.yaml: approaches.{self.name}", lost, round(passed_on), share
+            )
 
 
 class Annotate(Work):
@@ -146,6 +159,8 @@ class Annotate(Work):
             elif self.annotator.counts_as_failed(record):
                 kind = "pictures" if is_of_pictures(record) else "answers"
                 counts.fail(kind, record.error or "")
+        elif reason := self.annotator.loss(record):
+            counts.fail("lost", reason)
 
 
 def _case_or_failed(row: Row, pictures: bool) -> Case | AnnotationRecord:

@@ -1,5 +1,6 @@
 """The annotator `recorded`: annotations made elsewhere, looked up in a file by study id."""
 
+import copy
 import json
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -60,6 +61,7 @@ class Recorded(Annotator):
     """
 
     Settings: ClassVar = RecordedSettings
+    may_fit_none = False
 
     def __init__(self, settings: RecordedSettings, project: Project) -> None:
         super().__init__(settings, project)
@@ -85,9 +87,15 @@ class Recorded(Annotator):
                     f"{where}: another answer for {id} than further up; remove one of them"
                 )
 
+    def unlimited(self) -> "Recorded":
+        same = copy.copy(self)
+        same.may_fit_none = True
+        return same
+
     def __call__(self, cases: Iterable[Case]) -> Iterator[AnnotationRecord]:
         """UserError: the file has a row for none of the cases, and its ids are of another kind than
-        theirs. A file that has no row for some cases is not wrong: many cover one split only.
+        theirs, unless this is `unlimited`. A file that has no row for some cases is not wrong: many
+        cover one split only.
         """
         first = None
         found = False
@@ -96,7 +104,7 @@ class Recorded(Annotator):
             first = first or case.id
             found = found or id_form(case.id) in kinds
             yield self._record(case)
-        if first and not found:
+        if first and not found and not self.may_fit_none:
             there = "the file has none"
             if self.answers:
                 there = f"those of the file like {next(iter(self.answers))}"

@@ -92,8 +92,6 @@ def cluster(
             if value is not None:
                 raise click.UsageError(f"{name} is for --ray, which is not given.")
         return None
-    if gpus and gpus > 1 and not gpus.is_integer():
-        raise click.UsageError(f"--gpus {gpus:g}: above 1, GPUs are given as a whole number.")
     from xraygen.engines.cluster.run import Cluster
 
     return Cluster(address, actors, gpus or 0)

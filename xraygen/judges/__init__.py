@@ -69,11 +69,14 @@ class Settings(Record):
 class Judge(ABC):
     """Scores pairs of a reference and a candidate. `name`: as in params.yaml. `reads_answers`: how
     it reads a model's answers that were given elsewhere (`given`); "" if it reads none.
+    `may_refuse_all`: no error if a model answers none of the pairs; on a cluster, where a judge may
+    see only a few of them, and the driver looks at them all.
     """
 
     Settings: ClassVar[type[Record]] = Settings
     name: str = ""
     reads_answers: ClassVar[str] = ""
+    may_refuse_all = False
 
     def __init__(self, settings: Record | None = None) -> None:
         self.settings = settings or self.Settings()

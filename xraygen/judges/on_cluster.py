@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,18 @@ if TYPE_CHECKING:
 
 ERROR = "judge_error"  # the column that says why a row has no judgement
 _LAYERS = ("core", "language", "engines", "judges")  # what the stage evaluate depends on
+_FEW = 20  # refused pairs from which on it is looked at before the end
 _SCALAR = str | int | float | None
 # Settings that shape no opinion.
 _LIMITS = {"api_key_env", "batch", "concurrency", "max_cost_usd", "prices", "timeout"}
 
 
 class Judged(RootModel[dict[str, Any]]):
-    """A row of pairs with what the judge says, as JSON."""
+    """A row of pairs with what the judge says, as JSON. `_refused`: why it says nothing; in no
+    file.
+    """
+
+    _refused: str | None = None
 
 
 class Judging(Job):
@@ -74,6 +80,15 @@ class Judging(Job):
     def tables(self, records: Iterable[BaseModel]) -> Iterator[Table]:
         yield _table([record.root for record in records if isinstance(record, Judged)])
 
+    def check(self, counts: Counts, expected: int) -> None:
+        """UserError: the model refused every pair that it was asked about."""
+        refused = Counter(counts.reasons.get("refused"))
+        answered = counts.verdicts.keys() & {"judged", "unparseable"}
+        if answered or refused.total() < (1 if counts.records == expected else _FEW):
+            return
+        ((reason, _),) = refused.most_common(1)
+        raise UserError(f"judge {self.name}: answered none of {refused.total():,} pairs: {reason}")
+
     def plan(self, rows: Iterable[Row]) -> object:
         """Rows that cannot be used are left out."""
         pairs = [_pair(row) for row in rows]
@@ -83,7 +98,7 @@ class Judging(Job):
 
 
 class JudgeRows(Work):
-    """A row that is no pair gets the verdict failed, and the reason in a column `judge_error`."""
+    """A row that is not a pair has the verdict failed, and the reason in a column judge_error."""
 
     def __init__(self, judge: Judge, opinions: Callable[[Pairs], list[Opinion]]) -> None:
         self.judge = judge
@@ -99,7 +114,10 @@ class JudgeRows(Work):
                 yield self.failed(row, pair)
             else:
                 opinion = self._given(pair) if self._has_answer(pair) else next(given)
-                yield _judged(pair, opinion.columns())
+                judged = _judged(pair, opinion.columns())
+                if opinion.verdict == "failed":
+                    judged._refused = opinion.explanation or "no reason given"
+                yield judged
 
     def _has_answer(self, pair: dict) -> bool:
         return bool(self.judge.reads_answers) and "completion" in pair
@@ -120,6 +138,8 @@ class JudgeRows(Work):
         assert isinstance(record, Judged)
         verdict = record.root["verdict"]
         counts.verdicts[verdict] = counts.verdicts.get(verdict, 0) + 1
+        if record._refused:
+            counts.fail("refused", record._refused)
         if ERROR in record.root:
             counts.failed += 1
         elif self._has_answer(record.root):
@@ -131,7 +151,7 @@ def _sides(pair: dict) -> tuple[str, str]:
 
 
 def _pair(row: Row) -> dict | str:
-    """The pair in a row, or why it is none."""
+    """The pair in a row, or why it is not one."""
     if row.problem:
         return row.problem
     if has_lone_surrogate(row.cells):
@@ -168,8 +188,8 @@ def _as_json(cell: object) -> str:
 
 
 def _table(rows: list[dict]) -> Table:
-    """Columns of the input are text: as it is, anything else as JSON. So they have the same type in
-    every part.
+    """Columns of the input are text: as it is, anything else as JSON. So a column has the same type
+    in every part that has it; a part of JSON Lines lacks those that none of its rows has.
     """
     parquet_module("--format parquet")
     import pyarrow as pa

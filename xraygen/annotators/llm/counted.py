@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from xraygen.core.errors import UserError
 
@@ -19,15 +21,20 @@ class Counted:
         self.path = path
         self.cost = 0.0
         self._cases: dict[str, str] = {}
+        with self._opened() as file:
+            file.seek(0)
+            for line in file:
+                self._read(line)
+            file.write("\n")  # ends a line that was cut short
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[IO[str]]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a+", encoding="utf-8") as file:
-                file.seek(0)
-                for line in file:
-                    self._read(line)
-                file.write("\n")  # ends a line that was cut short
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+", encoding="utf-8") as file:
+                yield file
         except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def _read(self, line: str) -> None:
         with contextlib.suppress(ValueError, TypeError):  # it was cut short by a kill, or is empty
@@ -41,7 +48,7 @@ class Counted:
         """Whether a question is counted for this case, the first that asks."""
         if key not in self._cases:
             self._note(key, id, cost)
-            with self.path.open("a", encoding="utf-8") as file:
+            with self._opened() as file:
                 file.write(json.dumps([key, id, cost]) + "\n")
         return self._cases[key] == id
 

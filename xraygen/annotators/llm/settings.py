@@ -4,7 +4,7 @@ from typing import Literal
 
 from xraygen.annotators.base import ModelFolder, Settings
 from xraygen.core.regions import Regions
-from xraygen.prompting.prompts import PromptSettings
+from xraygen.prompting.prompts import TRAIN, PromptSettings
 
 
 class LlmSettings(PromptSettings, Settings):
@@ -18,6 +18,9 @@ class LlmSettings(PromptSettings, Settings):
 
     reads: ModelFolder
     inputs: Literal["image+report", "report"] | None = None
+
+    def reads_too(self) -> list[str]:
+        return [TRAIN] if self.nearest else []
 
     def check_regions(self, regions: Regions) -> None:
         for number, example in enumerate(self.examples):

@@ -3,6 +3,7 @@ time.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from xraygen.engines.cluster.shards import Shard
 from xraygen.engines.generation import OutOfMemory
 
 _AS_A_WHOLE = 2  # times that a shard is begun before its rows are worked on one by one
+_DEATHS = 2  # with the same row under way, until it is skipped: a node may end for other reasons
 _STARTS = 4  # of each actor, without one that succeeds
 
 
@@ -28,7 +30,7 @@ class Attempts:
         self._starting = 0
         self._begun: dict[int, int] = {}
         self._row: dict[int, int] = {}  # under way, by shard
-        self._deadly: dict[int, list[int]] = {}
+        self._deaths: dict[int, Counter[int]] = {}  # of processes, by row, by shard
 
     def starting(self) -> int:
         """How many actors have begun to load their model since the last one that has."""
@@ -39,19 +41,23 @@ class Attempts:
         self._starting = 0
 
     def begin(self, shard: int) -> list[int] | None:
-        """None = work on it as a whole; otherwise row by row, without these, which have killed the
-        process.
+        """None = work on it as a whole; otherwise row by row, without these, which have ended the
+        process more than once.
         """
         self._begun[shard] = self._begun.get(shard, 0) + 1
+        deaths = self._deaths.setdefault(shard, Counter())
+        if (row := self._row.pop(shard, None)) is not None:
+            deaths[row] += 1
         if self._begun[shard] <= _AS_A_WHOLE:
             return None
-        deadly = self._deadly.setdefault(shard, [])
-        if shard in self._row:
-            deadly.append(self._row.pop(shard))
-        return deadly
+        return [row for row, count in deaths.items() if count >= _DEATHS]
 
     def row(self, shard: int, number: int) -> None:
         self._row[shard] = number
+
+    def end(self, shard: int) -> None:
+        """No row of it is under way any more."""
+        self._row.pop(shard, None)
 
 
 class Setting(NamedTuple):
@@ -126,6 +132,7 @@ class Actor:
                 reason = str(error) if isinstance(error, OutOfMemory) else type(error).__name__
                 records = [self.work.failed(row, f"cannot be worked on: {reason}")]
             yield from records
+        _ask(self.attempts.end, shard.index)
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -146,16 +153,27 @@ def _started(setting: Setting) -> Work:
             "the processes that load the model end before they have, maybe for lack of memory; "
             "lower --actors"
         )
-    try:
-        os.chdir(setting.folder)  # models and plugins are there
-    except OSError:
-        raise UserError(
-            f"{setting.folder}: is not on the node {os.uname().nodename}; the project has to be at "
-            "the same path on every node of the cluster"
-        ) from None
+    _check_folders(setting)
     if not ray.get_gpu_ids():
         # Ray lets an actor that has asked for no GPU see all of them.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     work = setting.job.start(setting.shared)
     _ask(setting.attempts.started)
     return work
+
+
+def _check_folders(setting: Setting) -> None:
+    """UserError: the project or the results are not on this node."""
+    node = os.uname().nodename
+    try:
+        os.chdir(setting.folder)  # models and plugins are there
+    except OSError:
+        raise UserError(
+            f"{setting.folder}: is not on the node {node}; the project has to be at the same path "
+            "on every node of the cluster"
+        ) from None
+    if not setting.parts.are_begun():
+        raise UserError(
+            f"{setting.parts.where}: what the command has written there is not seen on the node "
+            f"{node}; --out has to be a URL, or in a folder that all nodes share"
+        )

@@ -1,4 +1,4 @@
-"""The code that results depend on."""
+"""The code that results depend on, with its data."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,10 @@ from xraygen.core.files import sha256
 
 
 def code_hash(layers: Iterable[str], root: Path) -> str:
-    """Of these folders of the package and of the user's plugins. `root`: the project's folder."""
+    """Of all files in these folders of the package and in the user's plugins. `root`: the project's
+    folder.
+    """
     package = Path(xraygen.__file__).parent
     folders = [*(package / layer for layer in layers), root / "plugins"]
-    return sha256(path for folder in folders for path in sorted(folder.rglob("*.py")))
+    files = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
+    return sha256(path for path in files if "__pycache__" not in path.parts)

@@ -147,6 +147,10 @@ class Parts:
             file.write(counts.model_dump_json().encode())
         return counts
 
+    def are_begun(self) -> bool:
+        """Whether the manifest of `begun` is there, seen from this node."""
+        return self.folder.has(MANIFEST)
+
     def is_complete(self) -> bool:
         """Whether the manifest says so."""
         return "shards" in json.loads(self.folder.read(MANIFEST) or b"{}")

@@ -47,10 +47,12 @@ def results(
         num_gpus=cluster.gpus,
         compute=ray.data.ActorPoolStrategy(size=actors),
     )
+    waiting = {shard.index for shard in missing}
     try:
         for row in dataset.iter_rows():
             if row["error"]:
                 raise UserError(row["error"])
+            waiting.remove(row["shard"])
             yield Counts.model_validate_json(row["counts"])
     except RayError as error:
         if "No module named 'xraygen'" in str(error):
@@ -59,6 +61,8 @@ def results(
                 "same path on every node, or be installed there"
             ) from None
         raise
+    if waiting:
+        raise UserError(f"{len(waiting):,} shards have no results; run again to go on")
 
 
 def _attempts() -> Any:
@@ -90,8 +94,12 @@ class _Size(NamedTuple):
 
 
 def _size(nodes: list[dict[str, float]], cluster: Cluster) -> _Size:
-    """`nodes`: the resources of each. UserError: none has the GPUs that an actor needs."""
+    """`nodes`: the resources of each. UserError: none has the GPUs that an actor needs, or Ray
+    does not take their number.
+    """
     share = cluster.gpus
+    if share > 1 and share % 1:
+        raise UserError(f"--gpus {share:g}: above 1, GPUs are given as a whole number")
     room = math.inf
     if share:
         nodes = [node for node in nodes if node.get("GPU", 0) >= share]

@@ -130,10 +130,10 @@ class Crimson(Judge):
         missing = [asked for asked in new if asked not in stored]
         if not missing:
             return
-        had_opinions = self._has_forgotten or bool(self._opinions)
+        may_refuse_all = self.may_refuse_all or self._has_forgotten or bool(self._opinions)
         self._ask(missing)
         refused = [self._opinions[asked] for asked in missing]
-        if not had_opinions and all(opinion.verdict == "failed" for opinion in refused):
+        if not may_refuse_all and all(opinion.verdict == "failed" for opinion in refused):
             raise UserError(
                 f"{self.settings.base_url}: answered none of {len(missing):,} questions; the "
                 f"first: {refused[0].explanation}"

@@ -109,7 +109,8 @@ class Green(Judge):
         if missing:
             opinions |= self._ask(missing)
         new = [opinions[question] for question in missing]
-        _check_answered(new, some_found=bool(found) or self._has_answered)
+        some_found = bool(found) or self._has_answered
+        _check_answered(new, some_found or self.may_refuse_all)
         if opinions and self.answers.stored:  # else in a service, whose calls are not of one run
             self._has_answered = True
         return [opinions[question] for question in prompts]
@@ -227,12 +228,12 @@ def given(reference: str, candidate: str, completion: str) -> Opinion:
     return opinion
 
 
-def _check_answered(new: Sequence[Opinion], some_found: bool) -> None:
+def _check_answered(new: Sequence[Opinion], may_refuse_all: bool) -> None:
     """`new`: the opinions on questions that were not answered before. UserError: the model refused
-    all of them, and there are no others; where there are, they may be what an earlier run left.
+    all of them. If there are others, it may: those left may be what an earlier run left.
     """
     refused = [opinion.explanation for opinion in new if opinion.verdict == "failed"]
-    if refused and len(refused) == len(new) and not some_found:
+    if refused and len(refused) == len(new) and not may_refuse_all:
         raise UserError(f"GREEN answered none of {len(new):,} questions; the first: {refused[0]}")
 
 
