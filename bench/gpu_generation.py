@@ -205,7 +205,7 @@ class Bench:
 
 
 def generation(measure) -> None:
-    """Annotation one case at a time, 64, and as many as is fastest, with stock `generate` next to
+    """Annotation one case at a time, 64, and the fastest number, with stock `generate` next to
     it.
     """
     bench = Bench(measure)

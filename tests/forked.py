@@ -9,7 +9,7 @@ is a multiprocessing.Process, to be killed like any other; it leads its own sess
 
 forks `dvc`, and each `python -m` of its stages. They have the environment that they are given, but
 for the hash seed, which a process cannot change: all forked ones have the same, and a `dvc` that is
-given one is not forked. Where the folder they run in has an xraygen of its own, they import that.
+given one is not forked. Where the folder they run in has its own xraygen, they import that.
 """
 
 import atexit

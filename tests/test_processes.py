@@ -104,8 +104,8 @@ def project(tmp_path, tiny_vlm) -> Path:
 @pytest.mark.slow
 @linux
 def test_killed_and_resumed_it_is_what_torchrun_by_hand_makes(project):
-    beside = shutil.copytree(project, project.with_name("beside"))
-    by_hand = start(beside, *BY_HAND, "run")
+    copied = shutil.copytree(project, project.with_name("copied"))
+    by_hand = start(copied, *BY_HAND, "run")
     killed = start(project, "run")
     wait_for(lambda: test_finetune.steps_kept(project) > 0)
     children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
@@ -119,7 +119,7 @@ def test_killed_and_resumed_it_is_what_torchrun_by_hand_makes(project):
     metrics = read_json(project / "metrics.json")
     assert 0 < metrics["speed"]["steps"] < metrics["steps"]
     assert metrics["speed"]["device"].startswith("2 processes on ")
-    assert results(project) == results(beside)
+    assert results(project) == results(copied)
     assert read_json(project / "adapter/training.json")["params"]["processes"] == 2
 
 

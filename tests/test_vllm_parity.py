@@ -38,7 +38,7 @@ AS_TRAINED = LlmSettings(annotator="llm", reads="models/merged")
 
 @pytest.fixture(scope="module")
 def project(root, tmp_path_factory) -> Path:
-    """Adapters of a base with settings of its own for sampling, `tuned` of the whole model, `text`
+    """Adapters of a base that has its own settings for sampling, `tuned` of the whole model, `text`
     of its language alone, and `merged`, the first one merged.
     """
     from peft import LoraConfig, get_peft_model

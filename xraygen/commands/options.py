@@ -49,7 +49,7 @@ _RAY = (
     click.option(
         "--actors",
         type=click.IntRange(min=1),
-        help="With --ray: how many processes hold the model. Default: one a core, or as many as "
+        help="With --ray: how many processes hold the model. Default: one a core, or all that "
         "the GPUs have room for.",
     ),
     click.option(

@@ -188,7 +188,7 @@ def placement() -> tuple[str, torch.dtype]:
 def devices() -> list[str]:
     """Those that this process may use: every GPU, or the one device there is. A process that was
     started to share the machine with others gets one: the HTTP service has one for each approach,
-    which would otherwise start as many as there are GPUs.
+    which would otherwise start one for each GPU.
     """
     import torch
 

@@ -53,8 +53,8 @@ class FinetuneParams(Record):
       gradient_checkpointing: recompute activations instead of storing them; less memory, about
         a third slower.
       processes: auto = one for each GPU of this machine, or one on a CPU. They share each step, so
-        another number of them trains on other batches. Started by torchrun, as for several nodes,
-        there are as many as it starts.
+        another number of them trains on other batches. Under torchrun, as for several nodes,
+        torchrun decides how many there are.
       fsdp: shard weights, gradients and optimizer state over the GPUs of several processes, for
         models that do not fit on one.
       precision: auto = bfloat16 where the device computes in it natively (CUDA compute capability

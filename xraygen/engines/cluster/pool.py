@@ -15,7 +15,7 @@ from xraygen.engines.cluster.shards import Shard
 
 class Cluster(NamedTuple):
     """Where to run. `address`: host:port or auto; "" = a cluster of this machine alone, which ends
-    with the run. `actors`: None = as many as the cores, or the GPUs divided by `gpus`. `gpus`: of
+    with the run. `actors`: None = one a core, or the GPUs divided by `gpus`. `gpus`: of
     each actor; may be a fraction.
     """
 
