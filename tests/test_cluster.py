@@ -461,6 +461,13 @@ def test_parts_of_unknown_origin_are_refused(tmp_path, manifest):
     assert (tmp_path / "part-000000.jsonl").read_text() == "{}"
 
 
+def test_a_run_that_was_stopped_before_its_first_part_leaves_the_folder_free(tmp_path):
+    for made_from in ({"input": 1}, {"input": 2}):
+        with Parts(str(tmp_path), "jsonl").begun(made_from):
+            pass
+    assert json.loads((tmp_path / "_manifest.json").read_text()) == {"made_from": {"input": 2}}
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
     with (

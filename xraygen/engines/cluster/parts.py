@@ -82,13 +82,13 @@ class Parts:
 
     def _is_new(self, made_from: dict) -> bool:
         names = self.folder.names()
+        if not any(name.startswith("part-") for name in names):
+            return True  # also of a run that was stopped before its first part
         if MANIFEST not in names:
-            if any(name.startswith("part-") for name in names):
-                raise UserError(
-                    f"{self.where}: has parts but no {MANIFEST}, which says what they were made "
-                    "from; name another folder, or remove this one"
-                )
-            return True
+            raise UserError(
+                f"{self.where}: has parts but no {MANIFEST}, which says what they were made "
+                "from; name another folder, or remove this one"
+            )
         try:
             former = json.loads(self.folder.read(MANIFEST) or b"")["made_from"]
             different = sorted(_different(former, made_from))
